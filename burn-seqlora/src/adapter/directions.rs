@@ -1,0 +1,137 @@
+//! New orthonormal directions beside those that earlier concepts occupy, on the host in f64.
+//!
+//! A layer's matrices are small (m × 4), so the rank test and the change of gauge are done here;
+//! the projection inside the training loop is [`seqlora_kernels::project`].
+
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// A candidate counts as a new direction if this share of it survives the projection. Below it the
+/// rest is round-off, which lies inside the occupied span (methods.md §1.7).
+const RANK_TOLERANCE: f64 = 1e-3;
+
+/// How often a dependent candidate is drawn anew.
+const REDRAWS: usize = 10;
+
+/// Columns of a matrix `[m, columns]`.
+pub type Columns = Vec<Vec<f64>>;
+
+/// Splits a row-major `[m, columns]` matrix.
+pub fn to_columns(values: &[f32], columns: usize) -> Columns {
+    (0..columns)
+        .map(|c| values.iter().skip(c).step_by(columns).map(|x| *x as f64).collect())
+        .collect()
+}
+
+/// Joins columns to a row-major `[m, columns]` matrix.
+pub fn from_columns(columns: &[Vec<f64>]) -> Vec<f32> {
+    let rows = columns.first().map_or(0, Vec::len);
+    (0..rows).flat_map(|row| columns.iter().map(move |c| c[row] as f32)).collect()
+}
+
+/// `rank` random orthonormal directions orthogonal to the `occupied` ones; fewer if none are left.
+pub fn fresh_directions(
+    inputs: usize,
+    rank: usize,
+    occupied: &Columns,
+    rng: &mut ChaCha8Rng,
+) -> Columns {
+    let mut found = Columns::new();
+    for _ in 0..rank {
+        let draw = |_| {
+            let candidate = StandardNormal.sample_iter(&mut *rng).take(inputs).collect();
+            orthogonalize(candidate, occupied, &found).map(|(direction, _)| direction)
+        };
+        match (0..REDRAWS).find_map(draw) {
+            Some(direction) => found.push(direction),
+            None => break,
+        }
+    }
+    found
+}
+
+/// B = Q R with orthonormal Q orthogonal to the `occupied` directions.
+///
+/// Q has only the columns that pass the rank test; R is `[columns of Q][columns of B]`. Then
+/// `A Bᵀ = (A Rᵀ) Qᵀ`: the same ΔW in another gauge (methods.md §1.4, `finish_concept`).
+pub fn orthonormal_gauge(down: Columns, occupied: &Columns) -> (Columns, Vec<Vec<f64>>) {
+    let mut basis = Columns::new();
+    let mut coefficients: Vec<Vec<f64>> = Vec::new();
+    for (number, column) in down.iter().enumerate() {
+        if let Some((direction, _)) = orthogonalize(column.clone(), occupied, &basis) {
+            // The columns before this one do not contain the new direction.
+            let mut row = vec![0.0; number];
+            row.extend(down[number..].iter().map(|later| dot(later, &direction)));
+            basis.push(direction);
+            coefficients.push(row);
+        }
+    }
+    (basis, coefficients)
+}
+
+/// The unit vector of what of `candidate` is outside both spans, and its length before; `None` if
+/// nothing but round-off is left.
+fn orthogonalize(
+    candidate: Vec<f64>,
+    occupied: &Columns,
+    found: &Columns,
+) -> Option<(Vec<f64>, f64)> {
+    let before = norm(&candidate);
+    let mut rest = candidate;
+    // Twice is enough: the second pass removes the first one's round-off.
+    for _ in 0..2 {
+        for direction in occupied.iter().chain(found) {
+            let inside = dot(&rest, direction);
+            rest.iter_mut().zip(direction).for_each(|(x, d)| *x -= inside * d);
+        }
+    }
+    let after = norm(&rest);
+    (after > RANK_TOLERANCE * before)
+        .then(|| (rest.into_iter().map(|x| x / after).collect(), after))
+}
+
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn norm(a: &[f64]) -> f64 {
+    dot(a, a).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+
+    fn largest_overlap(a: &Columns, b: &Columns) -> f64 {
+        a.iter().flat_map(|x| b.iter().map(move |y| dot(x, y).abs())).fold(0.0, f64::max)
+    }
+
+    /// methods.md §1.12 test 12: m = 8, r = 3 gives ranks 3, 3, 2, 0 and never a NaN.
+    #[test]
+    fn directions_run_out_without_round_off_ones() {
+        let mut occupied = Columns::new();
+        let ranks: Vec<usize> = (0..4)
+            .map(|concept| {
+                let new = fresh_directions(8, 3, &occupied, &mut Seed::new(0).at(concept));
+                assert!(largest_overlap(&new, &occupied) < 1e-12);
+                occupied.extend(new.clone());
+                new.len()
+            })
+            .collect();
+        assert_eq!(ranks, [3, 3, 2, 0]);
+    }
+
+    #[test]
+    fn the_gauge_keeps_the_product_and_drops_dependent_columns() {
+        let b = vec![vec![3.0, 0.0, 4.0], vec![6.0, 0.0, 8.0], vec![0.0, 2.0, 0.0]];
+        let (q, r) = orthonormal_gauge(b.clone(), &Columns::new());
+        assert_eq!(q.len(), 2);
+        for (column, original) in b.iter().enumerate() {
+            for row in 0..3 {
+                let product: f64 = q.iter().zip(&r).map(|(q, r)| q[row] * r[column]).sum();
+                assert!((product - original[row]).abs() < 1e-12);
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The bank: the ordered, append-only set of learnt concepts on disk.
+//!
+//! ```text
+//! BANK/bank.json                          version, base model, sites, order of the concepts
+//! BANK/concepts/<id>/adapter.safetensors  <site>.lora_up [n, r], <site>.lora_down [r, m], f32
+//! BANK/concepts/<id>/tokens.safetensors   rows [words × rows per word, width], f32
+//! BANK/concepts/<id>/concept.json         provenance: images, settings, losses, ranks
+//! BANK/concepts/<id>/metrics.jsonl        one line per training step
+//! BANK/concepts/<id>/checkpoint/          only while the concept is being trained
+//! ```
+//!
+//! The stored B has orthonormal columns, so a layer's basis Q is simply the B of all concepts side
+//! by side. A concept counts once `bank.json` lists it; until then nothing refers to its folder.
+
+mod files;
+mod overlap;
+mod record;
+mod stored;
+
+pub use files::{read_json, write_atomic, write_json};
+pub use overlap::max_overlap;
+pub use record::{BankRecord, BaseModel, ConceptRecord};
+pub use stored::{
+    NamedTensors, StoredAdapter, StoredFactors, finish_adapter, read_tensors, write_tensors,
+};
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use crate::adapter::Site;
+use crate::adapter::directions::Columns;
+use crate::error::{Error, Result};
+
+/// An open bank.
+#[derive(Debug)]
+pub struct Bank {
+    path: PathBuf,
+    record: BankRecord,
+    /// Held while this process may write.
+    _lock: Option<File>,
+}
+
+impl Bank {
+    /// Opens a bank to read it; the base model is not checked.
+    ///
+    /// # Errors
+    /// If there is none, or it is damaged or written by a newer version.
+    pub fn open(path: &Path) -> Result<Self> {
+        let record = BankRecord::read(&path.join("bank.json"))?;
+        Ok(Self { path: path.into(), record, _lock: None })
+    }
+
+    /// Opens a bank to read it, for use with a model.
+    ///
+    /// # Errors
+    /// Also if it was made for another base model.
+    pub fn open_for(path: &Path, base: &BaseModel) -> Result<Self> {
+        let bank = Self::open(path)?;
+        bank.check_base(base)?;
+        Ok(bank)
+    }
+
+    /// Opens a bank to add to it, or starts one in a folder that is empty or not there.
+    ///
+    /// # Errors
+    /// Also if another process has it open for writing, or the folder holds something else.
+    pub fn open_or_create(path: &Path, base: &BaseModel, sites: &[Site]) -> Result<Self> {
+        fs::create_dir_all(path).map_err(Error::io("cannot create", path))?;
+        let is_bank = path.join("bank.json").exists();
+        if !is_bank && !is_empty_but_for_lock(path)? {
+            return Err(Error::NotABank { path: path.into() });
+        }
+        let lock = lock(path)?;
+        let bank = match is_bank {
+            true => Self { _lock: Some(lock), ..Self::open_for(path, base)? },
+            false => {
+                let record = BankRecord::new(base.clone(), sites.to_vec());
+                write_json(&path.join("bank.json"), &record)?;
+                Self { path: path.into(), record, _lock: Some(lock) }
+            }
+        };
+        // A finished concept's checkpoint is left over if the process ended right after listing it.
+        for id in &bank.record.concepts {
+            bank.remove_checkpoint(id)?;
+        }
+        Ok(bank)
+    }
+
+    fn check_base(&self, base: &BaseModel) -> Result<()> {
+        if self.record.base.fingerprint == base.fingerprint {
+            return Ok(());
+        }
+        Err(Error::OtherBase {
+            path: self.path.clone(),
+            bank: self.record.base.to_string(),
+            model: base.to_string(),
+        })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The ids of the concepts, in the order in which they were learnt.
+    pub fn concepts(&self) -> &[String] {
+        &self.record.concepts
+    }
+
+    /// Whether a concept is in the bank.
+    pub fn contains(&self, id: &str) -> bool {
+        self.record.concepts.iter().any(|known| known == id)
+    }
+
+    /// The sites of its base model.
+    pub fn sites(&self) -> &[Site] {
+        &self.record.sites
+    }
+
+    /// Its base model.
+    pub fn base(&self) -> &BaseModel {
+        &self.record.base
+    }
+
+    /// The folder of a concept.
+    pub fn concept_folder(&self, id: &str) -> PathBuf {
+        self.path.join("concepts").join(id)
+    }
+
+    /// The folder of a concept's training state.
+    pub fn checkpoint_folder(&self, id: &str) -> PathBuf {
+        self.concept_folder(id).join("checkpoint")
+    }
+
+    /// Removes a concept's training state, if there is one.
+    pub fn remove_checkpoint(&self, id: &str) -> Result<()> {
+        let folder = self.checkpoint_folder(id);
+        match folder.exists() {
+            true => fs::remove_dir_all(&folder).map_err(Error::io("cannot remove", folder)),
+            false => Ok(()),
+        }
+    }
+
+    /// The provenance of a concept.
+    ///
+    /// # Errors
+    /// If it is not in the bank, or its file is damaged.
+    pub fn concept(&self, id: &str) -> Result<ConceptRecord> {
+        if !self.contains(id) {
+            return Err(Error::UnknownConcept { id: id.into(), known: self.concepts().join(", ") });
+        }
+        read_json(&self.concept_folder(id).join("concept.json"))
+    }
+
+    /// The factors of a concept.
+    ///
+    /// # Errors
+    /// If the file is missing, damaged, or does not fit the sites.
+    pub fn adapter(&self, id: &str) -> Result<StoredAdapter> {
+        StoredAdapter::read(&self.concept_folder(id).join("adapter.safetensors"), self.sites())
+    }
+
+    /// The directions that the bank's concepts occupy at each site.
+    pub fn occupied(&self) -> Result<Vec<Columns>> {
+        let mut occupied = vec![Columns::new(); self.sites().len()];
+        for id in self.concepts() {
+            for (site, factors) in self.adapter(id)?.sites.into_iter().enumerate() {
+                occupied[site].extend(factors.map(|f| f.down_columns()).unwrap_or_default());
+            }
+        }
+        Ok(occupied)
+    }
+
+    /// Adds a concept. Everything is on disk before `bank.json` lists it.
+    ///
+    /// # Errors
+    /// If the id is taken or the disk is full; the bank is then as before.
+    pub fn append(
+        &mut self,
+        concept: &ConceptRecord,
+        adapter: &StoredAdapter,
+        rows: NamedTensors,
+    ) -> Result<()> {
+        if self.contains(&concept.id) {
+            return Err(Error::DuplicateConcept { id: concept.id.clone(), hint: "" });
+        }
+        let folder = self.concept_folder(&concept.id);
+        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+        adapter.write(&folder.join("adapter.safetensors"), self.sites())?;
+        write_tensors(&folder.join("tokens.safetensors"), &rows)?;
+        write_json(&folder.join("concept.json"), concept)?;
+        let mut record = self.record.clone();
+        record.concepts.push(concept.id.clone());
+        write_json(&self.path.join("bank.json"), &record)?;
+        self.record = record;
+        self.remove_checkpoint(&concept.id)
+    }
+}
+
+const LOCK: &str = ".lock";
+
+fn lock(path: &Path) -> Result<File> {
+    let file = path.join(LOCK);
+    let lock = File::create(&file).map_err(Error::io("cannot create", &file))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.into() }),
+        Err(TryLockError::Error(source)) => Err(Error::io("cannot lock", &file)(source)),
+    }
+}
+
+fn is_empty_but_for_lock(path: &Path) -> Result<bool> {
+    let entries = fs::read_dir(path).map_err(Error::io("cannot read", path))?;
+    Ok(entries.flatten().all(|entry| entry.file_name() == LOCK))
+}

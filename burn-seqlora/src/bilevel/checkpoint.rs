@@ -1,0 +1,186 @@
+//! Saving a training state and going on from it, bit for bit.
+
+use std::fs;
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+use super::adam::{AdamW, SecondMoment};
+use super::config::TrainConfig;
+use super::state::TrainState;
+use crate::adapter::{AdapterSet, Factors, Site};
+use crate::bank::{Bank, NamedTensors, read_json, read_tensors, write_json, write_tensors};
+use crate::diff::ConceptParameters;
+use crate::error::{Error, Result};
+
+/// What belongs to a state beside its tensors. It is written last: it makes the checkpoint count.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointRecord {
+    /// The file with the tensors.
+    tensors: String,
+    /// Minibatches done.
+    pub step: usize,
+    inner_count: usize,
+    outer_count: usize,
+    rows_count: usize,
+    rows_frozen: bool,
+    initial_loss: f64,
+    /// Length of metrics.jsonl at this step, in bytes.
+    pub metrics_bytes: u64,
+    /// The settings, which a resumed run has to share.
+    pub config: TrainConfig,
+    /// The digest of the images, which a resumed run has to share.
+    pub data_digest: String,
+    /// The concepts that came before, in order.
+    pub earlier: Vec<String>,
+}
+
+impl CheckpointRecord {
+    /// The record of a concept in training, if it has one.
+    ///
+    /// # Errors
+    /// If the file is damaged.
+    pub fn find(bank: &Bank, id: &str) -> Result<Option<Self>> {
+        let file = bank.checkpoint_folder(id).join("state.json");
+        if file.exists() { read_json(&file).map(Some) } else { Ok(None) }
+    }
+
+    /// # Errors
+    /// If settings, images or earlier concepts are not those that the run was started with.
+    pub fn check(
+        &self,
+        id: &str,
+        config: &TrainConfig,
+        digest: &str,
+        earlier: &[String],
+    ) -> Result<()> {
+        let mismatch =
+            |difference: String| Err(Error::ResumeMismatch { id: id.into(), difference });
+        if let Some(difference) = difference(&self.config, config) {
+            return mismatch(difference);
+        }
+        if self.data_digest != digest {
+            return mismatch("the images or captions have changed".into());
+        }
+        if self.earlier != earlier {
+            return mismatch(format!(
+                "it was started after [{}], the bank now holds [{}]",
+                self.earlier.join(", "),
+                earlier.join(", ")
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The first setting in which two configs differ.
+fn difference(before: &TrainConfig, now: &TrainConfig) -> Option<String> {
+    let [before, now] = [before, now].map(|c| serde_json::to_value(c).expect("a config is JSON"));
+    let fields = before.as_object().expect("a config is an object");
+    let (name, value) = fields.iter().find(|(name, value)| now.get(name) != Some(value))?;
+    Some(format!("`{name}` was {value}, now it is {}", now[name]))
+}
+
+/// Writes the state of a concept in training.
+///
+/// # Errors
+/// If the disk is full; the checkpoint before is then still there.
+pub fn save<B: Backend>(
+    bank: &Bank,
+    id: &str,
+    sites: &[Site],
+    state: &TrainState<B>,
+    context: (&TrainConfig, &str, u64),
+) -> Result<()> {
+    let folder = bank.checkpoint_folder(id);
+    fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+    let (config, data_digest, metrics_bytes) = context;
+    // Two files take turns, so that state.json never refers to one that is being replaced.
+    let turn =
+        CheckpointRecord::find(bank, id)?.is_some_and(|r| r.tensors == "state-0.safetensors");
+    let record = CheckpointRecord {
+        tensors: format!("state-{}.safetensors", turn as u8),
+        step: state.step,
+        inner_count: state.inner.count,
+        outer_count: state.outer.second.count,
+        rows_count: state.rows.second.count,
+        rows_frozen: state.rows_frozen,
+        initial_loss: state.initial_loss,
+        metrics_bytes,
+        config: config.clone(),
+        data_digest: data_digest.into(),
+        earlier: bank.concepts().to_vec(),
+    };
+    write_tensors(&folder.join(&record.tensors), &to_tensors(sites, state))?;
+    write_json(&folder.join("state.json"), &record)
+}
+
+/// Reads the state that [`save`] wrote.
+///
+/// # Errors
+/// If a file is damaged or does not fit the model.
+pub fn load<B: Backend>(
+    bank: &Bank,
+    id: &str,
+    sites: &[Site],
+    record: &CheckpointRecord,
+    device: &B::Device,
+) -> Result<TrainState<B>> {
+    let file = bank.checkpoint_folder(id).join(&record.tensors);
+    let mut tensors = read_tensors(&file)?;
+    let mut take = |name: String| {
+        let (shape, values) = tensors.remove(&name)?;
+        Some(Tensor::<B, 2>::from_data(TensorData::new(values, shape), device))
+    };
+    let mut factors = |kind: &str| {
+        Factors::new(sites.iter().map(|site| take(format!("{}.{kind}", site.name))).collect())
+    };
+    let [up, down, inner, outer_first, outer_second] =
+        ["up", "down", "inner", "outer_first", "outer_second"].map(&mut factors);
+    let [rows, rows_first, rows_second] =
+        ["rows", "rows_first", "rows_second"].map(|name| take(name.into()));
+    let missing = [&down, &inner, &outer_first, &outer_second]
+        .iter()
+        .any(|f| f.iter().count() != up.iter().count());
+    if missing || rows.is_none() || rows_first.is_none() || rows_second.is_none() {
+        let reason = "tensors are missing; delete the checkpoint folder to start the concept anew";
+        return Err(Error::Damaged { path: file, reason: reason.into() });
+    }
+    let moment = |mean, count| SecondMoment { mean, count };
+    let single = |rows| Factors::new(vec![rows]);
+    Ok(TrainState {
+        step: record.step,
+        parameters: ConceptParameters { adapters: AdapterSet { up, down }, rows },
+        inner: moment(inner, record.inner_count),
+        outer: AdamW { first: outer_first, second: moment(outer_second, record.outer_count) },
+        rows: AdamW {
+            first: single(rows_first),
+            second: moment(single(rows_second), record.rows_count),
+        },
+        rows_frozen: record.rows_frozen,
+        initial_loss: record.initial_loss,
+    })
+}
+
+fn to_tensors<B: Backend>(sites: &[Site], state: &TrainState<B>) -> NamedTensors {
+    let adapters = &state.parameters.adapters;
+    let kinds = [
+        ("up", &adapters.up),
+        ("down", &adapters.down),
+        ("inner", &state.inner.mean),
+        ("outer_first", &state.outer.first),
+        ("outer_second", &state.outer.second.mean),
+    ];
+    let of_sites = kinds.into_iter().flat_map(|(kind, factors)| {
+        factors.iter().map(move |(site, t)| (format!("{}.{kind}", sites[site].name), t.clone()))
+    });
+    let rows = [
+        ("rows", state.parameters.rows.as_ref()),
+        ("rows_first", state.rows.first.get(0)),
+        ("rows_second", state.rows.second.mean.get(0)),
+    ];
+    let of_rows = rows.into_iter().filter_map(|(name, t)| Some((name.to_string(), t?.clone())));
+    let named = of_sites.chain(of_rows);
+    named.map(|(name, t)| (name, (t.dims(), t.to_data().iter::<f32>().collect()))).collect()
+}

@@ -1,0 +1,235 @@
+//! Every free choice of the method, with its default (design.md §7, methods.md §1.8).
+
+use serde::{Deserialize, Serialize};
+
+use crate::adapter::{Part, Site, SiteSelection};
+use crate::data::{CaptionOptions, Transform};
+use crate::diff::Hvp;
+use crate::error::{Error, Result};
+use crate::text::TokenScheme;
+
+/// Which of the paper's methods trains the adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Bilevel with cross-Hessian terms.
+    #[default]
+    Seqlora,
+    /// The same problem by alternating steps, without second derivatives.
+    Alternating,
+}
+
+/// What scales the inner steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preconditioner {
+    /// 1/(√v̂ + ε) of Adam, detached.
+    #[default]
+    Adam,
+    /// Plain gradient descent.
+    None,
+}
+
+/// Where A goes after a step in B.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WarmStart {
+    /// A stays at A_T.
+    #[default]
+    Carry,
+    /// The inner steps are repeated from A_0 at the new B; descent is then guaranteed.
+    Rerun,
+}
+
+/// What the evaluations within one minibatch share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseReuse {
+    /// Noise and timesteps belong to the minibatch.
+    #[default]
+    Minibatch,
+    /// Every inner step and every outer gradient draws its own.
+    Evaluation,
+}
+
+/// How the learning rates develop over a concept's steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrSchedule {
+    /// Falling to zero.
+    #[default]
+    Linear,
+    /// Staying.
+    Constant,
+}
+
+/// Everything that decides what training does; stored with every concept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Which method.
+    pub method: Method,
+    /// How second derivatives are taken; without effect on `alternating`, which takes none.
+    pub hvp: Hvp,
+    /// r: the rank at each site.
+    pub rank: usize,
+    /// Which sites are adapted.
+    pub sites: SiteSelection,
+    /// Minibatches per concept.
+    pub steps: usize,
+    /// Images per minibatch.
+    pub batch: usize,
+    /// K: outer iterations per minibatch.
+    pub outer: usize,
+    /// T: inner steps per outer iteration.
+    pub inner: usize,
+    /// Learning rate of A and B in the denoiser.
+    pub lr_unet: f64,
+    /// Learning rate of A and B in the text encoder.
+    pub lr_text: f64,
+    /// Learning rate of the token rows.
+    pub lr_token: f64,
+    /// η/α: learning rate of B relative to that of A.
+    pub lr_down_ratio: f64,
+    /// How the learning rates develop.
+    pub lr_schedule: LrSchedule,
+    /// What scales the inner steps.
+    pub preconditioner: Preconditioner,
+    /// Where A goes after a step in B.
+    pub warm_start: WarmStart,
+    /// What the evaluations within one minibatch share.
+    pub noise: NoiseReuse,
+    /// λ: ridge on A in the lower level.
+    pub ridge: f64,
+    /// Decoupled weight decay of B and of the token rows.
+    pub weight_decay: f64,
+    /// Column norm of B at the start (kaiming gives 0.577, Orthogonal Adaptation 0.5).
+    pub down_norm: f64,
+    /// Words and rows of a concept.
+    pub tokens: TokenScheme,
+    /// Standard deviation of the new word's rows at the start.
+    pub token_std: f64,
+    /// Training of the rows stops when their mean norm reaches this (Mix-of-Show).
+    pub token_norm_limit: f64,
+    /// Standard deviation of the noise that a whole channel shares.
+    pub noise_offset: f64,
+    /// Whether subject masks, where given, weight the loss.
+    pub masked_loss: bool,
+    /// How captions are varied.
+    pub captions: CaptionOptions,
+    /// How images are cropped and placed.
+    pub transform: Transform,
+    /// Side of the training images in pixels; the model's own where not given.
+    pub resolution: Option<usize>,
+    /// Placements of each image that are encoded beforehand and drawn from.
+    pub crops: usize,
+    /// Minibatches with fixed noise by which loss is compared before and after.
+    pub probes: usize,
+    /// The number of concepts that will share the model, if known: each gets the same capacity.
+    pub concepts: Option<usize>,
+    /// Full layers are an error instead of a warning.
+    pub strict_capacity: bool,
+    /// A checkpoint after so many steps.
+    pub save_every: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            method: Method::Seqlora,
+            hvp: Hvp::Exact,
+            rank: 4,
+            sites: SiteSelection::Attention,
+            steps: 250,
+            batch: 2,
+            outer: 3,
+            inner: 2,
+            lr_unet: 1e-4,
+            lr_text: 1e-5,
+            lr_token: 1e-3,
+            lr_down_ratio: 1.0,
+            lr_schedule: LrSchedule::Linear,
+            preconditioner: Preconditioner::Adam,
+            warm_start: WarmStart::Carry,
+            noise: NoiseReuse::Minibatch,
+            ridge: 1e-8,
+            weight_decay: 0.01,
+            down_norm: 0.5,
+            tokens: TokenScheme::EdLora,
+            token_std: 0.013,
+            token_norm_limit: 0.55,
+            noise_offset: 0.01,
+            masked_loss: true,
+            captions: CaptionOptions::default(),
+            transform: Transform::default(),
+            resolution: None,
+            crops: 4,
+            probes: 4,
+            concepts: None,
+            strict_capacity: false,
+            save_every: 50,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// How second derivatives are really taken.
+    pub fn effective_hvp(&self) -> Hvp {
+        match self.method {
+            Method::Seqlora => self.hvp,
+            Method::Alternating => Hvp::None,
+        }
+    }
+
+    /// The learning rate of A at a site and step.
+    pub fn learning_rate(&self, site: &Site, step: usize) -> f64 {
+        let rate = match site.part {
+            Part::Denoiser => self.lr_unet,
+            Part::TextEncoder => self.lr_text,
+        };
+        rate * self.decay(step)
+    }
+
+    /// What is left of the learning rates at a step.
+    pub fn decay(&self, step: usize) -> f64 {
+        match self.lr_schedule {
+            LrSchedule::Constant => 1.0,
+            LrSchedule::Linear => 1.0 - step as f64 / self.steps.max(1) as f64,
+        }
+    }
+
+    /// # Errors
+    /// If a setting has no meaning; names it.
+    pub fn validate(&self) -> Result<()> {
+        let positive = [
+            ("rank", self.rank),
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("outer", self.outer),
+            ("crops", self.crops),
+            ("probes", self.probes),
+            ("save_every", self.save_every),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(Error::Invalid(format!("`{name}` must be at least 1")));
+        }
+        let rates = [
+            ("lr_unet", self.lr_unet),
+            ("lr_text", self.lr_text),
+            ("lr_token", self.lr_token),
+            ("lr_down_ratio", self.lr_down_ratio),
+            ("ridge", self.ridge),
+            ("weight_decay", self.weight_decay),
+            ("noise_offset", self.noise_offset),
+        ];
+        match rates.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
+            Some((name, value)) => {
+                Err(Error::Invalid(format!("`{name}` is {value}; it must be a number, 0 or more")))
+            }
+            None => Ok(()),
+        }
+    }
+}

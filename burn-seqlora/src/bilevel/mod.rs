@@ -1,0 +1,13 @@
+//! The bilevel trainer: A by inner steps, B by the hypergradient, under orthogonality.
+
+mod adam;
+mod checkpoint;
+mod config;
+mod learn;
+mod state;
+mod step;
+
+pub use config::{LrSchedule, Method, NoiseReuse, Preconditioner, TrainConfig, WarmStart};
+pub use learn::{ConceptPlan, Event, Flow, LearnPlan, learn, plan};
+pub use state::TrainState;
+pub use step::{Bilevel, StepReport};

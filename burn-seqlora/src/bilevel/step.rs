@@ -1,0 +1,173 @@
+//! One minibatch of the bilevel method (methods.md §1.5).
+
+use burn::tensor::ElementConversion;
+use burn::tensor::backend::AutodiffBackend;
+use seqlora_kernels::KernelBackend;
+
+use super::config::{Preconditioner, TrainConfig, WarmStart};
+use super::state::TrainState;
+use crate::adapter::{AdapterSet, Factors, Site};
+use crate::diff::{ConceptParameters, InnerStep, Objective, Wrt, gradient, hypergradient};
+
+/// The problem that a concept poses: loss, constraint and settings.
+#[derive(Debug)]
+pub struct Bilevel<'a, B: AutodiffBackend, O> {
+    /// L
+    pub objective: &'a O,
+    /// The method's settings.
+    pub config: &'a TrainConfig,
+    /// The model's sites.
+    pub sites: &'a [Site],
+    /// Q: the orthonormal directions of earlier concepts; `None` where there are none.
+    pub basis: &'a Factors<B::InnerBackend>,
+}
+
+/// What one minibatch did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The minibatch's number, from 1.
+    pub step: usize,
+    /// The loss at the last outer gradient.
+    pub loss: f64,
+    /// Norm of the projected hypergradient.
+    pub hypergradient: f64,
+    /// Largest |entry| of Qᵀ B with unit columns.
+    pub overlap: f64,
+    /// Mean norm of the token rows.
+    pub row_norm: f64,
+}
+
+type InnerSteps<'s, B, S> = Vec<InnerStep<B, &'s S>>;
+
+impl<B, O> Bilevel<'_, B, O>
+where
+    B: AutodiffBackend + KernelBackend,
+    B::InnerBackend: KernelBackend,
+    O: Objective<B>,
+{
+    /// K outer iterations; `sample(k, t)` is ξ of inner step t, and with t = T of the outer gradient.
+    pub fn step<'s>(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        sample: impl Fn(usize, usize) -> &'s O::Sample,
+    ) -> StepReport
+    where
+        O::Sample: 's,
+    {
+        let mut report = StepReport {
+            step: state.step + 1,
+            loss: f64::NAN,
+            hypergradient: 0.0,
+            overlap: 0.0,
+            row_norm: 0.0,
+        };
+        for k in 0..self.config.outer {
+            let start = state.parameters.adapters.up.clone();
+            let steps = self.inner_steps(state, |t| sample(k, t));
+            let outer = sample(k, self.config.inner);
+            let (ridge, hvp) = (self.config.ridge, self.config.effective_hvp());
+            let hyper =
+                hypergradient::<B, O>(self.objective, &state.parameters, &steps, outer, ridge, hvp);
+            report.loss = hyper.loss;
+            let direction = self.project(&hyper.down);
+            report.hypergradient = direction.norm();
+            self.step_down(state, &direction);
+            if self.config.warm_start == WarmStart::Rerun {
+                state.parameters.adapters.up = start;
+                self.inner_steps(state, |t| sample(k, t));
+            }
+            if let Some(rows) = hyper.rows {
+                report.row_norm = self.step_rows(state, Factors::new(vec![Some(rows)]));
+            }
+        }
+        state.step += 1;
+        report.overlap = overlap(&state.parameters.adapters.down, self.basis);
+        report
+    }
+
+    /// T steps in A; returns what is needed to differentiate through them.
+    fn inner_steps<'s>(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        sample: impl Fn(usize) -> &'s O::Sample,
+    ) -> InnerSteps<'s, B::InnerBackend, O::Sample>
+    where
+        O::Sample: 's,
+    {
+        let step = |t| {
+            let sample = sample(t);
+            let at = &state.parameters;
+            let up = at.adapters.up.clone();
+            let gradient = gradient::<B, O>(self.objective, at, sample, Wrt::Up).up;
+            let gradient = gradient.axpy(self.config.ridge, &up);
+            let scale = match self.config.preconditioner {
+                Preconditioner::Adam => state.inner.observe(&gradient),
+                Preconditioner::None => up.map(|_, a| a.ones_like()),
+            };
+            let step = scale.map(|site, p| p.mul_scalar(self.rate(site, state.step)));
+            state.parameters.adapters.up = up.axpy(-1.0, &gradient.mul(&step));
+            InnerStep { up, step, sample }
+        };
+        (0..self.config.inner).map(step).collect()
+    }
+
+    /// `B ← Π(AdamW(B, Π ∇F))`: element-wise optimisers leave the subspace, so B is projected too.
+    fn step_down(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        direction: &Factors<B::InnerBackend>,
+    ) {
+        let rate = |site| self.rate(site, state.step) * self.config.lr_down_ratio;
+        let down = &state.parameters.adapters.down;
+        let moved = state.outer.step(down, direction, rate, self.config.weight_decay);
+        state.parameters.adapters.down = self.project(&moved);
+    }
+
+    /// AdamW on the token rows until their mean norm reaches its limit; returns that norm.
+    fn step_rows(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        gradient: Factors<B::InnerBackend>,
+    ) -> f64 {
+        let rows = state.parameters.rows.clone().expect("a gradient in the rows needs rows");
+        let norms = (rows.clone() * rows.clone()).sum_dim(1).sqrt();
+        let mean_norm = norms.mean().into_scalar().elem::<f64>();
+        state.rows_frozen |= mean_norm >= self.config.token_norm_limit;
+        if !state.rows_frozen {
+            let rate = self.config.lr_token * self.config.decay(state.step);
+            let rows = Factors::new(vec![Some(rows)]);
+            let moved = state.rows.step(&rows, &gradient, |_| rate, self.config.weight_decay);
+            state.parameters.rows = moved.get(0).cloned();
+        }
+        mean_norm
+    }
+
+    fn rate(&self, site: usize, step: usize) -> f64 {
+        self.config.learning_rate(&self.sites[site], step)
+    }
+
+    fn project(&self, down: &Factors<B::InnerBackend>) -> Factors<B::InnerBackend> {
+        down.map(|site, b| match self.basis.get(site) {
+            Some(basis) => B::InnerBackend::project(b, basis.clone()),
+            None => b,
+        })
+    }
+
+    /// The loss without its gradient.
+    pub fn loss(&self, at: &ConceptParameters<B::InnerBackend>, sample: &O::Sample) -> f64 {
+        let adapters = AdapterSet::<B>::untracked(&at.adapters).constant();
+        let rows = at.rows.clone().map(burn::tensor::Tensor::from_inner);
+        self.objective.loss(&adapters, rows.as_ref(), sample).primal.into_scalar().elem()
+    }
+}
+
+/// Largest |entry| of Qᵀ B over all sites, with unit columns.
+fn overlap<B: burn::tensor::backend::Backend>(down: &Factors<B>, basis: &Factors<B>) -> f64 {
+    let of_site = |(site, b): (usize, &burn::tensor::Tensor<B, 2>)| {
+        let basis = basis.get(site)?.clone();
+        let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
+        let unit = b.clone() / norms;
+        Some(basis.transpose().matmul(unit).abs().max().into_scalar().elem::<f64>())
+    };
+    down.iter().filter_map(of_site).fold(0.0, f64::max)
+}

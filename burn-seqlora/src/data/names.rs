@@ -1,0 +1,141 @@
+//! From folder names to concept ids and class words.
+
+use super::error::DataError;
+
+/// Longest id: leaves room for suffixes below the 255 bytes that file systems allow.
+const MAX_ID: usize = 100;
+
+/// Made-up identifiers that tutorials put before the class word ("sks dog").
+const INSTANCE_TOKENS: [&str; 6] = ["sks", "ohwx", "zwx", "zwc", "shs", "tok"];
+
+/// Folder names that say nothing about the subject.
+const GENERIC: [&str; 23] = [
+    "concept",
+    "data",
+    "dataset",
+    "dir",
+    "folder",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "input",
+    "inputs",
+    "instance",
+    "instances",
+    "photo",
+    "photos",
+    "pic",
+    "pics",
+    "picture",
+    "pictures",
+    "subject",
+    "train",
+    "training",
+    "untitled",
+];
+
+/// Turns a folder name into an id: every run of other characters than `[A-Za-z0-9._-]` becomes
+/// one `-`; leading and trailing punctuation goes. The result may be empty.
+pub(crate) fn slug(name: &str) -> String {
+    let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    name.split(|c| !is_id(c))
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join("-")
+        .trim_matches(['.', '_', '-'])
+        .to_string()
+}
+
+/// Checks that `id` can name a folder of the bank on every system.
+///
+/// # Errors
+/// [`DataError::InvalidId`], naming `origin`.
+pub(crate) fn check_id(id: &str, origin: &str) -> Result<(), DataError> {
+    let ok = id.len() <= MAX_ID
+        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        // Windows drops a trailing dot, and two ids would share a folder.
+        && !id.ends_with('.');
+    if ok {
+        return Ok(());
+    }
+    Err(DataError::InvalidId { id: id.to_string(), origin: origin.to_string() })
+}
+
+/// The class word in a folder name: `dog6` is "dog", `bear_plushie` "bear plushie", `10_sks dog`
+/// "dog". `None` if nothing telling is left, as for `01` or `images`.
+pub(crate) fn class_word(name: &str) -> Option<String> {
+    let mut words: Vec<&str> =
+        name.split(['_', '-', '.', ' ']).filter(|word| !word.is_empty()).collect();
+    let number = |word: &&str| word.chars().all(|c| c.is_ascii_digit());
+    while words.first().is_some_and(number) {
+        words.remove(0);
+    }
+    while words.last().is_some_and(number) {
+        words.pop();
+    }
+    let made_up = |word: &&str| {
+        let bare = word.trim_matches(['<', '>']);
+        bare.len() < word.len() || INSTANCE_TOKENS.contains(&bare.to_ascii_lowercase().as_str())
+    };
+    if words.first().is_some_and(made_up) {
+        words.remove(0);
+    }
+    let last = words.pop()?.trim_end_matches(|c: char| c.is_ascii_digit());
+    words.push(last);
+    let class = words.join(" ");
+    let telling = !class.is_empty() && !GENERIC.contains(&class.to_ascii_lowercase().as_str());
+    telling.then_some(class)
+}
+
+/// Splits a kohya folder name `<repeats>_<class>`; `None` if it is not one.
+pub(crate) fn kohya(name: &str) -> Option<(usize, &str)> {
+    let (repeats, class) = name.split_once('_')?;
+    let repeats = repeats.parse().ok().filter(|&n| n > 0)?;
+    (!class.trim().is_empty()).then_some((repeats, class.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn class_words_follow_the_folder_name() {
+        let cases = [
+            ("dog6", Some("dog")),
+            ("bear_plushie", Some("bear plushie")),
+            ("red_cartoon", Some("red cartoon")),
+            ("10_sks dog", Some("dog")),
+            ("<new1> kids table-2", Some("kids table")),
+            ("3d_printer", Some("3d printer")),
+            ("images", None),
+            ("train_01", None),
+            ("ohwx", None),
+            ("2024_05", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(class_word(name).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn ids_are_safe_folder_names() {
+        assert_eq!(slug("My dog (2)!"), "My-dog-2");
+        assert_eq!(slug("../évil"), "vil");
+        assert_eq!(slug("子犬"), "");
+        assert!(check_id("bear_plushie-2.1", "x").is_ok());
+        for bad in ["", ".", "..", ".hidden", "a/b", "a b", "-rf", "dog.", &"a".repeat(101)] {
+            assert!(check_id(bad, "x").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn kohya_names_need_a_count_and_a_class() {
+        assert_eq!(kohya("10_sks dog"), Some((10, "sks dog")));
+        assert_eq!(kohya("5_1girl_hat"), Some((5, "1girl_hat")));
+        for other in ["dog6", "10", "10_", "0_dog", "x_dog"] {
+            assert_eq!(kohya(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Is this file an image? Judged by its first bytes.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use image::ImageFormat;
+
+use super::error::DataError;
+use super::listing::lower;
+
+/// Extensions that claim to be an image, readable here or not.
+const IMAGE_EXTENSIONS: [&str; 15] = [
+    "png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic",
+    "heif", "jxl", "jp2",
+];
+
+/// Why the file `path` cannot be a training image; `None` if it looks like one. Only the first
+/// bytes are read: the name alone would let HEIC photos and saved web pages through.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn why_not_an_image(path: &Path) -> Result<Option<String>, DataError> {
+    let extension = lower(path.extension());
+    if !extension.is_empty() && !IMAGE_EXTENSIONS.contains(&extension.as_str()) {
+        return Ok(Some("not an image".into()));
+    }
+    if !path.exists() {
+        return Ok(Some("broken link".into()));
+    }
+    let mut head = Vec::new();
+    let mut file = fs::File::open(path).map_err(DataError::io(path))?.take(32);
+    file.read_to_end(&mut head).map_err(DataError::io(path))?;
+    let kind = match image::guess_format(&head).ok() {
+        _ if head.is_empty() => return Ok(Some("empty file".into())),
+        Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Bmp) => {
+            return Ok(None);
+        }
+        Some(format) => format.extensions_str()[0].to_uppercase(),
+        None if head.get(4..8) == Some(b"ftyp") => "HEIC/AVIF".into(),
+        None if extension.is_empty() => return Ok(Some("not an image".into())),
+        None => return Ok(Some(format!("named .{extension}, but holds no image"))),
+    };
+    Ok(Some(format!("{kind} images are not supported: convert it to PNG or JPEG")))
+}

@@ -1,0 +1,79 @@
+//! The gradient of the upper level through T unrolled inner steps (methods.md §1.2).
+//!
+//! Inner: `A_{t+1} = A_t − s_t ∘ (∇_A L(A_t, B; ξ_t) + λ A_t)`, where the step `s_t = α P_t` holds
+//! learning rate and a detached preconditioner. Adjoint, from v = ∇_A L(A_T, B; ξ):
+//!
+//! ```text
+//! u = s_t ∘ v;   ∇F −= H_BA(A_t; ξ_t) u;   v −= H_AA(A_t; ξ_t) u + λ u      t = T−1 … 0
+//! ```
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use seqlora_kernels::KernelBackend;
+
+use super::gradient::{ConceptParameters, Gradient, Objective, Wrt, gradient};
+use super::hessian::{HessianProduct, Hvp, hessian_product, hessian_product_fd};
+use crate::adapter::{AdapterSet, Factors};
+
+/// ε‖V‖ of the central differences: the best in f32 (methods.md §1.2).
+const FINITE_DIFFERENCE_STEP: f64 = 1e-2;
+
+/// What one inner step did; enough to differentiate through it.
+#[derive(Debug, Clone)]
+pub struct InnerStep<B: Backend, S> {
+    /// A_t, before the step.
+    pub up: Factors<B>,
+    /// s_t = α P_t, element by element.
+    pub step: Factors<B>,
+    /// ξ_t: what the step's gradient saw, to be replayed exactly.
+    pub sample: S,
+}
+
+/// The gradient of F(B) = L(A_T(B), B), with what its first pass also gave.
+#[derive(Debug, Clone)]
+pub struct HyperGradient<B: Backend> {
+    /// L(A_T, B; ξ)
+    pub loss: f64,
+    /// ∇F(B)
+    pub down: Factors<B>,
+    /// ∇_B L(A_T, B; ξ): what is left without second derivatives.
+    pub partial: Factors<B>,
+    /// The gradient in the token rows at (A_T, B).
+    pub rows: Option<Tensor<B, 2>>,
+}
+
+/// The hypergradient at `end` = (A_T, B) after the inner `steps`; exact for the truncated unroll.
+///
+/// With [`Hvp::None`] it is ∇_B L(A_T, B; ξ), the upper step of Continual Alternating.
+pub fn hypergradient<B, O>(
+    objective: &O,
+    end: &ConceptParameters<B::InnerBackend>,
+    steps: &[InnerStep<B::InnerBackend, &O::Sample>],
+    outer: &O::Sample,
+    ridge: f64,
+    hvp: Hvp,
+) -> HyperGradient<B::InnerBackend>
+where
+    B: AutodiffBackend + KernelBackend,
+    O: Objective<B>,
+{
+    let Gradient { loss, up: mut adjoint, down: partial, rows } =
+        gradient::<B, O>(objective, end, outer, Wrt::All);
+    let mut down = partial.clone();
+    for InnerStep { up, step, sample } in steps.iter().rev() {
+        let adapters = AdapterSet { up: up.clone(), down: end.adapters.down.clone() };
+        let at = ConceptParameters { adapters, rows: end.rows.clone() };
+        let direction = adjoint.mul(step);
+        let HessianProduct { up: h_aa, down: h_ba } = match hvp {
+            Hvp::Exact => hessian_product::<B, O>(objective, &at, &direction, sample),
+            Hvp::FiniteDifference => {
+                let epsilon = FINITE_DIFFERENCE_STEP;
+                hessian_product_fd::<B, O>(objective, &at, &direction, sample, epsilon)
+            }
+            Hvp::None => break,
+        };
+        down = down.axpy(-1.0, &h_ba);
+        adjoint = adjoint.axpy(-1.0, &h_aa).axpy(-ridge, &direction);
+    }
+    HyperGradient { loss, down, partial, rows }
+}

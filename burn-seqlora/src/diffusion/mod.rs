@@ -1,0 +1,11 @@
+//! The diffusion process: noise schedule, denoising loss, samplers.
+
+mod denoising;
+mod sample;
+pub mod sampler;
+pub mod schedule;
+
+pub use denoising::{DenoisingLoss, DenoisingSample};
+pub use sample::{Guidance, sample};
+pub use sampler::{SamplerKind, SamplerPlan, SamplerStep};
+pub use schedule::{NoiseSchedule, Prediction, ScheduleError, SchedulerConfig};

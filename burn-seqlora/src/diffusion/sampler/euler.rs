@@ -1,0 +1,127 @@
+//! Euler's method over σ, in the variance-exploding scale.
+
+use super::Path;
+use super::grid::Spacing;
+use super::sigmas::{Sigmas, float32, karras, use_karras};
+use super::step::{Hop, Level};
+use crate::diffusion::schedule::{
+    NoiseSchedule, Prediction, ScheduleError, SchedulerConfig, choice,
+};
+
+/// Levels of diffusers' `EulerDiscreteScheduler`: `x = x_0 + σ·ε`.
+///
+/// The first sample has standard deviation σ_max (linspace, trailing) or √(σ_max² + 1) (leading).
+pub(super) fn path(
+    config: &SchedulerConfig,
+    schedule: &NoiseSchedule,
+    num_steps: usize,
+) -> Result<Path, ScheduleError> {
+    choice("interpolation_type", config.interpolation_type.as_deref(), (), &[("linear", ())])?;
+    if schedule.prediction == Prediction::VPrediction {
+        choice("timestep_type", config.timestep_type.as_deref(), (), &[("discrete", ())])?;
+    }
+    let spacing = Spacing::new(config, "linspace")?;
+    let train = schedule.num_train_timesteps();
+    let timesteps = spacing.timesteps(train, num_steps, train);
+    let mut timesteps: Vec<f64> = timesteps.into_iter().map(float32).collect();
+    let table = Sigmas::new(config, schedule);
+    let mut sigmas: Vec<f64> = timesteps.iter().map(|&timestep| table.at(timestep)).collect();
+    if use_karras(config)? {
+        sigmas = karras(config, (sigmas[num_steps - 1], sigmas[0]), num_steps);
+        timesteps = sigmas.iter().map(|&sigma| float32(table.timestep(sigma))).collect();
+    }
+    sigmas.push(table.last(config)?);
+    let levels: Vec<Level> =
+        sigmas.iter().map(|&sigma| Level { signal: 1.0, noise: float32(sigma) }).collect();
+    let max = levels.iter().map(|level| level.noise).fold(0.0, f64::max);
+    let hop = |(&timestep, pair): (&f64, &[Level])| Hop {
+        timestep,
+        from: pair[0],
+        to: pair[1],
+        extrapolation: 0.0,
+    };
+    Ok(Path {
+        init_noise_sigma: match spacing {
+            Spacing::Leading { .. } => max.hypot(1.0),
+            Spacing::Trailing | Spacing::Linspace => max,
+        },
+        hops: timesteps.iter().zip(levels.windows(2)).map(hop).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_rows, config};
+    use super::super::{SamplerKind, SamplerPlan};
+
+    /// Oracle: diffusers 0.42.1, torch 2.15, float32 on the CPU. `s = EulerDiscreteScheduler
+    /// .from_config(<config of the row>)`, `s.set_timesteps(<steps>)`, then the loop of
+    /// `testing::run` with `s.scale_model_input` and `s.step`.
+    #[test]
+    fn rows_of_diffusers() {
+        assert_rows(
+            SamplerKind::Euler,
+            &[
+                ("", 5, 14.61465, [999.0, 749.25, 0.0], [-22.9746799, -0.4212921]),
+                ("", 20, 14.61465, [999.0, 946.4210815429688, 0.0], [-22.4003239, -0.2898892]),
+                (
+                    r#","timestep_spacing":"leading""#,
+                    25,
+                    11.71879,
+                    [961.0, 921.0, 1.0],
+                    [-17.1929264, -0.2176283],
+                ),
+                (
+                    r#","timestep_spacing":"trailing""#,
+                    20,
+                    14.61465,
+                    [999.0, 949.0, 49.0],
+                    [-22.3904419, -0.2881237],
+                ),
+                (
+                    r#","prediction_type":"v_prediction""#,
+                    25,
+                    14.61465,
+                    [999.0, 957.375, 0.0],
+                    [-0.4570325, -0.0172924],
+                ),
+                (
+                    r#","prediction_type":"v_prediction","rescale_betas_zero_snr":true,"timestep_spacing":"trailing""#,
+                    20,
+                    4096.0,
+                    [999.0, 949.0, 49.0],
+                    [-0.4256434, -0.0349731],
+                ),
+                (
+                    r#","use_karras_sigmas":true"#,
+                    20,
+                    14.61465,
+                    [999.0, 961.7327880859375, 0.0],
+                    [-21.9067287, -0.3218923],
+                ),
+                (
+                    r#","final_sigmas_type":"sigma_min""#,
+                    5,
+                    14.61465,
+                    [999.0, 749.25, 0.0],
+                    [-22.8130741, -0.4343621],
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn values_not_implemented_are_named() {
+        for (extra, expected) in [
+            (r#","interpolation_type":"log_linear""#, r#"`interpolation_type` = "log_linear""#),
+            (r#","use_exponential_sigmas":true"#, r#"`use_exponential_sigmas` = true"#),
+            (
+                r#","timestep_type":"continuous","prediction_type":"v_prediction""#,
+                r#"`timestep_type` = "continuous""#,
+            ),
+        ] {
+            let error = SamplerPlan::new(SamplerKind::Euler, &config(extra), 5).unwrap_err();
+            assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+}

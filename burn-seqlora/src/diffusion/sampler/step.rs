@@ -1,0 +1,106 @@
+//! One step of a sampler: from noise levels to linear coefficients.
+
+use crate::diffusion::schedule::{Prediction, ScheduleError};
+
+/// One sampling step: see the equations at the head of [`sampler`](super).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplerStep {
+    /// Timestep the model is given. Whole, except for Euler with linspace spacing or Karras levels.
+    pub timestep: f64,
+    /// Factor of the sample before it enters the model.
+    pub scale_input: f64,
+    /// Weight of the (unscaled) sample in the clean-sample estimate.
+    pub x0_from_sample: f64,
+    /// Weight of the model's output in the clean-sample estimate.
+    pub x0_from_output: f64,
+    /// Weight of the sample in the next sample.
+    pub next_from_sample: f64,
+    /// Weight of this step's clean-sample estimate in the next sample.
+    pub next_from_x0: f64,
+    /// Weight of the previous step's clean-sample estimate; 0 where the step is of first order, as
+    /// the first one always is.
+    pub next_from_previous_x0: f64,
+}
+
+/// Noise level: `x = signal·x_0 + noise·ε`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Level {
+    pub(super) signal: f64,
+    pub(super) noise: f64,
+}
+
+impl Level {
+    /// The level of noise-to-signal ratio `sigma` on the unit circle.
+    pub(super) fn variance_preserving(sigma: f64) -> Self {
+        let signal = 1.0 / sigma.hypot(1.0);
+        Self { signal, noise: sigma * signal }
+    }
+}
+
+/// One step between two levels.
+pub(super) struct Hop {
+    pub(super) timestep: f64,
+    pub(super) from: Level,
+    pub(super) to: Level,
+    /// Weight w of the linear extrapolation `x_0 + w·(x_0 − x_0(previous step))` that takes the
+    /// place of x_0 in the update; 0 in first order.
+    pub(super) extrapolation: f64,
+}
+
+impl Hop {
+    /// The update; an error if it is not finite. `index` is for the error alone.
+    pub(super) fn step(
+        &self,
+        index: usize,
+        prediction: Prediction,
+    ) -> Result<SamplerStep, ScheduleError> {
+        let Self { timestep, from, to, extrapolation } = *self;
+        // The model knows samples of unit variance: the sample is scaled onto the unit circle.
+        let scale_input = 1.0 / from.signal.hypot(from.noise);
+        let (from_input, x0_from_output) =
+            prediction.clean_sample(from.signal * scale_input, from.noise * scale_input);
+        let next_from_sample = to.noise / from.noise;
+        let phi = to.signal - from.signal * next_from_sample;
+        let step = SamplerStep {
+            timestep,
+            scale_input,
+            x0_from_sample: from_input * scale_input,
+            x0_from_output,
+            next_from_sample,
+            next_from_x0: phi * (1.0 + extrapolation),
+            next_from_previous_x0: -phi * extrapolation,
+        };
+        let coefficients = [
+            step.x0_from_sample,
+            step.x0_from_output,
+            step.next_from_sample,
+            step.next_from_x0,
+            step.next_from_previous_x0,
+        ];
+        if coefficients.iter().all(|value| value.is_finite()) {
+            Ok(step)
+        } else {
+            Err(ScheduleError::Degenerate { step: index, timestep })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_order_steps_of_all_samplers_agree() {
+        // One update between the same two levels: DDIM = DPM-Solver++ of order 1 = Euler, rescaled.
+        let (from, to) = (2.5_f64, 0.8_f64);
+        let hop = |from, to| Hop { timestep: 0.0, from, to, extrapolation: 0.0 };
+        let circle = hop(Level::variance_preserving(from), Level::variance_preserving(to));
+        let line = hop(Level { signal: 1.0, noise: from }, Level { signal: 1.0, noise: to });
+        let circle = circle.step(0, Prediction::Epsilon).unwrap();
+        let line = line.step(0, Prediction::Epsilon).unwrap();
+        let scale = to.hypot(1.0);
+        assert!((line.next_from_x0 - circle.next_from_x0 * scale).abs() < 1e-14);
+        let rescaled = circle.next_from_sample * scale / from.hypot(1.0);
+        assert!((line.next_from_sample - rescaled).abs() < 1e-14);
+    }
+}

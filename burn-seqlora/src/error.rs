@@ -1,0 +1,158 @@
+//! What can go wrong, in sentences that name the file, the key and the fix.
+
+use std::path::PathBuf;
+
+use crate::data::DataError;
+use crate::diffusion::ScheduleError;
+
+/// The result of everything fallible in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the method, the bank or the data.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was being done, e.g. "cannot write".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A file is there but cannot be understood.
+    #[error("{} is damaged or not ours: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process writes to the bank.
+    #[error("{} is in use by another process; wait for it, or choose another bank", path.display())]
+    Locked {
+        /// The bank.
+        path: PathBuf,
+    },
+    /// A folder that is no bank stands where the bank should be.
+    #[error("{} is not a bank (it has no bank.json) and is not empty; choose another folder", path.display())]
+    NotABank {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The bank belongs to another base model.
+    #[error(
+        "{} was made for another base model\n  the bank's base: {bank}\n  this model:      {model}\n\
+         use the model that the bank was made with, or start a new bank",
+        path.display()
+    )]
+    OtherBase {
+        /// The bank.
+        path: PathBuf,
+        /// The fingerprint in the bank.
+        bank: String,
+        /// The fingerprint of the model at hand.
+        model: String,
+    },
+    /// A concept with this id is in the bank already.
+    #[error("the bank already holds a concept `{id}`; give the new one another id{hint}")]
+    DuplicateConcept {
+        /// The id.
+        id: String,
+        /// What else may help, or nothing.
+        hint: &'static str,
+    },
+    /// A prompt or an option names a concept that is not there.
+    #[error("there is no concept <{id}>; known: {known}")]
+    UnknownConcept {
+        /// The id.
+        id: String,
+        /// The known ones.
+        known: String,
+    },
+    /// A training run was interrupted here and has to be resumed or given up first.
+    #[error(
+        "{} holds a training run of `{id}` interrupted at step {step}; \
+         add --resume to go on, or delete {} to give it up",
+        bank.display(), checkpoint.display()
+    )]
+    Interrupted {
+        /// The bank.
+        bank: PathBuf,
+        /// The concept in training.
+        id: String,
+        /// The step reached.
+        step: usize,
+        /// The folder with the state.
+        checkpoint: PathBuf,
+    },
+    /// A resumed run does not have the settings that it was started with.
+    #[error("cannot resume `{id}`: {difference}; use the same settings as before")]
+    ResumeMismatch {
+        /// The concept in training.
+        id: String,
+        /// What differs.
+        difference: String,
+    },
+    /// Layers are full and `--strict-capacity` is set.
+    #[error(
+        "no capacity left for `{id}` at rank {rank}: {sites} of {selected} sites are full or below it \
+         (first: {first}); use a lower rank, other sites, or leave out --strict-capacity"
+    )]
+    NoCapacity {
+        /// The concept.
+        id: String,
+        /// The wanted rank.
+        rank: usize,
+        /// The number of sites concerned.
+        sites: usize,
+        /// The number of selected sites.
+        selected: usize,
+        /// The first of them.
+        first: String,
+    },
+    /// The loss is not a number.
+    #[error(
+        "the loss of `{id}` is {loss} at step {step}; lower --lr-unet, --lr-text or --lr-token, or \
+         check the images and the model; the bank is unchanged"
+    )]
+    NotFinite {
+        /// The concept.
+        id: String,
+        /// The step.
+        step: usize,
+        /// The value.
+        loss: f64,
+    },
+    /// A setting has no meaning.
+    #[error("{0}")]
+    Invalid(String),
+    /// The text encoder or tokenizer cannot take a prompt.
+    #[error("{0}")]
+    Prompt(String),
+    /// The images cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The scheduler's settings cannot be used.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+}
+
+impl Error {
+    /// For `map_err` on file operations.
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// For `map_err` on formats.
+    pub fn damaged<E: std::fmt::Display>(path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |reason| Self::Damaged { path, reason: reason.to_string() }
+    }
+}

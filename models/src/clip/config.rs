@@ -1,0 +1,63 @@
+//! What a text encoder's `config.json` says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::weights::{ModelError, require_defaults};
+
+/// The sizes of a text encoder, with transformers' names and defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClipTextConfig {
+    /// Entries of the embedding table.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// The number of layers.
+    pub num_hidden_layers: usize,
+    /// The number of heads.
+    pub num_attention_heads: usize,
+    /// The greatest number of tokens.
+    pub max_position_embeddings: usize,
+    /// The feed-forward layers' activation.
+    pub hidden_act: Activation,
+    /// ε of the normalisations.
+    pub layer_norm_eps: f64,
+}
+
+/// An activation of a feed-forward layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x σ(1.702 x): OpenAI's CLIP, SD1.
+    QuickGelu,
+    /// x Φ(x): OpenCLIP, SD2.
+    Gelu,
+}
+
+impl Default for ClipTextConfig {
+    fn default() -> Self {
+        Self {
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: 1e-5,
+        }
+    }
+}
+
+impl ClipTextConfig {
+    /// Reads the text of a `config.json`; `file` is for messages.
+    ///
+    /// # Errors
+    /// If it is no JSON or asks for something that is not implemented.
+    pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
+        require_defaults(text, file, &[("model_type", "\"clip_text_model\"")])?;
+        serde_json::from_str(text).map_err(|e| ModelError::config(file, e))
+    }
+}

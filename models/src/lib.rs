@@ -1,0 +1,15 @@
+//! Stable Diffusion 1.x and 2.x as Burn modules over dual numbers.
+//!
+//! [`StableDiffusion`] loads a diffusers folder and implements what `burn-seqlora` asks of a model.
+//! Its parts: [`unet`], [`clip`] and [`vae`], built from the layers in [`nn`]; [`tokenizer`];
+//! [`weights`], the only place that knows foreign file and key names.
+
+pub mod clip;
+pub mod nn;
+mod stable_diffusion;
+pub mod tokenizer;
+pub mod unet;
+pub mod vae;
+pub mod weights;
+
+pub use stable_diffusion::{StableDiffusion, StableDiffusionConfig};

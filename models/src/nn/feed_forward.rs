@@ -1,0 +1,40 @@
+//! The gated feed-forward layer of a diffusion transformer block.
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn_seqlora::adapter::{DualAdapters, Role};
+use burn_seqlora::dual::Dual;
+use seqlora_kernels::KernelBackend;
+
+use super::{Linear, LinearConfig, Scope};
+
+/// GEGLU: `y = W₂ (h ∘ gelu(g)) + b₂` with `(h, g) = W₁ x + b₁`.
+#[derive(Module, Debug)]
+pub struct FeedForward<B: Backend> {
+    proj: Linear<B>,
+    output: Linear<B>,
+}
+
+impl<B: KernelBackend> FeedForward<B> {
+    /// Four times as wide inside as outside.
+    pub fn new(channels: usize, scope: &mut Scope<B>) -> Self {
+        let inner = 4 * channels;
+        let mut site = |name: &str, inputs, outputs| {
+            scope.site(name, Role::FeedForward, LinearConfig::new(inputs, outputs))
+        };
+        Self {
+            proj: site("net.0.proj", channels, 2 * inner),
+            output: site("net.2", inner, channels),
+        }
+    }
+
+    /// # Shapes
+    /// - x: `[batch, tokens, channels]`
+    pub fn forward(&self, x: Dual<B, 3>, adapters: &DualAdapters<B>) -> Dual<B, 3> {
+        let both = self.proj.forward(x, adapters);
+        let inner = both.dims()[2] / 2;
+        let hidden = both.clone().narrow(2, 0, inner);
+        let gate = both.narrow(2, inner, inner);
+        self.output.forward(hidden * gate.gelu(), adapters)
+    }
+}

@@ -1,0 +1,59 @@
+//! `y = x Wᵀ + b`, plus `(x B) Aᵀ` where the layer is a site with an adapter.
+
+use burn::config::Config;
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, backend::Backend};
+use burn_seqlora::adapter::DualAdapters;
+use burn_seqlora::dual::Dual;
+use seqlora_kernels::KernelBackend;
+
+use super::frozen;
+
+/// Sizes of a [`Linear`] layer.
+#[derive(Config, Debug)]
+pub struct LinearConfig {
+    /// Input features.
+    pub inputs: usize,
+    /// Output features.
+    pub outputs: usize,
+    /// Whether it has a bias.
+    #[config(default = true)]
+    pub bias: bool,
+}
+
+/// A frozen linear layer that may be a site.
+#[derive(Module, Debug)]
+pub struct Linear<B: Backend> {
+    /// `[outputs, inputs]`
+    pub weight: Param<Tensor<B, 2>>,
+    /// `[outputs]`
+    pub bias: Option<Param<Tensor<B, 1>>>,
+    /// The number of the site, if an adapter can sit here.
+    #[module(skip)]
+    pub site: Option<usize>,
+}
+
+impl LinearConfig {
+    /// A layer without a site.
+    pub fn init<B: Backend>(&self, device: &B::Device) -> Linear<B> {
+        Linear {
+            weight: frozen([self.outputs, self.inputs], device),
+            bias: self.bias.then(|| frozen([self.outputs], device)),
+            site: None,
+        }
+    }
+}
+
+impl<B: KernelBackend> Linear<B> {
+    /// # Shapes
+    /// - x: `[..., inputs]`, output: `[..., outputs]`
+    pub fn forward<const D: usize>(&self, x: Dual<B, D>, adapters: &DualAdapters<B>) -> Dual<B, D> {
+        let mut shape = x.dims();
+        let [outputs, inputs] = self.weight.shape().dims();
+        let rows = shape.iter().product::<usize>() / inputs;
+        shape[D - 1] = outputs;
+        let lora = self.site.and_then(|site| adapters.site(site));
+        let bias = self.bias.as_ref().map(Param::val);
+        x.reshape([rows, inputs]).lora_linear(self.weight.val(), bias, lora).reshape(shape)
+    }
+}

@@ -1,0 +1,36 @@
+//! Layers with frozen weights, over dual numbers.
+//!
+//! Fields carry PyTorch's parameter names and layouts (`weight`, `bias`, `[outputs, inputs]`), so a
+//! checkpoint's tensors are taken as they are.
+
+mod attention;
+mod conv2d;
+mod embedding;
+mod feed_forward;
+mod linear;
+mod norm;
+mod resnet;
+mod scope;
+mod timestep;
+
+pub use attention::{Attention, AttentionConfig, multi_head};
+pub use conv2d::{Conv2d, Conv2dConfig, Downsample, Upsample};
+pub use embedding::Embedding;
+pub use feed_forward::FeedForward;
+pub use linear::{Linear, LinearConfig};
+pub use norm::{GroupNorm, LayerNorm};
+pub use resnet::{ResnetBlock, ResnetConfig};
+pub use scope::Scope;
+pub use timestep::{Frequency, TimestepEmbedding};
+
+use burn::module::{Param, ParamId};
+use burn::tensor::{Shape, Tensor, backend::Backend};
+
+/// A weight that gets no gradient and no memory until a checkpoint fills it.
+pub(crate) fn frozen<B: Backend, const D: usize>(
+    shape: [usize; D],
+    device: &B::Device,
+) -> Param<Tensor<B, D>> {
+    let zeros = move |device: &B::Device, _| Tensor::zeros(shape, device);
+    Param::uninitialized(ParamId::new(), zeros, device.clone(), false, Shape::from(shape))
+}

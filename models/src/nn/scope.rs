@@ -1,0 +1,52 @@
+//! Where in the model a layer is being built: its path, its device, and the registry of sites.
+
+use std::fmt::Display;
+
+use burn::tensor::backend::Backend;
+use burn_seqlora::adapter::{Part, Role, Site, SiteRegistry};
+
+use super::{Linear, LinearConfig};
+
+/// A place in the model under construction. Nesting of scopes is nesting of modules.
+#[derive(Debug)]
+pub struct Scope<'a, B: Backend> {
+    /// Where the weights go.
+    pub device: &'a B::Device,
+    part: Part,
+    path: String,
+    sites: &'a mut SiteRegistry,
+}
+
+impl<'a, B: Backend> Scope<'a, B> {
+    /// The root of a model; `name` is diffusers' name of the component, e.g. `unet`.
+    pub fn root(
+        name: &str,
+        part: Part,
+        device: &'a B::Device,
+        sites: &'a mut SiteRegistry,
+    ) -> Self {
+        Self { device, part, path: name.to_string(), sites }
+    }
+
+    /// The scope of a child module.
+    pub fn at(&mut self, segment: impl Display) -> Scope<'_, B> {
+        Scope {
+            device: self.device,
+            part: self.part,
+            path: format!("{}.{segment}", self.path),
+            sites: self.sites,
+        }
+    }
+
+    /// A linear layer that can carry an adapter, called `name` in this scope.
+    pub fn site(&mut self, name: &str, role: Role, config: LinearConfig) -> Linear<B> {
+        let site = self.sites.register(Site {
+            name: format!("{}.{name}", self.path),
+            inputs: config.inputs,
+            outputs: config.outputs,
+            part: self.part,
+            role,
+        });
+        Linear { site: Some(site), ..config.init(self.device) }
+    }
+}

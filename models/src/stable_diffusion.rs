@@ -1,0 +1,204 @@
+//! A whole model from a diffusers folder: UNet, text encoder, VAE, tokenizer, noise schedule.
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, backend::Backend};
+use burn_seqlora::adapter::{DualAdapters, Part, Site, SiteRegistry};
+use burn_seqlora::diffusion::{NoiseSchedule, SchedulerConfig};
+use burn_seqlora::dual::Dual;
+use burn_seqlora::error::{Error, Result};
+use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, LatentPosterior, TextEncoder};
+use burn_seqlora::text::{Context, Piece, TextBatch, Tokens};
+use seqlora_kernels::KernelBackend;
+
+use crate::clip::{ClipTextConfig, ClipTextModel};
+use crate::nn::Scope;
+use crate::tokenizer::ClipTokenizer;
+use crate::unet::{UNet, UNetConfig};
+use crate::vae::{Vae, VaeConfig};
+use crate::weights::{KeyTable, ModelError, WeightFiles, load_weights};
+
+/// The configs of a model folder.
+#[derive(Debug, Clone)]
+pub struct StableDiffusionConfig {
+    /// `unet/config.json`
+    pub unet: UNetConfig,
+    /// `text_encoder/config.json`
+    pub text_encoder: ClipTextConfig,
+    /// `vae/config.json`
+    pub vae: VaeConfig,
+    /// `scheduler/scheduler_config.json`
+    pub scheduler: SchedulerConfig,
+}
+
+/// Stable Diffusion 1.x or 2.x.
+#[derive(Debug)]
+pub struct StableDiffusion<B: Backend> {
+    unet: UNet<B>,
+    text_encoder: ClipTextModel<B>,
+    vae: Vae<B>,
+    tokenizer: ClipTokenizer,
+    schedule: NoiseSchedule,
+    config: StableDiffusionConfig,
+    sites: Vec<Site>,
+    device: B::Device,
+}
+
+impl StableDiffusionConfig {
+    /// Reads the configs of a diffusers folder.
+    ///
+    /// # Errors
+    /// If one is missing, damaged, asks for something that is not implemented, or they do not fit
+    /// each other.
+    pub fn read(folder: &Path) -> Result<Self, ModelError> {
+        let text = |file: &Path| std::fs::read_to_string(file).map_err(ModelError::io(file));
+        let component = |name: &str| folder.join(name).join("config.json");
+        let [unet, clip, vae] = ["unet", "text_encoder", "vae"].map(component);
+        let scheduler = folder.join("scheduler").join("scheduler_config.json");
+        let config = Self {
+            unet: UNetConfig::parse(&text(&unet)?, &unet)?,
+            text_encoder: ClipTextConfig::parse(&text(&clip)?, &clip)?,
+            vae: VaeConfig::parse(&text(&vae)?, &vae)?,
+            scheduler: SchedulerConfig::from_json(&text(&scheduler)?)
+                .map_err(|source| ModelError::Schedule { path: scheduler.clone(), source })?,
+        };
+        let (wide, narrow) = (config.text_encoder.hidden_size, config.unet.cross_attention_dim);
+        if wide != narrow {
+            let reason = format!(
+                "`cross_attention_dim` is {narrow}, but the text encoder's `hidden_size` is {wide}"
+            );
+            return Err(ModelError::config(&unet, reason));
+        }
+        Ok(config)
+    }
+
+    /// The modules without weights yet, and their sites.
+    pub fn init<B: KernelBackend>(
+        &self,
+        device: &B::Device,
+    ) -> (UNet<B>, ClipTextModel<B>, Vae<B>, Vec<Site>) {
+        let mut sites = SiteRegistry::default();
+        let mut scope = Scope::root("unet", Part::Denoiser, device, &mut sites);
+        let unet = self.unet.init(&mut scope);
+        let mut scope = Scope::root("text_encoder", Part::TextEncoder, device, &mut sites);
+        let text_encoder = self.text_encoder.init(&mut scope);
+        (unet, text_encoder, self.vae.init(device), sites.into_sites())
+    }
+}
+
+impl<B: KernelBackend> StableDiffusion<B> {
+    /// Loads a diffusers folder. All weights become f32 and are frozen.
+    ///
+    /// # Errors
+    /// If anything in the folder is missing, damaged or does not fit.
+    pub fn load(folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
+        let config = StableDiffusionConfig::read(folder)?;
+        let (unet, text_encoder, vae, sites) = config.init(device);
+        let files = |component: &str| WeightFiles::find(&folder.join(component));
+        let schedule = NoiseSchedule::new(&config.scheduler).map_err(|source| {
+            ModelError::Schedule { path: folder.join("scheduler/scheduler_config.json"), source }
+        })?;
+        Ok(Self {
+            unet: load_weights(unet, &files("unet")?, KeyTable::UNET)?,
+            text_encoder: load_weights(text_encoder, &files("text_encoder")?, KeyTable::CLIP_TEXT)?,
+            vae: load_weights(vae, &files("vae")?, KeyTable::VAE)?,
+            tokenizer: ClipTokenizer::from_folder(&folder.join("tokenizer"))?,
+            schedule,
+            config,
+            sites,
+            device: device.clone(),
+        })
+    }
+
+    /// The configs it was built from.
+    pub fn config(&self) -> &StableDiffusionConfig {
+        &self.config
+    }
+}
+
+impl<B: KernelBackend> Denoiser<B> for StableDiffusion<B> {
+    fn predict(
+        &self,
+        noisy: Dual<B, 4>,
+        timesteps: Tensor<B, 1>,
+        context: &Context<B>,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 4> {
+        self.unet.predict(noisy, timesteps, context, adapters)
+    }
+
+    fn cross_attention_layers(&self) -> usize {
+        self.unet.cross_attention_layers()
+    }
+}
+
+impl<B: KernelBackend> TextEncoder<B> for StableDiffusion<B> {
+    fn encode_text(
+        &self,
+        batch: &TextBatch<B>,
+        rows: Option<&Tensor<B, 2>>,
+        adapters: &DualAdapters<B>,
+    ) -> Context<B> {
+        self.text_encoder.encode(batch, rows, adapters)
+    }
+
+    fn tokenize(&self, pieces: &[Piece]) -> Result<Tokens> {
+        let pieces: Vec<_> = pieces
+            .iter()
+            .map(|p| match p {
+                Piece::Text(t) => crate::tokenizer::Piece::Text(t.clone()),
+                Piece::Word(w) => crate::tokenizer::Piece::Placeholder(*w),
+            })
+            .collect();
+        let a = self.tokenizer.assemble(&pieces).map_err(|e| Error::Prompt(e.to_string()))?;
+        Ok(Tokens { ids: a.ids, words: a.placeholders, truncated: a.truncated })
+    }
+
+    fn word_embedding(&self, word: &str) -> Result<Tensor<B, 1>> {
+        let ids = self.tokenizer.encode(word);
+        if ids.is_empty() {
+            return Err(Error::Prompt(format!("the class word `{word}` has no tokens")));
+        }
+        Ok(self.text_encoder.embed(&ids).mean_dim(0).squeeze_dim::<1>(0))
+    }
+
+    fn token_width(&self) -> usize {
+        self.text_encoder.width()
+    }
+}
+
+impl<B: KernelBackend> LatentCodec<B> for StableDiffusion<B> {
+    fn encode_image(&self, pixels: Tensor<B, 4>) -> LatentPosterior<B> {
+        self.vae.encode_image(pixels)
+    }
+
+    fn decode_latents(&self, latents: Tensor<B, 4>) -> Tensor<B, 4> {
+        self.vae.decode_latents(latents)
+    }
+
+    fn latent_channels(&self) -> usize {
+        self.vae.latent_channels()
+    }
+
+    fn downscale(&self) -> usize {
+        self.vae.downscale()
+    }
+}
+
+impl<B: KernelBackend> DiffusionModel<B> for StableDiffusion<B> {
+    fn sites(&self) -> &[Site] {
+        &self.sites
+    }
+
+    fn noise_schedule(&self) -> &NoiseSchedule {
+        &self.schedule
+    }
+
+    fn resolution(&self) -> usize {
+        self.config.unet.sample_size * self.config.vae.downscale()
+    }
+
+    fn device(&self) -> B::Device {
+        self.device.clone()
+    }
+}

@@ -1,0 +1,220 @@
+//! CLIP's tokenizer: text to token ids, and ids to the text encoder's fixed-length input.
+//!
+//! The rules are those of transformers 5 `tokenization_clip.py` (from openai/CLIP
+//! `simple_tokenizer.py`):
+//!
+//! 1. special and added tokens are cut out of the text;
+//! 2. the rest is normalised: NFC, each run of white space to one space, lower case;
+//! 3. split into contractions (`'s 't 're 've 'm 'll 'd`), runs of letters, single digits and runs
+//!    of anything else, white space dropped;
+//! 4. each piece's UTF-8 bytes are written in the byte-level alphabet, its last symbol marked
+//!    `</w>`, and merged by byte-pair encoding.
+
+mod error;
+mod files;
+mod prompt;
+#[cfg(test)]
+mod testing;
+mod vocabulary;
+
+use std::fmt;
+use std::path::Path;
+
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::replace::ReplacePattern;
+use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{SplitDelimiterBehavior, Tokenizer};
+
+pub use error::TokenizerError;
+use files::{Files, Special};
+pub use prompt::{Assembled, Piece};
+use vocabulary::{Merges, Vocab, Vocabulary};
+
+/// Positions of every CLIP text encoder of Stable Diffusion 1.x, 2.x and XL.
+pub const CLIP_CONTEXT_LENGTH: usize = 77;
+
+/// Step 3 of the module's rules.
+const PIECES: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+
+/// Tokenizer of a CLIP text encoder, as it lies in the `tokenizer` folder of a diffusers model.
+#[derive(Clone)]
+pub struct ClipTokenizer {
+    inner: Tokenizer,
+    bos: u32,
+    eos: u32,
+    pad: u32,
+    context_length: usize,
+    rows: usize,
+}
+
+impl ClipTokenizer {
+    /// Reads a tokenizer folder.
+    ///
+    /// The vocabulary comes from `tokenizer.json`, else from `vocab.json` and `merges.txt`. The
+    /// special tokens, the added tokens and the context length come from `tokenizer_config.json`,
+    /// `special_tokens_map.json` and `added_tokens.json` with the precedence of transformers 5;
+    /// what is in none of them is CLIP's: `<|startoftext|>`, `<|endoftext|>` (also to pad) and
+    /// [`CLIP_CONTEXT_LENGTH`]. The last also replaces the absurd `model_max_length` (1e30) that
+    /// transformers writes for "unknown".
+    ///
+    /// # Errors
+    /// [`TokenizerError`], naming the file and the key.
+    pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, TokenizerError> {
+        let files = Files::read(folder.as_ref())?;
+        let id = |key: &'static str, token: &Special| {
+            files.vocabulary.ids.get(&token.content).copied().ok_or_else(|| {
+                TokenizerError::NotInVocabulary {
+                    path: files.vocabulary.path.clone(),
+                    key,
+                    token: token.content.clone(),
+                }
+            })
+        };
+        let bos = id("bos_token", &files.bos)?;
+        let eos = id("eos_token", &files.eos)?;
+        let pad = id("pad_token", &files.pad)?;
+        // With the unknown token in the vocabulary, byte-pair encoding cannot fail.
+        id("unk_token", &files.unk)?;
+
+        let rows = files.vocabulary.ids.values().max().map_or(0, |&id| id as usize + 1);
+        let (added, context_length) = (files.added_tokens(), files.context_length);
+        let Files { vocabulary: Vocabulary { path, ids, merges, .. }, unk, .. } = files;
+        let mut inner = clip_rules(ids, merges, unk.content)
+            .map_err(|source| TokenizerError::Build { path, source })?;
+        inner.add_tokens(&added);
+        Ok(Self { inner, bos, eos, pad, context_length, rows })
+    }
+
+    /// Lowers the context length to the number of positions the text encoder has.
+    ///
+    /// # Panics
+    /// If `positions` is below 2: BOS and EOS need a place.
+    pub fn with_context_length(mut self, positions: usize) -> Self {
+        assert!(positions >= 2, "a context of {positions} positions has no room for BOS and EOS");
+        self.context_length = self.context_length.min(positions);
+        self
+    }
+
+    /// Token ids of a text, without BOS, EOS or padding and of any length.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let encoding = self.inner.encode_fast(text, false);
+        encoding.expect("every symbol is in the vocabulary or unknown").get_ids().to_vec()
+    }
+
+    /// Token ids of one word; more than one where the word is not in the vocabulary.
+    ///
+    /// The embeddings of these ids are what a pseudo-word is initialised from.
+    pub fn word_pieces(&self, word: &str) -> Vec<u32> {
+        self.encode(word)
+    }
+
+    /// Id that begins a prompt.
+    pub fn bos(&self) -> u32 {
+        self.bos
+    }
+
+    /// Id that ends a prompt.
+    pub fn eos(&self) -> u32 {
+        self.eos
+    }
+
+    /// Id that fills the context after EOS: EOS itself in Stable Diffusion 1.x, `!` (0) in 2.x.
+    pub fn pad(&self) -> u32 {
+        self.pad
+    }
+
+    /// Length of an assembled prompt.
+    pub fn context_length(&self) -> usize {
+        self.context_length
+    }
+
+    /// One more than the highest id, added tokens included: the rows the embedding table needs.
+    pub fn vocab_size(&self) -> usize {
+        self.rows
+    }
+}
+
+impl fmt::Debug for ClipTokenizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClipTokenizer")
+            .field("bos", &self.bos)
+            .field("eos", &self.eos)
+            .field("pad", &self.pad)
+            .field("context_length", &self.context_length)
+            .field("vocab_size", &self.rows)
+            .finish_non_exhaustive()
+    }
+}
+
+fn clip_rules(vocab: Vocab, merges: Merges, unk: String) -> tokenizers::Result<Tokenizer> {
+    let model = BPE::builder()
+        .vocab_and_merges(vocab, merges)
+        .unk_token(unk)
+        .end_of_word_suffix("</w>".to_string())
+        .build()?;
+    let white_space = Replace::new(ReplacePattern::Regex(r"\s+".to_string()), " ")?;
+    let pieces = SplitPattern::Regex(PIECES.to_string());
+    let pieces = Split::new(pieces, SplitDelimiterBehavior::Removed, true)?;
+    let mut tokenizer = Tokenizer::new(model);
+    tokenizer.with_normalizer(Some(Normalizers::new(vec![
+        NFC.into(),
+        white_space.into(),
+        Lowercase.into(),
+    ])));
+    tokenizer.with_pre_tokenizer(Some(PreTokenizers::new(vec![
+        pieces.into(),
+        ByteLevel::new(false, true, true).into(),
+    ])));
+    Ok(tokenizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::tokenizer;
+
+    /// Oracle: transformers 5.23, `CLIPTokenizer.from_pretrained(<the folder>)(text,
+    /// add_special_tokens=False).input_ids`; first padding with `<|endoftext|>`, then with `!`,
+    /// which makes every `!` of a prompt the padding token.
+    #[test]
+    fn ids_of_transformers() {
+        let (sd1, sd2) = (tokenizer("<|endoftext|>"), tokenizer("!"));
+        let same: [(&str, &[u32]); 9] = [
+            ("", &[]),
+            ("  ", &[]),
+            ("a photo of the dog", &[320, 518, 519, 514, 521]),
+            ("A  Photo\tOF\nthe DOG", &[320, 518, 519, 514, 521]),
+            ("they're 42", &[513, 68, 344, 6, 81, 324, 275, 273]),
+            ("Café Cafe\u{301}", &[522, 69, 528, 522, 69, 528]),
+            ("日", &[162, 245, 354]),
+            ("<|endoftext|> dog", &[530, 521]),
+            ("dog's can't", &[521, 524, 522, 333, 6, 339]),
+        ];
+        for (text, ids) in same {
+            assert_eq!(sd1.encode(text), ids, "{text:?}");
+            assert_eq!(sd2.encode(text), ids, "{text:?}");
+        }
+        assert_eq!(sd1.encode("wow!! dog"), [86, 78, 342, 527, 521]);
+        assert_eq!(sd2.encode("wow!! dog"), [86, 78, 342, 0, 0, 521]);
+    }
+
+    #[test]
+    fn special_ids_and_sizes() {
+        let (sd1, sd2) = (tokenizer("<|endoftext|>"), tokenizer("!"));
+        assert_eq!((sd1.bos(), sd1.eos(), sd1.pad()), (529, 530, 530));
+        assert_eq!((sd2.bos(), sd2.eos(), sd2.pad()), (529, 530, 0));
+        assert_eq!((sd1.context_length(), sd1.vocab_size()), (77, 531));
+        assert_eq!(sd1.clone().with_context_length(16).context_length(), 16);
+        assert_eq!(sd1.with_context_length(512).context_length(), 77);
+    }
+
+    #[test]
+    fn word_pieces_tell_whether_a_word_is_one_token() {
+        let tokenizer = tokenizer("!");
+        assert_eq!(tokenizer.word_pieces("dog"), [521]);
+        assert_eq!(tokenizer.word_pieces(" wow "), [86, 78, 342]);
+    }
+}

@@ -1,0 +1,263 @@
+//! The files of a tokenizer folder and which of them wins, as in transformers 5
+//! (`tokenization_utils_base.py`, `_from_pretrained`).
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokenizers::AddedToken;
+
+use super::vocabulary::Vocabulary;
+use super::{CLIP_CONTEXT_LENGTH, TokenizerError};
+
+/// What a tokenizer folder says.
+pub(super) struct Files {
+    /// Added tokens included.
+    pub(super) vocabulary: Vocabulary,
+    pub(super) bos: Special,
+    pub(super) eos: Special,
+    pub(super) unk: Special,
+    pub(super) pad: Special,
+    pub(super) context_length: usize,
+    added: Vec<Special>,
+}
+
+/// A special or added token: its text, and how it is found in a prompt.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "SpecialValue")]
+pub(super) struct Special {
+    pub(super) content: String,
+    single_word: bool,
+    lstrip: bool,
+    rstrip: bool,
+    normalized: bool,
+}
+
+/// A token is written as its text or as an object.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SpecialValue {
+    Text(String),
+    Object {
+        content: String,
+        #[serde(default)]
+        single_word: bool,
+        #[serde(default)]
+        lstrip: bool,
+        #[serde(default)]
+        rstrip: bool,
+        #[serde(default)]
+        normalized: bool,
+    },
+}
+
+impl From<SpecialValue> for Special {
+    fn from(value: SpecialValue) -> Self {
+        match value {
+            SpecialValue::Text(content) => Self::new(content),
+            SpecialValue::Object { content, single_word, lstrip, rstrip, normalized } => {
+                Self { content, single_word, lstrip, rstrip, normalized }
+            }
+        }
+    }
+}
+
+impl Special {
+    fn new(content: impl Into<String>) -> Self {
+        let content = content.into();
+        Self { content, single_word: false, lstrip: false, rstrip: false, normalized: false }
+    }
+}
+
+/// `tokenizer_config.json`.
+#[derive(Deserialize, Default)]
+struct Config {
+    tokenizer_class: Option<String>,
+    model_max_length: Option<f64>,
+    added_tokens_decoder: Option<BTreeMap<u32, Special>>,
+    #[serde(flatten)]
+    named: Named,
+}
+
+/// The named special tokens of `tokenizer_config.json` and `special_tokens_map.json`.
+#[derive(Deserialize, Default)]
+struct Named {
+    bos_token: Option<Special>,
+    eos_token: Option<Special>,
+    unk_token: Option<Special>,
+    pad_token: Option<Special>,
+}
+
+impl Named {
+    fn has(&self, content: &str) -> bool {
+        let tokens = [&self.bos_token, &self.eos_token, &self.unk_token, &self.pad_token];
+        tokens.into_iter().flatten().any(|token| token.content == content)
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self {
+            bos_token: self.bos_token.or(other.bos_token),
+            eos_token: self.eos_token.or(other.eos_token),
+            unk_token: self.unk_token.or(other.unk_token),
+            pad_token: self.pad_token.or(other.pad_token),
+        }
+    }
+}
+
+impl Files {
+    pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
+        let config_path = folder.join("tokenizer_config.json");
+        let config: Config = json_if_there(&config_path)?.unwrap_or_default();
+        if let Some(class) = &config.tokenizer_class
+            && !matches!(class.as_str(), "CLIPTokenizer" | "CLIPTokenizerFast")
+        {
+            let (key, expected) = ("tokenizer_class", "CLIPTokenizer");
+            return Err(not_clip(config_path, key, class, expected));
+        }
+        let context_length = match config.model_max_length {
+            Some(length) if length < 2.0 => {
+                let (key, expected) = ("model_max_length", "at least 2");
+                return Err(not_clip(config_path, key, length, expected));
+            }
+            Some(length) if length < 1e6 => length as usize,
+            _ => CLIP_CONTEXT_LENGTH,
+        };
+
+        let mut vocabulary = Vocabulary::read(folder)?;
+        let mut named = config.named;
+        // Since transformers 4.34 tokenizer_config.json lists every added token and is alone;
+        // before, special_tokens_map.json, added_tokens.json and tokenizer.json each have a say.
+        let added = match config.added_tokens_decoder {
+            Some(added) => added,
+            None => {
+                let map: Option<Named> = json_if_there(&folder.join("special_tokens_map.json"))?;
+                named = map.unwrap_or_default().or(named);
+                let names: Option<BTreeMap<String, u32>> =
+                    json_if_there(&folder.join("added_tokens.json"))?;
+                let names = names.unwrap_or_default().into_iter().map(|(name, id)| {
+                    (id, Special { normalized: !named.has(&name), ..Special::new(name) })
+                });
+                names.chain(vocabulary.added.drain(..)).collect()
+            }
+        };
+        for (&listed, token) in &added {
+            let id = *vocabulary.ids.entry(token.content.clone()).or_insert(listed);
+            if id != listed {
+                let token = token.content.clone();
+                return Err(TokenizerError::TwoIds { path: vocabulary.path, token, id, listed });
+            }
+        }
+
+        let resolve = |token: Option<Special>, default: &str| {
+            let token = token.unwrap_or_else(|| Special::new(default));
+            added.values().find(|other| other.content == token.content).cloned().unwrap_or(token)
+        };
+        Ok(Self {
+            bos: resolve(named.bos_token, "<|startoftext|>"),
+            eos: resolve(named.eos_token, "<|endoftext|>"),
+            unk: resolve(named.unk_token, "<|endoftext|>"),
+            pad: resolve(named.pad_token, "<|endoftext|>"),
+            added: added.into_values().collect(),
+            vocabulary,
+            context_length,
+        })
+    }
+
+    /// Every token that is cut out of a prompt before it is split, each once.
+    pub(super) fn added_tokens(&self) -> Vec<AddedToken> {
+        let mut tokens: Vec<AddedToken> = Vec::new();
+        // The last to name a token says how it is found.
+        for token in self.added.iter().chain([&self.bos, &self.eos, &self.unk, &self.pad]) {
+            tokens.retain(|other| other.content != token.content);
+            tokens.push(AddedToken {
+                content: token.content.clone(),
+                single_word: token.single_word,
+                lstrip: token.lstrip,
+                rstrip: token.rstrip,
+                normalized: token.normalized,
+                special: true,
+            });
+        }
+        tokens
+    }
+}
+
+pub(super) fn json_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, TokenizerError> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(TokenizerError::Read { path: path.to_path_buf(), source }),
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|source| TokenizerError::Parse { path: path.to_path_buf(), source })
+}
+
+pub(super) fn not_clip(
+    path: PathBuf,
+    key: &'static str,
+    value: impl ToString,
+    expected: &'static str,
+) -> TokenizerError {
+    TokenizerError::NotClip { path, key, value: value.to_string(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{assert_error, folder, write};
+    use super::super::{ClipTokenizer, TokenizerError};
+
+    fn config(folder: &tempfile::TempDir, value: &Value) -> Result<ClipTokenizer, TokenizerError> {
+        write(folder.path(), "tokenizer_config.json", value);
+        ClipTokenizer::from_folder(folder.path())
+    }
+
+    #[test]
+    fn added_tokens_are_cut_out_of_the_text() {
+        let folder = folder("<|endoftext|>");
+        write(folder.path(), "added_tokens.json", &json!({"<sks>": 531}));
+        let tokenizer = ClipTokenizer::from_folder(folder.path()).unwrap();
+        assert_eq!(tokenizer.encode("a <sks>dog"), [320, 531, 521]);
+        assert_eq!(tokenizer.vocab_size(), 532);
+    }
+
+    #[test]
+    fn tokenizer_config_with_added_tokens_ignores_the_special_tokens_map() {
+        let folder = folder("!");
+        let added = json!({
+            "529": {"content": "<|startoftext|>", "normalized": true, "special": true},
+            "530": {"content": "<|endoftext|>", "normalized": false, "special": true},
+            "531": {"content": "<sks>", "lstrip": true, "special": false},
+        });
+        // transformers' "unknown" length is int(1e30).
+        let text = format!(r#"{{"added_tokens_decoder":{added},"model_max_length":1{:0>30}}}"#, 0);
+        std::fs::write(folder.path().join("tokenizer_config.json"), text).unwrap();
+        let tokenizer = ClipTokenizer::from_folder(folder.path()).unwrap();
+        assert_eq!((tokenizer.pad(), tokenizer.context_length()), (530, 77));
+        assert_eq!(tokenizer.encode("a  <sks>dog"), [320, 531, 521]);
+    }
+
+    #[test]
+    fn without_tokenizer_config_the_special_tokens_map_speaks() {
+        let folder = folder("!");
+        std::fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
+        assert_eq!(ClipTokenizer::from_folder(folder.path()).unwrap().pad(), 0);
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_key() {
+        let folder = folder("!");
+        let bert = json!({"tokenizer_class": "BertTokenizer"});
+        assert_error(config(&folder, &bert), &["tokenizer_config.json", "`tokenizer_class`"]);
+        let short = json!({"model_max_length": 1});
+        assert_error(config(&folder, &short), &["tokenizer_config.json", "`model_max_length` = 1"]);
+        let two = json!({"added_tokens_decoder": {"7": {"content": "dog</w>"}}});
+        assert_error(config(&folder, &two), &["vocab.json", "id 521", "added token 7"]);
+        let pad = json!({"added_tokens_decoder": {"0": "!"}, "pad_token": "<pad>"});
+        assert_error(config(&folder, &pad), &["vocab.json", "`pad_token` = \"<pad>\""]);
+        assert_error(config(&folder, &json!([])), &["tokenizer_config.json", "line 1"]);
+    }
+}

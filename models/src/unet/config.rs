@@ -1,0 +1,134 @@
+//! What a UNet's `config.json` says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::weights::{ModelError, PerLevel, require_defaults};
+
+/// The sizes of a UNet, with diffusers' names and defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UNetConfig {
+    /// Side of the latents that it was made for.
+    pub sample_size: usize,
+    /// Channels of the latents.
+    pub in_channels: usize,
+    /// Channels of the prediction.
+    pub out_channels: usize,
+    /// One entry per level, from fine to coarse.
+    pub down_block_types: Vec<String>,
+    /// One entry per level, from coarse to fine.
+    pub up_block_types: Vec<String>,
+    /// Channels of each level.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks per level on the way down; one more on the way up.
+    pub layers_per_block: usize,
+    /// Transformer blocks in each attention module, per level.
+    pub transformer_layers_per_block: PerLevel,
+    /// The number of heads per level; diffusers calls it so for historical reasons.
+    pub attention_head_dim: PerLevel,
+    /// The number of heads per level, where a config says it under its proper name.
+    pub num_attention_heads: Option<PerLevel>,
+    /// Width of the encoded prompt.
+    pub cross_attention_dim: usize,
+    /// Linear (SD2) or 1×1 convolution (SD1) before and after the transformer blocks.
+    pub use_linear_projection: bool,
+    /// Groups of the group normalisations.
+    pub norm_num_groups: usize,
+    /// ε of the residual blocks' normalisations.
+    pub norm_eps: f64,
+    /// Cosines before sines in the time embedding.
+    pub flip_sin_to_cos: bool,
+    /// Shift in the time embedding's frequencies.
+    pub freq_shift: f64,
+}
+
+impl Default for UNetConfig {
+    fn default() -> Self {
+        let blocks = |names: [&str; 4]| names.map(String::from).to_vec();
+        let (cross_down, cross_up) = ("CrossAttnDownBlock2D", "CrossAttnUpBlock2D");
+        Self {
+            sample_size: 64,
+            in_channels: 4,
+            out_channels: 4,
+            down_block_types: blocks([cross_down, cross_down, cross_down, "DownBlock2D"]),
+            up_block_types: blocks(["UpBlock2D", cross_up, cross_up, cross_up]),
+            block_out_channels: vec![320, 640, 1280, 1280],
+            layers_per_block: 2,
+            transformer_layers_per_block: PerLevel::Same(1),
+            attention_head_dim: PerLevel::Same(8),
+            num_attention_heads: None,
+            cross_attention_dim: 1280,
+            use_linear_projection: false,
+            norm_num_groups: 32,
+            norm_eps: 1e-5,
+            flip_sin_to_cos: true,
+            freq_shift: 0.0,
+        }
+    }
+}
+
+/// Settings that this UNet implements with one value only: any other is refused by name.
+const FIXED: &[(&str, &str)] = &[
+    ("act_fn", "\"silu\""),
+    ("addition_embed_type", "null"),
+    ("attention_type", "\"default\""),
+    ("center_input_sample", "false"),
+    ("class_embed_type", "null"),
+    ("class_embeddings_concat", "false"),
+    ("conv_in_kernel", "3"),
+    ("conv_out_kernel", "3"),
+    ("cross_attention_norm", "null"),
+    ("downsample_padding", "1"),
+    ("dropout", "0.0"),
+    ("dual_cross_attention", "false"),
+    ("encoder_hid_dim", "null"),
+    ("encoder_hid_dim_type", "null"),
+    ("mid_block_only_cross_attention", "null"),
+    ("mid_block_scale_factor", "1"),
+    ("mid_block_type", "\"UNetMidBlock2DCrossAttn\""),
+    ("num_class_embeds", "null"),
+    ("only_cross_attention", "false"),
+    ("resnet_out_scale_factor", "1.0"),
+    ("resnet_skip_time_act", "false"),
+    ("resnet_time_scale_shift", "\"default\""),
+    ("reverse_transformer_layers_per_block", "null"),
+    ("time_cond_proj_dim", "null"),
+    ("time_embedding_act_fn", "null"),
+    ("time_embedding_dim", "null"),
+    ("time_embedding_type", "\"positional\""),
+    ("timestep_post_act", "null"),
+];
+
+impl UNetConfig {
+    /// Reads the text of a `config.json`; `file` is for messages.
+    ///
+    /// # Errors
+    /// If it is no JSON, asks for something that is not implemented, or contradicts itself.
+    pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
+        require_defaults(text, file, FIXED)?;
+        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
+        let levels = config.block_out_channels.len();
+        let lists = [config.down_block_types.len(), config.up_block_types.len()];
+        if lists != [levels; 2] {
+            let reason =
+                format!("{levels} entries in block_out_channels, but {lists:?} block types");
+            return Err(ModelError::config(file, reason));
+        }
+        let known = ["CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"];
+        let mut types = config.down_block_types.iter().chain(&config.up_block_types);
+        if let Some(other) = types.find(|t| !known.contains(&t.as_str())) {
+            return Err(ModelError::config(file, format!("block type {other} is not supported")));
+        }
+        Ok(config)
+    }
+
+    /// The number of heads at a level, counted from fine to coarse.
+    pub fn heads(&self, level: usize) -> usize {
+        self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim).at(level)
+    }
+
+    /// Width of the time embedding.
+    pub fn time_width(&self) -> usize {
+        4 * self.block_out_channels[0]
+    }
+}

@@ -1,0 +1,9 @@
+//! The UNet of Stable Diffusion 1.x and 2.x (diffusers' `UNet2DConditionModel`).
+
+mod blocks;
+mod config;
+mod model;
+mod transformer;
+
+pub use config::UNetConfig;
+pub use model::UNet;

@@ -1,0 +1,85 @@
+//! The whole network.
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use burn_seqlora::adapter::DualAdapters;
+use burn_seqlora::dual::Dual;
+use burn_seqlora::model::Denoiser;
+use burn_seqlora::text::Context;
+use seqlora_kernels::KernelBackend;
+
+use super::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
+use super::config::UNetConfig;
+use crate::nn::{Conv2d, Conv2dConfig, Frequency, GroupNorm, Scope, TimestepEmbedding};
+
+/// Predicts the noise (or velocity) in latents, given time and prompt.
+#[derive(Module, Debug)]
+pub struct UNet<B: Backend> {
+    conv_in: Conv2d<B>,
+    time_embedding: TimestepEmbedding<B>,
+    down_blocks: Vec<DownBlock<B>>,
+    mid_block: MidBlock<B>,
+    up_blocks: Vec<UpBlock<B>>,
+    conv_norm_out: GroupNorm<B>,
+    conv_out: Conv2d<B>,
+    cross_attention_layers: usize,
+}
+
+impl UNetConfig {
+    /// A network without weights yet. Its sites are registered through `scope`, and its
+    /// cross-attention layers are numbered in the order down, middle, up (methods.md §0.2).
+    pub fn init<B: KernelBackend>(&self, scope: &mut Scope<B>) -> UNet<B> {
+        let levels = self.block_out_channels.len();
+        let (first, device) = (self.block_out_channels[0], scope.device);
+        let frequency = Frequency {
+            channels: first,
+            flip_sin_to_cos: self.flip_sin_to_cos,
+            shift: self.freq_shift,
+        };
+        let mut layer = 0;
+        let down_blocks = (0..levels)
+            .map(|i| DownBlock::new(self, i, &mut scope.at(format!("down_blocks.{i}")), &mut layer))
+            .collect();
+        let mid_block = MidBlock::new(self, &mut scope.at("mid_block"), &mut layer);
+        let up_blocks = (0..levels)
+            .map(|i| UpBlock::new(self, i, &mut scope.at(format!("up_blocks.{i}")), &mut layer))
+            .collect();
+        UNet {
+            conv_in: Conv2dConfig::same3(self.in_channels, first).init(device),
+            time_embedding: TimestepEmbedding::new(frequency, device),
+            down_blocks,
+            mid_block,
+            up_blocks,
+            conv_norm_out: GroupNorm::new(self.norm_num_groups, first, self.norm_eps, device),
+            conv_out: Conv2dConfig::same3(first, self.out_channels).init(device),
+            cross_attention_layers: layer,
+        }
+    }
+}
+
+impl<B: KernelBackend> Denoiser<B> for UNet<B> {
+    fn predict(
+        &self,
+        noisy: Dual<B, 4>,
+        timesteps: Tensor<B, 1>,
+        context: &Context<B>,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 4> {
+        let time = self.time_embedding.forward(timesteps).silu();
+        let conditions = Conditions { time, context, adapters };
+        let mut x = self.conv_in.forward(noisy);
+        let mut skips = vec![x.clone()];
+        for block in &self.down_blocks {
+            x = block.forward(x, &conditions, &mut skips);
+        }
+        x = self.mid_block.forward(x, &conditions);
+        for block in &self.up_blocks {
+            x = block.forward(x, &conditions, &mut skips);
+        }
+        self.conv_out.forward(self.conv_norm_out.forward(x).silu())
+    }
+
+    fn cross_attention_layers(&self) -> usize {
+        self.cross_attention_layers
+    }
+}

@@ -1,0 +1,159 @@
+//! The transformer that lets each pixel see the others and the prompt.
+
+use burn::config::Config;
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use burn_seqlora::adapter::{DualAdapters, Role};
+use burn_seqlora::dual::Dual;
+use burn_seqlora::text::Context;
+use seqlora_kernels::{KernelBackend, attention::AttentionMask};
+
+use crate::nn::{
+    Attention, AttentionConfig, Conv2d, Conv2dConfig, FeedForward, GroupNorm, LayerNorm, Linear,
+    LinearConfig, Scope,
+};
+
+/// Diffusers' names of the four projections.
+const PROJECTIONS: [&str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
+
+/// Sizes of a [`Transformer2d`].
+#[derive(Config, Debug)]
+pub struct TransformerConfig {
+    /// Channels of the image.
+    pub channels: usize,
+    /// Width of the encoded prompt.
+    pub context: usize,
+    /// The number of heads.
+    pub heads: usize,
+    /// The number of blocks.
+    pub layers: usize,
+    /// Groups of the normalisation.
+    pub groups: usize,
+    /// Linear layers instead of convolutions around the blocks.
+    pub linear_projection: bool,
+}
+
+/// Attention over the pixels of an image, added to the image.
+#[derive(Module, Debug)]
+pub struct Transformer2d<B: Backend> {
+    norm: GroupNorm<B>,
+    proj_in: Projection<B>,
+    transformer_blocks: Vec<TransformerBlock<B>>,
+    proj_out: Projection<B>,
+}
+
+/// A mixing of channels: a 1×1 convolution in SD1, a linear layer in SD2. The arithmetic is the
+/// same, the stored shape is not.
+#[derive(Module, Debug)]
+enum Projection<B: Backend> {
+    Conv(Conv2d<B>),
+    Linear(Linear<B>),
+}
+
+/// Self-attention, cross-attention and feed-forward, each after a normalisation and added.
+#[derive(Module, Debug)]
+struct TransformerBlock<B: Backend> {
+    norm1: LayerNorm<B>,
+    attn1: Attention<B>,
+    norm2: LayerNorm<B>,
+    attn2: Attention<B>,
+    norm3: LayerNorm<B>,
+    ff: FeedForward<B>,
+    /// The number of this cross-attention layer in the whole UNet: its layer of the context.
+    context_layer: usize,
+}
+
+impl TransformerConfig {
+    /// `next_layer` counts the cross-attention layers of the UNet.
+    pub fn init<B: KernelBackend>(
+        &self,
+        scope: &mut Scope<B>,
+        next_layer: &mut usize,
+    ) -> Transformer2d<B> {
+        let projection = |scope: &mut Scope<B>, name| match self.linear_projection {
+            true => Projection::Linear(scope.site(
+                name,
+                Role::FeedForward,
+                LinearConfig::new(self.channels, self.channels),
+            )),
+            false => Projection::Conv(
+                Conv2dConfig::new(self.channels, self.channels, 1).init(scope.device),
+            ),
+        };
+        Transformer2d {
+            norm: GroupNorm::new(self.groups, self.channels, 1e-6, scope.device),
+            proj_in: projection(scope, "proj_in"),
+            transformer_blocks: (0..self.layers)
+                .map(|i| {
+                    let path = format!("transformer_blocks.{i}");
+                    let block = TransformerBlock::new(self, &mut scope.at(path), *next_layer);
+                    *next_layer += 1;
+                    block
+                })
+                .collect(),
+            proj_out: projection(scope, "proj_out"),
+        }
+    }
+}
+
+impl<B: KernelBackend> Transformer2d<B> {
+    /// # Shapes
+    /// - x: `[batch, channels, height, width]`
+    pub fn forward(
+        &self,
+        x: Dual<B, 4>,
+        context: &Context<B>,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 4> {
+        let [batch, channels, height, width] = x.dims();
+        let to_tokens =
+            |x: Dual<B, 4>| x.permute([0, 2, 3, 1]).reshape([batch, height * width, channels]);
+        let to_image =
+            |x: Dual<B, 3>| x.reshape([batch, height, width, channels]).permute([0, 3, 1, 2]);
+        let h = self.norm.forward(x.clone());
+        let mut h = match &self.proj_in {
+            Projection::Conv(conv) => to_tokens(conv.forward(h)),
+            Projection::Linear(linear) => linear.forward(to_tokens(h), adapters),
+        };
+        for block in &self.transformer_blocks {
+            h = block.forward(h, context, adapters);
+        }
+        let h = match &self.proj_out {
+            Projection::Conv(conv) => conv.forward(to_image(h)),
+            Projection::Linear(linear) => to_image(linear.forward(h, adapters)),
+        };
+        x + h
+    }
+}
+
+impl<B: KernelBackend> TransformerBlock<B> {
+    fn new(config: &TransformerConfig, scope: &mut Scope<B>, context_layer: usize) -> Self {
+        let TransformerConfig { channels, context, heads, .. } = *config;
+        let norm = |scope: &Scope<B>| LayerNorm::new(channels, 1e-5, scope.device);
+        let itself = AttentionConfig::new(channels, heads);
+        let prompt = AttentionConfig::new(channels, heads).with_context(Some(context));
+        Self {
+            norm1: norm(scope),
+            attn1: itself.init(&mut scope.at("attn1"), PROJECTIONS),
+            norm2: norm(scope),
+            attn2: prompt.init(&mut scope.at("attn2"), PROJECTIONS),
+            norm3: norm(scope),
+            ff: FeedForward::new(channels, &mut scope.at("ff")),
+            context_layer,
+        }
+    }
+
+    fn forward(
+        &self,
+        x: Dual<B, 3>,
+        context: &Context<B>,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 3> {
+        let mask = AttentionMask::Full;
+        let prompt = context.layer(self.context_layer);
+        let x = x.clone() + self.attn1.forward(self.norm1.forward(x), None, mask, adapters);
+        let h = self.norm2.forward(x.clone());
+        let x = x + self.attn2.forward(h, Some(prompt), mask, adapters);
+        x.clone() + self.ff.forward(self.norm3.forward(x), adapters)
+    }
+}

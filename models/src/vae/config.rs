@@ -1,0 +1,80 @@
+//! What a VAE's `config.json` says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::weights::{ModelError, require_defaults};
+
+/// The sizes of a VAE, with diffusers' names and defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VaeConfig {
+    /// Channels of the images.
+    pub in_channels: usize,
+    /// Channels of the decoded images.
+    pub out_channels: usize,
+    /// Channels of the latents.
+    pub latent_channels: usize,
+    /// One entry per level, from fine to coarse.
+    pub down_block_types: Vec<String>,
+    /// One entry per level, from coarse to fine.
+    pub up_block_types: Vec<String>,
+    /// Channels of each level.
+    pub block_out_channels: Vec<usize>,
+    /// Residual blocks per level of the encoder; one more in the decoder.
+    pub layers_per_block: usize,
+    /// Groups of the group normalisations.
+    pub norm_num_groups: usize,
+    /// Factor between the VAE's latents and the denoiser's.
+    pub scaling_factor: f64,
+}
+
+impl Default for VaeConfig {
+    fn default() -> Self {
+        Self {
+            in_channels: 3,
+            out_channels: 3,
+            latent_channels: 4,
+            down_block_types: vec!["DownEncoderBlock2D".into()],
+            up_block_types: vec!["UpDecoderBlock2D".into()],
+            block_out_channels: vec![64],
+            layers_per_block: 1,
+            norm_num_groups: 32,
+            scaling_factor: 0.18215,
+        }
+    }
+}
+
+/// Settings that this VAE implements with one value only: any other is refused by name.
+const FIXED: &[(&str, &str)] = &[
+    ("act_fn", "\"silu\""),
+    ("latents_mean", "null"),
+    ("latents_std", "null"),
+    ("mid_block_add_attention", "true"),
+    ("shift_factor", "null"),
+    ("use_post_quant_conv", "true"),
+    ("use_quant_conv", "true"),
+];
+
+impl VaeConfig {
+    /// Reads the text of a `config.json`; `file` is for messages.
+    ///
+    /// # Errors
+    /// If it is no JSON or asks for something that is not implemented.
+    pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
+        require_defaults(text, file, FIXED)?;
+        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
+        let known = ["DownEncoderBlock2D", "UpDecoderBlock2D"];
+        let mut types = config.down_block_types.iter().chain(&config.up_block_types);
+        match types.find(|t| !known.contains(&t.as_str())) {
+            Some(other) => {
+                Err(ModelError::config(file, format!("block type {other} is not supported")))
+            }
+            None => Ok(config),
+        }
+    }
+
+    /// How many pixels a latent covers in each direction.
+    pub fn downscale(&self) -> usize {
+        1 << (self.block_out_channels.len() - 1)
+    }
+}

@@ -1,0 +1,48 @@
+//! Reading diffusers' configs without overlooking a setting.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::ModelError;
+
+/// A number for all levels, or one for each, from fine to coarse.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PerLevel {
+    /// The same everywhere.
+    Same(usize),
+    /// One per level.
+    Each(Vec<usize>),
+}
+
+impl PerLevel {
+    /// The number at a level.
+    pub fn at(&self, level: usize) -> usize {
+        match self {
+            Self::Same(number) => *number,
+            Self::Each(numbers) => numbers[level.min(numbers.len() - 1)],
+        }
+    }
+}
+
+/// Refuses a config in which one of the `fixed` keys is there with another value than this one.
+///
+/// A key that the config lacks has diffusers' default, which is the fixed value.
+///
+/// # Errors
+/// Names the file, the key, its value and the only value supported.
+pub fn require_defaults(text: &str, file: &Path, fixed: &[(&str, &str)]) -> Result<(), ModelError> {
+    let config: Value = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
+    for (key, only) in fixed {
+        let only: Value = serde_json::from_str(only).expect("the table holds JSON");
+        let Some(value) = config.get(key) else { continue };
+        let same_number = value.as_f64().is_some() && value.as_f64() == only.as_f64();
+        if *value != only && !same_number {
+            let reason = format!("`{key}` is {value}, but only {only} is supported");
+            return Err(ModelError::config(file, reason));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! Key names of diffusers and transformers, and ours.
+
+/// How a component's keys in a checkpoint differ from our module paths.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyTable {
+    /// Prefix that some versions of the library write and others do not.
+    optional_prefix: &'static str,
+    /// Whole path segments: theirs, ours.
+    segments: &'static [(&'static str, &'static str)],
+    /// Segments that older versions wrote: theirs, ours.
+    older: &'static [(&'static str, &'static str)],
+    /// Keys that are no parameters.
+    ignored: &'static [&'static str],
+}
+
+impl KeyTable {
+    /// Diffusers' UNet.
+    pub const UNET: Self = Self {
+        optional_prefix: "",
+        segments: &[
+            ("to_out.0", "to_out"),
+            ("ff.net.0.proj", "ff.proj"),
+            ("ff.net.2", "ff.output"),
+            ("downsamplers.0", "downsample"),
+            ("upsamplers.0", "upsample"),
+        ],
+        older: &[],
+        ignored: &[],
+    };
+
+    /// Diffusers' VAE; before 0.17 its attention had other names.
+    pub const VAE: Self = Self {
+        optional_prefix: "",
+        segments: &[
+            ("to_out.0", "to_out"),
+            ("downsamplers.0", "downsample"),
+            ("upsamplers.0", "upsample"),
+        ],
+        older: &[("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out")],
+        ignored: &[],
+    };
+
+    /// Transformers' CLIP text encoder; before version 5 with the prefix `text_model.`.
+    pub const CLIP_TEXT: Self = Self {
+        optional_prefix: "text_model.",
+        segments: &[
+            ("embeddings.token_embedding", "token_embedding"),
+            ("embeddings.position_embedding", "position_embedding"),
+            ("encoder.layers", "layers"),
+            ("self_attn.q_proj", "self_attn.to_q"),
+            ("self_attn.k_proj", "self_attn.to_k"),
+            ("self_attn.v_proj", "self_attn.to_v"),
+            ("self_attn.out_proj", "self_attn.to_out"),
+            ("mlp.fc1", "fc1"),
+            ("mlp.fc2", "fc2"),
+        ],
+        older: &[],
+        ignored: &["embeddings.position_ids"],
+    };
+
+    /// Our path of a checkpoint's key; `None` if it is no parameter.
+    pub fn ours(&self, key: &str) -> Option<String> {
+        let key = key.strip_prefix(self.optional_prefix).unwrap_or(key);
+        let table = self.segments.iter().chain(self.older);
+        let translate = |key, (theirs, ours): &(&str, &str)| replace_segments(key, theirs, ours);
+        (!self.ignored.contains(&key)).then(|| table.fold(key.to_string(), translate))
+    }
+
+    /// The current name of our path in a checkpoint.
+    pub fn theirs(&self, path: &str) -> String {
+        let translate = |path, (theirs, ours): &(&str, &str)| replace_segments(path, ours, theirs);
+        self.segments.iter().fold(path.to_string(), translate)
+    }
+}
+
+/// Replaces `from` by `to` where it stands as whole segments between dots.
+fn replace_segments(key: String, from: &str, to: &str) -> String {
+    let dotted = format!(".{key}.");
+    let replaced = dotted.replacen(&format!(".{from}."), &format!(".{to}."), 1);
+    replaced.trim_matches('.').to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_translate_both_ways() {
+        let cases = [
+            (
+                KeyTable::UNET,
+                "up_blocks.1.upsamplers.0.conv.bias",
+                "up_blocks.1.upsample.conv.bias",
+            ),
+            (KeyTable::UNET, "a.attn1.to_out.0.weight", "a.attn1.to_out.weight"),
+            (KeyTable::UNET, "a.ff.net.2.weight", "a.ff.output.weight"),
+            (KeyTable::VAE, "m.attentions.0.to_q.weight", "m.attentions.0.to_q.weight"),
+            (KeyTable::CLIP_TEXT, "encoder.layers.1.mlp.fc1.bias", "layers.1.fc1.bias"),
+        ];
+        for (table, theirs, ours) in cases {
+            assert_eq!(table.ours(theirs).as_deref(), Some(ours));
+            assert_eq!(table.theirs(ours), theirs);
+        }
+    }
+
+    #[test]
+    fn older_names_are_understood() {
+        let old = "decoder.mid_block.attentions.0.proj_attn.weight";
+        assert_eq!(
+            KeyTable::VAE.ours(old).as_deref(),
+            Some("decoder.mid_block.attentions.0.to_out.weight")
+        );
+        let prefixed = "text_model.embeddings.token_embedding.weight";
+        assert_eq!(KeyTable::CLIP_TEXT.ours(prefixed).as_deref(), Some("token_embedding.weight"));
+        assert_eq!(KeyTable::CLIP_TEXT.ours("text_model.embeddings.position_ids"), None);
+    }
+}

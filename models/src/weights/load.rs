@@ -1,0 +1,108 @@
+//! Filling a module from safetensors files, with nothing missing and nothing left over.
+
+use std::rc::Rc;
+
+use burn::tensor::{DType, TensorData, backend::Backend};
+use burn_store::{
+    ApplyError, IdentityAdapter, ModuleAdapter, ModuleSnapshot, ModuleStore, SafetensorsStore,
+    TensorSnapshot, TensorSnapshotError,
+};
+
+use super::{KeyTable, ModelError, WeightFiles};
+
+/// At most so many keys are named in a message.
+const NAMED: usize = 12;
+
+/// Fills `module` with the weights of `files`, as f32.
+///
+/// # Errors
+/// If a file is damaged, a key is missing, left over or wrongly shaped, or a weight is not finite.
+pub fn load_weights<B: Backend, M: ModuleSnapshot<B>>(
+    mut module: M,
+    files: &WeightFiles,
+    table: KeyTable,
+) -> Result<M, ModelError> {
+    let mut snapshots = Vec::new();
+    for file in &files.shards {
+        let mut store = SafetensorsStore::from_file(file).with_from_adapter(IdentityAdapter);
+        let damaged = |e: &dyn std::fmt::Display| ModelError::Damaged {
+            path: file.clone(),
+            reason: e.to_string(),
+        };
+        for (key, snapshot) in store.get_all_snapshots().map_err(|e| damaged(&e))? {
+            let Some(path) = table.ours(key) else { continue };
+            snapshots.push(at_path(snapshot, &path));
+        }
+    }
+    let result = module.apply(snapshots, None, Some(Box::new(FiniteF32)), true);
+    let missing =
+        result.missing.iter().map(|(path, _)| format!("`{}` is missing", table.theirs(path)));
+    let unused = result
+        .unused
+        .iter()
+        .map(|path| format!("`{}` is not used by this model", table.theirs(path)));
+    let errors = result.errors.iter().map(|error| match error {
+        ApplyError::ShapeMismatch { path, expected, found } => {
+            format!("`{}` has shape {found:?}, expected {expected:?}", table.theirs(path))
+        }
+        ApplyError::LoadError { path, message } => format!("`{}`: {message}", table.theirs(path)),
+        other => other.to_string(),
+    });
+    let mut problems: Vec<String> = errors.chain(missing).chain(unused).collect();
+    if problems.is_empty() {
+        return Ok(module);
+    }
+    if problems.len() > NAMED {
+        let more = problems.len() - NAMED;
+        problems.truncate(NAMED);
+        problems.push(format!("and {more} more"));
+    }
+    let path = if files.shards.len() == 1 { files.shards[0].clone() } else { files.folder.clone() };
+    Err(ModelError::Weights { path, problems })
+}
+
+fn at_path(snapshot: &TensorSnapshot, path: &str) -> TensorSnapshot {
+    TensorSnapshot::from_closure(
+        snapshot.clone_data_fn(),
+        snapshot.dtype,
+        snapshot.shape.clone(),
+        path.split('.').map(String::from).collect(),
+        Vec::new(),
+        snapshot.tensor_id.unwrap_or_default(),
+    )
+}
+
+/// Makes every weight f32 and refuses numbers that are not finite.
+#[derive(Debug, Clone)]
+struct FiniteF32;
+
+impl ModuleAdapter for FiniteF32 {
+    fn adapt(&self, snapshot: &TensorSnapshot) -> TensorSnapshot {
+        let read = snapshot.clone_data_fn();
+        let convert = move || -> Result<TensorData, TensorSnapshotError> {
+            let data = read()?;
+            let data = if data.dtype == DType::F32 { data } else { data.convert_dtype(DType::F32) };
+            let numbers = data.as_slice::<f32>();
+            let numbers = numbers.map_err(|e| TensorSnapshotError::DataError(format!("{e:?}")))?;
+            match numbers.iter().position(|x| !x.is_finite()) {
+                Some(at) => Err(TensorSnapshotError::DataError(format!(
+                    "element {at} is {}; the file holds a broken model",
+                    numbers[at]
+                ))),
+                None => Ok(data),
+            }
+        };
+        TensorSnapshot::from_closure(
+            Rc::new(convert),
+            DType::F32,
+            snapshot.shape.clone(),
+            snapshot.path_stack.clone().unwrap_or_default(),
+            snapshot.container_stack.clone().unwrap_or_default(),
+            snapshot.tensor_id.unwrap_or_default(),
+        )
+    }
+
+    fn clone_box(&self) -> Box<dyn ModuleAdapter> {
+        Box::new(self.clone())
+    }
+}

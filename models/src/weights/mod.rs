@@ -1,0 +1,15 @@
+//! Everything foreign about checkpoints: file names, key names, configs, data types.
+
+mod config;
+mod error;
+mod files;
+mod keys;
+mod load;
+mod random;
+
+pub use config::{PerLevel, require_defaults};
+pub use error::ModelError;
+pub use files::WeightFiles;
+pub use keys::KeyTable;
+pub use load::load_weights;
+pub use random::random_weights;

@@ -1,0 +1,98 @@
+//! Reading the reference numbers, and comparing with them.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use safetensors::{Dtype, SafeTensors};
+
+/// A folder or file under `tests/fixtures`.
+pub fn path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+/// One safetensors file of reference numbers.
+#[derive(Debug)]
+pub struct Fixture {
+    bytes: Vec<u8>,
+}
+
+impl Fixture {
+    /// # Panics
+    /// If the file is not there: `reference/make_fixtures.py` makes it.
+    pub fn open(name: &str) -> Self {
+        let path = path(name);
+        Self { bytes: std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())) }
+    }
+
+    fn view<T>(&self, name: &str, f: impl FnOnce(&[u8], &[usize], Dtype) -> T) -> T {
+        let file = SafeTensors::deserialize(&self.bytes).expect("a fixture is a safetensors file");
+        let view = file.tensor(name).unwrap_or_else(|_| panic!("no `{name}` in the fixture"));
+        f(view.data(), view.shape(), view.dtype())
+    }
+
+    /// The names of all tensors.
+    pub fn names(&self) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.bytes).expect("a fixture is a safetensors file");
+        file.names().into_iter().map(String::from).collect()
+    }
+
+    /// An f32 tensor.
+    pub fn float<B: Backend, const D: usize>(&self, name: &str) -> Tensor<B, D> {
+        self.view(name, |bytes, shape, dtype| {
+            assert_eq!(dtype, Dtype::F32, "{name}");
+            let values: Vec<f32> =
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect();
+            Tensor::from_data(TensorData::new(values, shape.to_vec()), &B::Device::default())
+        })
+    }
+
+    /// An int64 tensor, as numbers.
+    pub fn integers(&self, name: &str) -> Vec<i64> {
+        self.view(name, |bytes, _, dtype| {
+            assert_eq!(dtype, Dtype::I64, "{name}");
+            bytes.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+        })
+    }
+
+    /// A single f32 number.
+    pub fn number(&self, name: &str) -> f64 {
+        let number = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("one number"));
+        self.view(name, |bytes, _, _| number(bytes) as f64)
+    }
+
+    /// Token ids `[prompts, 77]`.
+    pub fn ids<B: Backend>(&self, name: &str) -> Tensor<B, 2, Int> {
+        let ids: Vec<i32> = self.integers(name).into_iter().map(|id| id as i32).collect();
+        let rows = ids.len() / 77;
+        Tensor::from_data(TensorData::new(ids, [rows, 77]), &B::Device::default())
+    }
+}
+
+/// Largest difference, relative to the largest expected number.
+pub fn relative_error<B: Backend, C: Backend, const D: usize>(
+    actual: &Tensor<B, D>,
+    expected: &Tensor<C, D>,
+) -> f64 {
+    assert_eq!(actual.dims(), expected.dims());
+    let numbers = |data: TensorData| data.iter::<f64>().collect::<Vec<f64>>();
+    let (actual, expected) = (numbers(actual.to_data()), numbers(expected.to_data()));
+    let scale = expected.iter().fold(0f64, |m, x| m.max(x.abs())).max(f64::MIN_POSITIVE);
+    let worst = actual.iter().zip(&expected).map(|(a, e)| (a - e).abs()).fold(0.0, |m, d| {
+        // NaN must not pass.
+        if d.is_nan() { f64::INFINITY } else { f64::max(m, d) }
+    });
+    worst / scale
+}
+
+/// # Panics
+/// If the relative error exceeds the tolerance.
+pub fn assert_close<B: Backend, C: Backend, const D: usize>(
+    what: &str,
+    actual: &Tensor<B, D>,
+    expected: &Tensor<C, D>,
+    tolerance: f64,
+) {
+    let error = relative_error(actual, expected);
+    assert!(error <= tolerance, "{what}: relative error {error:.2e} > {tolerance:.0e}");
+    println!("{what}: relative error {error:.2e}");
+}

@@ -1,0 +1,140 @@
+//! Laws of the kernels: tangents are derivatives, and a missing tangent is a zero one.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn_seqlora::rng::{Seed, normal};
+use seqlora_kernels::attention::AttentionMask;
+use seqlora_kernels::lora_linear::LoraPair;
+use seqlora_kernels::{KernelBackend, Pair};
+
+use crate::fixtures::{assert_close, relative_error};
+
+fn random<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Tensor<B, D> {
+    normal(shape, &mut Seed::new(7).at(counter), &B::Device::default())
+}
+
+fn pair<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Pair<B, D> {
+    (random(shape, counter), Some(random(shape, counter + 1000)))
+}
+
+/// Compares a tangent with central differences along it, `f(s)` being the value at `x + s ẋ`.
+///
+/// The step balances truncation against f32 round-off; 2e-3 is what that leaves.
+fn assert_is_derivative<B: Backend, const D: usize>(
+    what: &str,
+    tangent: &Tensor<B, D>,
+    f: impl Fn(f64) -> Tensor<B, D>,
+) {
+    let step = 3e-3;
+    let quotient = (f(step) - f(-step)).div_scalar(2.0 * step);
+    assert_close(what, tangent, &quotient, 2e-3);
+}
+
+fn moved<B: Backend, const D: usize>((x, dx): &Pair<B, D>, s: f64) -> Pair<B, D> {
+    (x.clone() + dx.clone().unwrap().mul_scalar(s), None)
+}
+
+/// SiLU, GELU and quick GELU.
+pub fn pointwise_tangents<B: KernelBackend>(_: f64) {
+    type Op<B> = fn(Pair<B, 2>) -> Pair<B, 2>;
+    let ops: [(&str, Op<B>); 3] =
+        [("silu", B::silu_pair), ("gelu", B::gelu_pair), ("quick_gelu", B::quick_gelu_pair)];
+    // An odd width, both signs, and arguments far out.
+    let (x, dx) = pair::<B, 2>([3, 37], 0);
+    let x = (x.mul_scalar(3.0), dx);
+    for (name, op) in ops {
+        let (_, tangent) = op(x.clone());
+        assert_is_derivative(name, &tangent.unwrap(), |s| op(moved(&x, s)).0);
+    }
+}
+
+/// Layer and group normalisation.
+pub fn norm_tangents<B: KernelBackend>(_: f64) {
+    let [weight, bias] = [1, 2].map(|counter| random::<B, 1>([12], counter));
+    let x = pair::<B, 3>([2, 5, 12], 3);
+    let layer = |x| B::layer_norm_pair(x, weight.clone(), bias.clone(), 1e-5);
+    assert_is_derivative("layer norm", &layer(x.clone()).1.unwrap(), |s| layer(moved(&x, s)).0);
+    let x = pair::<B, 4>([2, 12, 3, 5], 4);
+    let group = |x| B::group_norm_pair(x, 4, weight.clone(), bias.clone(), 1e-5);
+    assert_is_derivative("group norm", &group(x.clone()).1.unwrap(), |s| group(moved(&x, s)).0);
+}
+
+/// Attention, full and causal, with all three inputs moving.
+pub fn attention_tangents<B: KernelBackend>(_: f64) {
+    let q = pair::<B, 4>([2, 3, 5, 8], 5);
+    let k = pair::<B, 4>([2, 3, 7, 8], 6);
+    let v = pair::<B, 4>([2, 3, 7, 8], 7);
+    let full = |q, k, v| B::attention_pair(q, k, v, AttentionMask::Full);
+    let (_, tangent) = full(q.clone(), k.clone(), v.clone());
+    assert_is_derivative("full", &tangent.unwrap(), |s| {
+        full(moved(&q, s), moved(&k, s), moved(&v, s)).0
+    });
+    let causal = |q, k, v| B::attention_pair(q, k, v, AttentionMask::Causal);
+    let (output, tangent) = causal(k.clone(), k.clone(), v.clone());
+    assert_is_derivative("causal", &tangent.unwrap(), |s| {
+        causal(moved(&k, s), moved(&k, s), moved(&v, s)).0
+    });
+    // The first query sees the first key alone.
+    let first = |x: Tensor<B, 4>| x.narrow(2, 0, 1);
+    assert_close("first row", &first(output), &first(v.0), 1e-5);
+}
+
+/// The adapted linear layer, with input and both factors moving.
+pub fn lora_linear_tangents<B: KernelBackend>(_: f64) {
+    let x = pair::<B, 2>([5, 6], 8);
+    let (weight, bias) = (random::<B, 2>([4, 6], 9), random::<B, 1>([4], 10));
+    let lora = LoraPair { up: pair::<B, 2>([4, 2], 11), down: pair::<B, 2>([6, 2], 12) };
+    let layer = |x, lora| B::lora_linear_pair(x, weight.clone(), Some(bias.clone()), Some(lora));
+    let (value, tangent) = layer(x.clone(), lora.clone());
+    assert_is_derivative("lora", &tangent.unwrap(), |s| {
+        let lora = LoraPair { up: moved(&lora.up, s), down: moved(&lora.down, s) };
+        layer(moved(&x, s), lora).0
+    });
+    let dense = weight + lora.up.0.matmul(lora.down.0.transpose());
+    let expected = x.0.matmul(dense.transpose()) + bias.unsqueeze::<2>();
+    assert_close("dense", &value, &expected, 1e-5);
+}
+
+/// A missing tangent is a zero one, and does not change the value by a bit.
+pub fn none_is_zero<B: KernelBackend>(_: f64) {
+    let q = pair::<B, 4>([1, 2, 5, 4], 13);
+    let still = |x: &Pair<B, 4>| (x.0.clone(), None);
+    let zero = |x: &Pair<B, 4>| (x.0.clone(), Some(x.0.zeros_like()));
+    let attend = |q, k, v| B::attention_pair(q, k, v, AttentionMask::Full);
+    let (value, none) = attend(still(&q), still(&q), still(&q));
+    assert!(none.is_none());
+    let (with_zeros, zeros) = attend(zero(&q), zero(&q), zero(&q));
+    assert_eq!(zeros.unwrap().to_data().iter::<f32>().fold(0f32, |m, x| m.max(x.abs())), 0.0);
+    assert_eq!(value.to_data(), with_zeros.to_data());
+    let (partly, _) = attend(q.clone(), still(&q), still(&q));
+    assert_eq!(value.to_data(), partly.to_data());
+}
+
+/// Idempotent, symmetric, and orthogonal to 1e-6 even for directions almost inside the span
+/// (methods.md §1.4 and §1.12 test 7: a single pass fails here).
+pub fn projection<B: KernelBackend>(_: f64) {
+    let (inputs, occupied) = (96, 40);
+    let columns = burn_seqlora::adapter::directions::fresh_directions(
+        inputs,
+        occupied,
+        &Vec::new(),
+        &mut Seed::new(3).at(0),
+    );
+    let values = burn_seqlora::adapter::directions::from_columns(&columns);
+    let data = TensorData::new(values, [inputs, occupied]);
+    let q = Tensor::<B, 2>::from_data(data, &B::Device::default());
+    let u = random::<B, 2>([inputs, 4], 20);
+    let v = random::<B, 2>([inputs, 4], 21);
+    let project = |b: Tensor<B, 2>| B::project(b, q.clone());
+
+    let once = project(u.clone());
+    assert!(relative_error(&project(once.clone()), &once) < 1e-6);
+    let (uv, vu) = ((project(u.clone()) * v.clone()).sum(), (u.clone() * project(v)).sum());
+    assert_close("symmetric", &uv, &vu, 1e-5);
+
+    // Correlated directions: almost all of u lies in the span.
+    let inside = q.clone().matmul(random::<B, 2>([occupied, 4], 22)).mul_scalar(100.0);
+    let rest = project(inside + u);
+    let norms = (rest.clone() * rest.clone()).sum_dim(0).sqrt();
+    let overlap = q.clone().transpose().matmul(rest / norms).abs().max().to_data();
+    assert!(overlap.iter::<f32>().next().unwrap() < 1e-6, "{overlap}");
+}

@@ -1,0 +1,5 @@
+//! All test bodies on wgpu, in f32: real GPU code paths, on Mesa's software Vulkan where there is
+//! no GPU. All GPU tests are in one binary, because CubeCL's generics are compiled once per binary.
+#![cfg(feature = "wgpu")]
+
+seqlora_tests::suite!(seqlora_kernels::Wgpu, 1e-3);
