@@ -1,1 +1,36 @@
-fn main() {}
+//! `seqlora`: parse, call the library, print.
+
+mod args;
+mod commands;
+mod device;
+mod failure;
+mod interrupt;
+mod pictures;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let terminal = Terminal::new(args.quiet, args.json);
+    interrupt::install();
+    let result = match args.command {
+        Command::Learn(learn) => commands::learn::run(&learn, &args.global, &terminal),
+        Command::Generate(generate) => commands::generate::run(&generate, &args.global, &terminal),
+        Command::Inspect(inspect) => commands::inspect::run(&inspect, &terminal),
+        Command::Devices => commands::devices::run(&terminal),
+        Command::Demo(demo) => commands::demo::run(&demo, &args.global, &terminal),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            terminal.error(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}

@@ -2,7 +2,8 @@
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use crate::attention::{self, AttentionMask};
 use crate::lora_linear::{self, LoraPair};
@@ -77,6 +78,11 @@ pub trait KernelBackend: Backend {
 }
 
 impl<B: KernelBackend, C: CheckpointStrategy> KernelBackend for Autodiff<B, C> {}
+
+/// A backend that can train: one that records a tape over another with the same operations.
+pub trait TrainBackend: KernelBackend + AutodiffBackend<InnerBackend: KernelBackend> {}
+
+impl<B: KernelBackend + AutodiffBackend<InnerBackend: KernelBackend>> TrainBackend for B {}
 
 #[cfg(feature = "cpu")]
 impl KernelBackend for crate::Flex {}

@@ -23,7 +23,7 @@ pub mod norm;
 pub mod pointwise;
 pub mod project;
 
-pub use backend::KernelBackend;
+pub use backend::{KernelBackend, TrainBackend};
 #[cfg(feature = "cuda")]
 pub use burn_cuda::{Cuda, CudaDevice};
 #[cfg(feature = "cpu")]

@@ -5,11 +5,14 @@
 //! [`weights`], the only place that knows foreign file and key names.
 
 pub mod clip;
+pub mod memory;
 pub mod nn;
+mod random_model;
 mod stable_diffusion;
 pub mod tokenizer;
 pub mod unet;
 pub mod vae;
 pub mod weights;
 
+pub use random_model::write_random_model;
 pub use stable_diffusion::{StableDiffusion, StableDiffusionConfig};

@@ -102,12 +102,19 @@ impl<B: KernelBackend> StableDiffusion<B> {
             unet: load_weights(unet, &files("unet")?, KeyTable::UNET)?,
             text_encoder: load_weights(text_encoder, &files("text_encoder")?, KeyTable::CLIP_TEXT)?,
             vae: load_weights(vae, &files("vae")?, KeyTable::VAE)?,
-            tokenizer: ClipTokenizer::from_folder(&folder.join("tokenizer"))?,
+            tokenizer: ClipTokenizer::from_folder(folder.join("tokenizer"))?
+                .with_context_length(config.text_encoder.max_position_embeddings),
             schedule,
             config,
             sites,
             device: device.clone(),
         })
+    }
+
+    /// The number of parameters of UNet, text encoder and VAE.
+    pub fn parameters(&self) -> usize {
+        use burn::module::Module;
+        self.unet.num_params() + self.text_encoder.num_params() + self.vae.num_params()
     }
 
     /// The configs it was built from.
@@ -143,15 +150,7 @@ impl<B: KernelBackend> TextEncoder<B> for StableDiffusion<B> {
     }
 
     fn tokenize(&self, pieces: &[Piece]) -> Result<Tokens> {
-        let pieces: Vec<_> = pieces
-            .iter()
-            .map(|p| match p {
-                Piece::Text(t) => crate::tokenizer::Piece::Text(t.clone()),
-                Piece::Word(w) => crate::tokenizer::Piece::Placeholder(*w),
-            })
-            .collect();
-        let a = self.tokenizer.assemble(&pieces).map_err(|e| Error::Prompt(e.to_string()))?;
-        Ok(Tokens { ids: a.ids, words: a.placeholders, truncated: a.truncated })
+        self.tokenizer.assemble(pieces).map_err(|e| Error::Prompt(e.to_string()))
     }
 
     fn word_embedding(&self, word: &str) -> Result<Tensor<B, 1>> {

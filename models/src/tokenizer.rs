@@ -30,7 +30,6 @@ use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 pub use error::TokenizerError;
 use files::{Files, Special};
-pub use prompt::{Assembled, Piece};
 use vocabulary::{Merges, Vocab, Vocabulary};
 
 /// Positions of every CLIP text encoder of Stable Diffusion 1.x, 2.x and XL.

@@ -4,9 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 
-use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
-use seqlora_kernels::KernelBackend;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use seqlora_kernels::TrainBackend;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -180,8 +180,7 @@ pub fn learn<B, M>(
     mut events: impl FnMut(Event) -> Flow,
 ) -> Result<bool>
 where
-    B: AutodiffBackend + KernelBackend,
-    B::InnerBackend: KernelBackend,
+    B: TrainBackend,
     M: DiffusionModel<B>,
 {
     for concept in &plan.concepts {
@@ -203,8 +202,7 @@ fn learn_concept<B, M>(
     events: &mut impl FnMut(Event) -> Flow,
 ) -> Result<Option<ConceptRecord>>
 where
-    B: AutodiffBackend + KernelBackend,
-    B::InnerBackend: KernelBackend,
+    B: TrainBackend,
     M: DiffusionModel<B>,
 {
     let ConceptPlan { source, config, .. } = plan;
@@ -283,7 +281,7 @@ where
 }
 
 /// The sample of inner step t (or, at t = T, of the outer gradient) in outer iteration k.
-fn evaluation<'s, B: burn::tensor::backend::Backend>(
+fn evaluation<'s, B: Backend>(
     config: &TrainConfig,
     samples: &'s [DenoisingSample<B>],
     k: usize,
@@ -296,13 +294,10 @@ fn evaluation<'s, B: burn::tensor::backend::Backend>(
 }
 
 /// Q at each site on a device.
-fn basis<B: burn::tensor::backend::Backend>(
-    occupied: &[Columns],
-    device: &B::Device,
-) -> Factors<B> {
+fn basis<B: Backend>(occupied: &[Columns], device: &B::Device) -> Factors<B> {
     let matrix = |columns: &Columns| {
         let (rows, count) = (columns.first()?.len(), columns.len());
-        let data = burn::tensor::TensorData::new(from_columns(columns), [rows, count]);
+        let data = TensorData::new(from_columns(columns), [rows, count]);
         Some(Tensor::from_data(data, device))
     };
     Factors::new(occupied.iter().map(matrix).collect())

@@ -1,28 +1,8 @@
 //! From pieces of a prompt to the fixed-length ids a text encoder takes.
 
+use burn_seqlora::text::{Piece, Tokens};
+
 use super::{ClipTokenizer, TokenizerError};
-
-/// A part of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// Text, tokenised on its own.
-    Text(String),
-    /// One position kept free for the embedding with this number.
-    Placeholder(usize),
-}
-
-/// A prompt of exactly [`ClipTokenizer::context_length`] ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assembled {
-    /// BOS, the prompt, EOS, padding. A placeholder's position holds the id of EOS.
-    pub ids: Vec<u32>,
-    /// Position in `ids` and number of each placeholder, in order of position.
-    pub placeholders: Vec<(usize, usize)>,
-    /// Position of the EOS that ends the prompt.
-    pub eos_position: usize,
-    /// Number of tokens that found no room and were cut off the end.
-    pub truncated: usize,
-}
 
 impl ClipTokenizer {
     /// Puts a prompt together: BOS, pieces, EOS, padding up to [`Self::context_length`].
@@ -32,20 +12,20 @@ impl ClipTokenizer {
     ///
     /// # Errors
     /// [`TokenizerError::PlaceholderCut`] when a placeholder would be cut off.
-    pub fn assemble(&self, pieces: &[Piece]) -> Result<Assembled, TokenizerError> {
+    pub fn assemble(&self, pieces: &[Piece]) -> Result<Tokens, TokenizerError> {
         let room = self.context_length - 2;
         let mut ids = vec![self.bos];
-        let mut placeholders = Vec::new();
+        let mut words = Vec::new();
         for piece in pieces {
             match piece {
                 Piece::Text(text) => ids.extend(self.encode(text)),
-                Piece::Placeholder(number) => {
-                    placeholders.push((ids.len(), *number));
+                Piece::Word(number) => {
+                    words.push((ids.len(), *number));
                     ids.push(self.eos);
                 }
             }
         }
-        if let Some(&(position, number)) = placeholders.iter().find(|(at, _)| *at > room) {
+        if let Some(&(position, number)) = words.iter().find(|(at, _)| *at > room) {
             return Err(TokenizerError::PlaceholderCut {
                 number,
                 position,
@@ -54,10 +34,9 @@ impl ClipTokenizer {
         }
         let truncated = ids.len().saturating_sub(1 + room);
         ids.truncate(1 + room);
-        let eos_position = ids.len();
         ids.push(self.eos);
         ids.resize(self.context_length, self.pad);
-        Ok(Assembled { ids, placeholders, eos_position, truncated })
+        Ok(Tokens { ids, words, truncated })
     }
 }
 
@@ -73,20 +52,15 @@ mod tests {
     /// Oracle: the same tokenizer after `add_tokens(["<v1>", "<v2>"])` (ids 531 and 532), on
     /// "a photo of <v1> dog <v2>'s cat!" padded to 16.
     #[test]
-    fn placeholders_take_one_position_and_split_the_text() {
+    fn words_take_one_position_and_split_the_text() {
         let tokenizer = tokenizer("<|endoftext|>").with_context_length(16);
-        let pieces = [
-            text("a photo of "),
-            Piece::Placeholder(7),
-            text(" dog "),
-            Piece::Placeholder(0),
-            text("'s cat!"),
-        ];
+        let pieces =
+            [text("a photo of "), Piece::Word(7), text(" dog "), Piece::Word(0), text("'s cat!")];
         let prompt = tokenizer.assemble(&pieces).unwrap();
         let body = [529, 320, 518, 519, 530, 521, 530, 524, 523, 256];
         assert_eq!(prompt.ids[..10], body);
         assert_eq!(prompt.ids[10..], [530; 6]);
-        assert_eq!(prompt.placeholders, [(4, 7), (6, 0)]);
+        assert_eq!(prompt.words, [(4, 7), (6, 0)]);
         assert_eq!((prompt.eos_position, prompt.truncated), (10, 0));
     }
 
@@ -114,11 +88,11 @@ mod tests {
     #[test]
     fn a_placeholder_is_never_cut() {
         let tokenizer = tokenizer("!");
-        let last = [text(&"dog ".repeat(74)), Piece::Placeholder(3), text("cat")];
+        let last = [text(&"dog ".repeat(74)), Piece::Word(3), text("cat")];
         let prompt = tokenizer.assemble(&last).unwrap();
-        assert_eq!((prompt.placeholders, prompt.truncated), (vec![(75, 3)], 1));
+        assert_eq!((prompt.words, prompt.truncated), (vec![(75, 3)], 1));
 
-        let beyond = [text(&"dog ".repeat(75)), Piece::Placeholder(3)];
+        let beyond = [text(&"dog ".repeat(75)), Piece::Word(3)];
         let error = tokenizer.assemble(&beyond).unwrap_err().to_string();
         assert!(error.contains("placeholder 3 would be token 76"), "{error}");
     }

@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod files;
+mod fingerprint;
 mod keys;
 mod load;
 mod random;
@@ -10,6 +11,7 @@ mod random;
 pub use config::{PerLevel, require_defaults};
 pub use error::ModelError;
 pub use files::WeightFiles;
+pub use fingerprint::fingerprint;
 pub use keys::KeyTable;
 pub use load::load_weights;
 pub use random::random_weights;

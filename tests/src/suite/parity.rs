@@ -7,10 +7,10 @@ use burn_seqlora::compose::Composition;
 use burn_seqlora::diffusion::{Guidance, SamplerKind, SamplerPlan, sample};
 use burn_seqlora::dual::Dual;
 use burn_seqlora::model::{Denoiser, LatentCodec, TextEncoder};
-use burn_seqlora::text::{Context, TextBatch, Vocabulary};
+use burn_seqlora::text::{Context, Piece, TextBatch, Vocabulary};
 use seqlora_kernels::KernelBackend;
 use seqlora_models::StableDiffusion;
-use seqlora_models::tokenizer::{ClipTokenizer, Piece};
+use seqlora_models::tokenizer::ClipTokenizer;
 
 use crate::fixtures::{self, Fixture, assert_close};
 

@@ -1,0 +1,235 @@
+//! Exactly what can be typed.
+
+use std::path::PathBuf;
+
+use burn_seqlora::adapter::SiteSelection;
+use burn_seqlora::bilevel::{Method, TrainConfig};
+use burn_seqlora::diff::Hvp;
+use burn_seqlora::diffusion::SamplerKind;
+use burn_seqlora::text::TokenScheme;
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::device::Device;
+
+/// Teach a Stable Diffusion model one concept after another, and generate with all of them.
+#[derive(Debug, Parser)]
+#[command(name = "seqlora", version, max_term_width = 100)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: Global,
+    /// Print a JSON summary on standard output instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+/// What all commands share.
+#[derive(Debug, ClapArgs)]
+pub struct Global {
+    /// Where to compute: cpu, wgpu[:N] or cuda[:N]
+    #[arg(long, global = true, default_value = "cpu")]
+    pub device: Device,
+    /// Seed of everything random [default: 0]
+    #[arg(long, global = true)]
+    pub seed: Option<u64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Learn concepts one after another and add them to a bank
+    Learn(Box<Learn>),
+    /// Generate pictures with any of a bank's concepts
+    Generate(Generate),
+    /// Show what is in a bank or a safetensors file
+    Inspect(Inspect),
+    /// List the devices this program can use
+    Devices,
+    /// The whole story on a small random model, offline
+    Demo(Demo),
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Learn {
+    /// Images: a folder of images, a folder of such folders, a TOML manifest, or
+    /// CustomConcept101's dataset.json
+    pub data: PathBuf,
+    /// The base model: a diffusers folder of Stable Diffusion 1.x or 2.x
+    #[arg(long, visible_alias = "base", value_name = "FOLDER")]
+    pub model: PathBuf,
+    /// The bank to add to; made if it is not there
+    #[arg(long, value_name = "FOLDER")]
+    pub bank: PathBuf,
+    /// Settings as TOML; the options below win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Go on with an interrupted run
+    #[arg(long)]
+    pub resume: bool,
+    /// Show what would be trained, and stop
+    #[arg(long)]
+    pub plan: bool,
+    /// The class of a single folder of images, e.g. dog
+    #[arg(long = "class", value_name = "WORD")]
+    pub class_word: Option<String>,
+    /// The id of a single folder of images: its name <ID> in prompts
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Where the folders of a concept list lie
+    #[arg(long, value_name = "FOLDER")]
+    pub images_root: Option<PathBuf>,
+    #[command(flatten)]
+    pub train: Train,
+}
+
+/// Settings that win over those of `--config`.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Training")]
+pub struct Train {
+    /// seqlora or alternating [default: seqlora]
+    #[arg(long, value_parser = parse_name::<Method>)]
+    pub method: Option<Method>,
+    /// Second derivatives: exact, finite-difference or none [default: exact]
+    #[arg(long, value_parser = parse_name::<Hvp>)]
+    pub hvp: Option<Hvp>,
+    /// Minibatches per concept [default: 250]
+    #[arg(long, visible_alias = "max_train_steps")]
+    pub steps: Option<usize>,
+    /// Images per minibatch [default: 2]
+    #[arg(long, visible_alias = "train_batch_size")]
+    pub batch: Option<usize>,
+    /// Rank of the adapters [default: 4]
+    #[arg(long, visible_alias = "network_dim")]
+    pub rank: Option<usize>,
+    /// K: outer iterations per minibatch [default: 3]
+    #[arg(long, value_name = "K")]
+    pub outer: Option<usize>,
+    /// T: inner steps per outer iteration [default: 2]
+    #[arg(long, value_name = "T")]
+    pub inner: Option<usize>,
+    /// Learning rate in the UNet [default: 1e-4]
+    #[arg(long, visible_aliases = ["unet_lr", "learning_rate"])]
+    pub lr_unet: Option<f64>,
+    /// Learning rate in the text encoder [default: 1e-5]
+    #[arg(long, visible_alias = "text_encoder_lr")]
+    pub lr_text: Option<f64>,
+    /// Learning rate of the concept's token rows [default: 1e-3]
+    #[arg(long)]
+    pub lr_token: Option<f64>,
+    /// Adapted layers: cross-attention, attention or all [default: attention]
+    #[arg(long, value_parser = parse_name::<SiteSelection>)]
+    pub sites: Option<SiteSelection>,
+    /// A concept's words: ed-lora (two, a row per layer) or single [default: ed-lora]
+    #[arg(long, value_parser = parse_name::<TokenScheme>)]
+    pub tokens: Option<TokenScheme>,
+    /// Side of the training images in pixels [default: the model's]
+    #[arg(long)]
+    pub resolution: Option<usize>,
+    /// How many concepts the model will hold in the end; each gets the same capacity
+    #[arg(long, value_name = "N")]
+    pub concepts: Option<usize>,
+    /// Stop if a layer has no capacity left, instead of skipping it
+    #[arg(long)]
+    pub strict_capacity: bool,
+    /// Save the state after so many steps [default: 50]
+    #[arg(long, visible_alias = "checkpointing_steps")]
+    pub save_every: Option<usize>,
+}
+
+impl Train {
+    /// Writes what was typed over `config`.
+    pub fn override_config(&self, config: &mut TrainConfig) {
+        fn set<T: Copy>(field: &mut T, typed: Option<T>) {
+            *field = typed.unwrap_or(*field);
+        }
+        set(&mut config.method, self.method);
+        set(&mut config.hvp, self.hvp);
+        set(&mut config.steps, self.steps);
+        set(&mut config.batch, self.batch);
+        set(&mut config.rank, self.rank);
+        set(&mut config.outer, self.outer);
+        set(&mut config.inner, self.inner);
+        set(&mut config.lr_unet, self.lr_unet);
+        set(&mut config.lr_text, self.lr_text);
+        set(&mut config.lr_token, self.lr_token);
+        set(&mut config.sites, self.sites);
+        set(&mut config.tokens, self.tokens);
+        set(&mut config.save_every, self.save_every);
+        config.resolution = self.resolution.or(config.resolution);
+        config.concepts = self.concepts.or(config.concepts);
+        config.strict_capacity |= self.strict_capacity;
+    }
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Generate {
+    /// The base model: a diffusers folder
+    #[arg(long, value_name = "FOLDER")]
+    pub model: PathBuf,
+    /// The bank with the concepts
+    #[arg(long, value_name = "FOLDER")]
+    pub bank: Option<PathBuf>,
+    /// The prompt; concepts are written <ID>
+    #[arg(long)]
+    pub prompt: String,
+    /// What the picture should not show
+    #[arg(long, default_value = "")]
+    pub negative: String,
+    /// A concept to use, with its strength; can be repeated [default: all of the bank]
+    #[arg(long, value_name = "ID[=SCALE]")]
+    pub concept: Vec<String>,
+    /// ddim, dpm++2m or euler
+    #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
+    pub sampler: SamplerKind,
+    /// Sampling steps
+    #[arg(long, default_value_t = 25)]
+    pub steps: usize,
+    /// Classifier-free guidance; 1 is none
+    #[arg(long, default_value_t = 7.5)]
+    pub guidance: f64,
+    /// Size in pixels, e.g. 512x768 [default: the model's]
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    pub size: Option<(usize, usize)>,
+    /// The number of pictures
+    #[arg(long, default_value_t = 1)]
+    pub num: usize,
+    /// Start from this noise: safetensors with `latents` [num, 4, height/8, width/8]
+    #[arg(long, value_name = "FILE")]
+    pub latents: Option<PathBuf>,
+    /// Write the final latents to this file, in the same format
+    #[arg(long, value_name = "FILE")]
+    pub save_latents: Option<PathBuf>,
+    /// Where the pictures go
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Inspect {
+    /// A bank or a safetensors file
+    pub path: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Demo {
+    /// Where model, pictures and bank go
+    #[arg(long, default_value = "seqlora-demo", value_name = "FOLDER")]
+    pub out: PathBuf,
+}
+
+/// Parses the name that serde gives a choice; the error lists all names.
+fn parse_name<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    use serde::de::IntoDeserializer;
+    use serde::de::value::{Error, StrDeserializer};
+    let name: StrDeserializer<Error> = text.into_deserializer();
+    T::deserialize(name).map_err(|e| e.to_string())
+}
+
+fn parse_size(text: &str) -> Result<(usize, usize), String> {
+    let (width, height) = text.split_once(['x', 'X']).unwrap_or((text, text));
+    let number = |s: &str| s.parse().map_err(|_| format!("`{text}` is no size like 512x768"));
+    Ok((number(width)?, number(height)?))
+}

@@ -1,0 +1,201 @@
+//! `seqlora generate`
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+use burn_seqlora::adapter::{AdapterSet, DualAdapters};
+use burn_seqlora::bank::Bank;
+use burn_seqlora::compose::{Composition, Member};
+use burn_seqlora::diffusion::{Guidance, SamplerPlan, sample};
+use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
+use burn_seqlora::rng::{Seed, normal};
+use burn_seqlora::text::{Context, TextBatch, next_placeholder};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use seqlora_kernels::TrainBackend;
+use seqlora_models::StableDiffusion;
+use serde_json::json;
+
+use super::model;
+use crate::args::{Generate, Global};
+use crate::device::Job;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::pictures::{to_rgb, write_png};
+use crate::terminal::Terminal;
+
+/// Generates pictures.
+pub fn run(args: &Generate, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
+    global.device.run(Session { args, seed: global.seed.unwrap_or(0), terminal })
+}
+
+struct Session<'a> {
+    args: &'a Generate,
+    seed: u64,
+    terminal: &'a Terminal,
+}
+
+impl Job for Session<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
+        let Self { args, seed, terminal } = self;
+        let (model, base) = model::open::<B>(&args.model, &device)?;
+        let composition = match &args.bank {
+            Some(path) => {
+                let bank = Bank::open_for(path, &base)?;
+                let members = members(&args.concept, &bank)?;
+                Composition::<B::InnerBackend>::load(&bank, &members, &device)?
+            }
+            None if args.concept.is_empty() => Composition::none(model.sites().len()),
+            None => return Err(Failure::Usage("--concept needs --bank".into())),
+        };
+        let shape = latent_shape(&model, args.size)?;
+        let noise = match &args.latents {
+            Some(file) => read_latents(file, [args.num, shape[1], shape[2], shape[3]])?,
+            None => {
+                let seed = Seed::new(seed).fork("latents");
+                let draw = |i| normal::<B, 4>(shape, &mut seed.at(i as u64), &device).to_data();
+                (0..args.num).map(draw).collect()
+            }
+        };
+        let plan = SamplerPlan::new(args.sampler, &model.config().scheduler, args.steps)?;
+        fs::create_dir_all(&args.out)?;
+
+        let painter = Painter::new(&model, &composition)?;
+        let guidance = Guidance {
+            prompt: painter.encode(&args.prompt, terminal)?,
+            negative: painter.encode(&args.negative, terminal)?,
+            scale: args.guidance,
+        };
+        let bar = terminal.bar("generate", args.num * plan.steps.len(), "steps");
+        let (mut files, mut finals) = (Vec::new(), Vec::new());
+        for (number, noise) in noise.into_iter().enumerate() {
+            let noise = Tensor::from_data(noise, &device);
+            let done = number * plan.steps.len();
+            let latents = sample(&model, &painter.adapters, &guidance, &plan, noise, |step| {
+                bar.set_position((done + step) as u64);
+                !interrupt::requested()
+            });
+            let Some(latents) = latents else {
+                return Err(Failure::Interrupted(format!("stopped after {number} pictures")));
+            };
+            let picture = to_rgb(model.decode_latents(latents.clone()));
+            let file = args.out.join(format!("{number:05}.png"));
+            write_png(&file, &picture, &parameters(args, seed, number))?;
+            files.push(file);
+            finals.extend(latents.to_data().iter::<f32>());
+        }
+        bar.finish_and_clear();
+        if let Some(file) = &args.save_latents {
+            write_latents(file, [args.num, shape[1], shape[2], shape[3]], &finals)?;
+        }
+        terminal.result(&json!({ "pictures": files, "seed": seed }), || {
+            files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join("\n")
+        });
+        Ok(())
+    }
+}
+
+/// A model with a composition on it.
+pub struct Painter<'a, B: TrainBackend> {
+    model: &'a StableDiffusion<B>,
+    composition: &'a Composition<B::InnerBackend>,
+    rows: Option<Tensor<B, 2>>,
+    /// The composition's factors, where the layers look for them.
+    pub adapters: DualAdapters<B>,
+}
+
+impl<'a, B: TrainBackend> Painter<'a, B> {
+    /// Puts the composition's factors on the model's layers.
+    pub fn new(
+        model: &'a StableDiffusion<B>,
+        composition: &'a Composition<B::InnerBackend>,
+    ) -> Result<Self, Failure> {
+        let adapters = AdapterSet::<B>::untracked(&composition.adapters).constant();
+        let rows = composition.rows.clone().map(Tensor::from_inner);
+        Ok(Self { model, composition, rows, adapters })
+    }
+
+    /// Encodes a prompt in which concepts may stand.
+    pub fn encode(&self, prompt: &str, terminal: &Terminal) -> Result<Context<B>, Failure> {
+        let vocabulary = &self.composition.vocabulary;
+        let tokens = self.model.tokenize(&vocabulary.split(prompt)?)?;
+        if tokens.truncated > 0 {
+            let (cut, length) = (tokens.truncated, tokens.ids.len());
+            terminal.warning(format!(
+                "the prompt is too long: its last {cut} tokens do not fit into {length}"
+            ));
+        }
+        let layers = self.model.cross_attention_layers();
+        let batch =
+            TextBatch::new(&[tokens], vocabulary, layers, &DiffusionModel::device(self.model));
+        Ok(self.model.encode_text(&batch, self.rows.as_ref(), &self.adapters))
+    }
+}
+
+/// The concepts that were asked for, or all of the bank.
+fn members(concepts: &[String], bank: &Bank) -> Result<Vec<Member>, Failure> {
+    if concepts.is_empty() {
+        let all = bank.concepts().iter();
+        return Ok(all.map(|id| Member { id: id.clone(), scale: 1.0 }).collect());
+    }
+    let parse = |text: &String| {
+        let (id, scale) = text.split_once('=').unwrap_or((text, "1"));
+        let scale = scale.parse().ok().filter(|s: &f64| s.is_finite()).ok_or_else(|| {
+            Failure::Usage(format!("--concept {text}: `{scale}` is no number; use ID or ID=0.8"))
+        })?;
+        let id = next_placeholder(id).map_or(id, |(_, id, _)| id);
+        Ok(Member { id: id.to_string(), scale })
+    };
+    concepts.iter().map(parse).collect()
+}
+
+/// `[1, channels, height, width]` of the latents of one picture.
+fn latent_shape<B: TrainBackend>(
+    model: &StableDiffusion<B>,
+    size: Option<(usize, usize)>,
+) -> Result<[usize; 4], Failure> {
+    let (width, height) = size.unwrap_or((model.resolution(), model.resolution()));
+    // The UNet halves the latents at every level but the last, and skips must fit.
+    let unit = model.downscale() << (model.config().unet.block_out_channels.len() - 1);
+    if width == 0 || height == 0 || width % unit != 0 || height % unit != 0 {
+        return Err(Failure::Usage(format!(
+            "--size {width}x{height}: width and height must be multiples of {unit} for this model"
+        )));
+    }
+    Ok([1, model.latent_channels(), height / model.downscale(), width / model.downscale()])
+}
+
+/// One noise tensor per picture from a safetensors file.
+fn read_latents(file: &Path, shape: [usize; 4]) -> Result<Vec<TensorData>, Failure> {
+    let wrong = |reason: String| Failure::Usage(format!("{}: {reason}", file.display()));
+    let bytes = fs::read(file).map_err(|e| wrong(e.to_string()))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let view = tensors.tensor("latents").map_err(|_| wrong("there is no `latents`".into()))?;
+    if view.shape() != shape || view.dtype() != Dtype::F32 {
+        return Err(wrong(format!(
+            "`latents` is {:?} {:?}, expected F32 {shape:?} for --num {}",
+            view.dtype(),
+            view.shape(),
+            shape[0]
+        )));
+    }
+    let number = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes"));
+    let values: Vec<f32> = view.data().chunks_exact(4).map(number).collect();
+    let one = shape[1] * shape[2] * shape[3];
+    let single = [1, shape[1], shape[2], shape[3]];
+    Ok(values.chunks(one).map(|part| TensorData::new(part.to_vec(), single)).collect())
+}
+
+fn write_latents(file: &Path, shape: [usize; 4], values: &[f32]) -> Result<(), Failure> {
+    let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes)?;
+    Ok(safetensors::serialize_to_file([("latents", view)], None, file)?)
+}
+
+/// The settings of a picture in the form that A1111 and its kin read.
+fn parameters(args: &Generate, seed: u64, number: usize) -> String {
+    format!(
+        "{}\nNegative prompt: {}\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {seed}, Number: {number}",
+        args.prompt, args.negative, args.steps, args.sampler, args.guidance
+    )
+}

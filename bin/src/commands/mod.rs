@@ -1,0 +1,8 @@
+//! One file per command: check, call the library, print.
+
+pub mod demo;
+pub mod devices;
+pub mod generate;
+pub mod inspect;
+pub mod learn;
+mod model;

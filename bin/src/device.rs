@@ -1,0 +1,91 @@
+//! Which backend runs a command: chosen at run time among those that were compiled in.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::backend::Autodiff;
+use seqlora_kernels::TrainBackend;
+
+use crate::failure::Failure;
+
+/// A device as the user names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// Burn's Flex.
+    Cpu,
+    /// The GPU with this number through Vulkan, Metal or DirectX; `None` for the best one.
+    Wgpu(Option<usize>),
+    /// The NVIDIA GPU with this number.
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, number) = match text.split_once(':') {
+            Some((name, number)) => {
+                let number = number.parse::<usize>();
+                (
+                    name,
+                    Some(number.map_err(|_| format!("`{text}`: the part after `:` is no number"))?),
+                )
+            }
+            None => (text, None),
+        };
+        match (name, number) {
+            ("cpu", None) => Ok(Self::Cpu),
+            ("wgpu", number) => Ok(Self::Wgpu(number)),
+            ("cuda", number) => Ok(Self::Cuda(number.unwrap_or(0))),
+            _ => Err(format!("unknown device `{text}`; use cpu, wgpu[:N] or cuda[:N]")),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => write!(f, "cpu"),
+            Self::Wgpu(None) => write!(f, "wgpu"),
+            Self::Wgpu(Some(number)) => write!(f, "wgpu:{number}"),
+            Self::Cuda(number) => write!(f, "cuda:{number}"),
+        }
+    }
+}
+
+/// Something that runs on any backend.
+pub trait Job {
+    /// Runs it.
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure>;
+}
+
+impl Device {
+    /// Runs a job on this device.
+    ///
+    /// # Errors
+    /// If its backend is not compiled in, or the job fails.
+    pub fn run(self, job: impl Job) -> Result<(), Failure> {
+        match self {
+            #[cfg(feature = "cpu")]
+            Self::Cpu => job.run::<Autodiff<seqlora_kernels::Flex>>(Default::default()),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(number) => {
+                use seqlora_kernels::WgpuDevice;
+                let device = number.map_or_else(WgpuDevice::default, WgpuDevice::DiscreteGpu);
+                job.run::<Autodiff<seqlora_kernels::Wgpu>>(device)
+            }
+            #[cfg(feature = "cuda")]
+            Self::Cuda(number) => {
+                job.run::<Autodiff<seqlora_kernels::Cuda>>(seqlora_kernels::CudaDevice::new(number))
+            }
+            #[allow(unreachable_patterns)]
+            other => {
+                let feature = other.to_string();
+                let feature = feature.split(':').next().unwrap_or_default();
+                Err(Failure::Usage(format!(
+                    "this program was built without `{feature}`; build it with --features {feature}"
+                )))
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What ends a command early, and the exit code that tells which.
+
+use std::fmt;
+
+/// A command that did not finish.
+#[derive(Debug)]
+pub enum Failure {
+    /// Something went wrong.
+    Failed(Box<dyn std::error::Error>),
+    /// The command line asks for something that does not exist.
+    Usage(String),
+    /// Ctrl-C; what was done is saved.
+    Interrupted(String),
+}
+
+impl Failure {
+    /// 1 failed, 2 wrong usage, 130 interrupted.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Interrupted(_) => 130,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::Usage(text) | Self::Interrupted(text) => text.fmt(f),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(Box::new(error))
+    }
+}

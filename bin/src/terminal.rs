@@ -1,0 +1,98 @@
+//! What the user sees: text on standard error, results on standard output.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::Value;
+
+use crate::failure::Failure;
+
+/// Where messages go.
+#[derive(Debug, Clone, Copy)]
+pub struct Terminal {
+    quiet: bool,
+    json: bool,
+}
+
+impl Terminal {
+    /// `quiet` keeps to errors; `json` keeps standard output for one JSON value.
+    pub fn new(quiet: bool, json: bool) -> Self {
+        Self { quiet, json }
+    }
+
+    /// One labelled line of text.
+    pub fn line(&self, label: &str, text: impl Display) {
+        if !self.quiet {
+            eprintln!("{label:<11}{text}");
+        }
+    }
+
+    /// Something that the user should look at.
+    pub fn warning(&self, text: impl Display) {
+        if !self.quiet {
+            eprintln!("warning: {text}");
+        }
+    }
+
+    /// What ended the command.
+    pub fn error(&self, failure: &Failure) {
+        match failure {
+            Failure::Interrupted(text) => eprintln!("{text}"),
+            other => eprintln!("error: {other}"),
+        }
+    }
+
+    /// The command's result: as JSON if that was asked for, else as text.
+    pub fn result(&self, json: &Value, text: impl FnOnce() -> String) {
+        if self.json {
+            println!("{json:#}");
+        } else if !self.quiet {
+            println!("{}", text());
+        }
+    }
+
+    /// A progress bar with the time that is left; `unit` is what is counted.
+    pub fn bar(&self, label: &str, total: usize, unit: &str) -> ProgressBar {
+        let hidden = self.quiet || self.json;
+        let target =
+            if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        let template = format!(
+            "{{prefix:<11}}{{bar:24}} {{pos}}/{{len}} {unit}  {{elapsed}} < {{eta}}  {{msg}}"
+        );
+        bar.set_style(ProgressStyle::with_template(&template).expect("a valid template"));
+        bar.set_prefix(label.to_string());
+        bar
+    }
+}
+
+/// Seconds as people write them.
+pub fn seconds(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        s if s < 10.0 => format!("{s:.2} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+    }
+}
+
+/// Bytes as people write them.
+pub fn bytes(count: usize) -> String {
+    match count as f64 {
+        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
+        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
+        b => format!("{:.1} GB", b / 1e9),
+    }
+}
+
+/// A table with aligned columns; the first row is its head.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, w)| format!("{cell:<w$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,38 @@
+//! Telling one base model from another.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::{ModelError, WeightFiles};
+
+/// A digest of a model's UNet, text encoder and VAE weights, file by file (about 1 s per GB).
+///
+/// # Errors
+/// If weights are missing or cannot be read.
+pub fn fingerprint(folder: &Path) -> Result<String, ModelError> {
+    let components =
+        ["text_encoder", "unet", "vae"].map(|name| WeightFiles::find(&folder.join(name)));
+    let mut files: Vec<PathBuf> = Vec::new();
+    for component in components {
+        files.extend(component?.shards);
+    }
+    let digests: Vec<_> = files.par_iter().map(|file| digest(file)).collect::<Result<_, _>>()?;
+    let all = digests.concat();
+    Ok(Sha256::digest(all).iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn digest(path: &Path) -> Result<Vec<u8>, ModelError> {
+    let mut file = File::open(path).map_err(ModelError::io(path))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match io::Read::read(&mut file, &mut buffer).map_err(ModelError::io(path))? {
+            0 => return Ok(hash.finalize().to_vec()),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
