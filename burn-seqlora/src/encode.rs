@@ -5,17 +5,15 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use seqlora_kernels::KernelBackend;
 
-use crate::bilevel::TrainConfig;
+use crate::bilevel::{NoiseReuse, TrainConfig};
 use crate::data::{Canvas, ConceptSource, Dataset, caption};
 use crate::diffusion::DenoisingSample;
 use crate::error::{Error, Result};
-use crate::model::DiffusionModel;
+use crate::model::{DiffusionModel, LatentPosterior};
 use crate::rng::{Seed, normal};
 use crate::text::{TextBatch, Vocabulary};
 
 /// One concept's images as latents: several placements of each, encoded once and drawn from.
-///
-/// An image counts as often as the manifest repeats it; all placements count the same.
 #[derive(Debug)]
 pub struct EncodedConcept<'a, B: Backend, M> {
     model: &'a M,
@@ -59,29 +57,25 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let side = canvas.latent_size();
         let device = model.device();
         let placements = seed.fork("placements");
-        let encoded: Vec<_> = image
-            .iter()
-            .enumerate()
-            .map(|(number, image)| {
-                let mut rng = placements.at(number as u64);
-                let example = dataset.example(*image, &config.transform, &mut rng);
-                let tensor = |values: Vec<f32>, shape: [usize; 4]| {
-                    Tensor::<B, 4>::from_data(TensorData::new(values, shape), &device)
-                };
-                let mask = if config.masked_loss { example.mask } else { example.frame };
-                let posterior = model.encode_image(tensor(example.pixels, [1, 3, size, size]));
-                (posterior, tensor(mask, [1, 1, side, side]))
-            })
-            .collect();
-        let join =
-            |part: fn(&(crate::model::LatentPosterior<B>, Tensor<B, 4>)) -> &Tensor<B, 4>| {
-                Tensor::cat(encoded.iter().map(|e| part(e).clone()).collect(), 0)
-            };
+        let tensor = |values: Vec<f32>, shape: [usize; 4]| {
+            Tensor::<B, 4>::from_data(TensorData::new(values, shape), &device)
+        };
+        let (mut means, mut stds, mut masks) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, image) in image.iter().enumerate() {
+            let mut rng = placements.at(number as u64);
+            let example = dataset.example(*image, &config.transform, &mut rng);
+            let pixels = tensor(example.pixels, [1, 3, size, size]);
+            let LatentPosterior { mean, std } = model.encode_image(pixels);
+            let mask = if config.masked_loss { example.mask } else { example.frame };
+            means.push(mean);
+            stds.push(std);
+            masks.push(tensor(mask, [1, 1, side, side]));
+        }
         Ok(Self {
             vocabulary: concept_vocabulary(&source.id, config, model.cross_attention_layers()),
-            mean: join(|e| &e.0.mean),
-            std: join(|e| &e.0.std),
-            mask: join(|e| &e.1),
+            mean: Tensor::cat(means, 0),
+            std: Tensor::cat(stds, 0),
+            mask: Tensor::cat(masks, 0),
             seed: seed.clone(),
             model,
             source,
@@ -95,7 +89,6 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
     /// # Errors
     /// If a prompt cannot be tokenized.
     pub fn samples(&self, step: usize) -> Result<Vec<DenoisingSample<B>>> {
-        use crate::bilevel::NoiseReuse;
         let placements: Vec<usize> =
             (0..self.config.batch).map(|i| self.placement(step * self.config.batch + i)).collect();
         let evaluations = match self.config.noise {

@@ -25,7 +25,7 @@ const SIDE: u32 = 64;
 const PICTURES: u32 = 4;
 
 /// Rates for a model of this size; the defaults are for SD1.5.
-const SETTINGS: &str = "--steps 40 --batch 2 --lr-unet 3e-3 --lr-text 1e-3 --lr-token 1e-2";
+const SETTINGS: &str = "--steps 20 --batch 2 --lr-unet 3e-3 --lr-text 1e-3 --lr-token 1e-2";
 
 /// A made-up object: its id, which is its class too, and its colour at a point of the unit square.
 struct Thing {

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that has to hold before a change lands, cheapest first: format, tests on CPU and on
+# wgpu (Mesa's software Vulkan where there is no GPU), lints and docs with every backend compiled in.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
+
+has_vulkan() { compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null; }
+
+if ! has_vulkan; then
+  step "installing Mesa's software Vulkan"
+  root=; [ "$(id -u)" = 0 ] || root=sudo
+  $root apt-get update -qq
+  $root apt-get install -y -qq mesa-vulkan-drivers libvulkan1 >/dev/null
+  has_vulkan
+fi
+
+step format
+cargo fmt --all --check
+
+# One build serves both backends. The GPU tests are one binary (docs/decisions/0002).
+step "tests on cpu and wgpu"
+cargo test --release --workspace --features wgpu
+
+step "lints, with cpu, wgpu and cuda"
+cargo clippy --release --workspace --all-targets --features wgpu,cuda -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --release --workspace --no-deps --features wgpu,cuda --quiet
+
+step "all passed"
