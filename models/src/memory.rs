@@ -65,7 +65,7 @@ pub fn training_estimate<B: KernelBackend>(
 }
 
 /// Tensors of a level's size that one residual and transformer block leaves on the tape.
-const TENSORS_PER_BLOCK: usize = 60;
+const TENSORS_PER_BLOCK: usize = 90;
 
 /// Attention matrices that one transformer block leaves on the tape.
-const SCORE_TENSORS: usize = 4;
+const SCORE_TENSORS: usize = 6;

@@ -54,10 +54,13 @@ impl Fixture {
         })
     }
 
-    /// A single f32 number.
-    pub fn number(&self, name: &str) -> f64 {
-        let number = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("one number"));
-        self.view(name, |bytes, _, _| number(bytes) as f64)
+    /// An f32 tensor's numbers.
+    pub fn values(&self, name: &str) -> Vec<f64> {
+        self.view(name, |bytes, _, dtype| {
+            assert_eq!(dtype, Dtype::F32, "{name}");
+            let number = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap()) as f64;
+            bytes.chunks_exact(4).map(number).collect()
+        })
     }
 
     /// Token ids `[prompts, 77]`.

@@ -1,0 +1,97 @@
+//! Noise schedules and every sampler's full trajectory against diffusers, on the host.
+
+use burn_seqlora::diffusion::{NoiseSchedule, SamplerKind, SamplerPlan, SchedulerConfig};
+use seqlora_tests::fixtures::{self, Fixture};
+use serde_json::Value;
+
+/// diffusers computes in f32, we in f64.
+const TOLERANCE: f64 = 1e-4;
+
+fn description() -> Value {
+    serde_json::from_slice(&std::fs::read(fixtures::path("schedulers.json")).unwrap()).unwrap()
+}
+
+fn config(value: &Value) -> SchedulerConfig {
+    SchedulerConfig::from_json(&value.to_string()).unwrap()
+}
+
+/// Largest difference, relative to the largest expected number.
+fn error(actual: &[f64], expected: &[f64]) -> f64 {
+    assert_eq!(actual.len(), expected.len());
+    let scale = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
+    let worst = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0, f64::max);
+    worst / scale
+}
+
+/// What the fixture's script uses for a model: `0.3 sin x + 0.1 x t / 1000`.
+fn model(x: f64, timestep: f64) -> f64 {
+    0.3 * x.sin() + 0.1 * x * timestep / 1000.0
+}
+
+/// All states that a sampler passes through.
+fn trajectory(plan: &SamplerPlan, init: &[f64]) -> Vec<f64> {
+    let mut x: Vec<f64> = init.iter().map(|x| x * plan.init_noise_sigma).collect();
+    let mut previous = vec![0.0; x.len()];
+    let mut states = Vec::new();
+    for step in &plan.steps {
+        for (x, previous) in x.iter_mut().zip(&mut previous) {
+            let output = model(*x * step.scale_input, step.timestep);
+            let x0 = step.x0_from_sample * *x + step.x0_from_output * output;
+            *x = step.next_from_sample * *x
+                + step.next_from_x0 * x0
+                + step.next_from_previous_x0 * *previous;
+            *previous = x0;
+        }
+        states.extend_from_slice(&x);
+    }
+    states
+}
+
+/// DDIM, DPM-Solver++(2M) and Euler: every spacing, prediction and number of steps, all steps.
+#[test]
+fn trajectories_match_diffusers() {
+    let fixture = Fixture::open("schedulers.safetensors");
+    let init = fixture.values("init");
+    let description = description();
+    let cases = description["trajectories"].as_array().unwrap();
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let kind = match case["class"].as_str().unwrap() {
+            "DDIMScheduler" => SamplerKind::Ddim,
+            "DPMSolverMultistepScheduler" => SamplerKind::DpmPlusPlus2M,
+            "EulerDiscreteScheduler" => SamplerKind::Euler,
+            other => panic!("{other}"),
+        };
+        let steps = case["steps"].as_u64().unwrap() as usize;
+        let plan = SamplerPlan::new(kind, &config(&case["config"]), steps).unwrap();
+        let times: Vec<f64> = plan.steps.iter().map(|step| step.timestep).collect();
+        assert!(error(&times, &fixture.values(&format!("{name}.timesteps"))) < 1e-6, "{name}");
+        let error = error(&trajectory(&plan, &init), &fixture.values(&format!("{name}.samples")));
+        assert!(error < TOLERANCE, "{name}: {error:.1e}");
+    }
+    assert!(cases.len() > 80, "the fixture covers every combination");
+}
+
+/// ᾱ of every β schedule; noisy latents and velocities at four times.
+#[test]
+fn noise_schedules_match_diffusers() {
+    let fixture = Fixture::open("schedulers.safetensors");
+    let description = description();
+    for (name, case) in description["alphas_cumprod"].as_object().unwrap() {
+        let schedule = NoiseSchedule::new(&config(case)).unwrap();
+        let expected = fixture.values(&format!("alphas_cumprod.{name}"));
+        assert!(error(&schedule.alphas_cumprod, &expected) < 1e-6, "{name}");
+    }
+    let schedule = NoiseSchedule::new(&config(&description["ddpm"])).unwrap();
+    let (clean, noise) = (fixture.values("ddpm.clean"), fixture.values("ddpm.noise"));
+    let size = clean.len() / 4;
+    let mix = |coefficients: fn(&NoiseSchedule, usize) -> (f64, f64)| -> Vec<f64> {
+        let times = fixture.integers("ddpm.timesteps");
+        let pairs: Vec<_> = times.iter().map(|t| coefficients(&schedule, *t as usize)).collect();
+        (0..clean.len())
+            .map(|i| pairs[i / size].0 * clean[i] + pairs[i / size].1 * noise[i])
+            .collect()
+    };
+    assert!(error(&mix(NoiseSchedule::add_noise), &fixture.values("ddpm.noisy")) < TOLERANCE);
+    assert!(error(&mix(NoiseSchedule::velocity), &fixture.values("ddpm.velocity")) < TOLERANCE);
+}
