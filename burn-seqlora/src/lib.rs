@@ -22,6 +22,7 @@ pub mod encode;
 pub mod error;
 pub mod model;
 pub mod rng;
+mod scalar;
 pub mod text;
 
 pub use error::{Error, Result};

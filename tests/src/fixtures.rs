@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn_seqlora::adapter::Factors;
 use safetensors::{Dtype, SafeTensors};
 
 /// A folder or file under `tests/fixtures`.
@@ -98,4 +99,34 @@ pub fn assert_close<B: Backend, C: Backend, const D: usize>(
     let error = relative_error(actual, expected);
     assert!(error <= tolerance, "{what}: relative error {error:.2e} > {tolerance:.0e}");
     println!("{what}: relative error {error:.2e}");
+}
+
+/// ‖a − b‖ / ‖b‖ over all sites.
+pub fn distance<B: Backend>(a: &Factors<B>, b: &Factors<B>) -> f64 {
+    a.axpy(-1.0, b).norm() / b.norm()
+}
+
+/// # Panics
+/// If the relative distance exceeds the tolerance.
+pub fn assert_near<B: Backend>(what: &str, a: &Factors<B>, b: &Factors<B>, tolerance: f64) {
+    let error = distance(a, b);
+    assert!(error <= tolerance, "{what}: relative error {error:.2e} > {tolerance:.0e}");
+    println!("{what}: relative error {error:.2e}");
+}
+
+/// # Panics
+/// If the difference exceeds `tolerance` times `scale`.
+pub fn assert_close_numbers(what: &str, a: f64, b: f64, scale: f64, tolerance: f64) {
+    let error = (a - b).abs() / scale;
+    assert!(error <= tolerance, "{what}: {a} and {b}, error {error:.2e} > {tolerance:.0e}");
+    println!("{what}: relative error {error:.2e}");
+}
+
+/// # Panics
+/// If a bit differs.
+pub fn assert_identical<B: Backend>(what: &str, a: &Factors<B>, b: &Factors<B>) {
+    a.zip_map(b, |site, a, b| {
+        assert_eq!(a.to_data(), b.to_data(), "{what} at site {site}");
+        a
+    });
 }

@@ -6,6 +6,7 @@
 
 pub mod fixtures;
 pub mod suite;
+pub mod toy;
 
 /// Instantiates every test body of [`suite`] for one backend.
 #[macro_export]
@@ -16,13 +17,31 @@ macro_rules! suite {
             kernels: [pointwise_tangents, norm_tangents, attention_tangents, lora_linear_tangents,
                       none_is_zero, projection],
             second_order: [hessian_product_matches_pytorch, hypergradient_matches_pytorch],
+            derivatives: [products_are_derivatives_of_the_gradient, hessian_is_symmetric,
+                          single_layer_products_have_a_closed_form],
+            unroll: [hypergradient_is_a_derivative, without_inner_steps_the_gradient_is_partial,
+                     at_the_lower_optimum_the_correction_vanishes,
+                     early_steps_pull_towards_the_gradient,
+                     preconditioned_steps_are_differentiated_through, replay_is_exact],
+            trainer: [feasible_steps_stay_feasible, a_step_follows_the_projected_hypergradient,
+                      rerun_without_outer_steps_is_carry,
+                      alternating_is_seqlora_without_second_derivatives,
+                      the_trainer_replays_its_minibatches, adamw_is_its_definition],
+            orthogonality: [concepts_stay_orthogonal_until_layers_are_full,
+                            adapters_ignore_each_others_inputs, earlier_concepts_stay_as_they_are,
+                            a_composition_is_the_weighted_sum, the_gauge_keeps_the_product,
+                            half_precision_banks_are_refused],
+            forgetting: [learnt_directions_hold_more_than_frozen_ones,
+                         forgetting_is_a_quadratic_form_in_the_residual],
+            learning: [evaluations_share_noise_or_draw_their_own,
+                       learning_takes_each_evaluations_own_noise],
         );
     };
     (@tests $backend:ty, $tolerance:expr, $($module:ident: [$($test:ident),* $(,)?],)*) => {
         $(mod $module {
             $(#[test]
             fn $test() {
-                $crate::suite::$module::$test::<$backend>($tolerance);
+                $crate::suite::$module::$test::<$backend>($tolerance.into());
             })*
         })*
     };

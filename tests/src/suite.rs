@@ -1,5 +1,13 @@
 //! The test bodies, by topic. Each takes the relative error that its backend may have.
 
+pub mod derivatives;
+pub mod forgetting;
 pub mod kernels;
+pub mod learning;
+pub mod nested;
+pub mod orthogonality;
 pub mod parity;
+pub mod quadratic;
 pub mod second_order;
+pub mod trainer;
+pub mod unroll;

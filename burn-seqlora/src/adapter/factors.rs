@@ -1,6 +1,8 @@
 //! One matrix per adapted site, as a vector space.
 
-use burn::tensor::{ElementConversion, Tensor, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::scalar::scalar;
 
 /// One matrix per site; `None` where the site is not adapted.
 ///
@@ -83,7 +85,7 @@ impl<B: Backend> Factors<B> {
     pub fn dot(&self, other: &Self) -> f64 {
         let terms = self.iter().map(|(site, a)| {
             let b = other.get(site).expect("the same sites in both sets").clone();
-            (a.clone() * b).sum().into_scalar().elem::<f64>()
+            scalar((a.clone() * b).sum())
         });
         terms.sum()
     }

@@ -30,6 +30,17 @@ pub enum Preconditioner {
     None,
 }
 
+/// How B moves along the projected hypergradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OuterOptimizer {
+    /// AdamW.
+    #[default]
+    AdamW,
+    /// Plain gradient descent, as in the paper's convergence theorem.
+    GradientDescent,
+}
+
 /// Where A goes after a step in B.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -95,6 +106,8 @@ pub struct TrainConfig {
     pub lr_schedule: LrSchedule,
     /// What scales the inner steps.
     pub preconditioner: Preconditioner,
+    /// How B moves along the projected hypergradient.
+    pub outer_optimizer: OuterOptimizer,
     /// Where A goes after a step in B.
     pub warm_start: WarmStart,
     /// What the evaluations within one minibatch share.
@@ -152,6 +165,7 @@ impl Default for TrainConfig {
             lr_down_ratio: 1.0,
             lr_schedule: LrSchedule::Linear,
             preconditioner: Preconditioner::Adam,
+            outer_optimizer: OuterOptimizer::AdamW,
             warm_start: WarmStart::Carry,
             noise: NoiseReuse::Minibatch,
             ridge: 1e-8,

@@ -7,7 +7,9 @@ mod learn;
 mod state;
 mod step;
 
-pub use config::{LrSchedule, Method, NoiseReuse, Preconditioner, TrainConfig, WarmStart};
+pub use config::{
+    LrSchedule, Method, NoiseReuse, OuterOptimizer, Preconditioner, TrainConfig, WarmStart,
+};
 pub use learn::{ConceptPlan, Event, Flow, LearnPlan, learn, plan};
 pub use state::TrainState;
 pub use step::{Bilevel, StepReport};

@@ -1,13 +1,13 @@
 //! One minibatch of the bilevel method (methods.md §1.5).
 
-use burn::tensor::ElementConversion;
 use burn::tensor::backend::AutodiffBackend;
 use seqlora_kernels::KernelBackend;
 
-use super::config::{Preconditioner, TrainConfig, WarmStart};
+use super::config::{OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
 use super::state::TrainState;
 use crate::adapter::{AdapterSet, Factors, Site};
 use crate::diff::{ConceptParameters, InnerStep, Objective, Wrt, gradient, hypergradient};
+use crate::scalar::scalar;
 
 /// The problem that a concept poses: loss, constraint and settings.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ where
             row_norm: 0.0,
         };
         for k in 0..self.config.outer {
-            let start = state.parameters.adapters.up.clone();
+            let start = (state.parameters.adapters.up.clone(), state.inner.clone());
             let steps = self.inner_steps(state, |t| sample(k, t));
             let outer = sample(k, self.config.inner);
             let (ridge, hvp) = (self.config.ridge, self.config.effective_hvp());
@@ -73,7 +73,7 @@ where
             report.hypergradient = direction.norm();
             self.step_down(state, &direction);
             if self.config.warm_start == WarmStart::Rerun {
-                state.parameters.adapters.up = start;
+                (state.parameters.adapters.up, state.inner) = start;
                 self.inner_steps(state, |t| sample(k, t));
             }
             if let Some(rows) = hyper.rows {
@@ -111,7 +111,7 @@ where
         (0..self.config.inner).map(step).collect()
     }
 
-    /// `B ← Π(AdamW(B, Π ∇F))`: element-wise optimisers leave the subspace, so B is projected too.
+    /// `B ← Π(step(B, Π ∇F))`: element-wise optimisers leave the subspace, so B is projected too.
     fn step_down(
         &self,
         state: &mut TrainState<B::InnerBackend>,
@@ -119,7 +119,13 @@ where
     ) {
         let rate = |site| self.rate(site, state.step) * self.config.lr_down_ratio;
         let down = &state.parameters.adapters.down;
-        let moved = state.outer.step(down, direction, rate, self.config.weight_decay);
+        let weight_decay = self.config.weight_decay;
+        let moved = match self.config.outer_optimizer {
+            OuterOptimizer::AdamW => state.outer.step(down, direction, rate, weight_decay),
+            OuterOptimizer::GradientDescent => down.zip_map(direction, |site, b, d| {
+                b.mul_scalar(1.0 - rate(site) * weight_decay) - d.mul_scalar(rate(site))
+            }),
+        };
         state.parameters.adapters.down = self.project(&moved);
     }
 
@@ -131,7 +137,7 @@ where
     ) -> f64 {
         let rows = state.parameters.rows.clone().expect("a gradient in the rows needs rows");
         let norms = (rows.clone() * rows.clone()).sum_dim(1).sqrt();
-        let mean_norm = norms.mean().into_scalar().elem::<f64>();
+        let mean_norm = scalar(norms.mean());
         state.rows_frozen |= mean_norm >= self.config.token_norm_limit;
         if !state.rows_frozen {
             let rate = self.config.lr_token * self.config.decay(state.step);
@@ -157,7 +163,7 @@ where
     pub fn loss(&self, at: &ConceptParameters<B::InnerBackend>, sample: &O::Sample) -> f64 {
         let adapters = AdapterSet::<B>::untracked(&at.adapters).constant();
         let rows = at.rows.clone().map(burn::tensor::Tensor::from_inner);
-        self.objective.loss(&adapters, rows.as_ref(), sample).primal.into_scalar().elem()
+        scalar(self.objective.loss(&adapters, rows.as_ref(), sample).primal)
     }
 }
 
@@ -167,7 +173,7 @@ fn overlap<B: burn::tensor::backend::Backend>(down: &Factors<B>, basis: &Factors
         let basis = basis.get(site)?.clone();
         let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
         let unit = b.clone() / norms;
-        Some(basis.transpose().matmul(unit).abs().max().into_scalar().elem::<f64>())
+        Some(scalar(basis.transpose().matmul(unit).abs().max()))
     };
     down.iter().filter_map(of_site).fold(0.0, f64::max)
 }

@@ -1,11 +1,12 @@
 //! The loss as a function of a concept's parameters, and its gradient.
 
+use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{ElementConversion, Tensor};
 use seqlora_kernels::KernelBackend;
 
 use crate::adapter::{AdapterSet, DualAdapters, Factors};
 use crate::dual::Dual;
+use crate::scalar::scalar;
 
 /// All that is trained for one concept.
 #[derive(Debug, Clone)]
@@ -73,7 +74,7 @@ where
         if all { rows.require_grad() } else { rows }
     });
     let loss = objective.loss(&leaves.constant(), rows.as_ref(), sample).primal;
-    let value = loss.clone().inner().into_scalar().elem();
+    let value = scalar(loss.clone().inner());
     let grads = loss.backward();
     Gradient {
         loss: value,

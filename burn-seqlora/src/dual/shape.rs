@@ -1,7 +1,6 @@
 //! Operations that move elements and so are linear.
 
-use burn::tensor::module::interpolate;
-use burn::tensor::ops::{InterpolateMode, InterpolateOptions, PadMode};
+use burn::tensor::ops::PadMode;
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::Dual;
@@ -42,10 +41,17 @@ impl<B: Backend, const D: usize> Dual<B, D> {
 }
 
 impl<B: Backend> Dual<B, 4> {
-    /// Nearest-neighbour resize of `[batch, channels, height, width]` to `[height, width] = size`.
-    pub fn resize_nearest(self, size: [usize; 2]) -> Self {
-        let options = || InterpolateOptions::new(InterpolateMode::Nearest);
-        self.map_linear(|t| interpolate(t, size, options()))
+    /// Each pixel of `[batch, channels, height, width]` repeated `factor` times in both directions.
+    ///
+    /// Not Burn's `interpolate`, whose backward pass cannot be differentiated once more: nested
+    /// autodiff would panic.
+    pub fn upsample_nearest(self, factor: usize) -> Self {
+        let [batch, channels, height, width] = self.dims();
+        self.map_linear(|t| {
+            t.reshape([batch, channels, height, 1, width, 1])
+                .expand([batch, channels, height, factor, width, factor])
+                .reshape([batch, channels, height * factor, width * factor])
+        })
     }
 
     /// Zeros added at the right and at the bottom edge.

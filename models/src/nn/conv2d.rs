@@ -99,7 +99,6 @@ impl<B: KernelBackend> Upsample<B> {
     /// # Shapes
     /// - x: `[batch, channels, height, width]`, output: twice height and width
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        let [_, _, height, width] = x.dims();
-        self.conv.forward(x.resize_nearest([2 * height, 2 * width]))
+        self.conv.forward(x.upsample_nearest(2))
     }
 }

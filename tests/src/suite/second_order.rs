@@ -14,49 +14,46 @@ use burn_seqlora::text::TextBatch;
 use seqlora_kernels::KernelBackend;
 use seqlora_models::StableDiffusion;
 
-use crate::fixtures::{self, Fixture};
+use crate::fixtures::{self, Fixture, assert_near, distance};
 
-type Loss<'a, B> = DenoisingLoss<'a, StableDiffusion<Autodiff<B>>>;
+/// The loss of the tiny model on the backend D, the one that is differentiated.
+pub(super) type Loss<'a, D> = DenoisingLoss<'a, StableDiffusion<D>>;
 
-struct Problem<B: Backend> {
-    model: StableDiffusion<Autodiff<B>>,
+/// The fixture's point, samples and expected derivatives.
+pub(super) struct Problem<D: KernelBackend> {
+    model: StableDiffusion<D>,
     fixture: Fixture,
 }
 
-impl<B: KernelBackend> Problem<B> {
-    fn new() -> Self {
-        let model = StableDiffusion::load(&fixtures::path("tiny-sd1"), &B::Device::default());
+impl<D: KernelBackend> Problem<D> {
+    pub(super) fn new() -> Self {
+        let model = StableDiffusion::load(&fixtures::path("tiny-sd1"), &D::Device::default());
         Self { model: model.unwrap(), fixture: Fixture::open("second_order_sd1.safetensors") }
     }
 
-    fn loss(&self) -> Loss<'_, B> {
-        let model = &self.model;
-        DenoisingLoss { model, schedule: DiffusionModel::<Autodiff<B>>::noise_schedule(model) }
-    }
-
-    fn sites(&self) -> &[Site] {
-        DiffusionModel::<Autodiff<B>>::sites(&self.model)
+    pub(super) fn loss(&self) -> Loss<'_, D> {
+        DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() }
     }
 
     /// One matrix per site that the fixture has under `kind`.
-    fn factors(&self, kind: &str) -> Factors<B> {
+    pub(super) fn factors<B: Backend>(&self, kind: &str) -> Factors<B> {
         let names = self.fixture.names();
         let matrix = |site: &Site| {
             let name = format!("{kind}.{}", site.name);
             names.contains(&name).then(|| self.fixture.float(&name))
         };
-        let factors = Factors::new(self.sites().iter().map(matrix).collect());
+        let factors = Factors::new(self.model.sites().iter().map(matrix).collect());
         assert_eq!(factors.iter().count(), 44, "{kind}");
         factors
     }
 
-    fn parameters(&self) -> ConceptParameters<B> {
+    pub(super) fn parameters<B: Backend>(&self) -> ConceptParameters<B> {
         let adapters = AdapterSet { up: self.factors("A"), down: self.factors("B") };
         ConceptParameters { adapters, rows: None }
     }
 
     /// ξ: `prefix` is empty for the outer sample, `inner0.` or `inner1.` for inner steps.
-    fn sample(&self, prefix: &str) -> DenoisingSample<Autodiff<B>> {
+    pub(super) fn sample(&self, prefix: &str) -> DenoisingSample<D> {
         let float = |name: &str| self.fixture.float(name);
         let steps = self.fixture.integers(&format!("{prefix}timesteps"));
         let ids = self.fixture.ids("input_ids");
@@ -70,22 +67,11 @@ impl<B: KernelBackend> Problem<B> {
     }
 }
 
-/// ‖a − b‖ / ‖b‖ over all sites.
-fn distance<B: Backend>(a: &Factors<B>, b: &Factors<B>) -> f64 {
-    a.axpy(-1.0, b).norm() / b.norm()
-}
-
-fn assert_near<B: Backend>(what: &str, a: &Factors<B>, b: &Factors<B>, tolerance: f64) {
-    let error = distance(a, b);
-    assert!(error <= tolerance, "{what}: relative error {error:.2e} > {tolerance:.0e}");
-    println!("{what}: relative error {error:.2e}");
-}
-
 /// Loss, gradient and both Hessian products; exact and by differences.
 pub fn hessian_product_matches_pytorch<B: KernelBackend>(tolerance: f64) {
-    let problem = Problem::<B>::new();
+    let problem = Problem::<Autodiff<B>>::new();
     let (loss, at, sample) = (problem.loss(), problem.parameters(), problem.sample(""));
-    let first = gradient::<Autodiff<B>, Loss<B>>(&loss, &at, &sample, Wrt::All);
+    let first = gradient::<Autodiff<B>, _>(&loss, &at, &sample, Wrt::All);
     let expected = problem.fixture.values("loss")[0];
     assert!((first.loss - expected).abs() <= tolerance * expected, "{} {expected}", first.loss);
     assert_near("∇_A L", &first.up, &problem.factors("grad_A"), tolerance);
@@ -93,10 +79,10 @@ pub fn hessian_product_matches_pytorch<B: KernelBackend>(tolerance: f64) {
 
     let direction = problem.factors("V");
     let (h_aa, h_ba) = (problem.factors("hAA"), problem.factors("hBA"));
-    let exact = hessian_product::<Autodiff<B>, Loss<B>>(&loss, &at, &direction, &sample);
+    let exact = hessian_product::<Autodiff<B>, _>(&loss, &at, &direction, &sample);
     assert_near("H_AA V", &exact.up, &h_aa, tolerance);
     assert_near("H_BA V", &exact.down, &h_ba, tolerance);
-    let finite = hessian_product_fd::<Autodiff<B>, Loss<B>>(&loss, &at, &direction, &sample, 1e-2);
+    let finite = hessian_product_fd::<Autodiff<B>, _>(&loss, &at, &direction, &sample, 1e-2);
     assert_near("H_AA V by differences", &finite.up, &h_aa, 2e-2);
     assert_near("H_BA V by differences", &finite.down, &h_ba, 2e-2);
 }
@@ -104,7 +90,7 @@ pub fn hessian_product_matches_pytorch<B: KernelBackend>(tolerance: f64) {
 /// T = 2 with a minibatch of its own for each inner step, which the second-order pass must replay:
 /// replaying another one gives another answer.
 pub fn hypergradient_matches_pytorch<B: KernelBackend>(tolerance: f64) {
-    let problem = Problem::<B>::new();
+    let problem = Problem::<Autodiff<B>>::new();
     let (loss, rate) = (problem.loss(), 0.05);
     let samples = ["inner0.", "inner1."].map(|prefix| problem.sample(prefix));
     let outer = problem.sample("");
@@ -112,7 +98,7 @@ pub fn hypergradient_matches_pytorch<B: KernelBackend>(tolerance: f64) {
     let mut steps = Vec::new();
     for (t, sample) in samples.iter().enumerate() {
         let up = end.adapters.up.clone();
-        let g = gradient::<Autodiff<B>, Loss<B>>(&loss, &end, sample, Wrt::Up);
+        let g = gradient::<Autodiff<B>, _>(&loss, &end, sample, Wrt::Up);
         end.adapters.up = up.axpy(-rate, &g.up);
         let expected = problem.factors(&format!("inner{t}.A"));
         assert_near("A_t", &end.adapters.up, &expected, tolerance);
@@ -120,7 +106,7 @@ pub fn hypergradient_matches_pytorch<B: KernelBackend>(tolerance: f64) {
         steps.push(InnerStep { up, step, sample });
     }
     let solve = |steps: &[_], hvp| {
-        hypergradient::<Autodiff<B>, Loss<B>>(&loss, &end, steps, &outer, 0.0, hvp).down
+        hypergradient::<Autodiff<B>, _>(&loss, &end, steps, &outer, 0.0, hvp).down
     };
     let expected = problem.factors("hyper");
     assert_near("∇F", &solve(&steps, Hvp::Exact), &expected, tolerance.min(2e-4));

@@ -1,0 +1,155 @@
+//! From pictures to the bank on the tiny model: which noise each evaluation sees (methods.md §1.2).
+
+use std::path::{Path, PathBuf};
+
+use burn::backend::Autodiff;
+use burn::tensor::Tensor;
+use burn_seqlora::adapter::{Factors, directions::Columns, plan_ranks};
+use burn_seqlora::bank::{Bank, BaseModel, StoredAdapter, finish_adapter};
+use burn_seqlora::bilevel::{
+    Bilevel, Flow, LrSchedule, NoiseReuse, TrainConfig, TrainState, learn, plan,
+};
+use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource, Layout, Manifest};
+use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
+use burn_seqlora::encode::EncodedConcept;
+use burn_seqlora::model::{DiffusionModel, TextEncoder};
+use burn_seqlora::rng::Seed;
+use burn_seqlora::text::TokenScheme;
+use image::{Rgb, RgbImage};
+use seqlora_kernels::KernelBackend;
+use seqlora_models::StableDiffusion;
+use tempfile::TempDir;
+
+use crate::fixtures;
+
+type Model<B> = StableDiffusion<Autodiff<B>>;
+
+/// The tiny model with a concept of two pictures.
+struct Problem<B: KernelBackend> {
+    model: Model<B>,
+    source: ConceptSource,
+    folder: TempDir,
+}
+
+impl<B: KernelBackend> Problem<B> {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let images = (0..2).map(|number| ImageSource {
+            path: picture(folder.path(), number),
+            caption: None,
+            mask: None,
+        });
+        let source = ConceptSource {
+            id: "thing".into(),
+            class_word: "dog".into(),
+            kind: ConceptKind::Object,
+            images: images.collect(),
+            templates: vec![],
+            steps: None,
+            repeats: 1,
+            prompts: None,
+        };
+        let model = StableDiffusion::load(&fixtures::path("tiny-sd1"), &B::Device::default());
+        Self { model: model.unwrap(), source, folder }
+    }
+
+    fn samples(&self, config: &TrainConfig, step: usize) -> Vec<DenoisingSample<Autodiff<B>>> {
+        let seed = Seed::new(config.seed).fork(&self.source.id);
+        EncodedConcept::new(&self.model, &self.source, config, &seed)
+            .unwrap()
+            .samples(step)
+            .unwrap()
+    }
+
+    /// What `learn` leaves in a new bank.
+    fn learn(&self, config: &TrainConfig, name: &str) -> StoredAdapter {
+        let base = BaseModel {
+            fingerprint: "tiny".into(),
+            name: "tiny".into(),
+            cross_attention_layers: 0,
+            token_width: self.model.token_width(),
+        };
+        let path = self.folder.path().join(name);
+        let mut bank = Bank::open_or_create(&path, &base, self.model.sites()).unwrap();
+        let concepts = vec![self.source.clone()];
+        let manifest = Manifest { layout: Layout::Flat, concepts, skipped: vec![] };
+        let plan = plan(&bank, &manifest, config, false).unwrap();
+        assert!(learn(&self.model, &mut bank, &plan, |_| Flow::Continue).unwrap());
+        bank.adapter(&self.source.id).unwrap()
+    }
+
+    /// The same, one `Bilevel::step` after the other: evaluation t of outer iteration k takes
+    /// sample k (T + 1) + t.
+    fn train_by_hand(&self, config: &TrainConfig) -> StoredAdapter {
+        let sites = self.model.sites();
+        let objective = DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
+        let basis = Factors::<B>::empty(sites.len());
+        let bilevel = Bilevel { objective: &objective, config, sites, basis: &basis };
+        let occupied = vec![Columns::new(); sites.len()];
+        let ranks = plan_ranks(sites, config.sites, &vec![0; sites.len()], config.rank, None).ranks;
+        let word: Tensor<B, 1> =
+            self.model.word_embedding(&self.source.class_word).unwrap().inner();
+        let seed = Seed::new(config.seed).fork(&self.source.id);
+        let rows = word.unsqueeze::<2>();
+        let mut state = TrainState::new(config, sites, &ranks, &occupied, rows, &seed);
+        for step in 0..config.steps {
+            let samples = self.samples(config, step);
+            bilevel.step(&mut state, |k, t| &samples[k * (config.inner + 1) + t]);
+        }
+        finish_adapter(&state.parameters.adapters, &occupied)
+    }
+}
+
+fn picture(folder: &Path, number: u8) -> PathBuf {
+    let path = folder.join(format!("{number}.png"));
+    let pixel = |x, y| Rgb([x as u8 * 4, y as u8 * 4, 100 * number]);
+    RgbImage::from_fn(64, 64, pixel).save(&path).unwrap();
+    path
+}
+
+fn config(noise: NoiseReuse) -> TrainConfig {
+    TrainConfig {
+        noise,
+        steps: 2,
+        batch: 1,
+        outer: 2,
+        inner: 1,
+        rank: 2,
+        lr_unet: 1e-3,
+        lr_schedule: LrSchedule::Constant,
+        tokens: TokenScheme::Single,
+        resolution: Some(64),
+        crops: 1,
+        probes: 1,
+        ..TrainConfig::default()
+    }
+}
+
+/// A minibatch brings one draw of noise, or one for each of its K (T + 1) evaluations; the pictures
+/// are the same, and asking again gives the same draws.
+pub fn evaluations_share_noise_or_draw_their_own<B: KernelBackend>(_: f64) {
+    let problem = Problem::<B>::new();
+    assert_eq!(problem.samples(&config(NoiseReuse::Minibatch), 0).len(), 1);
+    let own = config(NoiseReuse::Evaluation);
+    let draws = |step| {
+        let samples = problem.samples(&own, step);
+        assert_eq!(samples.len(), 4);
+        assert!(samples.iter().all(|s| s.mask.to_data() == samples[0].mask.to_data()));
+        samples.into_iter().map(|s| s.noise.to_data()).collect::<Vec<_>>()
+    };
+    let noise = [draws(0), draws(1)].concat();
+    for (number, draw) in noise.iter().enumerate() {
+        assert!(!noise[..number].contains(draw), "draw {number} is there already");
+    }
+    assert_eq!(draws(1), noise[4..]);
+}
+
+/// Each evaluation of `learn` takes the draw that is its own, bit for bit, and so ends elsewhere
+/// than with shared noise.
+pub fn learning_takes_each_evaluations_own_noise<B: KernelBackend>(_: f64) {
+    let problem = Problem::<B>::new();
+    let own = config(NoiseReuse::Evaluation);
+    let learnt = problem.learn(&own, "own");
+    assert_eq!(learnt, problem.train_by_hand(&own));
+    assert_ne!(learnt, problem.learn(&config(NoiseReuse::Minibatch), "shared"));
+}

@@ -1,0 +1,153 @@
+//! The library's second derivatives against nested autodiff (methods.md §1.12, tests 1, 3 and 6).
+//!
+//! `Autodiff<Autodiff<B>>` records its own backward pass and differentiates it once more, so
+//! neither tangent rules nor the adjoint recursion are involved. This is as exact as they are, and
+//! the way that one would choose without dual numbers.
+
+use burn::backend::Autodiff;
+use burn::tensor::{Tensor, backend::Backend};
+use burn_seqlora::adapter::{AdapterSet, Factors};
+use burn_seqlora::diff::{ConceptParameters, Hvp, Objective, hessian_product, hypergradient};
+use seqlora_kernels::KernelBackend;
+
+use super::second_order::Problem;
+use crate::fixtures::assert_near;
+use crate::toy::training::unroll;
+use crate::toy::{Precision, Toy};
+
+type Once<B> = Autodiff<B>;
+type Twice<B> = Autodiff<Autodiff<B>>;
+type Gradients<B> = <Once<B> as burn::tensor::backend::AutodiffBackend>::Gradients;
+
+/// ∇_A L as a function of whatever `adapters` depend on.
+fn recorded_gradient<B: KernelBackend, O: Objective<Twice<B>>>(
+    objective: &O,
+    adapters: &AdapterSet<Once<B>>,
+    sample: &O::Sample,
+) -> Factors<Once<B>> {
+    let leaves = AdapterSet::<Twice<B>>::leaves(adapters, false);
+    let gradients = objective.loss(&leaves.constant(), None, sample).primal.backward();
+    leaves.up.map(|_, a| a.grad(&gradients).expect("the loss depends on every A"))
+}
+
+fn collect<B: Backend>(leaves: &Factors<Once<B>>, gradients: &Gradients<B>) -> Factors<B> {
+    leaves.map(|_, leaf| leaf.grad(gradients).expect("the result depends on every leaf"))
+}
+
+fn constant<B: Backend>(factors: &Factors<B>) -> Factors<Once<B>> {
+    factors.map(|_, m| Tensor::from_inner(m))
+}
+
+/// H_AA V and H_BA V by the gradient of ⟨∇_A L, V⟩.
+fn double_backward<B: KernelBackend, O: Objective<Twice<B>>>(
+    objective: &O,
+    at: &ConceptParameters<B>,
+    direction: &Factors<B>,
+    sample: &O::Sample,
+) -> (Factors<B>, Factors<B>) {
+    let leaves = AdapterSet::<Once<B>>::leaves(&at.adapters, true);
+    let slope = recorded_gradient::<B, O>(objective, &leaves, sample);
+    let products = slope.mul(&constant(direction));
+    let phi = products.iter().map(|(_, p)| p.clone().sum()).reduce(|a, b| a + b).unwrap();
+    let gradients = phi.backward();
+    (collect(&leaves.up, &gradients), collect(&leaves.down, &gradients))
+}
+
+/// The gradient of B ↦ L(A_T(B), B) by one backward pass through all inner steps, each of which
+/// holds a backward pass itself. `scales` are the steps' s_t = α P_t.
+fn backward_through_the_unroll<B: KernelBackend, O: Objective<Twice<B>>>(
+    objective: &O,
+    start: &ConceptParameters<B>,
+    (inner, outer): (&[O::Sample], &O::Sample),
+    scales: &[Factors<B>],
+    ridge: f64,
+) -> Factors<B> {
+    let down = start.adapters.down.map(|_, b| Tensor::from_inner(b).require_grad());
+    let mut up = constant(&start.adapters.up);
+    for (sample, scale) in inner.iter().zip(scales) {
+        let at = AdapterSet { up: up.clone(), down: down.clone() };
+        let slope = recorded_gradient::<B, O>(objective, &at, sample).axpy(ridge, &up);
+        up = up.axpy(-1.0, &slope.mul(&constant(scale)));
+    }
+    let end = AdapterSet::<Twice<B>>::untracked(&AdapterSet { up, down: down.clone() });
+    let loss = objective.loss(&end.constant(), None, outer).primal.inner();
+    collect(&down, &loss.backward())
+}
+
+/// Checks both products on one objective, given on either backend.
+fn assert_products_agree<B, O, P>(
+    (once, twice): (&O, &P),
+    at: &ConceptParameters<B>,
+    direction: &Factors<B>,
+    samples: (&O::Sample, &P::Sample),
+    tolerance: f64,
+) where
+    B: KernelBackend,
+    O: Objective<Once<B>>,
+    P: Objective<Twice<B>>,
+{
+    let ours = hessian_product::<Once<B>, O>(once, at, direction, samples.0);
+    let (up, down) = double_backward::<B, P>(twice, at, direction, samples.1);
+    assert_near("H_AA V", &ours.up, &up, tolerance);
+    assert_near("H_BA V", &ours.down, &down, tolerance);
+}
+
+/// Checks the hypergradient on one objective, given on either backend, with step lengths of their
+/// own for every element: the last sample is the outer one.
+fn assert_hypergradients_agree<B, O, P>(
+    (once, twice): (&O, &P),
+    start: &ConceptParameters<B>,
+    samples: (&[O::Sample], &[P::Sample]),
+    rate: f64,
+    tolerance: f64,
+) where
+    B: KernelBackend,
+    O: Objective<Once<B>>,
+    P: Objective<Twice<B>>,
+{
+    let ridge = 0.1;
+    // Detached, like Adam's; between α and 2α, from the step's own gradient.
+    let scale = |_, gradient: &Factors<B>| {
+        gradient.map(|_, g| (g.sin().powi_scalar(2) + 1.0).mul_scalar(rate))
+    };
+    let (outer, inner) = samples.0.split_last().unwrap();
+    let run = unroll(once, start, inner, ridge, scale);
+    let (end, steps) = (&run.end, &run.steps);
+    let ours = hypergradient::<Once<B>, O>(once, end, steps, outer, ridge, Hvp::Exact).down;
+    let scales: Vec<Factors<B>> = run.steps.iter().map(|step| step.step.clone()).collect();
+    let (outer, inner) = samples.1.split_last().unwrap();
+    let theirs = backward_through_the_unroll::<B, P>(twice, start, (inner, outer), &scales, ridge);
+    assert_near("∇F", &ours, &theirs, tolerance);
+}
+
+/// Tests 1, 3 and 6 on a toy.
+pub fn toys_agree<B: KernelBackend>(precision: Precision) {
+    let toy = Toy::coupled(precision);
+    let (once, twice) = (toy.net::<Once<B>>(), toy.net::<Twice<B>>());
+    let (at, direction) = (toy.point(), toy.up(3));
+    let samples = (&toy.sample(0), &toy.sample(0));
+    assert_products_agree::<B, _, _>((&once, &twice), &at, &direction, samples, precision.exact);
+    let samples = ([0, 1, 2, 3].map(|n| toy.sample(n)), [0, 1, 2, 3].map(|n| toy.sample(n)));
+    let samples = (&samples.0[..], &samples.1[..]);
+    assert_hypergradients_agree::<B, _, _>((&once, &twice), &at, samples, 0.02, precision.exact);
+}
+
+/// Test 1 on the text encoder and UNet.
+pub fn products_of_the_model_agree<B: KernelBackend>(tolerance: f64) {
+    let (once, twice) = (Problem::<Once<B>>::new(), Problem::<Twice<B>>::new());
+    let (at, direction) = (once.parameters(), once.factors("V"));
+    let objectives = (&once.loss(), &twice.loss());
+    let samples = (&once.sample(""), &twice.sample(""));
+    assert_products_agree::<B, _, _>(objectives, &at, &direction, samples, tolerance);
+}
+
+/// Tests 3 and 6 on the text encoder and UNet, T = 2.
+pub fn hypergradients_of_the_model_agree<B: KernelBackend>(tolerance: f64) {
+    let (once, twice) = (Problem::<Once<B>>::new(), Problem::<Twice<B>>::new());
+    let objectives = (&once.loss(), &twice.loss());
+    let names = ["inner0.", "inner1.", ""];
+    let samples = (names.map(|name| once.sample(name)), names.map(|name| twice.sample(name)));
+    let samples = (&samples.0[..], &samples.1[..]);
+    let start = once.parameters();
+    assert_hypergradients_agree::<B, _, _>(objectives, &start, samples, 0.05, tolerance);
+}

@@ -1,0 +1,236 @@
+//! Laws of one minibatch of the trainer (methods.md §1.5; §1.12, tests 7 and 13; §2).
+
+use std::cell::RefCell;
+
+use burn::backend::Autodiff;
+use burn::tensor::Tensor;
+use burn_seqlora::adapter::directions::{Columns, fresh_directions};
+use burn_seqlora::adapter::{DualAdapters, Factors, Site};
+use burn_seqlora::bilevel::{
+    Bilevel, Method, OuterOptimizer, Preconditioner, TrainConfig, TrainState, WarmStart,
+};
+use burn_seqlora::diff::{Hvp, Objective, hypergradient};
+use burn_seqlora::dual::Dual;
+use burn_seqlora::rng::Seed;
+use seqlora_kernels::KernelBackend;
+
+use crate::fixtures::{assert_close_numbers, assert_identical, assert_near, distance};
+use crate::toy::training::{adam_scales, config, constant_scales, unroll};
+use crate::toy::{Net, Precision, Sample, Toy, numbers};
+
+/// The coupled toy with directions taken at its first layer.
+struct Problem<B: KernelBackend> {
+    toy: Toy,
+    net: Net<Autodiff<B>>,
+    sites: Vec<Site>,
+    occupied: Vec<Columns>,
+    basis: Factors<B>,
+}
+
+impl<B: KernelBackend> Problem<B> {
+    fn new(precision: Precision) -> Self {
+        let toy = Toy::coupled(precision);
+        let taken = fresh_directions(toy.widths[0], 4, &Vec::new(), &mut Seed::new(9).at(0));
+        let occupied = vec![taken, Columns::new()];
+        Self { net: toy.net(), sites: toy.sites(), basis: toy.basis(&occupied), occupied, toy }
+    }
+
+    /// A new concept, with A ≠ 0 as after some steps and B as feasible as its numbers can be.
+    fn state(&self, config: &TrainConfig) -> TrainState<B> {
+        let mut state = self.toy.state(config, &[self.toy.rank; 2], &self.occupied, 1);
+        let adapters = &mut state.parameters.adapters;
+        adapters.up = self.toy.up(1);
+        adapters.down = adapters.down.map(|site, b| self.project(site, b));
+        state
+    }
+
+    /// P B = B − Q Qᵀ B
+    fn project(&self, site: usize, b: Tensor<B, 2>) -> Tensor<B, 2> {
+        match self.basis.get(site) {
+            Some(q) => b.clone() - q.clone().matmul(q.clone().transpose().matmul(b)),
+            None => b,
+        }
+    }
+
+    fn samples(&self, config: &TrainConfig) -> Vec<Sample<Autodiff<B>>> {
+        (0..config.outer * (config.inner + 1)).map(|n| self.toy.sample(n as u64)).collect()
+    }
+
+    /// Minibatches with new noise for every evaluation; returns the state after each.
+    fn run(&self, config: &TrainConfig, steps: usize) -> Vec<TrainState<B>> {
+        let (net, samples) = (&self.net, self.samples(config));
+        let bilevel = self.bilevel(net, config);
+        let mut state = self.state(config);
+        let step = |_| {
+            bilevel.step(&mut state, |k, t| &samples[k * (config.inner + 1) + t]);
+            state.clone()
+        };
+        (0..steps).map(step).collect()
+    }
+
+    fn bilevel<'a, O>(
+        &'a self,
+        objective: &'a O,
+        config: &'a TrainConfig,
+    ) -> Bilevel<'a, Autodiff<B>, O> {
+        Bilevel { objective, config, sites: &self.sites, basis: &self.basis }
+    }
+}
+
+/// Largest |entry| of Qᵀ M at the first layer, relative to M.
+fn inside<B: KernelBackend>(basis: &Factors<B>, vector: &Factors<B>) -> f64 {
+    let (q, m) = (basis.get(0).unwrap().clone(), vector.get(0).unwrap().clone());
+    let scale = numbers(vector).iter().fold(0f64, |largest, x| largest.max(x.abs()));
+    let overlap = Factors::new(vec![Some(q.transpose().matmul(m))]);
+    numbers(&overlap).iter().fold(0f64, |largest, x| largest.max(x.abs())) / scale
+}
+
+/// Test 7: B stays feasible under AdamW, which by itself would leave the subspace, and so does the
+/// momentum, which is made of projected gradients.
+pub fn feasible_steps_stay_feasible<B: KernelBackend>(precision: Precision) {
+    let problem = Problem::<B>::new(precision);
+    let config = TrainConfig { weight_decay: 0.01, lr_down_ratio: 10.0, ..config() };
+    let moved = TrainState::clone(&problem.run(&config, 1)[0]).parameters.adapters.down;
+    let start = problem.state(&config).parameters.adapters.down;
+    assert!(distance(&moved, &start) > 0.1, "B must move");
+    for state in problem.run(&config, 5) {
+        let down = inside(&problem.basis, &state.parameters.adapters.down);
+        assert!(down < 1e-6, "B: {down:.2e}");
+        let momentum = inside(&problem.basis, &state.outer.first);
+        assert!(momentum < 1e-6, "momentum: {momentum:.2e}");
+    }
+}
+
+/// §1.5: A moves by the inner steps and, with gradient descent, B by −η Π ∇F of these steps, with
+/// and without Adam's preconditioner.
+pub fn a_step_follows_the_projected_hypergradient<B: KernelBackend>(precision: Precision) {
+    for preconditioner in [Preconditioner::None, Preconditioner::Adam] {
+        let config = TrainConfig {
+            preconditioner,
+            outer_optimizer: OuterOptimizer::GradientDescent,
+            inner: 3,
+            ridge: 0.1,
+            lr_down_ratio: 2.0,
+            ..config()
+        };
+        let problem = Problem::<B>::new(precision);
+        let start = problem.state(&config).parameters;
+        let samples = problem.samples(&config);
+        let (inner, outer) = samples.split_at(config.inner);
+        let (plain, mut adam) = (constant_scales(config.lr_unet), adam_scales(config.lr_unet));
+        let run =
+            unroll(&problem.net, &start, inner, config.ridge, |t, gradient| match preconditioner {
+                Preconditioner::None => plain(t, gradient),
+                Preconditioner::Adam => adam(t, gradient),
+            });
+        let (net, outer, ridge) = (&problem.net, &outer[0], config.ridge);
+        let (end, steps) = (&run.end, &run.steps);
+        let hyper = hypergradient::<Autodiff<B>, _>(net, end, steps, outer, ridge, Hvp::Exact).down;
+        let projected = hyper.map(|site, h| problem.project(site, h));
+        assert!(distance(&projected, &hyper) > 0.1, "the constraint must matter");
+
+        let after = &problem.run(&config, 1)[0].parameters.adapters;
+        let rate = 2.0 * config.lr_unet;
+        let moved = start.adapters.down.axpy(-1.0, &after.down).map(|_, d| d.div_scalar(rate));
+        assert_near("A_T", &after.up, &end.adapters.up, precision.exact);
+        // B itself is rounded before the difference is taken.
+        assert_near("ΔB / −η", &moved, &projected, 10.0 * precision.exact);
+    }
+}
+
+/// Where B does not move, the inner steps that [`WarmStart::Rerun`] repeats lead to the same A.
+pub fn rerun_without_outer_steps_is_carry<B: KernelBackend>(precision: Precision) {
+    let problem = Problem::<B>::new(precision);
+    let run = |warm_start, lr_down_ratio| {
+        let config = TrainConfig { warm_start, lr_down_ratio, outer: 2, ..config() };
+        let states = problem.run(&config, 3);
+        states[2].parameters.adapters.up.clone()
+    };
+    // Projecting a feasible B once more may still change its last bit.
+    let (rerun, carry) = (run(WarmStart::Rerun, 0.0), run(WarmStart::Carry, 0.0));
+    assert_near("A", &rerun, &carry, precision.exact);
+    let moved = distance(&run(WarmStart::Rerun, 1.0), &run(WarmStart::Carry, 1.0));
+    assert!(moved > 1e-3, "with outer steps they must differ: {moved:.2e}");
+}
+
+/// §2: alternating minimisation is SeqLoRA without second derivatives, bit for bit.
+pub fn alternating_is_seqlora_without_second_derivatives<B: KernelBackend>(precision: Precision) {
+    let problem = Problem::<B>::new(precision);
+    let run = |method, hvp| {
+        let config = TrainConfig { method, hvp, ..config() };
+        problem.run(&config, 3)[2].parameters.adapters.clone()
+    };
+    let alternating = run(Method::Alternating, Hvp::Exact);
+    let without = run(Method::Seqlora, Hvp::None);
+    assert_identical("A", &alternating.up, &without.up);
+    assert_identical("B", &alternating.down, &without.down);
+    let exact = run(Method::Seqlora, Hvp::Exact);
+    let difference = distance(&exact.down, &alternating.down);
+    assert!(difference > 1e-3, "second derivatives must matter: {difference:.2e}");
+    let finite = run(Method::Seqlora, Hvp::FiniteDifference);
+    let error = distance(&finite.down, &exact.down);
+    assert!(error < 0.1 * difference, "differences come close to exact: {error:.2e}");
+}
+
+/// An objective that writes down which minibatches it is evaluated on.
+struct Logged<'a, B: KernelBackend> {
+    net: &'a Net<Autodiff<B>>,
+    seen: RefCell<Vec<usize>>,
+}
+
+impl<B: KernelBackend> Objective<Autodiff<B>> for Logged<'_, B> {
+    type Sample = (usize, Sample<Autodiff<B>>);
+
+    fn loss(
+        &self,
+        adapters: &DualAdapters<Autodiff<B>>,
+        rows: Option<&Tensor<Autodiff<B>, 2>>,
+        (number, sample): &Self::Sample,
+    ) -> Dual<Autodiff<B>, 1> {
+        self.seen.borrow_mut().push(*number);
+        self.net.loss(adapters, rows, sample)
+    }
+}
+
+/// Test 13: the second-order pass replays each inner step's own ξ_t, last step first, and a rerun
+/// repeats them.
+pub fn the_trainer_replays_its_minibatches<B: KernelBackend>(precision: Precision) {
+    let problem = Problem::<B>::new(precision);
+    let warm_start = WarmStart::Rerun;
+    let config = TrainConfig { outer: 2, inner: 3, warm_start, ..config() };
+    let samples: Vec<_> = problem.samples(&config).into_iter().enumerate().collect();
+    let logged = Logged { net: &problem.net, seen: RefCell::default() };
+    let mut state = problem.state(&config);
+    let bilevel = problem.bilevel(&logged, &config);
+    bilevel.step(&mut state, |k, t| &samples[k * (config.inner + 1) + t]);
+    let first = [0, 1, 2, 3, 2, 1, 0, 0, 1, 2];
+    let expected: Vec<usize> = first.into_iter().chain(first.map(|n| n + 4)).collect();
+    assert_eq!(logged.seen.into_inner(), expected);
+}
+
+/// AdamW by its definition: m_t = (1 − β₁) Σ β₁^(t−i) g_i, v_t likewise of the squares, both
+/// corrected for their start at zero, and decay of the parameters themselves.
+pub fn adamw_is_its_definition<B: KernelBackend>(precision: Precision) {
+    let toy = Toy::coupled(precision);
+    let (rate, decay) = (0.1, 0.3);
+    let gradients = [40, 41, 42].map(|counter| toy.down::<B>(counter));
+    let mut state = toy.state::<B>(&config(), &[toy.rank; 2], &vec![Columns::new(); 2], 1);
+    let mut ours = toy.down::<B>(43);
+    let mut expected = numbers(&ours);
+    for (t, gradient) in gradients.iter().enumerate() {
+        ours = state.outer.step(&ours, gradient, |_| rate, decay);
+        let mean = |beta: f64, power: i32, element: usize| {
+            let past = gradients[..=t].iter().rev().enumerate();
+            let terms =
+                past.map(|(age, g)| beta.powi(age as i32) * numbers(g)[element].powi(power));
+            (1.0 - beta) * terms.sum::<f64>() / (1.0 - beta.powi(t as i32 + 1))
+        };
+        for (element, x) in expected.iter_mut().enumerate() {
+            let step = mean(0.9, 1, element) / (mean(0.999, 2, element).sqrt() + 1e-8);
+            *x -= rate * (decay * *x + step);
+        }
+    }
+    for (ours, expected) in numbers(&ours).into_iter().zip(expected) {
+        assert_close_numbers("B", ours, expected, 1.0, precision.exact);
+    }
+}
