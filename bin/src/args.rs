@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use burn_seqlora::adapter::SiteSelection;
-use burn_seqlora::bilevel::{Method, TrainConfig};
+use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::diff::Hvp;
 use burn_seqlora::diffusion::SamplerKind;
 use burn_seqlora::text::TokenScheme;

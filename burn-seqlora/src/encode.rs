@@ -5,7 +5,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use seqlora_kernels::KernelBackend;
 
-use crate::bilevel::{NoiseReuse, TrainConfig};
+use crate::config::{NoiseReuse, TrainConfig};
 use crate::data::{Canvas, ConceptSource, Dataset, caption};
 use crate::diffusion::DenoisingSample;
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! How much memory training takes, before anything is loaded.
 
 use burn_seqlora::adapter::Site;
-use burn_seqlora::bilevel::{Method, TrainConfig};
+use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::model::LatentCodec as _;
 use seqlora_kernels::KernelBackend;
 

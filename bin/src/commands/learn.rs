@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use burn_seqlora::adapter::Part;
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, max_overlap};
-use burn_seqlora::bilevel::{Event, Flow, LearnPlan, TrainConfig, learn, plan};
+use burn_seqlora::bilevel::{Event, Flow, LearnPlan, learn, plan};
+use burn_seqlora::config::TrainConfig;
 use burn_seqlora::data::{DiscoverOptions, Manifest};
 use burn_seqlora::model::DiffusionModel;
 use indicatif::ProgressBar;

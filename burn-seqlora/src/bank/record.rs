@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::read_json;
 use crate::adapter::Site;
-use crate::bilevel::TrainConfig;
+use crate::config::TrainConfig;
 use crate::error::{Error, Result};
 
 /// The layout that this version writes.

@@ -6,10 +6,10 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
 
 use super::adam::{AdamW, SecondMoment};
-use super::config::TrainConfig;
 use super::state::TrainState;
 use crate::adapter::{AdapterSet, Factors, Site};
 use crate::bank::{Bank, NamedTensors, read_json, read_tensors, write_json, write_tensors};
+use crate::config::TrainConfig;
 use crate::diff::ConceptParameters;
 use crate::error::{Error, Result};
 

@@ -11,12 +11,12 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::checkpoint::{self, CheckpointRecord};
-use super::config::{NoiseReuse, TrainConfig};
 use super::state::{TrainState, initial_rows};
 use super::step::{Bilevel, StepReport};
 use crate::adapter::directions::{Columns, from_columns};
 use crate::adapter::{CapacityPlan, Factors, plan_ranks};
 use crate::bank::{Bank, ConceptRecord, NamedTensors, finish_adapter};
+use crate::config::{NoiseReuse, TrainConfig};
 use crate::data::{ConceptSource, Manifest};
 use crate::diffusion::{DenoisingLoss, DenoisingSample};
 use crate::encode::EncodedConcept;

@@ -2,14 +2,10 @@
 
 mod adam;
 mod checkpoint;
-mod config;
 mod learn;
 mod state;
 mod step;
 
-pub use config::{
-    LrSchedule, Method, NoiseReuse, OuterOptimizer, Preconditioner, TrainConfig, WarmStart,
-};
 pub use learn::{ConceptPlan, Event, Flow, LearnPlan, learn, plan};
 pub use state::TrainState;
 pub use step::{Bilevel, StepReport};

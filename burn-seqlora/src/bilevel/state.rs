@@ -3,9 +3,9 @@
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 use super::adam::{AdamW, SecondMoment};
-use super::config::TrainConfig;
 use crate::adapter::directions::{Columns, fresh_directions, from_columns};
 use crate::adapter::{AdapterSet, Factors, Site};
+use crate::config::TrainConfig;
 use crate::diff::ConceptParameters;
 use crate::rng::{Seed, normal};
 use crate::text::TokenScheme;

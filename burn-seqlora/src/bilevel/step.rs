@@ -1,11 +1,12 @@
 //! One minibatch of the bilevel method (methods.md §1.5).
 
-use burn::tensor::backend::AutodiffBackend;
-use seqlora_kernels::KernelBackend;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use seqlora_kernels::{KernelBackend, TrainBackend};
 
-use super::config::{OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
 use super::state::TrainState;
 use crate::adapter::{AdapterSet, Factors, Site};
+use crate::config::{OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
 use crate::diff::{ConceptParameters, InnerStep, Objective, Wrt, gradient, hypergradient};
 use crate::scalar::scalar;
 
@@ -41,8 +42,7 @@ type InnerSteps<'s, B, S> = Vec<InnerStep<B, &'s S>>;
 
 impl<B, O> Bilevel<'_, B, O>
 where
-    B: AutodiffBackend + KernelBackend,
-    B::InnerBackend: KernelBackend,
+    B: TrainBackend,
     O: Objective<B>,
 {
     /// K outer iterations; `sample(k, t)` is ξ of inner step t, and with t = T of the outer gradient.
@@ -162,14 +162,14 @@ where
     /// The loss without its gradient.
     pub fn loss(&self, at: &ConceptParameters<B::InnerBackend>, sample: &O::Sample) -> f64 {
         let adapters = AdapterSet::<B>::untracked(&at.adapters).constant();
-        let rows = at.rows.clone().map(burn::tensor::Tensor::from_inner);
+        let rows = at.rows.clone().map(Tensor::from_inner);
         scalar(self.objective.loss(&adapters, rows.as_ref(), sample).primal)
     }
 }
 
 /// Largest |entry| of Qᵀ B over all sites, with unit columns.
-fn overlap<B: burn::tensor::backend::Backend>(down: &Factors<B>, basis: &Factors<B>) -> f64 {
-    let of_site = |(site, b): (usize, &burn::tensor::Tensor<B, 2>)| {
+fn overlap<B: Backend>(down: &Factors<B>, basis: &Factors<B>) -> f64 {
+    let of_site = |(site, b): (usize, &Tensor<B, 2>)| {
         let basis = basis.get(site)?.clone();
         let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
         let unit = b.clone() / norms;

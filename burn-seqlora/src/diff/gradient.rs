@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use seqlora_kernels::KernelBackend;
+use seqlora_kernels::{KernelBackend, TrainBackend};
 
 use crate::adapter::{AdapterSet, DualAdapters, Factors};
 use crate::dual::Dual;
@@ -64,7 +64,7 @@ pub fn gradient<B, O>(
     wrt: Wrt,
 ) -> Gradient<B::InnerBackend>
 where
-    B: AutodiffBackend + KernelBackend,
+    B: TrainBackend,
     O: Objective<B>,
 {
     let all = wrt == Wrt::All;

@@ -1,8 +1,8 @@
 //! Products of second derivatives with a direction V in A.
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use seqlora_kernels::KernelBackend;
+use burn::tensor::backend::Backend;
+use seqlora_kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
 
 use super::gradient::{ConceptParameters, Objective, Wrt, collect, gradient};
@@ -38,7 +38,7 @@ pub fn hessian_product<B, O>(
     sample: &O::Sample,
 ) -> HessianProduct<B::InnerBackend>
 where
-    B: AutodiffBackend + KernelBackend,
+    B: TrainBackend,
     O: Objective<B>,
 {
     let leaves = AdapterSet::<B>::leaves(&at.adapters, true);
@@ -70,7 +70,7 @@ pub fn hessian_product_fd<B, O>(
     step: f64,
 ) -> HessianProduct<B::InnerBackend>
 where
-    B: AutodiffBackend + KernelBackend,
+    B: TrainBackend,
     O: Objective<B>,
 {
     let norm = direction.norm();

@@ -8,8 +8,8 @@
 //! ```
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::{AutodiffBackend, Backend};
-use seqlora_kernels::KernelBackend;
+use burn::tensor::backend::Backend;
+use seqlora_kernels::TrainBackend;
 
 use super::gradient::{ConceptParameters, Gradient, Objective, Wrt, gradient};
 use super::hessian::{HessianProduct, Hvp, hessian_product, hessian_product_fd};
@@ -54,7 +54,7 @@ pub fn hypergradient<B, O>(
     hvp: Hvp,
 ) -> HyperGradient<B::InnerBackend>
 where
-    B: AutodiffBackend + KernelBackend,
+    B: TrainBackend,
     O: Objective<B>,
 {
     let Gradient { loss, up: mut adjoint, down: partial, rows } =

@@ -5,7 +5,7 @@ use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use burn_seqlora::adapter::directions::{Columns, fresh_directions, orthonormal_gauge};
 use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::bilevel::TrainConfig;
+use burn_seqlora::config::TrainConfig;
 use burn_seqlora::rng::Seed;
 use seqlora_kernels::KernelBackend;
 

@@ -6,9 +6,8 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::adapter::{Factors, directions::Columns, plan_ranks};
 use burn_seqlora::bank::{Bank, BaseModel, StoredAdapter, finish_adapter};
-use burn_seqlora::bilevel::{
-    Bilevel, Flow, LrSchedule, NoiseReuse, TrainConfig, TrainState, learn, plan,
-};
+use burn_seqlora::bilevel::{Bilevel, Flow, TrainState, learn, plan};
+use burn_seqlora::config::{LrSchedule, NoiseReuse, TrainConfig};
 use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource, Layout, Manifest};
 use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
 use burn_seqlora::encode::EncodedConcept;

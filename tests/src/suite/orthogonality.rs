@@ -11,8 +11,9 @@ use burn_seqlora::adapter::{AdapterSet, CapacityPlan, Factors, plan_ranks};
 use burn_seqlora::bank::{
     Bank, BaseModel, ConceptRecord, NamedTensors, StoredAdapter, finish_adapter, max_overlap,
 };
-use burn_seqlora::bilevel::{Bilevel, StepReport, TrainConfig};
+use burn_seqlora::bilevel::{Bilevel, StepReport};
 use burn_seqlora::compose::{Composition, Member};
+use burn_seqlora::config::TrainConfig;
 use burn_seqlora::rng::Seed;
 use safetensors::tensor::{Dtype, TensorView};
 use seqlora_kernels::KernelBackend;

@@ -5,9 +5,8 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::adapter::directions::{Columns, fresh_directions};
 use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::bilevel::{
-    Bilevel, Method, OuterOptimizer, Preconditioner, TrainConfig, WarmStart,
-};
+use burn_seqlora::bilevel::Bilevel;
+use burn_seqlora::config::{Method, OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
 use burn_seqlora::diff::{ConceptParameters, Hvp};
 use burn_seqlora::rng::Seed;
 use seqlora_kernels::KernelBackend;

@@ -6,9 +6,8 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::adapter::directions::{Columns, fresh_directions};
 use burn_seqlora::adapter::{DualAdapters, Factors, Site};
-use burn_seqlora::bilevel::{
-    Bilevel, Method, OuterOptimizer, Preconditioner, TrainConfig, TrainState, WarmStart,
-};
+use burn_seqlora::bilevel::{Bilevel, TrainState};
+use burn_seqlora::config::{Method, OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
 use burn_seqlora::diff::{Hvp, Objective, hypergradient};
 use burn_seqlora::dual::Dual;
 use burn_seqlora::rng::Seed;
