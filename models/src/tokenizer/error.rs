@@ -94,13 +94,13 @@ pub enum TokenizerError {
         /// What the tokenizers library said.
         source: tokenizers::Error,
     },
-    /// A placeholder lies beyond the context.
+    /// A concept's word lies beyond the context.
     #[error(
-        "the prompt is too long: placeholder {number} would be token {position}, and the last of \
+        "the prompt is too long: word {number} of its concepts would be token {position}, and the last of \
          {context_length} positions is kept for EOS; shorten the text before it"
     )]
-    PlaceholderCut {
-        /// The placeholder's number.
+    WordCut {
+        /// The word's number.
         number: usize,
         /// Its position, BOS being 0.
         position: usize,

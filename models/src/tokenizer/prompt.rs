@@ -11,7 +11,7 @@ impl ClipTokenizer {
     /// What has no room is cut off the end; EOS is always kept.
     ///
     /// # Errors
-    /// [`TokenizerError::PlaceholderCut`] when a placeholder would be cut off.
+    /// [`TokenizerError::WordCut`] when a placeholder would be cut off.
     pub fn assemble(&self, pieces: &[Piece]) -> Result<Tokens, TokenizerError> {
         let room = self.context_length - 2;
         let mut ids = vec![self.bos];
@@ -26,7 +26,7 @@ impl ClipTokenizer {
             }
         }
         if let Some(&(position, number)) = words.iter().find(|(at, _)| *at > room) {
-            return Err(TokenizerError::PlaceholderCut {
+            return Err(TokenizerError::WordCut {
                 number,
                 position,
                 context_length: self.context_length,
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(prompt.ids[..10], body);
         assert_eq!(prompt.ids[10..], [530; 6]);
         assert_eq!(prompt.words, [(4, 7), (6, 0)]);
-        assert_eq!((prompt.eos_position, prompt.truncated), (10, 0));
+        assert_eq!(prompt.truncated, 0);
     }
 
     #[test]
@@ -71,10 +71,10 @@ mod tests {
         assert_eq!(prompt.ids.len(), 77);
         assert_eq!(prompt.ids[..3], [529, 514, 521]);
         assert_eq!(prompt.ids[74..], [521, 514, 530]);
-        assert_eq!((prompt.eos_position, prompt.truncated), (76, 25));
+        assert_eq!(prompt.truncated, 25);
 
         let fits = tokenizer.assemble(&[text(&"dog ".repeat(75))]).unwrap();
-        assert_eq!((fits.eos_position, fits.truncated), (76, 0));
+        assert_eq!(fits.truncated, 0);
     }
 
     #[test]
@@ -82,7 +82,6 @@ mod tests {
         let prompt = tokenizer("!").assemble(&[]).unwrap();
         assert_eq!(prompt.ids[..3], [529, 530, 0]);
         assert_eq!(prompt.ids[2..], [0; 75]);
-        assert_eq!(prompt.eos_position, 1);
     }
 
     #[test]
@@ -94,6 +93,6 @@ mod tests {
 
         let beyond = [text(&"dog ".repeat(75)), Piece::Word(3)];
         let error = tokenizer.assemble(&beyond).unwrap_err().to_string();
-        assert!(error.contains("placeholder 3 would be token 76"), "{error}");
+        assert!(error.contains("word 3 of its concepts would be token 76"), "{error}");
     }
 }
