@@ -43,7 +43,7 @@ pub enum Command {
     /// Learn concepts one after another and add them to a bank
     Learn(Box<Learn>),
     /// Generate pictures with any of a bank's concepts
-    Generate(Generate),
+    Generate(Box<Generate>),
     /// Show what is in a bank or a safetensors file
     Inspect(Inspect),
     /// List the devices this program can use
