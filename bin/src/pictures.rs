@@ -1,10 +1,11 @@
 //! Pictures as PNG files.
 
-use std::fs::File;
-use std::io::{self, BufWriter};
+use std::io;
 use std::path::Path;
 
 use burn::tensor::{Tensor, backend::Backend};
+use burn_seqlora::bank::write_atomic;
+use burn_seqlora::error::{Error, Result};
 use image::RgbImage;
 
 /// One decoded picture, `[1, 3, height, width]` in [−1, 1], as 8-bit RGB.
@@ -20,15 +21,21 @@ pub fn to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> RgbImage {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_png(path: &Path, picture: &RgbImage, parameters: &str) -> io::Result<()> {
-    let mut encoder =
-        png::Encoder::new(BufWriter::new(File::create(path)?), picture.width(), picture.height());
+pub fn write_png(path: &Path, picture: &RgbImage, parameters: &str) -> Result<()> {
+    let bytes = encode_png(picture, parameters).map_err(Error::io("cannot write", path))?;
+    write_atomic(path, &bytes)
+}
+
+fn encode_png(picture: &RgbImage, parameters: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.add_itxt_chunk("parameters".into(), parameters.into())?;
     let mut writer = encoder.write_header()?;
     writer.write_image_data(picture)?;
-    writer.finish().map_err(io::Error::from)
+    writer.finish()?;
+    Ok(bytes)
 }
 
 /// Pictures of one size in rows, with a gap between them.

@@ -1,7 +1,10 @@
 //! What the user sees: text on standard error, results on standard output.
 
 use std::fmt::Display;
+use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
+
+use burn_seqlora::error::Error;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
@@ -24,31 +27,40 @@ impl Terminal {
     /// One labelled line of text.
     pub fn line(&self, label: &str, text: impl Display) {
         if !self.quiet {
-            eprintln!("{label:<11}{text}");
+            say(format_args!("{label:<11}{text}"));
         }
     }
 
     /// Something that the user should look at.
     pub fn warning(&self, text: impl Display) {
         if !self.quiet {
-            eprintln!("warning: {text}");
+            say(format_args!("warning: {text}"));
         }
     }
 
     /// What ended the command.
     pub fn error(&self, failure: &Failure) {
         match failure {
-            Failure::Interrupted(text) => eprintln!("{text}"),
-            other => eprintln!("error: {other}"),
+            Failure::Interrupted(text) => say(text),
+            other => say(format_args!("error: {other}")),
         }
     }
 
     /// The command's result: as JSON if that was asked for, else as text.
-    pub fn result(&self, json: &Value, text: impl FnOnce() -> String) {
-        if self.json {
-            println!("{json:#}");
-        } else if !self.quiet {
-            println!("{}", text());
+    ///
+    /// # Errors
+    /// If standard output cannot be written; a reader that has seen enough is no error.
+    pub fn result(&self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let text = match (self.json, self.quiet) {
+            (true, _) => format!("{json:#}"),
+            (false, false) => text(),
+            (false, true) => return Ok(()),
+        };
+        match writeln!(io::stdout(), "{text}") {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Error::io("cannot write to", "standard output")(error).into())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -65,6 +77,11 @@ impl Terminal {
         bar.set_prefix(label.to_string());
         bar
     }
+}
+
+/// A line on standard error; training goes on when nobody reads it any more.
+fn say(text: impl Display) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Seconds as people write them.

@@ -223,6 +223,7 @@ impl TrainConfig {
             ("steps", self.steps),
             ("batch", self.batch),
             ("outer", self.outer),
+            ("inner", self.inner),
             ("crops", self.crops),
             ("probes", self.probes),
             ("save_every", self.save_every),
@@ -238,6 +239,8 @@ impl TrainConfig {
             ("ridge", self.ridge),
             ("weight_decay", self.weight_decay),
             ("noise_offset", self.noise_offset),
+            ("down_norm", self.down_norm),
+            ("token_std", self.token_std),
         ];
         match rates.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
             Some((name, value)) => {

@@ -65,11 +65,11 @@ pub enum Error {
         hint: &'static str,
     },
     /// A prompt or an option names a concept that is not there.
-    #[error("there is no concept <{id}>; known: {known}")]
+    #[error("there is no concept <{id}>; {}", known_concepts(known))]
     UnknownConcept {
         /// The id.
         id: String,
-        /// The known ones.
+        /// The known ones, with commas; empty if there are none.
         known: String,
     },
     /// A training run was interrupted here and has to be resumed or given up first.
@@ -138,6 +138,13 @@ pub enum Error {
     /// The scheduler's settings cannot be used.
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
+}
+
+fn known_concepts(known: &str) -> String {
+    match known {
+        "" => "none are known: give a bank that holds it, or write it without < >".into(),
+        known => format!("known: {known}"),
+    }
 }
 
 impl Error {

@@ -21,6 +21,5 @@ pub fn run(terminal: &Terminal) -> Result<(), Failure> {
             vec![name.to_string(), built, what.to_string()]
         };
         table(&[vec![head], backends.map(row).to_vec()].concat())
-    });
-    Ok(())
+    })
 }

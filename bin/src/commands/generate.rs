@@ -5,9 +5,10 @@ use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::adapter::{AdapterSet, DualAdapters};
-use burn_seqlora::bank::Bank;
+use burn_seqlora::bank::{Bank, write_atomic};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{Guidance, SamplerPlan, sample};
+use burn_seqlora::error::Error;
 use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
 use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::text::{Context, TextBatch, next_placeholder};
@@ -26,6 +27,12 @@ use crate::terminal::Terminal;
 
 /// Generates pictures.
 pub fn run(args: &Generate, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
+    if args.num == 0 {
+        return Err(Failure::Usage("--num must be at least 1".into()));
+    }
+    if !args.guidance.is_finite() {
+        return Err(Failure::Usage(format!("--guidance {} is no number", args.guidance)));
+    }
     global.device.run(Session { args, seed: global.seed.unwrap_or(0), terminal })
 }
 
@@ -58,7 +65,7 @@ impl Job for Session<'_> {
             }
         };
         let plan = SamplerPlan::new(args.sampler, &model.config().scheduler, args.steps)?;
-        fs::create_dir_all(&args.out)?;
+        fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
 
         let painter = Painter::new(&model, &composition)?;
         let guidance = Guidance {
@@ -90,8 +97,7 @@ impl Job for Session<'_> {
         }
         terminal.result(&json!({ "pictures": files, "seed": seed }), || {
             files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join("\n")
-        });
-        Ok(())
+        })
     }
 }
 
@@ -169,7 +175,8 @@ fn latent_shape<B: TrainBackend>(
 fn read_latents(file: &Path, shape: [usize; 4]) -> Result<Vec<TensorData>, Failure> {
     let wrong = |reason: String| Failure::Usage(format!("{}: {reason}", file.display()));
     let bytes = fs::read(file).map_err(|e| wrong(e.to_string()))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| wrong(e.to_string()))?;
+    let tensors = SafeTensors::deserialize(&bytes)
+        .map_err(|e| wrong(format!("it is no safetensors file ({e})")))?;
     let view = tensors.tensor("latents").map_err(|_| wrong("there is no `latents`".into()))?;
     if view.shape() != shape || view.dtype() != Dtype::F32 {
         return Err(wrong(format!(
@@ -189,7 +196,7 @@ fn read_latents(file: &Path, shape: [usize; 4]) -> Result<Vec<TensorData>, Failu
 fn write_latents(file: &Path, shape: [usize; 4], values: &[f32]) -> Result<(), Failure> {
     let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
     let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes)?;
-    Ok(safetensors::serialize_to_file([("latents", view)], None, file)?)
+    Ok(write_atomic(file, &safetensors::serialize([("latents", view)], None)?)?)
 }
 
 /// The settings of a picture in the form that A1111 and its kin read.

@@ -91,8 +91,7 @@ fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
             format!("\ndirections left in the narrowest layer  {left}")
         });
         format!("base  {}\n\n{}\n\nlargest overlap  {overlap:.1e}{left}", bank.base(), table(&rows))
-    });
-    Ok(())
+    })
 }
 
 fn file(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
@@ -112,6 +111,5 @@ fn file(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
             vec![name.clone(), format!("{:?}", view.dtype()), format!("{:?}", view.shape())]
         };
         table(&[vec![head], names.iter().map(row).collect()].concat())
-    });
-    Ok(())
+    })
 }

@@ -268,6 +268,5 @@ fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(), F
             table(&rows),
             bank.concepts().len()
         )
-    });
-    Ok(())
+    })
 }

@@ -1,22 +1,27 @@
 //! Writing files so that a crash or a full disk leaves the old one.
 
-use std::fs::File;
-use std::io::Write;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 use serde::{Serialize, de::DeserializeOwned};
-use tempfile::NamedTempFile;
+use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{Error, Result};
+
+/// How the names of files that are being written begin.
+const TEMPORARY: &str = ".seqlora-tmp-";
 
 /// Writes a file by way of a temporary one: all of it, or nothing.
 ///
 /// # Errors
 /// If the disk is full or the folder cannot be written; the old file is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
     let write = || {
-        let mut file = NamedTempFile::new_in(folder)?;
+        let mut file = temporary(folder)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         file.persist(path).map_err(|e| e.error)?;
@@ -24,6 +29,32 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
         File::open(folder)?.sync_all()
     };
     write().map_err(Error::io("cannot write", path))
+}
+
+/// A temporary file that the group and others may read as far as the umask lets them.
+fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.prefix(TEMPORARY).tempfile_in(folder)
+}
+
+/// Whether a file was being written by [`write_atomic`].
+pub(super) fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
+/// Removes what killed processes were writing in a folder, if it is there.
+pub(super) fn remove_temporary(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if is_temporary(&entry.file_name()) {
+            fs::remove_file(entry.path()).map_err(Error::io("cannot remove", entry.path()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a value as indented JSON, atomically.

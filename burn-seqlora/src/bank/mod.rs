@@ -17,6 +17,7 @@ mod overlap;
 mod record;
 mod stored;
 
+use files::{is_temporary, remove_temporary};
 pub use files::{read_json, write_atomic, write_json};
 pub use overlap::max_overlap;
 pub use record::{BankRecord, BaseModel, ConceptRecord};
@@ -67,10 +68,11 @@ impl Bank {
     pub fn open_or_create(path: &Path, base: &BaseModel, sites: &[Site]) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io("cannot create", path))?;
         let is_bank = path.join("bank.json").exists();
-        if !is_bank && !is_empty_but_for_lock(path)? {
+        if !is_bank && !is_empty_but_for_ours(path)? {
             return Err(Error::NotABank { path: path.into() });
         }
         let lock = lock(path)?;
+        remove_temporary(path)?;
         let bank = match is_bank {
             true => Self { _lock: Some(lock), ..Self::open_for(path, base)? },
             false => {
@@ -110,6 +112,11 @@ impl Bank {
     /// Whether a concept is in the bank.
     pub fn contains(&self, id: &str) -> bool {
         self.record.concepts.iter().any(|known| known == id)
+    }
+
+    /// The concept with this id, or with one that would share its folder on macOS and Windows.
+    pub fn like(&self, id: &str) -> Option<&str> {
+        self.concepts().iter().find(|known| known.eq_ignore_ascii_case(id)).map(String::as_str)
     }
 
     /// The sites of its base model.
@@ -181,11 +188,12 @@ impl Bank {
         adapter: &StoredAdapter,
         rows: NamedTensors,
     ) -> Result<()> {
-        if self.contains(&concept.id) {
-            return Err(Error::DuplicateConcept { id: concept.id.clone(), hint: "" });
+        if let Some(known) = self.like(&concept.id) {
+            return Err(Error::DuplicateConcept { id: known.into(), hint: "" });
         }
         let folder = self.concept_folder(&concept.id);
         fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+        remove_temporary(&folder)?;
         adapter.write(&folder.join("adapter.safetensors"), self.sites())?;
         write_tensors(&folder.join("tokens.safetensors"), &rows)?;
         write_json(&folder.join("concept.json"), concept)?;
@@ -209,7 +217,9 @@ fn lock(path: &Path) -> Result<File> {
     }
 }
 
-fn is_empty_but_for_lock(path: &Path) -> Result<bool> {
+/// Whether a folder holds at most what a killed process leaves before there is a `bank.json`.
+fn is_empty_but_for_ours(path: &Path) -> Result<bool> {
     let entries = fs::read_dir(path).map_err(Error::io("cannot read", path))?;
-    Ok(entries.flatten().all(|entry| entry.file_name() == LOCK))
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    Ok(names.all(|name| name == LOCK || is_temporary(&name)))
 }

@@ -55,22 +55,32 @@ impl CheckpointRecord {
         digest: &str,
         earlier: &[String],
     ) -> Result<()> {
-        let mismatch =
-            |difference: String| Err(Error::ResumeMismatch { id: id.into(), difference });
-        if let Some(difference) = difference(&self.config, config) {
-            return mismatch(difference);
-        }
-        if self.data_digest != digest {
-            return mismatch("the images or captions have changed".into());
-        }
+        check_unchanged(id, (&self.config, &self.data_digest), (config, digest))?;
         if self.earlier != earlier {
-            return mismatch(format!(
+            let difference = format!(
                 "it was started after [{}], the bank now holds [{}]",
                 self.earlier.join(", "),
                 earlier.join(", ")
-            ));
+            );
+            return Err(Error::ResumeMismatch { id: id.into(), difference });
         }
         Ok(())
+    }
+}
+
+/// Compares settings and data digest of a concept, begun or learnt, with those of a resumed run.
+///
+/// # Errors
+/// If they differ; names the setting.
+pub fn check_unchanged(
+    id: &str,
+    before: (&TrainConfig, &str),
+    now: (&TrainConfig, &str),
+) -> Result<()> {
+    let images = || (before.1 != now.1).then(|| "the images or captions have changed".into());
+    match difference(before.0, now.0).or_else(images) {
+        Some(difference) => Err(Error::ResumeMismatch { id: id.into(), difference }),
+        None => Ok(()),
     }
 }
 
@@ -128,7 +138,13 @@ pub fn load<B: Backend>(
     device: &B::Device,
 ) -> Result<TrainState<B>> {
     let file = bank.checkpoint_folder(id).join(&record.tensors);
-    let mut tensors = read_tensors(&file)?;
+    let start_anew = "delete the checkpoint folder to start the concept anew";
+    let mut tensors = read_tensors(&file).map_err(|error| match error {
+        Error::Damaged { path, reason } => {
+            Error::Damaged { path, reason: format!("{reason}; {start_anew}") }
+        }
+        other => other,
+    })?;
     let mut take = |name: String| {
         let (shape, values) = tensors.remove(&name)?;
         Some(Tensor::<B, 2>::from_data(TensorData::new(values, shape), device))
@@ -144,8 +160,8 @@ pub fn load<B: Backend>(
         .iter()
         .any(|f| f.iter().count() != up.iter().count());
     if missing || rows.is_none() || rows_first.is_none() || rows_second.is_none() {
-        let reason = "tensors are missing; delete the checkpoint folder to start the concept anew";
-        return Err(Error::Damaged { path: file, reason: reason.into() });
+        let reason = format!("tensors are missing; {start_anew}");
+        return Err(Error::Damaged { path: file, reason });
     }
     let moment = |mean, count| SecondMoment { mean, count };
     let single = |rows| Factors::new(vec![rows]);

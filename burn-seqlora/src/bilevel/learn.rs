@@ -17,12 +17,13 @@ use crate::adapter::directions::{Columns, from_columns};
 use crate::adapter::{CapacityPlan, Factors, plan_ranks};
 use crate::bank::{Bank, ConceptRecord, NamedTensors, finish_adapter};
 use crate::config::{NoiseReuse, TrainConfig};
-use crate::data::{ConceptSource, Manifest};
+use crate::data::{ConceptSource, ImageSource, Manifest};
 use crate::diffusion::{DenoisingLoss, DenoisingSample};
 use crate::encode::EncodedConcept;
 use crate::error::{Error, Result};
 use crate::model::DiffusionModel;
 use crate::rng::Seed;
+use crate::text::next_placeholder;
 
 /// What is about to be trained.
 #[derive(Debug, Clone)]
@@ -92,18 +93,22 @@ pub fn plan(
     let mut used: Vec<usize> = bank.occupied()?.iter().map(Columns::len).collect();
     let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
     for source in &manifest.concepts {
-        if bank.contains(&source.id) {
-            if !resume {
+        let config = TrainConfig { steps: source.steps.unwrap_or(config.steps), ..config.clone() };
+        check_prompts(source)?;
+        let data_digest = digest(source)?;
+        if let Some(known) = bank.like(&source.id) {
+            if !resume || known != source.id {
                 let hint = ", or add --resume if it is from the same, interrupted run";
-                return Err(Error::DuplicateConcept { id: source.id.clone(), hint });
+                return Err(Error::DuplicateConcept { id: known.into(), hint });
             }
+            let before = bank.concept(&source.id)?;
+            let before = (&before.config, before.data_digest.as_str());
+            checkpoint::check_unchanged(&source.id, before, (&config, &data_digest))?;
             plan.done.push(source.id.clone());
             continue;
         }
-        let config = TrainConfig { steps: source.steps.unwrap_or(config.steps), ..config.clone() };
         let capacity = plan_ranks(bank.sites(), config.sites, &used, config.rank, config.concepts);
         check_capacity(bank, &config, &capacity, source)?;
-        let data_digest = digest(source)?;
         let resume_at = match CheckpointRecord::find(bank, &source.id)? {
             None => 0,
             Some(record) if resume => {
@@ -150,6 +155,27 @@ fn check_capacity(
         }),
         _ => Ok(()),
     }
+}
+
+/// Captions and templates may name no concept but their own.
+fn check_prompts(source: &ConceptSource) -> Result<()> {
+    let caption = |image: &ImageSource| Some((file_name(&image.path), image.caption.clone()?));
+    let template = |template: &String| ("the manifest".to_string(), template.clone());
+    let captions = source.images.iter().filter_map(caption);
+    for (origin, text) in captions.chain(source.templates.iter().map(template)) {
+        let mut rest = text.as_str();
+        while let Some((_, id, after)) = next_placeholder(rest) {
+            if id != source.id && id != "TOK" {
+                return Err(Error::Prompt(format!(
+                    "{origin}: `{text}` names <{id}>, but shows the concept `{}`; write {{}} or \
+                     <{}> for it, and other words without < >",
+                    source.id, source.id
+                )));
+            }
+            rest = after;
+        }
+    }
+    Ok(())
 }
 
 /// A digest of everything that a concept is learnt from.

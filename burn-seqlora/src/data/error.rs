@@ -75,7 +75,7 @@ pub enum DataError {
     /// An id cannot serve as a folder name.
     #[error(
         "{origin}: `{id}` is not a valid concept id; use letters A-Z a-z, digits, `.`, `_`, `-`, \
-         at most 100 of them, the first a letter or digit (option `id`, key `id`, or rename the folder)"
+         at most 100 of them, the first a letter or digit (--id, key `id`, or rename the folder)"
     )]
     InvalidId {
         /// The rejected id.
@@ -86,7 +86,7 @@ pub enum DataError {
     /// The class word cannot be told from the name of the folder.
     #[error(
         "{origin}: cannot tell the class word (what the subject is: dog, teapot, ...) from `{name}`; \
-         give it with option `class_word` or key `class`, or rename the folder"
+         give it with --class or key `class`, or rename the folder"
     )]
     ClassWord {
         /// Where the concept comes from.
@@ -97,7 +97,7 @@ pub enum DataError {
     /// A CustomConcept101 list names folders that do not exist.
     #[error(
         "{}: {} of {total} image folders (`instance_data_dir`) are missing under {}: {}; \
-         give the folder that holds `benchmark_dataset` as option `images_root`",
+         give the folder that holds `benchmark_dataset` with --images-root",
         path.display(), missing.len(), root.display(), first_names(missing)
     )]
     MissingFolders {

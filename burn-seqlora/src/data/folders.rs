@@ -21,7 +21,7 @@ pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Reading, D
     if images_root.is_some() && !list_file.is_file() {
         let reason = "it applies to TOML and JSON files, whose folders it locates; \
                       for a folder of images pass that folder as the data path";
-        return Err(DataError::Option { name: "images_root", reason: reason.into() });
+        return Err(DataError::Option { name: "--images-root", reason: reason.into() });
     }
     for folder in [path.to_path_buf(), path.join("dataset")] {
         if folder.join(DreamBoothIndex::FILE_NAME).is_file() {

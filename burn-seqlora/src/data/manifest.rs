@@ -176,19 +176,19 @@ impl Found {
 
 /// Applies the options that name one concept.
 fn override_single(found: &mut [Found], options: &DiscoverOptions) -> Result<(), DataError> {
-    for (name, value) in [("class_word", &options.class_word), ("id", &options.id)] {
+    for (name, value) in [("--class", &options.class_word), ("--id", &options.id)] {
         let Some(value) = value else { continue };
         let [concept] = found else {
             let count = found.len();
             let reason = format!(
                 "it names one concept, but the data hold {count}; pass one folder, or write a TOML \
                  manifest with key `{}` per concept",
-                if name == "id" { "id" } else { "class" },
+                name.trim_start_matches('-'),
             );
             return Err(DataError::Option { name, reason });
         };
         match name {
-            "id" => concept.id = value.clone(),
+            "--id" => concept.id = value.clone(),
             _ => concept.class_word = Some(value.clone()),
         }
     }

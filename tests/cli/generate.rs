@@ -1,0 +1,118 @@
+//! `seqlora generate` when all goes well.
+
+use std::fs;
+
+use crate::harness::Project;
+#[cfg(unix)]
+use crate::run::Running;
+use crate::weights::{noise, read, write_latents};
+
+/// Width and height of a PNG file.
+fn dimensions(png: &[u8]) -> (u32, u32) {
+    let picture = image::load_from_memory(png).unwrap();
+    (picture.width(), picture.height())
+}
+
+/// One, two and three concepts at once: each picture is another one.
+#[test]
+fn any_number_of_concepts() {
+    let project = Project::with_bank();
+    let prompts = ["a photo", "a photo of <mug>", "<mug> and <cat>", "<mug>, <cat> and <dog>"];
+    let pictures = prompts.map(|prompt| project.picture(prompt, ""));
+    for (number, picture) in pictures.iter().enumerate() {
+        assert_eq!(dimensions(picture), (64, 64));
+        assert!(!pictures[..number].contains(picture), "{}", prompts[number]);
+    }
+    let settings = b"parameters";
+    assert!(pictures[1].windows(settings.len()).any(|bytes| bytes == settings));
+}
+
+/// The base model alone needs no bank.
+#[test]
+fn the_base_model_alone() {
+    let project = Project::new(&[]);
+    let run = project.generate("a photo of a mug", "--size 32x48 --json").succeeds().json();
+    assert_eq!(run["pictures"][0], "out/00000.png");
+    assert_eq!(dimensions(&fs::read(project.path("out/00000.png")).unwrap()), (32, 48));
+}
+
+/// A seed gives the same bytes each time; another seed, sampler, guidance or negative prompt
+/// gives others.
+#[test]
+fn the_seed_decides() {
+    let project = Project::with_bank();
+    let picture = |options: &str| project.picture("a photo of <mug>", options);
+    let first = picture("--seed 3");
+    assert!(first == picture("--seed 3"), "one seed gave two pictures");
+    let others = ["--seed 4", "--sampler ddim", "--sampler euler", "--guidance 1", "--negative a"];
+    for options in others {
+        let seed = if options.contains("--seed") { "" } else { "--seed 3" };
+        assert!(first != picture(&format!("{options} {seed}")), "{options} changes nothing");
+    }
+}
+
+/// `--concept` picks concepts and their strength.
+#[test]
+fn concepts_are_picked_and_scaled() {
+    let project = Project::with_bank();
+    let picture = |concepts: &str| project.picture("a photo of <mug>", concepts);
+    let alone = picture("--concept mug");
+    for concepts in ["--concept mug=1.0", "--concept <mug>"] {
+        assert!(alone == picture(concepts), "{concepts} means something else");
+    }
+    for concepts in ["--concept mug=0.5", "--concept mug --concept dog"] {
+        assert!(alone != picture(concepts), "{concepts} changes nothing");
+    }
+}
+
+/// Noise from a file: picture by picture the same as in one go, whatever the seed.
+#[test]
+fn noise_from_a_file_reproduces() {
+    let project = Project::with_bank();
+    let noise = noise(2 * 4 * 8 * 8, 5);
+    let (first, second) = noise.split_at(noise.len() / 2);
+    write_latents(&project.path("both.safetensors"), [2, 4, 8, 8], &noise);
+    write_latents(&project.path("first.safetensors"), [1, 4, 8, 8], first);
+    write_latents(&project.path("second.safetensors"), [1, 4, 8, 8], second);
+
+    project
+        .generate("<cat>", "--bank bank --num 2 --latents both.safetensors --out both")
+        .succeeds();
+    let both = |name: &str| pixels(&fs::read(project.path("both").join(name)).unwrap());
+    let one = |options: &str| pixels(&project.picture("<cat>", options));
+    let (left, right) = (both("00000.png"), both("00001.png"));
+    assert!(left == one("--latents first.safetensors --seed 1"), "the first one differs");
+    assert!(right == one("--latents second.safetensors --seed 2"), "the second one differs");
+    assert!(left != right, "one noise for both");
+}
+
+/// What is seen, without the settings that are stored beside it.
+fn pixels(png: &[u8]) -> Vec<u8> {
+    image::load_from_memory(png).unwrap().into_rgb8().into_raw()
+}
+
+/// Ctrl-C ends it with 130; whole pictures stay.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_keeps_its_pictures() {
+    let project = Project::new(&[]);
+    let mut run = Running::start(project.generate_command("a mug", "--num 10000"));
+    run.wait_for(&project.path("out/00000.png"));
+    run.interrupt().fails(130, &["stopped after"]);
+    assert_eq!(dimensions(&fs::read(project.path("out/00000.png")).unwrap()), (64, 64));
+}
+
+/// Final latents are saved in the format that noise is read in.
+#[test]
+fn latents_are_saved() {
+    let project = Project::new(&[]);
+    project.generate("a mug", "--num 2 --size 48x32 --save-latents made.safetensors").succeeds();
+    let made = read(&project.path("made.safetensors"));
+    assert_eq!(made["latents"].1, [2, 4, 4, 6]);
+    let again = "--num 2 --size 48x32 --latents made.safetensors --json";
+    let run = project.generate("a mug", again).succeeds();
+    assert_eq!(run.json()["pictures"].as_array().map(Vec::len), Some(2));
+
+    let list = project.run(&["inspect", "made.safetensors", "--json"]).succeeds().json();
+    assert_eq!(list["tensors"][0]["name"], "latents");
+}

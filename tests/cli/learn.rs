@@ -1,0 +1,185 @@
+//! `seqlora learn` when all goes well.
+
+use serde_json::Value;
+
+use crate::harness::{Learnt, Project, THREE, fixture};
+use crate::pictures::{picture, sixteen_bit_png, turned_png};
+
+const CAT: &str = "concepts/cat/adapter.safetensors";
+
+/// Panics unless the loss of each concept fell.
+#[track_caller]
+fn assert_losses_fall(concepts: &Value) {
+    for concept in concepts.as_array().expect("a list") {
+        let loss = |key: &str| concept[key].as_f64().expect("a number");
+        assert!(loss("final_loss") < loss("initial_loss"), "{concept:#}");
+    }
+}
+
+/// The adapter that `photos/cat` gives if its two pictures are these files.
+fn adapter_of(name: &str, pictures: [Vec<u8>; 2]) -> Vec<u8> {
+    let project = Project::new(&[]);
+    for (number, bytes) in pictures.iter().enumerate() {
+        project.write(&format!("photos/cat/{number}.{name}"), bytes);
+    }
+    project.learn("photos", "--steps 2").succeeds();
+    project.bank().bytes(CAT).to_vec()
+}
+
+/// The adapter that the pictures of a cat give as ordinary PNG files.
+fn plain_adapter() -> Vec<u8> {
+    let project = Project::new(&["cat"]);
+    project.learn("photos", "--steps 2").succeeds();
+    project.bank().bytes(CAT).to_vec()
+}
+
+/// Three concepts, one after the other: losses fall, and no two share a direction.
+#[test]
+fn three_concepts_are_learnt_in_sequence() {
+    let Learnt { summary, messages, .. } = Learnt::three();
+    assert_losses_fall(&summary["concepts"]);
+    for id in THREE {
+        assert!(messages.contains(&format!("<{id}>")), "{messages}");
+    }
+
+    let project = Project::with_bank();
+    let bank = project.inspect();
+    assert_eq!(project.ids(), THREE);
+    assert_losses_fall(&bank["concepts"]);
+    assert!(bank["max_overlap"].as_f64().expect("a number") <= 1e-6, "{bank:#}");
+    assert_eq!(bank["concepts"][1]["rank"], 2);
+    assert_eq!(bank["capacity"][0]["used"], 6);
+    let text = project.run(&["inspect", "bank"]).succeeds().stdout;
+    assert!(THREE.iter().all(|id| text.contains(id)), "{text}");
+}
+
+/// Learning another concept leaves the earlier ones' files alone, and it does not matter whether
+/// concepts come in one run or in several.
+#[test]
+fn one_by_one_is_the_same_as_all_at_once() {
+    let project = Project::new(&THREE);
+    for id in THREE {
+        let before = project.bank().under("concepts");
+        project.learn(&format!("photos/{id}"), "").succeeds();
+        before.assert_kept_in(&project.bank());
+    }
+    project.bank().assert_same(&Learnt::three().bank);
+}
+
+/// The alternating method runs the same path without second derivatives, and ends elsewhere.
+#[test]
+fn alternating_is_another_method() {
+    let project = Project::new(&["cat"]);
+    project.learn("photos", "--method alternating").succeeds();
+    let alternating = project.bank();
+    let concept = &project.inspect()["concepts"][0];
+    assert_eq!(concept["method"], "alternating");
+    assert_losses_fall(&Value::Array(vec![concept.clone()]));
+    assert!(alternating.bytes(CAT) != Learnt::three().bank.bytes(CAT), "the methods agree");
+
+    let project = Project::new(&["cat"]);
+    project.learn("photos", "--hvp none").succeeds();
+    assert!(alternating.bytes(CAT) == project.bank().bytes(CAT), "the paths differ");
+}
+
+/// Second derivatives by finite differences land near the exact ones.
+#[test]
+fn finite_differences_come_close() {
+    let project = Project::new(&["cat"]);
+    project.learn("photos", "--hvp finite-difference").succeeds();
+    let loss = |id: &Value| id["concepts"][0]["final_loss"].as_f64().expect("a number");
+    let (near, exact) = (loss(&project.inspect()), loss(&Learnt::three().summary));
+    assert!((near - exact).abs() < 1e-3 * exact, "{near} and {exact}");
+}
+
+/// The seed decides everything.
+#[test]
+fn the_seed_decides() {
+    let learn = |options| {
+        let project = Project::new(&["cat"]);
+        project.learn("photos", options).succeeds();
+        project.bank()
+    };
+    let first = learn("--steps 2 --seed 7");
+    first.assert_same(&learn("--steps 2 --seed 7"));
+    assert!(first.bytes(CAT) != learn("--steps 2 --seed 8").bytes(CAT), "the seeds agree");
+}
+
+/// A manifest names concepts, classes and steps; `--plan` only shows them.
+#[test]
+fn a_manifest_decides_ids_and_steps() {
+    let project = Project::new(&["cat", "dog"]);
+    let manifest = "
+        [[concept]]
+        id = 'rex'
+        class = 'dog'
+        images = 'photos/dog'
+        steps = 1
+        [[concept]]
+        id = 'tom'
+        class = 'cat'
+        images = ['photos/cat/1.png']
+        templates = ['a drawing of a {}']
+    ";
+    project.write("concepts.toml", manifest);
+    let plan = project.learn("concepts.toml", "--plan").succeeds();
+    assert!(plan.stderr.contains("<rex>") && plan.stderr.contains("rank 2"), "{}", plan.stderr);
+    assert_eq!(project.ids(), [""; 0]);
+
+    project.learn("concepts.toml", "--steps 2").succeeds();
+    assert_eq!(project.ids(), ["rex", "tom"]);
+    let concepts = &project.inspect()["concepts"];
+    assert_eq!((&concepts[0]["steps"], &concepts[0]["class_word"]), (&1.into(), &"dog".into()));
+    assert_eq!((&concepts[1]["steps"], &concepts[1]["images"][0]), (&2.into(), &"1.png".into()));
+}
+
+/// `--id` and `--class` name a single folder.
+#[test]
+fn options_name_a_single_folder() {
+    let project = Project::new(&["cat"]);
+    project.learn("photos/cat", "--steps 1 --id tom --class kitten --quiet").succeeds();
+    let concept = &project.inspect()["concepts"][0];
+    assert_eq!((&concept["id"], &concept["class_word"]), (&"tom".into(), &"kitten".into()));
+}
+
+/// A photo from a camera held on its side trains as the same photo stored upright.
+#[test]
+fn photos_are_trained_upright() {
+    let turned = [0, 1].map(|number| turned_png(&picture("cat", number)));
+    assert!(adapter_of("png", turned) == plain_adapter(), "it was trained on its side");
+}
+
+/// 16 bits per channel train as 8, whatever the file is called.
+#[test]
+fn sixteen_bits_are_read() {
+    let deep = [0, 1].map(|number| sixteen_bit_png(&picture("cat", number)));
+    assert!(adapter_of("jpg", deep) == plain_adapter(), "the upper bytes make another adapter");
+}
+
+/// CMYK photos train; without Adobe's marker their colours would be a guess, so they are refused.
+#[test]
+fn cmyk_photos_are_read_or_refused() {
+    let cmyk = std::fs::read(fixture("images/cmyk.jpg")).unwrap();
+    let project = Project::new(&[]);
+    project.write("photos/vase/0.jpg", &cmyk);
+    let summary = project.learn("photos", "--steps 2 --json").succeeds().json();
+    assert!(summary["concepts"][0]["final_loss"].as_f64().expect("a number").is_finite());
+
+    let marker = cmyk.windows(2).position(|pair| pair == [0xFF, 0xEE]).expect("Adobe's marker");
+    let ambiguous = [&cmyk[..marker], &cmyk[marker + 16..]].concat();
+    project.write("photos/cup/0.jpg", ambiguous);
+    project.learn("photos/cup", "").fails(1, &["photos/cup/0.jpg", "CMYK", "convert it to RGB"]);
+    assert_eq!(project.ids(), ["vase"]);
+}
+
+/// Who may read other files of the user may read a bank.
+#[cfg(unix)]
+#[test]
+fn banks_have_ordinary_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let project = Project::new(&["cat"]);
+    project.learn("photos", "--steps 1").succeeds();
+    let mode = |name| project.path(name).metadata().unwrap().permissions().mode();
+    assert_eq!(mode("bank/bank.json"), mode("settings.toml"));
+    assert_eq!(mode(&format!("bank/{CAT}")), mode("settings.toml"));
+}

@@ -1,0 +1,18 @@
+//! The command line end to end: the real program on a tiny model and on pictures drawn here.
+//!
+//! Everything happens in temporary folders. `tests/fixtures/tiny-sd1` has random weights, so the
+//! pictures mean nothing; what counts is what is written, what is refused, and how it is said.
+
+mod bad_input;
+mod files;
+#[cfg(target_os = "linux")]
+mod full_disk;
+mod generate;
+mod harness;
+mod learn;
+mod pictures;
+#[cfg(unix)]
+mod resume;
+mod run;
+mod usage;
+mod weights;

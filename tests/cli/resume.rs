@@ -1,0 +1,141 @@
+//! Runs that are killed or interrupted, and go on as if nothing had happened.
+
+use std::sync::OnceLock;
+
+use crate::files::Files;
+use crate::harness::{Project, fixture};
+
+/// Long enough to be killed in between, with two checkpoints in each concept.
+const OPTIONS: &str = "--steps 8 --save-every 3";
+
+/// The bank of a run of two concepts that nobody interrupted.
+fn unbroken() -> &'static Files {
+    static BANK: OnceLock<Files> = OnceLock::new();
+    BANK.get_or_init(|| {
+        let project = Project::new(&["cat", "dog"]);
+        project.learn("photos", OPTIONS).succeeds();
+        project.bank()
+    })
+}
+
+/// Resumes, and compares every byte with the run that nobody interrupted.
+#[track_caller]
+fn resumes_to_the_same_bank(project: &Project) -> String {
+    let run = project.learn("photos", &format!("{OPTIONS} --resume")).succeeds();
+    project.bank().assert_same(unbroken());
+    run.stderr
+}
+
+/// A project whose run was killed when one file of its bank was there and another was not yet.
+fn killed_between(there: &str, not_yet: &str) -> Project {
+    for _ in 0..5 {
+        let project = Project::new(&["cat", "dog"]);
+        let mut run = project.start_learn(OPTIONS);
+        run.wait_for(&project.path("bank/concepts").join(there));
+        run.kill();
+        if !project.path("bank/concepts").join(not_yet).exists() {
+            return project;
+        }
+    }
+    panic!("every run had written {not_yet} before it was killed");
+}
+
+/// SIGKILL in the second concept, after a checkpoint. Other settings do not pass unnoticed.
+#[test]
+fn a_killed_run_goes_on_from_its_checkpoint() {
+    let project = killed_between("dog/checkpoint/state.json", "dog/adapter.safetensors");
+    assert_eq!(project.ids(), ["cat"]);
+    project.learn("photos", OPTIONS).fails(1, &["already holds a concept `cat`", "--resume"]);
+    let changed = format!("{OPTIONS} --resume --lr-unet 0.5");
+    let texts = ["cannot resume `cat`", "`lr_unet` was 0.003, now it is 0.5"];
+    project.learn("photos", &changed).fails(1, &texts);
+    project.learn("photos/dog", OPTIONS).fails(1, &["`dog` interrupted at step", "--resume"]);
+    let changed = format!("{OPTIONS} --resume --rank 1");
+    project
+        .learn("photos/dog", &changed)
+        .fails(1, &["cannot resume `dog`", "`rank` was 2, now it is 1"]);
+    let said = resumes_to_the_same_bank(&project);
+    assert!(said.contains("cat is learnt already") && said.contains("dog at step"), "{said}");
+}
+
+/// SIGKILL in the second concept, before its first checkpoint.
+#[test]
+fn a_run_killed_before_its_checkpoint_starts_the_concept_anew() {
+    let project = killed_between("dog/metrics.jsonl", "dog/checkpoint");
+    assert_eq!(project.ids(), ["cat"]);
+    let texts = ["cannot resume `cat`", "`steps` was 8, now it is 9"];
+    project.learn("photos", "--steps 9 --save-every 3 --resume").fails(1, &texts);
+    resumes_to_the_same_bank(&project);
+}
+
+/// SIGKILL in the first concept, before there is anything to go on from.
+#[test]
+fn a_run_killed_at_once_needs_no_resume() {
+    let project = killed_between("cat/metrics.jsonl", "cat/checkpoint");
+    project.learn("photos", OPTIONS).succeeds();
+    project.bank().assert_same(unbroken());
+}
+
+/// Ctrl-C saves the state between checkpoints and exits with 130.
+#[test]
+fn an_interrupted_run_has_saved_its_state() {
+    let project = Project::new(&["cat", "dog"]);
+    let mut run = project.start_learn(OPTIONS);
+    run.wait_for(&project.path("bank/concepts/cat/metrics.jsonl"));
+    run.interrupt().fails(130, &["the state is saved", "--resume"]);
+    assert!(project.path("bank/concepts/cat/checkpoint/state.json").exists());
+    assert_eq!(project.ids(), [""; 0]);
+    let texts = ["`cat` interrupted at step", "--resume", "bank/concepts/cat/checkpoint"];
+    project.learn("photos", OPTIONS).fails(1, &texts);
+    resumes_to_the_same_bank(&project);
+}
+
+/// Pictures that have changed since are noticed.
+#[test]
+fn changed_pictures_are_noticed() {
+    let project = killed_between("cat/checkpoint/state.json", "cat/adapter.safetensors");
+    project.write("photos/cat/2.jpg", std::fs::read(fixture("images/cmyk.jpg")).unwrap());
+    let resume = format!("{OPTIONS} --resume");
+    project.learn("photos", &resume).fails(1, &["cannot resume `cat`", "images or captions"]);
+    std::fs::remove_file(project.path("photos/cat/2.jpg")).unwrap();
+    resumes_to_the_same_bank(&project);
+}
+
+/// A damaged checkpoint is named, and its concept can start anew without it.
+#[test]
+fn a_damaged_checkpoint_can_be_given_up() {
+    let project = killed_between("cat/checkpoint/state.json", "cat/adapter.safetensors");
+    let folder = project.path("bank/concepts/cat/checkpoint");
+    for name in ["state-0.safetensors", "state-1.safetensors"] {
+        project.write(&format!("bank/concepts/cat/checkpoint/{name}"), "half");
+    }
+    let texts = ["checkpoint/state-", "is damaged", "delete the checkpoint folder"];
+    project.learn("photos", &format!("{OPTIONS} --resume")).fails(1, &texts);
+    std::fs::remove_dir_all(folder).unwrap();
+    resumes_to_the_same_bank(&project);
+}
+
+/// What a process was writing when it was killed is cleared away.
+#[test]
+fn half_written_files_are_removed() {
+    let project = Project::new(&["cat", "dog"]);
+    project.write("bank/.lock", "");
+    project.write("bank/.seqlora-tmp-x1y2z3", "half of bank.json");
+    project.learn("photos/cat", OPTIONS).succeeds();
+    project.write("bank/concepts/dog/.seqlora-tmp-x1y2z3", "half of an adapter");
+    project.write("bank/concepts/dog/checkpoint/.seqlora-tmp-x1y2z3", "half of a state");
+    resumes_to_the_same_bank(&project);
+}
+
+/// One process may write to a bank at a time; others may read.
+#[test]
+fn a_bank_has_one_writer() {
+    let project = Project::new(&["cat", "dog"]);
+    let mut run = project.start_learn("--steps 1000");
+    run.wait_for(&project.path("bank/concepts/cat/metrics.jsonl"));
+    project.learn("photos/dog", "").fails(1, &["bank is in use by another process"]);
+    assert_eq!(project.ids(), [""; 0]);
+    run.kill();
+    project.learn("photos/dog", "--steps 1").succeeds();
+    assert_eq!(project.ids(), ["dog"]);
+}
