@@ -5,7 +5,6 @@ use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use burn_seqlora::error::Error;
-
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
@@ -22,6 +21,11 @@ impl Terminal {
     /// `quiet` keeps to errors; `json` keeps standard output for one JSON value.
     pub fn new(quiet: bool, json: bool) -> Self {
         Self { quiet, json }
+    }
+
+    /// For the steps of a command whose result is one JSON value: they print none of their own.
+    pub fn aside(&self) -> Self {
+        Self { quiet: self.quiet || self.json, json: false }
     }
 
     /// One labelled line of text.

@@ -55,13 +55,13 @@ pub fn run(args: &Demo, global: &Global, terminal: &Terminal) -> Result<(), Fail
     let (model, bank) = (path("model"), path("bank"));
     let common = format!("--device {} --seed {}", global.device, global.seed.unwrap_or(0));
     let learn = format!("learn {} --model {model} --bank {bank} {SETTINGS}", path("photos"));
-    step(&format!("{learn} {common}"), terminal)?;
+    step(&format!("{learn} {common}"), &terminal.aside())?;
     let prompts = ["<mug>", "<mug> and <ball>", "<mug>, <ball> and <kite>"];
     for (number, prompt) in prompts.iter().enumerate() {
         let out = path(&format!("generated-{}", number + 1));
         let prompt = format!("a photo of {prompt}").replace(' ', "\u{a0}");
         let generate = format!("generate --model {model} --bank {bank} --prompt {prompt}");
-        step(&format!("{generate} --steps 20 --num 4 --out {out} {common}"), terminal)?;
+        step(&format!("{generate} --steps 20 --num 4 --out {out} {common}"), &terminal.aside())?;
     }
     let sheet = path("contact-sheet.png");
     contact_sheet(&sheet_rows(out)?).save(&sheet)?;
