@@ -1,4 +1,5 @@
-//! Exactly what can be typed.
+//! Exactly what can be typed. The doc comments are the help texts as shown, not Markdown.
+#![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 use std::path::PathBuf;
 

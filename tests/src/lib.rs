@@ -1,6 +1,6 @@
 //! Test bodies, generic over the backend, and what they share.
 //!
-//! Each body in [`suite`] runs on every backend: `tests/cpu.rs` instantiates them for Flex,
+//! Each body in [`mod@suite`] runs on every backend: `tests/cpu.rs` instantiates them for Flex,
 //! `tests/wgpu.rs` for wgpu, `tests/cuda.rs` for CUDA. Reference numbers come from
 //! `reference/make_fixtures.py`.
 
@@ -8,7 +8,7 @@ pub mod fixtures;
 pub mod suite;
 pub mod toy;
 
-/// Instantiates every test body of [`suite`] for one backend.
+/// Instantiates every test body of [`mod@suite`] for one backend.
 #[macro_export]
 macro_rules! suite {
     ($backend:ty, $tolerance:expr) => {

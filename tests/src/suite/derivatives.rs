@@ -64,7 +64,7 @@ pub fn hessian_is_symmetric<B: KernelBackend>(precision: Precision) {
 }
 
 /// Test 2: at a single layer H_AA V = H[V Bᵀ] B and H_BA V = H[V Bᵀ]ᵀ A + Gᵀ V, where for
-/// L = ½‖X Wᵀ − Y‖² the Hessian is H[Z] = Z XᵀX and the gradient G = δᵀX.
+/// L = ½‖X Wᵀ − Y‖² the Hessian is `H[Z] = Z XᵀX` and the gradient G = δᵀX.
 pub fn single_layer_products_have_a_closed_form<B: KernelBackend>(precision: Precision) {
     let toy = Toy::single(precision);
     let (problem, direction) = (Problem::<B>::new(toy), toy.up(3));
