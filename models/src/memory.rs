@@ -33,7 +33,7 @@ pub fn adapter_parameters(sites: &[Site], ranks: &[usize]) -> usize {
 /// Estimates a run on images of `side` pixels.
 ///
 /// Activations are counted as remembered tensors per pixel and channel of each level; the two
-/// factors are fitted to peaks measured at SD1.5's size (README, "Memory").
+/// factors are fitted to the one peak measured so far, SD1.5 at 256 pixels (README, "Measured").
 pub fn training_estimate<B: KernelBackend>(
     model: &StableDiffusion<B>,
     train: &TrainConfig,
