@@ -11,7 +11,7 @@ impl ClipTokenizer {
     /// What has no room is cut off the end; EOS is always kept.
     ///
     /// # Errors
-    /// [`TokenizerError::WordCut`] when a placeholder would be cut off.
+    /// [`TokenizerError::WordCut`] when a concept's word would be cut off.
     pub fn assemble(&self, pieces: &[Piece]) -> Result<Tokens, TokenizerError> {
         let room = self.context_length - 2;
         let mut ids = vec![self.bos];
