@@ -25,6 +25,10 @@ use seqlora_kernels::Flex;
 use seqlora_models::StableDiffusion;
 use serde_json::json;
 
+/// Keeps freed memory: with the system's allocator every large tensor costs page faults again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type B = Autodiff<Flex>;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,8 +1,9 @@
-//! Scaled dot-product attention with its tangent.
+//! Scaled dot-product attention.
 
 use burn::tensor::{Bool, Tensor, activation, backend::Backend};
 
-use crate::{Pair, add_tangents};
+use crate::add_tangents;
+use crate::operation::{Float, Operation, float, tensor};
 
 /// Which keys a query may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,48 +14,59 @@ pub enum AttentionMask {
     Causal,
 }
 
-/// `o = softmax(q kᵀ/√d) v`, `ȯ = ṗ v + p v̇` with `ṡ = (q̇ kᵀ + q k̇ᵀ)/√d`.
+/// `o = p v` with `p = softmax(s)`, `s = q kᵀ/√d`; `ȯ = ṗ v + p v̇`, `ṗ = p ∘ (ṡ − ⟨p, ṡ⟩)`,
+/// `ṡ = (q̇ kᵀ + q k̇ᵀ)/√d`.
 ///
-/// # Shapes
-/// - query: `[batch, heads, queries, d]`, key and value: `[batch, heads, keys, d]`
-/// - output: `[batch, heads, queries, d]`
-pub fn attention<B: Backend>(
-    (q, dq): Pair<B, 4>,
-    (k, dk): Pair<B, 4>,
-    (v, dv): Pair<B, 4>,
-    mask: AttentionMask,
-) -> Pair<B, 4> {
-    let [_, _, queries, d] = q.dims();
-    let keys = k.dims()[2];
-    let scale = (d as f64).powf(-0.5);
-    let q = q.mul_scalar(scale);
-    let k = k.transpose();
-
-    let scores = q.clone().matmul(k.clone());
-    let dscores = add_tangents(
-        dq.map(|dq| dq.mul_scalar(scale).matmul(k)),
-        dk.map(|dk| q.matmul(dk.transpose())),
-    );
-    let scores = match mask {
-        AttentionMask::Full => scores,
-        AttentionMask::Causal => {
-            let hidden: Tensor<B, 2, Bool> =
-                Tensor::tril_mask([queries, keys], 0, &scores.device());
-            scores.mask_fill(hidden.unsqueeze::<4>(), f64::NEG_INFINITY)
-        }
-    };
-    let (p, dp) = softmax((scores, dscores));
-    let output = p.clone().matmul(v.clone());
-    let tangent = add_tangents(dp.map(|dp| dp.matmul(v)), dv.map(|dv| p.matmul(dv)));
-    (output, tangent)
+/// Inputs: q `[batch, heads, queries, d]`, k and v `[batch, heads, keys, d]`; output as q.
+#[derive(Debug, Clone, Copy)]
+pub struct Attention {
+    /// Which keys a query may see.
+    pub mask: AttentionMask,
 }
 
-/// Softmax over the last dimension: `p = softmax(s)`, `ṗ = p ∘ (ṡ − ⟨p, ṡ⟩)`.
-pub fn softmax<B: Backend, const D: usize>((s, ds): Pair<B, D>) -> Pair<B, D> {
-    let p = activation::softmax(s, D - 1);
-    let dp = ds.map(|ds| {
-        let weighted = p.clone() * ds;
-        weighted.clone() - p.clone() * weighted.sum_dim(D - 1)
-    });
-    (p, dp)
+impl Operation for Attention {
+    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+        let [q, k, v] = [0, 1, 2].map(|i| tensor::<B, 4>(x[i].clone()));
+        float(self.probabilities(scale(q), k).matmul(v))
+    }
+
+    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+        let [q, k, v] = [0, 1, 2].map(|i| tensor::<B, 4>(x[i].clone()));
+        let [dq, dk, dv] = [0, 1, 2].map(|i| dx[i].clone().map(tensor::<B, 4>));
+        let q = scale(q);
+        let p = self.probabilities(q.clone(), k.clone());
+        let ds = add_tangents(
+            dq.map(|dq| scale(dq).matmul(k.transpose())),
+            dk.map(|dk| q.matmul(dk.transpose())),
+        );
+        let dp = ds.map(|ds| {
+            let weighted = p.clone() * ds;
+            weighted.clone() - p.clone() * weighted.sum_dim(3)
+        });
+        let tangent = add_tangents(dp.map(|dp| dp.matmul(v)), dv.map(|dv| p.matmul(dv)));
+        float(tangent.expect("not all tangents are missing"))
+    }
+}
+
+impl Attention {
+    /// softmax(q kᵀ + mask)
+    fn probabilities<B: Backend>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>) -> Tensor<B, 4> {
+        let (queries, keys) = (q.dims()[2], k.dims()[2]);
+        let scores = q.matmul(k.transpose());
+        let scores = match self.mask {
+            AttentionMask::Full => scores,
+            AttentionMask::Causal => {
+                let hidden: Tensor<B, 2, Bool> =
+                    Tensor::tril_mask([queries, keys], 0, &scores.device());
+                scores.mask_fill(hidden.unsqueeze::<4>(), f64::NEG_INFINITY)
+            }
+        };
+        activation::softmax(scores, 3)
+    }
+}
+
+/// q/√d
+fn scale<B: Backend>(q: Tensor<B, 4>) -> Tensor<B, 4> {
+    let d = q.dims()[3];
+    q.mul_scalar((d as f64).powf(-0.5))
 }

@@ -1,7 +1,8 @@
-//! A frozen linear layer with a low-rank adapter, value and tangent together.
+//! A linear layer with a low-rank adapter.
 
 use burn::tensor::{Tensor, backend::Backend};
 
+use crate::operation::{Float, Operation, float, tensor};
 use crate::{Pair, add_tangents};
 
 /// The two factors of ΔW = A Bᵀ with their tangents.
@@ -21,28 +22,69 @@ pub struct LoraPair<B: Backend> {
 /// Differentiating ⟨ẏ, ·⟩ backwards gives the cross-Hessian products of methods.md §1.2: with
 /// Ȧ = V, the gradient of the tangent loss is H_AA V at A and H_BA V at B.
 ///
-/// # Shapes
-/// - x: `[rows, inputs]`, weight: `[outputs, inputs]` (PyTorch's layout), bias: `[outputs]`
-/// - output: `[rows, outputs]`
-pub fn lora_linear<B: Backend>(
-    (x, dx): Pair<B, 2>,
-    weight: Tensor<B, 2>,
-    bias: Option<Tensor<B, 1>>,
-    lora: Option<LoraPair<B>>,
-) -> Pair<B, 2> {
-    let weight = weight.transpose();
-    let mut y = x.clone().matmul(weight.clone());
-    if let Some(bias) = bias {
-        y = y + bias.unsqueeze::<2>();
+/// Inputs: x `[rows, inputs]`, W `[outputs, inputs]` (PyTorch's layout), b `[outputs]` if `bias`,
+/// A `[outputs, rank]` and B `[inputs, rank]` if `lora`; output `[rows, outputs]`.
+#[derive(Debug, Clone, Copy)]
+pub struct LoraLinear {
+    /// Whether b is among the inputs.
+    pub bias: bool,
+    /// Whether A and B are among the inputs.
+    pub lora: bool,
+}
+
+/// The inputs of a [`LoraLinear`], or what belongs to each.
+#[derive(Debug, Clone)]
+pub(crate) struct LoraInputs<T> {
+    pub x: T,
+    pub weight: T,
+    pub bias: Option<T>,
+    /// A and B
+    pub lora: Option<[T; 2]>,
+}
+
+impl LoraLinear {
+    /// Gives names to the inputs.
+    pub(crate) fn inputs<T: Clone>(&self, all: &[T]) -> LoraInputs<T> {
+        let first = 2 + usize::from(self.bias);
+        LoraInputs {
+            x: all[0].clone(),
+            weight: all[1].clone(),
+            bias: self.bias.then(|| all[2].clone()),
+            lora: self.lora.then(|| [all[first].clone(), all[first + 1].clone()]),
+        }
     }
-    let mut dy = dx.clone().map(|dx| dx.matmul(weight));
-    if let Some(LoraPair { up: (a, da), down: (b, db) }) = lora {
-        let a = a.transpose();
-        let low = x.clone().matmul(b.clone());
-        let dlow = add_tangents(dx.map(|dx| dx.matmul(b)), db.map(|db| x.matmul(db)));
-        y = y + low.clone().matmul(a.clone());
-        dy = add_tangents(dy, dlow.map(|dlow| dlow.matmul(a)));
-        dy = add_tangents(dy, da.map(|da| low.matmul(da.transpose())));
+}
+
+impl Operation for LoraLinear {
+    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+        let LoraInputs { x, weight, bias, lora } = self.inputs(x);
+        let matrix = |t| tensor::<B, 2>(t);
+        let x = matrix(x);
+        let mut y = x.clone().matmul(matrix(weight).transpose());
+        if let Some(bias) = bias {
+            y = y + tensor::<B, 1>(bias).unsqueeze::<2>();
+        }
+        if let Some([a, b]) = lora {
+            y = y + x.matmul(matrix(b)).matmul(matrix(a).transpose());
+        }
+        float(y)
     }
-    (y, dy)
+
+    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+        let LoraInputs { x, weight, lora, .. } = self.inputs(x);
+        let LoraInputs { x: dx, lora: dlora, .. } = self.inputs(dx);
+        let matrix = |t| tensor::<B, 2>(t);
+        let (x, dx) = (matrix(x), dx.map(matrix));
+        let times = |x: &Tensor<B, 2>, m: Float<B>| x.clone().matmul(matrix(m));
+        let times_transposed = |x: Tensor<B, 2>, m: Float<B>| x.matmul(matrix(m).transpose());
+
+        let mut dy = dx.clone().map(|dx| times_transposed(dx, weight));
+        if let (Some([a, b]), Some([da, db])) = (lora, dlora) {
+            let low = da.map(|da| times_transposed(times(&x, b.clone()), da));
+            let dlow = add_tangents(dx.map(|dx| times(&dx, b)), db.map(|db| times(&x, db)));
+            dy = add_tangents(dy, dlow.map(|dlow| times_transposed(dlow, a)));
+            dy = add_tangents(dy, low);
+        }
+        float(dy.expect("not all tangents are missing"))
+    }
 }

@@ -16,6 +16,7 @@ macro_rules! suite {
             parity: [unet_sd1, unet_sd2, text_encoder, vae, text_to_image, prompts],
             kernels: [pointwise_tangents, norm_tangents, attention_tangents, lora_linear_tangents,
                       none_is_zero, projection],
+            kernel_laws: [activations, normalisation, attention, linear_layers, convolutions],
             second_order: [hessian_product_matches_pytorch, hypergradient_matches_pytorch],
             derivatives: [products_are_derivatives_of_the_gradient, hessian_is_symmetric,
                           single_layer_products_have_a_closed_form],

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use seqlora_kernels::{KernelBackend, TrainBackend};
+use seqlora_kernels::{TrainBackend, pair};
 
 use super::state::TrainState;
 use crate::adapter::{AdapterSet, Factors, Site};
@@ -154,7 +154,7 @@ where
 
     fn project(&self, down: &Factors<B::InnerBackend>) -> Factors<B::InnerBackend> {
         down.map(|site, b| match self.basis.get(site) {
-            Some(basis) => B::InnerBackend::project(b, basis.clone()),
+            Some(basis) => pair::project(b, basis.clone()),
             None => b,
         })
     }

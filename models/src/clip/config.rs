@@ -36,6 +36,15 @@ pub enum Activation {
     Gelu,
 }
 
+impl From<Activation> for seqlora_kernels::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::QuickGelu => Self::QuickGelu,
+            Activation::Gelu => Self::Gelu,
+        }
+    }
+}
+
 impl Default for ClipTextConfig {
     fn default() -> Self {
         Self {

@@ -107,10 +107,7 @@ impl<B: KernelBackend> EncoderLayer<B> {
         let h = self.layer_norm1.forward(x.clone());
         let x = x + self.self_attn.forward(h, None, AttentionMask::Causal, adapters);
         let h = self.fc1.forward(self.layer_norm2.forward(x.clone()), adapters);
-        let h = match self.activation {
-            Activation::QuickGelu => h.quick_gelu(),
-            Activation::Gelu => h.gelu(),
-        };
+        let h = h.activate(self.activation.into());
         x + self.fc2.forward(h, adapters)
     }
 }

@@ -57,7 +57,7 @@ impl<B: KernelBackend> Conv2d<B> {
     /// # Shapes
     /// - x: `[batch, inputs, height, width]`
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        x.conv2d(self.weight.val(), Some(self.bias.val()), self.stride, self.padding)
+        x.conv2d(self.weight.val(), self.bias.val(), self.stride, self.padding)
     }
 }
 

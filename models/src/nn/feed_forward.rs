@@ -31,10 +31,8 @@ impl<B: KernelBackend> FeedForward<B> {
     /// # Shapes
     /// - x: `[batch, tokens, channels]`
     pub fn forward(&self, x: Dual<B, 3>, adapters: &DualAdapters<B>) -> Dual<B, 3> {
-        let both = self.proj.forward(x, adapters);
-        let inner = both.dims()[2] / 2;
-        let hidden = both.clone().narrow(2, 0, inner);
-        let gate = both.narrow(2, inner, inner);
-        self.output.forward(hidden * gate.gelu(), adapters)
+        let [batch, tokens, channels] = x.dims();
+        let both = self.proj.forward(x.reshape([batch * tokens, channels]), adapters);
+        self.output.forward(both.geglu(), adapters).reshape([batch, tokens, channels])
     }
 }

@@ -4,7 +4,10 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_seqlora::rng::{Seed, normal};
 use seqlora_kernels::attention::AttentionMask;
 use seqlora_kernels::lora_linear::LoraPair;
-use seqlora_kernels::{KernelBackend, Pair};
+use seqlora_kernels::pair::{
+    activation, attention, geglu, group_norm, layer_norm, lora_linear, project,
+};
+use seqlora_kernels::{Activation, KernelBackend, Pair};
 
 use crate::fixtures::{assert_close, relative_error};
 
@@ -35,26 +38,26 @@ fn moved<B: Backend, const D: usize>((x, dx): &Pair<B, D>, s: f64) -> Pair<B, D>
 
 /// SiLU, GELU and quick GELU.
 pub fn pointwise_tangents<B: KernelBackend>(_: f64) {
-    type Op<B> = fn(Pair<B, 2>) -> Pair<B, 2>;
-    let ops: [(&str, Op<B>); 3] =
-        [("silu", B::silu_pair), ("gelu", B::gelu_pair), ("quick_gelu", B::quick_gelu_pair)];
     // An odd width, both signs, and arguments far out.
     let (x, dx) = pair::<B, 2>([3, 37], 0);
     let x = (x.mul_scalar(3.0), dx);
-    for (name, op) in ops {
-        let (_, tangent) = op(x.clone());
-        assert_is_derivative(name, &tangent.unwrap(), |s| op(moved(&x, s)).0);
+    for kind in [Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
+        let (_, tangent) = activation(kind, x.clone());
+        let name = format!("{kind:?}");
+        assert_is_derivative(&name, &tangent.unwrap(), |s| activation(kind, moved(&x, s)).0);
     }
+    let x = pair::<B, 2>([3, 26], 30);
+    assert_is_derivative("geglu", &geglu(x.clone()).1.unwrap(), |s| geglu(moved(&x, s)).0);
 }
 
 /// Layer and group normalisation.
 pub fn norm_tangents<B: KernelBackend>(_: f64) {
     let [weight, bias] = [1, 2].map(|counter| random::<B, 1>([12], counter));
     let x = pair::<B, 3>([2, 5, 12], 3);
-    let layer = |x| B::layer_norm_pair(x, weight.clone(), bias.clone(), 1e-5);
+    let layer = |x| layer_norm(x, weight.clone(), bias.clone(), 1e-5);
     assert_is_derivative("layer norm", &layer(x.clone()).1.unwrap(), |s| layer(moved(&x, s)).0);
     let x = pair::<B, 4>([2, 12, 3, 5], 4);
-    let group = |x| B::group_norm_pair(x, 4, weight.clone(), bias.clone(), 1e-5);
+    let group = |x| group_norm(x, 4, weight.clone(), bias.clone(), 1e-5);
     assert_is_derivative("group norm", &group(x.clone()).1.unwrap(), |s| group(moved(&x, s)).0);
 }
 
@@ -63,12 +66,12 @@ pub fn attention_tangents<B: KernelBackend>(_: f64) {
     let q = pair::<B, 4>([2, 3, 5, 8], 5);
     let k = pair::<B, 4>([2, 3, 7, 8], 6);
     let v = pair::<B, 4>([2, 3, 7, 8], 7);
-    let full = |q, k, v| B::attention_pair(q, k, v, AttentionMask::Full);
+    let full = |q, k, v| attention(q, k, v, AttentionMask::Full);
     let (_, tangent) = full(q.clone(), k.clone(), v.clone());
     assert_is_derivative("full", &tangent.unwrap(), |s| {
         full(moved(&q, s), moved(&k, s), moved(&v, s)).0
     });
-    let causal = |q, k, v| B::attention_pair(q, k, v, AttentionMask::Causal);
+    let causal = |q, k, v| attention(q, k, v, AttentionMask::Causal);
     let (output, tangent) = causal(k.clone(), k.clone(), v.clone());
     assert_is_derivative("causal", &tangent.unwrap(), |s| {
         causal(moved(&k, s), moved(&k, s), moved(&v, s)).0
@@ -83,7 +86,7 @@ pub fn lora_linear_tangents<B: KernelBackend>(_: f64) {
     let x = pair::<B, 2>([5, 6], 8);
     let (weight, bias) = (random::<B, 2>([4, 6], 9), random::<B, 1>([4], 10));
     let lora = LoraPair { up: pair::<B, 2>([4, 2], 11), down: pair::<B, 2>([6, 2], 12) };
-    let layer = |x, lora| B::lora_linear_pair(x, weight.clone(), Some(bias.clone()), Some(lora));
+    let layer = |x, lora| lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora));
     let (value, tangent) = layer(x.clone(), lora.clone());
     assert_is_derivative("lora", &tangent.unwrap(), |s| {
         let lora = LoraPair { up: moved(&lora.up, s), down: moved(&lora.down, s) };
@@ -99,7 +102,7 @@ pub fn none_is_zero<B: KernelBackend>(_: f64) {
     let q = pair::<B, 4>([1, 2, 5, 4], 13);
     let still = |x: &Pair<B, 4>| (x.0.clone(), None);
     let zero = |x: &Pair<B, 4>| (x.0.clone(), Some(x.0.zeros_like()));
-    let attend = |q, k, v| B::attention_pair(q, k, v, AttentionMask::Full);
+    let attend = |q, k, v| attention(q, k, v, AttentionMask::Full);
     let (value, none) = attend(still(&q), still(&q), still(&q));
     assert!(none.is_none());
     let (with_zeros, zeros) = attend(zero(&q), zero(&q), zero(&q));
@@ -124,7 +127,7 @@ pub fn projection<B: KernelBackend>(_: f64) {
     let q = Tensor::<B, 2>::from_data(data, &B::Device::default());
     let u = random::<B, 2>([inputs, 4], 20);
     let v = random::<B, 2>([inputs, 4], 21);
-    let project = |b: Tensor<B, 2>| B::project(b, q.clone());
+    let project = |b: Tensor<B, 2>| project(b, q.clone());
 
     let once = project(u.clone());
     assert!(relative_error(&project(once.clone()), &once) < 1e-6);

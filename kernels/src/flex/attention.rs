@@ -1,0 +1,286 @@
+//! Attention, head by head on the cores and block by block of queries: what grows with queries ×
+//! keys is a block's worth for each core, and the backward passes compute the probabilities again.
+
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+
+use super::elementwise::{maximum, sum, update, vectorized};
+use super::math::exp;
+use super::matrix::{Cores, Dense, Matrix, product};
+use super::{Tuned, dims, new_tensor, shape_of};
+use crate::attention::{Attention, AttentionMask};
+use crate::operation::Gradients;
+
+const ONE: Cores = Cores::One;
+
+/// Queries whose scores a core holds at a time: with 4096 keys they take 1 MB.
+const BLOCK: usize = 64;
+
+/// The matrices of one head of one image: queries, keys and values, or their tangents.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    q: Matrix<'a>,
+    k: Matrix<'a>,
+    v: Matrix<'a>,
+}
+
+impl<'a> Head<'a> {
+    fn of(x: &'a [FlexTensor], image: usize, head: usize) -> Self {
+        let [q, k, v] = [0, 1, 2].map(|i| head_of(&x[i], image, head));
+        Self { q, k, v }
+    }
+
+    /// Starts and lengths of the blocks of queries.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let [queries, _] = self.q.size();
+        (0..queries).step_by(BLOCK).map(move |start| (start, BLOCK.min(queries - start)))
+    }
+
+    /// 1/√d
+    fn scale(&self) -> f32 {
+        (self.q.size()[1] as f32).powf(-0.5)
+    }
+}
+
+fn head_of(x: &FlexTensor, image: usize, head: usize) -> Matrix<'_> {
+    let strides = x.layout().strides();
+    Matrix::of(x, image * strides[0] as usize + head * strides[1] as usize)
+}
+
+impl Tuned for Attention {
+    fn value(&self, x: &[FlexTensor]) -> FlexTensor {
+        let [out] = each_head(x, [&x[0]], |image, head| {
+            let x = Head::of(x, image, head);
+            let mut out = zeros_like(x.q);
+            for (start, count) in x.blocks() {
+                let p = block_probabilities(self.mask, x, start, count);
+                set_rows(&mut out, start, p.view(), x.v);
+            }
+            [out]
+        });
+        out
+    }
+
+    fn tangent(&self, x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> FlexTensor {
+        let dx = filled(x, dx);
+        let [out] = each_head(x, [&x[0]], |image, head| {
+            let (x, dx) = (Head::of(x, image, head), Head::of(&dx, image, head));
+            let mut out = zeros_like(x.q);
+            for (start, count) in x.blocks() {
+                let p = block_probabilities(self.mask, x, start, count);
+                let mut dp = score_tangent(x, dx, start, count);
+                each_row(
+                    &p,
+                    [&mut dp],
+                    #[inline(always)]
+                    |p, [ds]| {
+                        let mean = sum([p, ds], |[p, ds]| p * ds);
+                        update(ds, [p], |ds, [p]| p * (ds - mean));
+                    },
+                );
+                set_rows(&mut out, start, dp.view(), x.v);
+                add_rows(&mut out, start, p.view(), dx.v, 1.0);
+            }
+            [out]
+        });
+        out
+    }
+
+    /// With u = g vᵀ and t = p ∘ (u − ⟨p, u⟩): t k/√d at q, tᵀ q/√d at k, pᵀ g at v.
+    fn adjoint(&self, x: &[FlexTensor], g: FlexTensor, wanted: &[bool]) -> Gradients<Flex> {
+        let gradients = each_head(x, [&x[0], &x[1], &x[2]], |image, head| {
+            let (x, g) = (Head::of(x, image, head), head_of(&g, image, head));
+            let [mut at_q, mut at_k, mut at_v] = [x.q, x.k, x.v].map(zeros_like);
+            for (start, count) in x.blocks() {
+                let (q, g) = (x.q.rows(start, count), g.rows(start, count));
+                let p = block_probabilities(self.mask, x, start, count);
+                let mut t = g.times(x.v.t(), ONE);
+                each_row(
+                    &p,
+                    [&mut t],
+                    #[inline(always)]
+                    |p, [u]| {
+                        let mean = sum([p, u], |[p, u]| p * u);
+                        update(u, [p], |u, [p]| p * (u - mean));
+                    },
+                );
+                add_rows(&mut at_q, start, t.view(), x.k, x.scale());
+                add_rows(&mut at_k, 0, t.view().t(), q, x.scale());
+                add_rows(&mut at_v, 0, p.view().t(), g, 1.0);
+            }
+            [at_q, at_k, at_v]
+        });
+        only(wanted, gradients)
+    }
+
+    /// With c = ⟨p, ṡ⟩, u = h vᵀ, t = p ∘ (u − ⟨p, u⟩) and the gradient at the scores
+    /// z = p ∘ (y − ⟨p, y⟩), y = u ∘ (ṡ − c) − ⟨p, u⟩ ṡ + h v̇ᵀ:
+    ///
+    /// - (z k + t k̇)/√d at q, (zᵀ q + tᵀ q̇)/√d at k, ṗᵀ h at v;
+    /// - t k/√d at q̇, tᵀ q/√d at k̇, pᵀ h at v̇.
+    fn tangent_adjoint(
+        &self,
+        x: &[FlexTensor],
+        dx: &[Option<FlexTensor>],
+        h: FlexTensor,
+        wanted: &[bool],
+    ) -> Gradients<Flex> {
+        let dx = filled(x, dx);
+        let like = [&x[0], &x[1], &x[2], &x[0], &x[1], &x[2]];
+        let gradients = each_head(x, like, |image, head| {
+            let (x, dx) = (Head::of(x, image, head), Head::of(&dx, image, head));
+            let h = head_of(&h, image, head);
+            let scale = x.scale();
+            let mut at = [x.q, x.k, x.v, x.q, x.k, x.v].map(zeros_like);
+            let [at_q, at_k, at_v, at_dq, at_dk, at_dv] = &mut at;
+            for (start, count) in x.blocks() {
+                let [q, dq, h] = [x.q, dx.q, h].map(|m| m.rows(start, count));
+                let p = block_probabilities(self.mask, x, start, count);
+                let mut dp = score_tangent(x, dx, start, count);
+                let mut t = h.times(x.v.t(), ONE);
+                let mut z = h.times(dx.v.t(), ONE);
+                each_row(
+                    &p,
+                    [&mut dp, &mut t, &mut z],
+                    #[inline(always)]
+                    |p, [ds, u, w]| {
+                        let c = sum([p, ds], |[p, ds]| p * ds);
+                        let mean = sum([p, u], |[p, u]| p * u);
+                        update(w, [u, ds], |w, [u, ds]| w + u * (ds - c) - mean * ds);
+                        let centre = sum([p, w], |[p, y]| p * y);
+                        update(w, [p], |y, [p]| p * (y - centre));
+                        update(ds, [p], |ds, [p]| p * (ds - c));
+                        update(u, [p], |u, [p]| p * (u - mean));
+                    },
+                );
+                let [p, dp, t, z] = [&p, &dp, &t, &z].map(Dense::view);
+                add_rows(at_q, start, z, x.k, scale);
+                add_rows(at_q, start, t, dx.k, scale);
+                add_rows(at_k, 0, z.t(), q, scale);
+                add_rows(at_k, 0, t.t(), dq, scale);
+                add_rows(at_v, 0, dp.t(), h, 1.0);
+                add_rows(at_dq, start, t, x.k, scale);
+                add_rows(at_dk, 0, t.t(), q, scale);
+                add_rows(at_dv, 0, p.t(), h, 1.0);
+            }
+            at
+        });
+        only(wanted, gradients)
+    }
+}
+
+/// softmax(q kᵀ/√d + mask) of a block of queries.
+fn block_probabilities(mask: AttentionMask, x: Head, start: usize, count: usize) -> Dense {
+    let mut scores = Dense::zeros(count, x.k.size()[0]);
+    add_rows(&mut scores, 0, x.q.rows(start, count), x.k.t(), x.scale());
+    let keys = scores.columns;
+    for (i, row) in scores.values.chunks_mut(keys).enumerate() {
+        let visible = match mask {
+            AttentionMask::Full => keys,
+            AttentionMask::Causal => keys.min(start + i + 1),
+        };
+        let (row, hidden) = row.split_at_mut(visible);
+        hidden.fill(0.0);
+        vectorized(
+            #[inline(always)]
+            || softmax(row),
+        );
+    }
+    scores
+}
+
+#[inline(always)]
+fn softmax(row: &mut [f32]) {
+    let highest = maximum(row);
+    update(
+        row,
+        [],
+        #[inline(always)]
+        |s, []| exp(s - highest),
+    );
+    let inverse = 1.0 / sum([row], |[p]| p);
+    update(row, [], |p, []| p * inverse);
+}
+
+/// ṡ = (q̇ kᵀ + q k̇ᵀ)/√d of a block of queries.
+fn score_tangent(x: Head, dx: Head, start: usize, count: usize) -> Dense {
+    let mut ds = Dense::zeros(count, x.k.size()[0]);
+    add_rows(&mut ds, 0, dx.q.rows(start, count), x.k.t(), x.scale());
+    add_rows(&mut ds, 0, x.q.rows(start, count), dx.k.t(), x.scale());
+    ds
+}
+
+/// Calls `body(image, head)` for all heads on all cores; joins what they give, each like a given
+/// tensor `[batch, heads, tokens, d]`.
+fn each_head<const N: usize>(
+    x: &[FlexTensor],
+    like: [&FlexTensor; N],
+    body: impl Fn(usize, usize) -> [Dense; N] + Sync,
+) -> [FlexTensor; N] {
+    let [batch, heads, _, _] = dims(&x[0]);
+    let tasks = (0..batch * heads).into_par_iter();
+    let parts: Vec<[Dense; N]> = tasks.map(|task| body(task / heads, task % heads)).collect();
+    std::array::from_fn(|i| {
+        let [_, _, tokens, d] = dims(like[i]);
+        let part = |image: usize, head: usize| &parts[image * heads + head][i];
+        join([batch, heads, tokens, d], part)
+    })
+}
+
+/// `[batch, heads, tokens, d]`, stored as `[batch, tokens, heads, d]`: putting the heads side by
+/// side, which is what follows, then moves nothing.
+fn join<'a>(
+    [batch, heads, tokens, d]: [usize; 4],
+    part: impl Fn(usize, usize) -> &'a Dense + Sync,
+) -> FlexTensor {
+    let mut values = vec![0.0; batch * tokens * heads * d];
+    values.par_chunks_mut(heads * d).enumerate().for_each(|(row, to)| {
+        let (image, token) = (row / tokens, row % tokens);
+        for (head, to) in to.chunks_exact_mut(d).enumerate() {
+            to.copy_from_slice(&part(image, head).values[token * d..][..d]);
+        }
+    });
+    let stored = new_tensor(values, [batch, tokens, heads, d]);
+    let layout = stored.layout().permute(&[0, 2, 1, 3]);
+    stored.with_layout(layout)
+}
+
+/// With zeros for the missing.
+fn filled(x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> Vec<FlexTensor> {
+    let zeros = |x: &FlexTensor| FlexTensor::zeros(shape_of(x), x.dtype());
+    x.iter().zip(dx).map(|(x, dx)| dx.clone().unwrap_or_else(|| zeros(x))).collect()
+}
+
+fn only<const N: usize>(wanted: &[bool], gradients: [FlexTensor; N]) -> Gradients<Flex> {
+    gradients.into_iter().zip(wanted).map(|(gradient, wanted)| wanted.then_some(gradient)).collect()
+}
+
+fn zeros_like(m: Matrix) -> Dense {
+    let [rows, columns] = m.size();
+    Dense::zeros(rows, columns)
+}
+
+/// Rows of `y` from `start` on: `a b`.
+fn set_rows(y: &mut Dense, start: usize, a: Matrix, b: Matrix) {
+    let columns = y.columns;
+    product(&mut y.values[start * columns..], columns, a, b, [0.0, 1.0], ONE);
+}
+
+/// Rows of `y` from `start` on, plus `scale · a b`.
+fn add_rows(y: &mut Dense, start: usize, a: Matrix, b: Matrix, scale: f32) {
+    let columns = y.columns;
+    product(&mut y.values[start * columns..], columns, a, b, [1.0, scale], ONE);
+}
+
+/// Calls `body` for each row of matrices of one size.
+fn each_row<const N: usize>(x: &Dense, y: [&mut Dense; N], body: impl Fn(&[f32], [&mut [f32]; N])) {
+    let columns = x.columns;
+    let mut rows = y.map(|y| y.values.chunks_mut(columns));
+    for x in x.values.chunks(columns) {
+        let mut y = rows.each_mut().map(|rows| rows.next().expect("matrices of one size"));
+        vectorized(
+            #[inline(always)]
+            || body(x, y.each_mut().map(|y| &mut **y)),
+        );
+    }
+}

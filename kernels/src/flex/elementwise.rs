@@ -1,0 +1,100 @@
+//! Maps over elements, on all cores and at full width.
+
+use pulp::{Arch, NullaryFnOnce};
+use rayon::prelude::*;
+
+/// Partial results side by side: what lets a compiler use wide registers without reordering sums.
+const LANES: usize = 64;
+
+/// Elements per task: one task's inputs and outputs stay in a core's cache.
+const TASK: usize = 1 << 14;
+
+/// Runs `body` as compiled for the widest instructions of this machine.
+///
+/// Only what is inlined into `body` is: mark closures and functions `#[inline(always)]`.
+#[inline(always)]
+pub fn vectorized<R>(body: impl FnMut() -> R) -> R {
+    Arch::new().dispatch(Body(body))
+}
+
+/// Not the closure itself: `FnOnce::call_once` of a closure that can be called again is a shim,
+/// which compilers do not inline.
+struct Body<F>(F);
+
+impl<R, F: FnMut() -> R> NullaryFnOnce for Body<F> {
+    type Output = R;
+
+    #[inline(always)]
+    fn call(mut self) -> R {
+        (self.0)()
+    }
+}
+
+/// `y[i] = f(x[0][i], x[1][i], ...)`
+///
+/// # Panics
+/// If the inputs differ in length.
+pub fn map<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32 + Copy + Sync) -> Vec<f32> {
+    let mut y = vec![0.0; x[0].len()];
+    y.par_chunks_mut(TASK).enumerate().for_each(|(task, y)| {
+        let range = task * TASK..task * TASK + y.len();
+        let x = x.map(|x| &x[range.clone()]);
+        vectorized(
+            #[inline(always)]
+            || map_into(x, y, f),
+        );
+    });
+    y
+}
+
+/// [`map`] on this core, into a given place.
+#[inline(always)]
+pub fn map_into<const N: usize>(x: [&[f32]; N], y: &mut [f32], f: impl Fn([f32; N]) -> f32) {
+    let x = x.map(|x| &x[..y.len()]);
+    for i in 0..y.len() {
+        y[i] = f(x.map(|x| x[i]));
+    }
+}
+
+/// `y[i] ← f(y[i], [x[0][i], ...])`
+#[inline(always)]
+pub fn update<const N: usize>(y: &mut [f32], x: [&[f32]; N], f: impl Fn(f32, [f32; N]) -> f32) {
+    let x = x.map(|x| &x[..y.len()]);
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = f(*y, x.map(|x| x[i]));
+    }
+}
+
+/// `Σ_i f(x[0][i], x[1][i], ...)` on this core.
+#[inline(always)]
+pub fn sum<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
+    let length = x[0].len();
+    let x = x.map(|x| &x[..length]);
+    let whole = length / LANES * LANES;
+    let mut lanes = [0.0f32; LANES];
+    for start in (0..whole).step_by(LANES) {
+        let x = x.map(|x| &x[start..start + LANES]);
+        for (lane, total) in lanes.iter_mut().enumerate() {
+            *total += f(x.map(|x| x[lane]));
+        }
+    }
+    let mut total: f32 = lanes.iter().sum();
+    for i in whole..length {
+        total += f(x.map(|x| x[i]));
+    }
+    total
+}
+
+/// The largest element, −∞ if there is none.
+#[inline(always)]
+pub fn maximum(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (highest, x) in lanes.iter_mut().zip(chunk) {
+            *highest = if *x > *highest { *x } else { *highest };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}

@@ -1,0 +1,234 @@
+//! Normalisation of rows. With x̂ = (x − μ)/σ and the symmetric J t = (t − mean t − x̂ mean(x̂t))/σ:
+//!
+//! - tangent γ J ẋ, adjoint J(γ g);
+//! - the gradient of ⟨h, γ J ẋ⟩ at x, with u = γ h and c_t = mean(x̂t):
+//!   −(x̂ (mean(u ẋ) − mean u mean ẋ − c_u c_ẋ)/σ + c_ẋ J u + c_u J ẋ)/σ.
+
+use burn_flex::{Flex, FlexTensor};
+use rayon::prelude::*;
+
+use super::elementwise::{map_into, sum, vectorized};
+use super::{Tuned, contiguous, dims, new_tensor, slice};
+use crate::normalize::Normalize;
+use crate::operation::Gradients;
+
+/// A row with its statistics.
+struct Row<'a> {
+    x: &'a [f32],
+    mean: f32,
+    inverse_std: f32,
+}
+
+/// mean t and mean(x̂ t).
+#[derive(Clone, Copy)]
+struct Moments {
+    mean: f32,
+    correlation: f32,
+}
+
+impl<'a> Row<'a> {
+    #[inline(always)]
+    fn new(x: &'a [f32], epsilon: f64) -> Self {
+        let count = x.len() as f32;
+        let mean = sum([x], |[x]| x) / count;
+        let variance = sum([x], |[x]| (x - mean) * (x - mean)) / count;
+        Self { x, mean, inverse_std: 1.0 / (variance + epsilon as f32).sqrt() }
+    }
+
+    /// x̂
+    #[inline(always)]
+    fn standard(&self, x: f32) -> f32 {
+        (x - self.mean) * self.inverse_std
+    }
+
+    #[inline(always)]
+    fn moments(&self, t: &[f32]) -> Moments {
+        let count = self.x.len() as f32;
+        Moments {
+            mean: sum([t], |[t]| t) / count,
+            correlation: sum([self.x, t], |[x, t]| self.standard(x) * t) / count,
+        }
+    }
+
+    /// J t at one element.
+    #[inline(always)]
+    fn project(&self, x: f32, t: f32, of: Moments) -> f32 {
+        (t - of.mean - self.standard(x) * of.correlation) * self.inverse_std
+    }
+}
+
+impl Tuned for Normalize {
+    fn value(&self, x: &[FlexTensor]) -> FlexTensor {
+        let [x, gamma, beta] = [0, 1, 2].map(|i| contiguous(&x[i]));
+        each_row(
+            &x,
+            #[inline(always)]
+            |row, [scale, shift], y| {
+                expand(&gamma, row, &x, scale);
+                expand(&beta, row, &x, shift);
+                let row = self.row(&x, row);
+                map_into([row.x, scale, shift], y, |[x, scale, shift]| {
+                    row.standard(x) * scale + shift
+                });
+            },
+        )
+    }
+
+    fn tangent(&self, x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> FlexTensor {
+        let dx = contiguous(dx[0].as_ref().expect("only x moves"));
+        let [x, gamma] = [0, 1].map(|i| contiguous(&x[i]));
+        each_row(
+            &x,
+            #[inline(always)]
+            |index, [scale, _], dy| {
+                expand(&gamma, index, &x, scale);
+                let (row, dx) = (self.row(&x, index), values(&dx, index));
+                let moments = row.moments(dx);
+                map_into([row.x, dx, scale], dy, |[x, dx, scale]| {
+                    row.project(x, dx, moments) * scale
+                });
+            },
+        )
+    }
+
+    fn adjoint(&self, x: &[FlexTensor], g: FlexTensor, wanted: &[bool]) -> Gradients<Flex> {
+        let [x, gamma] = [0, 1].map(|i| contiguous(&x[i]));
+        let g = contiguous(&g);
+        let at_x = || {
+            each_row(
+                &x,
+                #[inline(always)]
+                |index, [scale, u], gx| {
+                    expand(&gamma, index, &x, scale);
+                    let row = self.row(&x, index);
+                    map_into([values(&g, index), scale], u, |[g, scale]| g * scale);
+                    let moments = row.moments(u);
+                    map_into([row.x, u], gx, |[x, u]| row.project(x, u, moments));
+                },
+            )
+        };
+        let [at_gamma, at_beta] = match wanted[1] || wanted[2] {
+            true => self.weight_gradients(&x, &gamma, &g).map(Some),
+            false => [None, None],
+        };
+        vec![wanted[0].then(at_x), at_gamma, at_beta]
+    }
+
+    fn tangent_adjoint(
+        &self,
+        x: &[FlexTensor],
+        dx: &[Option<FlexTensor>],
+        h: FlexTensor,
+        wanted: &[bool],
+    ) -> Gradients<Flex> {
+        let dx = contiguous(dx[0].as_ref().expect("only x moves"));
+        let (x, gamma, h) = (contiguous(&x[0]), contiguous(&x[1]), contiguous(&h));
+        let at_x = || {
+            each_row(
+                &x,
+                #[inline(always)]
+                |index, [scale, u], gx| {
+                    expand(&gamma, index, &x, scale);
+                    let (row, dx) = (self.row(&x, index), values(&dx, index));
+                    map_into([values(&h, index), scale], u, |[h, scale]| h * scale);
+                    let (of_u, of_dx) = (row.moments(u), row.moments(dx));
+                    let product = sum([u, dx], |[u, dx]| u * dx) / dx.len() as f32;
+                    let drift =
+                        product - of_u.mean * of_dx.mean - of_u.correlation * of_dx.correlation;
+                    map_into([row.x, u, dx], gx, |[x, u, dx]| {
+                        let along = row.standard(x) * drift * row.inverse_std;
+                        let across = of_dx.correlation * row.project(x, u, of_u)
+                            + of_u.correlation * row.project(x, dx, of_dx);
+                        -(along + across) * row.inverse_std
+                    });
+                },
+            )
+        };
+        let at_x = wanted[0].then(at_x);
+        let inputs = [x.clone(), gamma.clone()];
+        let at_dx =
+            wanted[3].then(|| Tuned::adjoint(self, &inputs, h.clone(), &[true, false, false]));
+        let at_dx = at_dx.and_then(|mut gradients| gradients.remove(0));
+        vec![at_x, None, None, at_dx, None, None]
+    }
+}
+
+impl Normalize {
+    #[inline(always)]
+    fn row<'a>(&self, x: &'a FlexTensor, row: usize) -> Row<'a> {
+        Row::new(values(x, row), self.epsilon)
+    }
+
+    /// Σ g x̂ and Σ g for each channel.
+    fn weight_gradients(
+        &self,
+        x: &FlexTensor,
+        gamma: &FlexTensor,
+        g: &FlexTensor,
+    ) -> [FlexTensor; 2] {
+        let [rows, channels, elements] = dims(x);
+        // One task per group: its rows share weights.
+        let groups = slice(gamma).len() / channels;
+        let sums = (0..groups).into_par_iter().map(|group| {
+            let mut sums = vec![[0.0; 2]; channels];
+            for index in (group..rows).step_by(groups) {
+                vectorized(
+                    #[inline(always)]
+                    || {
+                        let row = self.row(x, index);
+                        let g = values(g, index);
+                        for (channel, [at_gamma, at_beta]) in sums.iter_mut().enumerate() {
+                            let range = channel * elements..(channel + 1) * elements;
+                            let (x, g) = (&row.x[range.clone()], &g[range]);
+                            *at_gamma += sum([x, g], |[x, g]| row.standard(x) * g);
+                            *at_beta += sum([g], |[g]| g);
+                        }
+                    },
+                );
+            }
+            sums
+        });
+        let sums: Vec<[f32; 2]> = sums.collect::<Vec<_>>().concat();
+        [0, 1].map(|i| new_tensor(sums.iter().map(|sums| sums[i]).collect(), [sums.len()]))
+    }
+}
+
+/// Fills the rows of a tensor like x, with two rows of scratch space.
+fn each_row(
+    x: &FlexTensor,
+    fill: impl Fn(usize, [&mut [f32]; 2], &mut [f32]) + Sync,
+) -> FlexTensor {
+    let [rows, channels, elements] = dims(x);
+    let width = channels * elements;
+    let mut y = vec![0.0; rows * width];
+    let scratch = || (vec![0.0; width], vec![0.0; width]);
+    y.par_chunks_mut(width).enumerate().for_each_init(scratch, |(a, b), (row, y)| {
+        vectorized(
+            #[inline(always)]
+            || fill(row, [a, b], y),
+        );
+    });
+    new_tensor(y, [rows, channels, elements])
+}
+
+#[inline(always)]
+fn values(x: &FlexTensor, row: usize) -> &[f32] {
+    let [_, channels, elements] = dims(x);
+    let width = channels * elements;
+    &slice(x)[row * width..][..width]
+}
+
+/// Repeats a row's weights for each of its elements.
+#[inline(always)]
+fn expand(weights: &FlexTensor, row: usize, x: &FlexTensor, to: &mut [f32]) {
+    let [_, channels, elements] = dims(x);
+    let groups = slice(weights).len() / channels;
+    let weights = &slice(weights)[row % groups * channels..][..channels];
+    if elements == 1 {
+        to.copy_from_slice(weights);
+    } else {
+        for (to, weight) in to.chunks_exact_mut(elements).zip(weights) {
+            to.fill(*weight);
+        }
+    }
+}

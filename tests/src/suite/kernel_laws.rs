@@ -1,0 +1,184 @@
+//! Laws of a backend's own kernels: each against the operation's reference on the tape.
+
+use burn::backend::Autodiff;
+use burn::tensor::{Tensor, TensorPrimitive, backend::AutodiffBackend, backend::Backend};
+use burn_seqlora::rng::{Seed, normal};
+use seqlora_kernels::activation::Geglu;
+use seqlora_kernels::attention::{Attention, AttentionMask};
+use seqlora_kernels::conv2d::Conv2d;
+use seqlora_kernels::lora_linear::LoraLinear;
+use seqlora_kernels::normalize::Normalize;
+use seqlora_kernels::operation::{Float, Kernel, Operation};
+use seqlora_kernels::{Activation, KernelBackend};
+
+use crate::fixtures::assert_close;
+
+/// An input with its tangent.
+#[derive(Clone)]
+struct Input<B: Backend> {
+    x: Float<B>,
+    dx: Option<Float<B>>,
+    /// Neither moves nor is asked for a gradient of the tangent.
+    frozen: bool,
+}
+
+fn random<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Tensor<B, D> {
+    normal(shape, &mut Seed::new(8).at(counter), &B::Device::default())
+}
+
+fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Float<B> {
+    tensor.into_primitive().tensor()
+}
+
+fn frozen<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Input<B> {
+    Input { x: float(random::<B, D>(shape, counter)), dx: None, frozen: true }
+}
+
+fn still<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Input<B> {
+    Input { frozen: false, ..frozen(shape, counter) }
+}
+
+fn moving<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Input<B> {
+    Input { dx: Some(float(random::<B, D>(shape, counter + 1000))), ..still(shape, counter) }
+}
+
+/// `[batch, heads, tokens, d]` as layers give it: stored with the heads beside each other.
+fn heads<B: Backend>(tokens: usize, counter: u64) -> Input<B> {
+    let view = |counter| float(random::<B, 4>([2, tokens, 3, 8], counter).swap_dims(1, 2));
+    Input { x: view(counter), dx: Some(view(counter + 1000)), frozen: false }
+}
+
+/// Element by element, also on tensors that are not contiguous.
+pub fn activations<B: KernelBackend>(tolerance: f64) {
+    for kind in [Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
+        agree::<B, _>(&kind, &[moving([3, 37], 1)], tolerance);
+        agree::<B, _>(&kind, &[heads(5, 2)], tolerance);
+    }
+    agree::<B, _>(&Geglu, &[moving([5, 26], 3)], tolerance);
+}
+
+/// Tokens, groups of one image, groups of several.
+pub fn normalisation<B: KernelBackend>(tolerance: f64) {
+    for shape in [[5, 12, 1], [3, 4, 35], [8, 3, 70]] {
+        let inputs = [moving(shape, 1), frozen([12], 2), frozen([12], 3)];
+        agree::<B, _>(&Normalize { epsilon: 1e-5 }, &inputs, tolerance);
+    }
+}
+
+/// Full and causal, with few queries and with more than one block, all moving or some.
+pub fn attention<B: KernelBackend>(tolerance: f64) {
+    let full = Attention { mask: AttentionMask::Full };
+    let causal = Attention { mask: AttentionMask::Causal };
+    agree::<B, _>(&full, &[heads(5, 1), heads(7, 2), heads(7, 3)], tolerance);
+    agree::<B, _>(&causal, &[heads(7, 1), heads(7, 2), heads(7, 3)], tolerance);
+    agree::<B, _>(&causal, &[heads(150, 1), heads(150, 2), heads(150, 3)], tolerance);
+    let still = |input| Input { dx: None, ..input };
+    agree::<B, _>(&full, &[heads(5, 1), still(heads(7, 2)), heads(7, 3)], tolerance);
+    agree::<B, _>(&full, &[still(heads(5, 1)), heads(7, 2), still(heads(7, 3))], tolerance);
+}
+
+/// With and without bias and adapter; B need not move for its gradient to be asked for.
+pub fn linear_layers<B: KernelBackend>(tolerance: f64) {
+    let (x, a, b) = (moving([7, 11], 1), moving([9, 3], 2), moving([11, 3], 3));
+    let (weight, bias) = (frozen([9, 11], 4), frozen([9], 5));
+    let still = |input: &Input<B>| Input { dx: None, ..input.clone() };
+    for biased in [false, true] {
+        let with = |x: &Input<B>, lora: &[Input<B>]| {
+            let layer = LoraLinear { bias: biased, lora: !lora.is_empty() };
+            let mut inputs = vec![x.clone(), weight.clone()];
+            inputs.extend(biased.then(|| bias.clone()));
+            inputs.extend_from_slice(lora);
+            agree::<B, _>(&layer, &inputs, tolerance);
+        };
+        with(&x, &[]);
+        with(&x, &[a.clone(), b.clone()]);
+        with(&x, &[a.clone(), still(&b)]);
+        with(&x, &[still(&a), still(&b)]);
+        with(&still(&x), &[a.clone(), still(&b)]);
+    }
+}
+
+/// Kernels of 3 and 1, strides, paddings, one image and several.
+pub fn convolutions<B: KernelBackend>(tolerance: f64) {
+    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (3, 2, 0), (1, 1, 0), (1, 2, 0)] {
+        for batch in [1, 3] {
+            let x = moving([batch, 5, 9, 8], 1);
+            let inputs = [x, frozen([6, 5, kernel, kernel], 2), frozen([6], 3)];
+            agree::<B, _>(&Conv2d { stride, padding }, &inputs, tolerance);
+        }
+    }
+}
+
+/// The value with its gradients at all inputs, and the tangent with its gradients at all inputs
+/// that are not frozen and at their tangents.
+fn agree<B: Kernel<O>, O: Operation>(operation: &O, inputs: &[Input<B>], tolerance: f64) {
+    let what = format!("{operation:?}");
+    let all = vec![true; inputs.len()];
+    let ours = differentiate(inputs, &all, |x, _| <Autodiff<B> as Kernel<O>>::value(operation, x));
+    let theirs = differentiate(inputs, &all, |x, _| operation.value::<Autodiff<B>>(x));
+    assert_equal(&format!("{what} value"), ours, theirs, tolerance);
+
+    let learnt: Vec<bool> = inputs.iter().map(|input| !input.frozen).collect();
+    let tangent = <Autodiff<B> as Kernel<O>>::tangent;
+    let ours = differentiate(inputs, &learnt, |x, dx| tangent(operation, x, dx));
+    let theirs = differentiate(inputs, &learnt, |x, dx| operation.tangent::<Autodiff<B>>(x, dx));
+    assert_equal(&format!("{what} tangent"), ours, theirs, tolerance);
+}
+
+type Taped<B> = Float<Autodiff<B>>;
+
+/// The result, followed by the gradients of Σ w ∘ result for some weights w: at the inputs that
+/// are tracked, and at their tangents.
+fn differentiate<B: Backend>(
+    inputs: &[Input<B>],
+    tracked: &[bool],
+    f: impl Fn(&[Taped<B>], &[Option<Taped<B>>]) -> Taped<B>,
+) -> Vec<Option<Tensor<B, 1>>> {
+    let leaf = |x: &Float<B>, tracked: bool| {
+        let leaf = Autodiff::<B>::from_inner(x.clone());
+        if tracked { leaf.require_grad() } else { leaf }
+    };
+    let with_flag = || inputs.iter().zip(tracked);
+    let x: Vec<_> = with_flag().map(|(input, tracked)| leaf(&input.x, *tracked)).collect();
+    let dx: Vec<_> = with_flag()
+        .map(|(input, tracked)| input.dx.as_ref().map(|dx| leaf(dx, *tracked)))
+        .collect();
+    let result = flat::<Autodiff<B>>(f(&x, &dx));
+    let weights = random::<B, 1>(result.dims(), 99);
+    let gradients = (result.clone() * Tensor::from_inner(weights)).sum().backward();
+    let at = |leaf: &Taped<B>| Autodiff::<B>::grad(leaf, &gradients).map(flat::<B>);
+    let at_x = x.iter().map(at);
+    let at_dx = dx.iter().map(|dx| dx.as_ref().and_then(at));
+    [Some(result.inner())].into_iter().chain(at_x).chain(at_dx).collect()
+}
+
+fn flat<B: Backend>(x: Float<B>) -> Tensor<B, 1> {
+    use burn::tensor::TensorMetadata;
+    let count = x.shape().num_elements();
+    Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(x, [count].into())))
+}
+
+fn assert_equal<B: Backend>(
+    what: &str,
+    ours: Vec<Option<Tensor<B, 1>>>,
+    theirs: Vec<Option<Tensor<B, 1>>>,
+    tolerance: f64,
+) {
+    let mut compared = 0;
+    for (i, (ours, theirs)) in ours.into_iter().zip(theirs).enumerate() {
+        // Where the reference's tape finds no way, the gradient is zero.
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) => {
+                assert_close(&format!("{what}, {i}"), &ours, &theirs, tolerance);
+                compared += 1;
+            }
+            (Some(ours), None) => {
+                let size = ours.abs().max().into_data().iter::<f32>().next().unwrap();
+                assert_eq!(size, 0.0, "{what}, {i}: a gradient where there is none");
+            }
+            (None, Some(_)) => panic!("{what}, {i}: a gradient is missing"),
+            (None, None) => {}
+        }
+    }
+    assert!(compared >= 2, "{what}: nothing was compared");
+}
