@@ -158,8 +158,8 @@ def add_lora(output, x, up, down):
     """`output + (x B) Aᵀ`; output `[..., outputs]`, x `[..., inputs]`, factors in any precision."""
     low = F.linear(x, down.to(x.dtype))
     # One pass over the output less than a sum of two tensors.
-    sum = torch.addmm(output.flatten(0, -2), low.flatten(0, -2), up.to(x.dtype).T)
-    return sum.view_as(output)
+    total = torch.addmm(output.flatten(0, -2), low.flatten(0, -2), up.to(x.dtype).T)
+    return total.view_as(output)
 
 
 def load(folder, device, dtype, cls, name):

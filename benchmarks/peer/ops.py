@@ -56,7 +56,7 @@ def attention(tensor, batch, heads, queries, keys, width, causal=False):
     beta = 1 if causal else 0
     bias = tensor(queries, keys).fill_(float("-inf" if causal else 0)).triu(1)
 
-    def function(query, key, value, explicit=False):
+    def function(query, key, value, explicit=False, **_):
         if not explicit:
             return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
         query, key, value = (x.flatten(0, 1) for x in (query, key, value))

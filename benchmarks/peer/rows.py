@@ -69,36 +69,35 @@ def unet_forward(setup):
 
 def loss_forward(setup):
     """The loss: the text encoder on one prompt per layer, then the UNet, with adapters."""
-    model, loss, parameters = objective(setup)
+    loss, parameters = objective(setup)
     return torch.inference_mode()(lambda: loss(*parameters))
 
 
 def lora_gradient(setup):
     """Value and gradient of the loss in A, B and the token rows."""
-    model, loss, parameters = objective(setup)
+    loss, parameters = objective(setup)
     return lambda: gradient(loss, *parameters)
 
 
 def hessian_product_row(setup):
     """H_AA V and H_BA V of the loss at all sites."""
-    model, loss, (up, down, rows) = objective(setup)
+    loss, (up, down, rows) = objective(setup)
     direction = [torch.ones_like(a) for a in up]
     return lambda: hessian_product(loss, up, down, rows, direction)
 
 
 def iteration(setup, hvp):
     """One minibatch of the bilevel method, K = 1 and T = 2, without earlier concepts."""
-    model, loss, parameters = objective(setup)
-    rates = [RATE_UNET if name.startswith("unet.") else RATE_TEXT for name in model.sites]
+    loss, parameters = objective(setup)
+    rates = [RATE_UNET if name.startswith("unet.") else RATE_TEXT for name in setup.model.sites]
     concept = Bilevel(lambda _, *at: loss(*at), *parameters, rates, hvp)
     return concept.step
 
 
 def objective(setup):
-    """The model, its loss on one image as a function of A, B and rows, and a concept's values."""
-    model = setup.model
-    sample = model.sample(setup.side())
-    return model, functools.partial(model.loss, sample), model.parameters()
+    """The loss on one image as a function of A, B and token rows, and values of those."""
+    sample = setup.model.sample(setup.side())
+    return functools.partial(setup.model.loss, sample), setup.model.parameters()
 
 
 def project_100(setup):
@@ -122,17 +121,21 @@ def project_100(setup):
     return torch.inference_mode()(batched)
 
 
-def compose_101(setup, one_by_one):
-    """`W + Σ A_i B_iᵀ` at every site, 101 adapters of rank 4, in the model's precision.
+def compose_101(setup, how):
+    """101 adapters of rank 4 at every site, in the model's precision.
 
-    Either one adapter after the other, as PEFT merges, or side by side in one product.
+    - `factors`: the factors side by side and no more, `[A_1 … A_N]` and `[B_1 … B_N]`
+    - `product`: then `W + [A_1 … A_N] [B_1 … B_N]ᵀ`
+    - `one_by_one`: `W + Σ A_i B_iᵀ` adapter by adapter, as PEFT merges
     """
     sites = [site.weight for site in setup.model.sites.values()]
     ups = [[setup.randn(len(w), RANK) / 100 for _ in range(CONCEPTS)] for w in sites]
     downs = [[setup.randn(RANK, w.shape[1]) for _ in range(CONCEPTS)] for w in sites]
 
     def merge(weight, up, down):
-        if not one_by_one:
+        if how == "factors":
+            return torch.cat(up, 1), torch.cat(down)
+        if how == "product":
             return torch.addmm(weight, torch.cat(up, 1), torch.cat(down))
         merged = weight.clone()
         for a, b in zip(up, down):
@@ -183,7 +186,8 @@ ROWS = {
     "seqlora_iteration_replay": functools.partial(iteration, hvp="replay"),
     "alternating_iteration": functools.partial(iteration, hvp="none"),
     "project_100": project_100,
-    "compose_101": functools.partial(compose_101, one_by_one=False),
-    "compose_101_one_by_one": functools.partial(compose_101, one_by_one=True),
+    "compose_101": functools.partial(compose_101, how="product"),
+    "compose_101_factors": functools.partial(compose_101, how="factors"),
+    "compose_101_one_by_one": functools.partial(compose_101, how="one_by_one"),
     "sample_25": sample_25,
 }

@@ -51,12 +51,13 @@ def main():
     for line in sys.stdin:
         try:
             request = json.loads(line)
-        except json.JSONDecodeError as error:
-            print(json.dumps({"row": None, "error": f"not JSON: {error}"}), file=answers)
-            continue
-        if request.get("quit"):
-            break
-        print(json.dumps(server.answer(request)), file=answers)
+            if request.get("quit"):
+                break
+        except (json.JSONDecodeError, AttributeError):
+            answer = {"row": None, "error": f"not a JSON object: {line.strip()}"}
+        else:
+            answer = server.answer(request)
+        print(json.dumps(answer), file=answers)
 
 
 def parse():

@@ -5,20 +5,21 @@
 pub fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and taking away 1.5 · 2²³ rounds to the nearest integer.
+    // Adding 1.5 · 2²³ rounds to the nearest integer n, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.33, 88.72);
-    let n = clamped.mul_add(std::f32::consts::LOG2_E, ROUND) - ROUND;
+    let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
     let r = n.mul_add(-LN2_LOW, n.mul_add(-LN2_HIGH, clamped));
     // Taylor's series to r⁷ on |r| ≤ ln(2)/2.
     let mut p = 1.0 / 5040.0;
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = r.mul_add(p, c);
     }
-    // 2ⁿ in two factors: n = 128 alone has no f32.
-    let half = (n * 0.5 + ROUND) - ROUND;
-    let power = |n: f32| f32::from_bits(((n as i32 + 127) << 23) as u32);
-    let y = p * power(half) * power(n - half);
+    // 2ⁿ in two factors: n = 128 alone has no f32. No float is cast to an integer: that is slow.
+    let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
+    let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
+    let y = p * power(n >> 1) * power(n - (n >> 1));
     if x < -87.33 { 0.0 } else { y }
 }
 

@@ -1,0 +1,222 @@
+//! Both sides by turns, and the table of ratios.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use burn::backend::Autodiff;
+use clap::Args;
+use seqlora_kernels::TrainBackend;
+use seqlora_models::StableDiffusion;
+use serde_json::{Value, json};
+
+use crate::Failure;
+use crate::measure::{Measurement, measure};
+use crate::peer::{Peer, PeerOptions};
+use crate::row::Row;
+use crate::{operations, whole_model};
+
+/// A timing lasts at least this long; faster work is repeated within it.
+const TIMING_SECONDS: f64 = 0.1;
+
+/// Where this runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Device {
+    /// Burn's Flex with this project's kernels.
+    Cpu,
+    /// CUDA.
+    Cuda,
+}
+
+/// Which rows, on what, against what.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Only rows whose name contains this; may be given several times.
+    #[arg(long, value_name = "ROW")]
+    only: Vec<String>,
+    /// Where both sides run.
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    device: Device,
+    /// A diffusers folder: adds the rows on the whole model.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Side of the pictures in pixels.
+    #[arg(long, default_value_t = 256)]
+    resolution: usize,
+    /// Timings of each row on each side.
+    #[arg(long, default_value_t = 5)]
+    turns: usize,
+    /// Threads on the CPU; all cores by default.
+    #[arg(long)]
+    threads: Option<usize>,
+    /// A Python with the packages of benchmarks/peer/requirements.txt.
+    #[arg(long, default_value = "python3", value_name = "FILE")]
+    python: PathBuf,
+    /// PyTorch as it comes, without the tuning that the peer does.
+    #[arg(long)]
+    stock: bool,
+    /// Writes one JSON object per row.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl Options {
+    /// Runs the comparison.
+    ///
+    /// # Errors
+    /// If the peer or the model cannot be had.
+    pub fn run(&self) -> Result<(), Failure> {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = self.threads.unwrap_or_else(cores);
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+        match self.device {
+            #[cfg(feature = "cpu")]
+            Device::Cpu => {
+                self.run_on::<Autodiff<seqlora_kernels::Flex>>(threads, Default::default())
+            }
+            #[cfg(feature = "cuda")]
+            Device::Cuda => {
+                self.run_on::<Autodiff<seqlora_kernels::Cuda>>(threads, Default::default())
+            }
+            #[allow(unreachable_patterns)]
+            device => Err(format!("built without {device:?}").into()),
+        }
+    }
+
+    fn run_on<B: TrainBackend>(&self, threads: usize, device: B::Device) -> Result<(), Failure> {
+        let options = PeerOptions {
+            python: self.python.clone(),
+            device: format!("{:?}", self.device).to_lowercase(),
+            threads,
+            resolution: self.resolution,
+            stock: self.stock,
+        };
+        let model = self.model.as_deref();
+        let mut comparison = Comparison {
+            peer: Peer::start(&options, model)?,
+            turns: self.turns,
+            json: self.json.as_deref().map(File::create).transpose()?,
+        };
+        comparison.header();
+        let wanted = |row: &Row| {
+            self.only.is_empty() || self.only.iter().any(|part| row.name.contains(part))
+        };
+        for row in operations::rows::<B>(&device).into_iter().filter(&wanted) {
+            comparison.run(&row)?;
+        }
+        if let Some(model) = model {
+            let model = load::<B>(model, &device)?;
+            let setup = whole_model::Setup::new(model, self.resolution)?;
+            for row in setup.rows().into_iter().filter(&wanted) {
+                comparison.run(&row)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load<B: TrainBackend>(folder: &Path, device: &B::Device) -> Result<StableDiffusion<B>, Failure> {
+    Ok(StableDiffusion::<B>::load(folder, device)?)
+}
+
+struct Comparison {
+    peer: Peer,
+    turns: usize,
+    json: Option<File>,
+}
+
+impl Comparison {
+    fn header(&self) {
+        let about = &self.peer.about;
+        println!(
+            "PyTorch {}, {} threads, {}; medians (least–most) of {} turns",
+            about["torch"].as_str().unwrap_or("?"),
+            about["threads"],
+            about["device_name"].as_str().unwrap_or("?"),
+            self.turns
+        );
+        println!(
+            "{:44} {:>11} {:>11} {:>18} {:>9} {:>9}",
+            "row", "ours", "PyTorch", "ratio", "ours GB", "PyT. GB"
+        );
+    }
+
+    fn run(&mut self, row: &Row) -> Result<(), Failure> {
+        if !self.peer.has(&row.name) {
+            return Err(format!("the peer has no row `{}`", row.name).into());
+        }
+        self.peer.prepare(&row.name)?;
+        let mut work = (row.prepare)();
+        work();
+        let slower = measure(1, &mut work).seconds.max(self.peer.measure(&row.name, 1)?.seconds);
+        let repeat = (TIMING_SECONDS / slower).ceil().max(1.0) as usize;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..self.turns {
+            rest();
+            ours.push(measure(repeat, &mut work));
+            rest();
+            theirs.push(self.peer.measure(&row.name, repeat)?);
+        }
+        drop(work);
+        self.peer.release(&row.name)?;
+        let result = summary(&row.name, &ours, &theirs);
+        println!("{}", line(&result));
+        if let Some(file) = &mut self.json {
+            writeln!(file, "{result}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Lets the other side's threads fall asleep: OpenMP's spin for a while after their work.
+fn rest() {
+    std::thread::sleep(Duration::from_millis(300));
+}
+
+fn summary(name: &str, ours: &[Measurement], theirs: &[Measurement]) -> Value {
+    let seconds = |side: &[Measurement]| sorted(side.iter().map(|m| m.seconds));
+    let peak = |side: &[Measurement]| side.iter().filter_map(|m| m.peak_bytes).max();
+    let ratios = sorted(ours.iter().zip(theirs).map(|(a, b)| a.seconds / b.seconds));
+    json!({
+        "name": name,
+        "ours_s": median(&seconds(ours)),
+        "peer_s": median(&seconds(theirs)),
+        "ratio": median(&ratios),
+        "ratio_least": ratios[0],
+        "ratio_most": ratios[ratios.len() - 1],
+        "ours_peak_bytes": peak(ours),
+        "peer_peak_bytes": peak(theirs),
+    })
+}
+
+fn line(row: &Value) -> String {
+    let number = |key: &str| row[key].as_f64().unwrap_or(f64::NAN);
+    let time = |key: &str| format!("{:.3} ms", number(key) * 1e3);
+    let ratio = format!(
+        "{:.2} ({:.2}–{:.2})",
+        number("ratio"),
+        number("ratio_least"),
+        number("ratio_most")
+    );
+    format!(
+        "{:44} {:>11} {:>11} {:>18} {:>9.2} {:>9.2}",
+        row["name"].as_str().unwrap_or("?"),
+        time("ours_s"),
+        time("peer_s"),
+        ratio,
+        number("ours_peak_bytes") / 1e9,
+        number("peer_peak_bytes") / 1e9
+    )
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
+}

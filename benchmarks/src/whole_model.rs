@@ -1,0 +1,204 @@
+//! The model as a whole: passes through the UNet, derivatives of the loss, iterations, sampling.
+
+use burn::tensor::{Tensor, TensorData};
+use burn_seqlora::adapter::directions::{Columns, fresh_directions, from_columns};
+use burn_seqlora::adapter::{AdapterSet, DualAdapters, Factors, SiteSelection, plan_ranks};
+use burn_seqlora::bilevel::{Bilevel, TrainState};
+use burn_seqlora::config::{Method, TrainConfig};
+use burn_seqlora::diff::{Objective, Wrt, gradient, hessian_product};
+use burn_seqlora::diffusion::sampler::{SamplerKind, SamplerPlan};
+use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample, Guidance, sample};
+use burn_seqlora::dual::Dual;
+use burn_seqlora::encode::concept_vocabulary;
+use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
+use burn_seqlora::rng::{Seed, normal};
+use burn_seqlora::text::{Context, TextBatch};
+use seqlora_kernels::{TrainBackend, pair};
+use seqlora_models::StableDiffusion;
+
+use crate::Failure;
+use crate::row::Row;
+
+/// Earlier concepts in the projection's row, and members of the composition.
+const CONCEPTS: usize = 101;
+
+/// What the rows on the whole model share.
+pub struct Setup<B: TrainBackend> {
+    model: StableDiffusion<B>,
+    config: TrainConfig,
+    sample: DenoisingSample<B>,
+    side: usize,
+}
+
+impl<B: TrainBackend> Setup<B> {
+    /// Draws a minibatch of one picture.
+    ///
+    /// # Errors
+    /// If the prompt does not fit the tokenizer.
+    pub fn new(model: StableDiffusion<B>, resolution: usize) -> Result<Self, Failure> {
+        let config = TrainConfig { outer: 1, inner: 2, batch: 1, ..TrainConfig::default() };
+        let side = resolution / model.downscale();
+        let device = DiffusionModel::<B>::device(&model);
+        let layers = model.cross_attention_layers();
+        let vocabulary = concept_vocabulary("dog", &config, layers);
+        let tokens = model.tokenize(&vocabulary.split("a photo of a <dog>")?)?;
+        let mut rng = Seed::new(0).at(0);
+        let mut draw = || normal([1, model.latent_channels(), side, side], &mut rng, &device);
+        let sample = DenoisingSample {
+            latents: draw(),
+            noise: draw(),
+            timesteps: vec![500],
+            mask: Tensor::ones([1, 1, side, side], &device),
+            prompts: TextBatch::new(&[tokens], &vocabulary, layers, &device),
+        };
+        Ok(Self { model, config, sample, side })
+    }
+
+    /// All rows.
+    pub fn rows(&self) -> Vec<Row<'_>> {
+        let loss = || DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
+        vec![
+            Row::new("unet_forward", || self.unet_forward()),
+            Row::new("loss_forward", move || {
+                let (loss, state) = (loss(), self.state());
+                move || {
+                    let adapters = AdapterSet::<B>::untracked(&state.parameters.adapters);
+                    let rows = state.parameters.rows.clone().map(Tensor::from_inner);
+                    loss.loss(&adapters.constant(), rows.as_ref(), &self.sample);
+                    self.sync();
+                }
+            }),
+            Row::new("lora_gradient", move || {
+                let (loss, state) = (loss(), self.state());
+                move || {
+                    gradient::<B, _>(&loss, &state.parameters, &self.sample, Wrt::All);
+                    self.sync();
+                }
+            }),
+            Row::new("hessian_product", move || {
+                let (loss, state) = (loss(), self.state());
+                let direction = state.parameters.adapters.up.map(|_, a| a.ones_like());
+                move || {
+                    hessian_product::<B, _>(&loss, &state.parameters, &direction, &self.sample);
+                    self.sync();
+                }
+            }),
+            Row::new("seqlora_iteration", || self.iteration(Method::Seqlora)),
+            Row::new("alternating_iteration", || self.iteration(Method::Alternating)),
+            Row::new("project_100", || self.projection()),
+            Row::new("compose_101", || self.composition()),
+            Row::new("sample_25", || self.sampling()),
+        ]
+    }
+
+    fn device(&self) -> B::Device {
+        DiffusionModel::<B>::device(&self.model)
+    }
+
+    fn sync(&self) {
+        B::sync(&self.device()).expect("the device answers");
+    }
+
+    fn draw<const D: usize>(&self, shape: [usize; D]) -> Tensor<B, D> {
+        normal(shape, &mut Seed::new(1).at(0), &self.device())
+    }
+
+    fn context(&self, prompts: usize) -> Context<B> {
+        let width = self.model.config().unet.cross_attention_dim;
+        Context::new(Dual::constant(self.draw([prompts, 77, width])), 1)
+    }
+
+    fn unet_forward(&self) -> impl FnMut() {
+        let latents = self.draw([1, self.model.latent_channels(), self.side, self.side]);
+        let context = self.context(1);
+        move || {
+            let noise = Dual::constant(latents.clone());
+            let timesteps = Tensor::from_data([500.0], &self.device());
+            self.model.predict(noise, timesteps, &context, &DualAdapters::none());
+            self.sync();
+        }
+    }
+
+    /// An adapter as after some training: with A = 0 some products would vanish.
+    fn state(&self) -> TrainState<B::InnerBackend> {
+        let (config, sites) = (&self.config, self.model.sites());
+        let occupied = vec![Columns::new(); sites.len()];
+        let used = vec![0; sites.len()];
+        let plan = plan_ranks(sites, SiteSelection::Attention, &used, config.rank, None);
+        let words = config.tokens.words();
+        let rows = words * config.tokens.rows_per_word(self.model.cross_attention_layers());
+        let rows = Tensor::zeros([rows, self.model.token_width()], &self.device());
+        let seed = Seed::new(0);
+        let mut state = TrainState::new(config, sites, &plan.ranks, &occupied, rows, &seed);
+        let AdapterSet { up, down } = state.parameters.adapters;
+        let up = up.map(|_, a| a.add_scalar(1e-3));
+        state.parameters.adapters = AdapterSet { up, down };
+        state
+    }
+
+    fn iteration(&self, method: Method) -> impl FnMut() {
+        let mut state = self.state();
+        let config = TrainConfig { method, ..self.config.clone() };
+        move || {
+            let loss = DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
+            let sites = self.model.sites();
+            let basis = Factors::empty(sites.len());
+            let bilevel =
+                Bilevel::<B, _> { objective: &loss, config: &config, sites, basis: &basis };
+            bilevel.step(&mut state, |_, _| &self.sample);
+            self.sync();
+        }
+    }
+
+    /// Each site's B against the directions of a hundred concepts, as many as fit.
+    fn projection(&self) -> impl FnMut() {
+        let (rank, device) = (self.config.rank, self.device());
+        let state = self.state();
+        let down = state.parameters.adapters.down;
+        let mut bases: std::collections::BTreeMap<usize, Tensor<B::InnerBackend, 2>> =
+            Default::default();
+        for (_, b) in down.iter() {
+            let [inputs, _] = b.dims();
+            bases.entry(inputs).or_insert_with(|| {
+                let count = ((CONCEPTS - 1) * rank).min(inputs - rank);
+                let mut rng = Seed::new(2).at(inputs as u64);
+                let columns = fresh_directions(inputs, count, &Vec::new(), &mut rng);
+                let data = TensorData::new(from_columns(&columns), [inputs, count]);
+                Tensor::from_data(data, &device)
+            });
+        }
+        move || {
+            down.map(|_, b| pair::project(b.clone(), bases[&b.dims()[0]].clone()));
+            self.sync();
+        }
+    }
+
+    /// The factors of all members side by side, which is all that composing takes.
+    fn composition(&self) -> impl FnMut() {
+        let members: Vec<_> = (0..CONCEPTS).map(|_| self.state().parameters.adapters).collect();
+        move || {
+            let stack = |factors: fn(&AdapterSet<B::InnerBackend>) -> &Factors<B::InnerBackend>| {
+                factors(&members[0]).map(|site, _| {
+                    let matrices = members.iter().filter_map(|m| factors(m).get(site).cloned());
+                    Tensor::cat(matrices.collect(), 1)
+                })
+            };
+            let _ = (stack(|m| &m.up), stack(|m| &m.down));
+            self.sync();
+        }
+    }
+
+    /// 25 DDIM steps with guidance, and the decoder.
+    fn sampling(&self) -> impl FnMut() {
+        let noise = self.draw([1, self.model.latent_channels(), self.side, self.side]);
+        let guidance = Guidance { prompt: self.context(1), negative: self.context(1), scale: 7.5 };
+        let scheduler = self.model.config().scheduler.clone();
+        let plan = SamplerPlan::new(SamplerKind::Ddim, &scheduler, 25).expect("25 steps of DDIM");
+        move || {
+            let none = DualAdapters::none();
+            let latents = sample(&self.model, &none, &guidance, &plan, noise.clone(), |_| true);
+            self.model.decode_latents(latents.expect("nobody stops it"));
+            self.sync();
+        }
+    }
+}
