@@ -14,11 +14,11 @@ INNER_RATE = 0.05
 TOLERANCE = 1e-6
 
 
-def run(server, folder):
+def run(server, folder, output):
     """Prints a line for each check; ends with an error if any of them failed."""
     failed = 0
     for line in checks(server, folder):
-        print(json.dumps(line), flush=True)
+        print(json.dumps(line), file=output)
         failed += "error" in line
     if failed:
         raise SystemExit(f"{failed} checks failed")

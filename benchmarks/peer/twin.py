@@ -46,7 +46,7 @@ def main():
     if arguments.selfcheck:
         import selfcheck
 
-        return selfcheck.run(server, arguments.selfcheck)
+        return selfcheck.run(server, arguments.selfcheck, answers)
     print(json.dumps({"ready": True, **about}), file=answers)
     for line in sys.stdin:
         try:

@@ -1,5 +1,7 @@
 //! The model as a whole: passes through the UNet, derivatives of the loss, iterations, sampling.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::adapter::directions::{Columns, fresh_directions, from_columns};
 use burn_seqlora::adapter::{AdapterSet, DualAdapters, Factors, SiteSelection, plan_ranks};
@@ -86,7 +88,7 @@ impl<B: TrainBackend> Setup<B> {
             Row::new("seqlora_iteration", || self.iteration(Method::Seqlora)),
             Row::new("alternating_iteration", || self.iteration(Method::Alternating)),
             Row::new("project_100", || self.projection()),
-            Row::new("compose_101", || self.composition()),
+            Row::new("compose_101_factors", || self.composition()),
             Row::new("sample_25", || self.sampling()),
         ]
     }
@@ -155,20 +157,23 @@ impl<B: TrainBackend> Setup<B> {
         let (rank, device) = (self.config.rank, self.device());
         let state = self.state();
         let down = state.parameters.adapters.down;
-        let mut bases: std::collections::BTreeMap<usize, Tensor<B::InnerBackend, 2>> =
-            Default::default();
-        for (_, b) in down.iter() {
+        // A basis for each site, as in a bank: shared ones would stay in the cache. Directions of
+        // the same width are drawn once, which takes a while.
+        let mut drawn = BTreeMap::new();
+        let bases = down.map(|_, b| {
             let [inputs, _] = b.dims();
-            bases.entry(inputs).or_insert_with(|| {
-                let count = ((CONCEPTS - 1) * rank).min(inputs - rank);
+            let count = ((CONCEPTS - 1) * rank).min(inputs - rank);
+            let values = drawn.entry(inputs).or_insert_with(|| {
                 let mut rng = Seed::new(2).at(inputs as u64);
-                let columns = fresh_directions(inputs, count, &Vec::new(), &mut rng);
-                let data = TensorData::new(from_columns(&columns), [inputs, count]);
-                Tensor::from_data(data, &device)
+                from_columns(&fresh_directions(inputs, count, &Vec::new(), &mut rng))
             });
-        }
+            Tensor::from_data(TensorData::new(values.clone(), [inputs, count]), &device)
+        });
         move || {
-            down.map(|_, b| pair::project(b.clone(), bases[&b.dims()[0]].clone()));
+            down.map(|site, b| {
+                let basis = bases.get(site).expect("a basis for each site");
+                pair::project(b, basis.clone())
+            });
             self.sync();
         }
     }

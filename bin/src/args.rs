@@ -11,6 +11,7 @@ use burn_seqlora::text::TokenScheme;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 use crate::device::Device;
+use crate::terminal::Verbosity;
 
 /// Teach a Stable Diffusion model one concept after another, and generate with all of them.
 #[derive(Debug, Parser)]
@@ -24,8 +25,22 @@ pub struct Args {
     #[arg(long, global = true)]
     pub json: bool,
     /// Print errors only
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
+    /// Print details, such as each layer that is trained
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+impl Args {
+    /// How much the user wants to read.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
 }
 
 /// What all commands share.

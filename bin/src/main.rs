@@ -15,9 +15,14 @@ use clap::Parser;
 use args::{Args, Command};
 use terminal::Terminal;
 
+/// Keeps freed memory for a while: with the system's allocator every large tensor costs page faults
+/// again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
-    let terminal = Terminal::new(args.quiet, args.json);
+    let terminal = Terminal::new(args.verbosity(), args.json);
     interrupt::install();
     let result = match args.command {
         Command::Learn(learn) => commands::learn::run(&learn, &args.global, &terminal),

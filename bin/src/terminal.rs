@@ -10,34 +10,57 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 
+/// How much the user wants to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// What was found, what happens, what came out.
+    Normal,
+    /// Every layer too.
+    Verbose,
+}
+
 /// Where messages go.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal {
-    quiet: bool,
+    verbosity: Verbosity,
     json: bool,
 }
 
 impl Terminal {
-    /// `quiet` keeps to errors; `json` keeps standard output for one JSON value.
-    pub fn new(quiet: bool, json: bool) -> Self {
-        Self { quiet, json }
+    /// `json` keeps standard output for one JSON value.
+    pub fn new(verbosity: Verbosity, json: bool) -> Self {
+        Self { verbosity, json }
     }
 
     /// For the steps of a command whose result is one JSON value: they print none of their own.
     pub fn aside(&self) -> Self {
-        Self { quiet: self.quiet || self.json, json: false }
+        let verbosity = if self.json { Verbosity::Quiet } else { self.verbosity };
+        Self { verbosity, json: false }
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.verbosity == Verbosity::Quiet
     }
 
     /// One labelled line of text.
     pub fn line(&self, label: &str, text: impl Display) {
-        if !self.quiet {
+        if !self.is_quiet() {
             say(format_args!("{label:<11}{text}"));
+        }
+    }
+
+    /// A line for those who want details.
+    pub fn detail(&self, label: &str, text: impl Display) {
+        if self.verbosity >= Verbosity::Verbose {
+            self.line(label, text);
         }
     }
 
     /// Something that the user should look at.
     pub fn warning(&self, text: impl Display) {
-        if !self.quiet {
+        if !self.is_quiet() {
             say(format_args!("warning: {text}"));
         }
     }
@@ -55,7 +78,7 @@ impl Terminal {
     /// # Errors
     /// If standard output cannot be written; a reader that has seen enough is no error.
     pub fn result(&self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        let text = match (self.json, self.quiet) {
+        let text = match (self.json, self.is_quiet()) {
             (true, _) => format!("{json:#}"),
             (false, false) => text(),
             (false, true) => return Ok(()),
@@ -70,7 +93,7 @@ impl Terminal {
 
     /// A progress bar with the time that is left; `unit` is what is counted.
     pub fn bar(&self, label: &str, total: usize, unit: &str) -> ProgressBar {
-        let hidden = self.quiet || self.json;
+        let hidden = self.is_quiet() || self.json;
         let target =
             if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);

@@ -2,7 +2,8 @@
 //!
 //! [`StableDiffusion`] loads a diffusers folder and implements what `burn-seqlora` asks of a model.
 //! Its parts: [`unet`], [`clip`] and [`vae`], built from the layers in [`nn`]; [`tokenizer`];
-//! [`weights`], the only place that knows foreign file and key names.
+//! [`weights`], the only place that knows foreign file and key names. [`world`] draws captioned
+//! pictures to train and to measure small models on, and the demo's concepts.
 
 pub mod clip;
 pub mod memory;
@@ -13,6 +14,7 @@ pub mod tokenizer;
 pub mod unet;
 pub mod vae;
 pub mod weights;
+pub mod world;
 
 pub use random_model::write_random_model;
 pub use stable_diffusion::{StableDiffusion, StableDiffusionConfig};

@@ -31,6 +31,19 @@ fn wrong_usage() {
     project.run(&["demo", "--out", "demo"]).fails(2, &["demo holds a demo already"]);
 }
 
+/// `-v` names the layers that are trained, and `-q` says nothing of what went well.
+#[test]
+fn verbosity() {
+    let project = Project::new(&["cat"]);
+    let layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_q: ";
+    let plan = |flags: &str| project.learn("photos", &format!("--plan {flags}")).succeeds().stderr;
+    assert!(plan("-v").contains(layer));
+    let usual = plan("");
+    assert!(usual.contains("sites") && !usual.contains(layer));
+    assert_eq!(plan("-q"), "");
+    project.learn("photos", "-q -v").fails(2, &["cannot be used with"]);
+}
+
 /// A device that was not compiled in names the feature that brings it.
 #[test]
 fn devices_that_are_not_built_in() {

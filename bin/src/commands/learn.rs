@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use burn_seqlora::adapter::Part;
+use burn_seqlora::adapter::{Part, Site};
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, max_overlap};
 use burn_seqlora::bilevel::{Event, Flow, LearnPlan, learn, plan};
 use burn_seqlora::config::TrainConfig;
@@ -106,6 +106,12 @@ impl Session<'_> {
             "{} · sites {adapted}/{} ({} UNet, {} text encoder) · rank {} · {parameters} parameters per concept",
             name_of(config.method), selected.len(), of(Part::Denoiser), of(Part::TextEncoder), config.rank,
         ));
+        for (site, rank) in bank.sites().iter().zip(&first.capacity.ranks) {
+            if *rank > 0 {
+                let Site { name, inputs, outputs, .. } = site;
+                terminal.detail("", format!("{name}: {inputs} to {outputs}, rank {rank}"));
+            }
+        }
         terminal.line(
             "",
             format!(

@@ -1,0 +1,82 @@
+//! How the first of two objects stands to the second.
+
+use serde::{Deserialize, Serialize};
+
+use crate::world::pose::Bounds;
+
+/// How the first of two objects stands to the second, as seen in the picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Relation {
+    LeftOf,
+    RightOf,
+    Above,
+    Below,
+}
+
+impl Relation {
+    /// All relations.
+    pub const ALL: [Self; 4] = [Self::LeftOf, Self::RightOf, Self::Above, Self::Below];
+
+    /// What captions say between the objects, the most common phrase first.
+    pub fn phrases(self) -> &'static [&'static str] {
+        match self {
+            Self::LeftOf => &["left of", "to the left of", "on the left of"],
+            Self::RightOf => &["right of", "to the right of", "on the right of"],
+            Self::Above => &["above", "over"],
+            Self::Below => &["below", "under", "underneath"],
+        }
+    }
+
+    /// How the second object stands to the first.
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::LeftOf => Self::RightOf,
+            Self::RightOf => Self::LeftOf,
+            Self::Above => Self::Below,
+            Self::Below => Self::Above,
+        }
+    }
+
+    /// The one of each pair of opposites in terms of which the other is told.
+    pub fn is_canonical(self) -> bool {
+        matches!(self, Self::LeftOf | Self::Above)
+    }
+
+    /// Whether two boxes stand so: one wholly past the other's middle, and further in this
+    /// direction than across it.
+    pub fn holds(self, first: &Bounds, second: &Bounds) -> bool {
+        let ((x1, y1), (x2, y2)) = (first.centre(), second.centre());
+        let (dx, dy) = (x2 - x1, y2 - y1);
+        match self {
+            Self::LeftOf => dx > dy.abs() && first.right < x2 && x1 < second.left,
+            Self::Above => dy > dx.abs() && first.bottom < y2 && y1 < second.top,
+            Self::RightOf | Self::Below => self.reversed().holds(second, first),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_stand_in_one_relation_and_its_reverse() {
+        let at = |left: f32, top: f32| Bounds { left, top, right: left + 0.3, bottom: top + 0.3 };
+        let (a, b) = (at(0.05, 0.3), at(0.6, 0.4));
+        let holding = |a: Bounds, b: Bounds| Relation::ALL.into_iter().find(|r| r.holds(&a, &b));
+        assert_eq!(holding(a, b), Some(Relation::LeftOf));
+        assert_eq!(holding(b, a), Some(Relation::RightOf));
+        assert_eq!(holding(at(0.3, 0.6), at(0.35, 0.1)), Some(Relation::Below));
+        assert_eq!(holding(a, at(0.1, 0.35)), None);
+    }
+
+    #[test]
+    fn reversing_twice_changes_nothing() {
+        for relation in Relation::ALL {
+            assert_eq!(relation.reversed().reversed(), relation);
+            assert_ne!(relation.is_canonical(), relation.reversed().is_canonical());
+        }
+    }
+}
