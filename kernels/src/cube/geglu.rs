@@ -1,12 +1,11 @@
 //! GELU-gated halves `a ∘ gelu(b)` of `x = [a, b]` and their derivatives, a launch each.
 
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::activation::derivative;
-use super::{Gradients, Tuned, dims, empty_like, unit_each};
+use super::{Gradients, Tuned, contiguous, dims, empty_like, unit_each};
 use crate::activation::{Activation, Geglu};
 
 impl Tuned for Geglu {
@@ -81,10 +80,6 @@ fn ungate<R: CubeRuntime>(
         y.dtype.into(),
     );
     y
-}
-
-fn contiguous<R: CubeRuntime>(t: &CubeTensor<R>) -> TensorArg<R> {
-    into_contiguous(t.clone()).into_tensor_arg()
 }
 
 /// `a gelu(b)`, or `gelu(b) ȧ + a gelu'(b) ḃ`

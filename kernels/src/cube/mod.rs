@@ -13,6 +13,7 @@ mod project;
 mod thin;
 
 use burn::tensor::{DType, Shape, TensorMetadata};
+use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::permute;
 use burn_cubecl::tensor::CubeTensor;
@@ -119,6 +120,11 @@ fn dims<const D: usize, R: CubeRuntime>(t: &CubeTensor<R>) -> [usize; D] {
 /// The transpose of a matrix: a view.
 fn transpose<R: CubeRuntime>(matrix: &CubeTensor<R>) -> CubeTensor<R> {
     permute(matrix.clone(), &[1, 0])
+}
+
+/// An argument whose elements lie one after the other.
+fn contiguous<R: CubeRuntime>(t: &CubeTensor<R>) -> TensorArg<R> {
+    into_contiguous(t.clone()).into_tensor_arg()
 }
 
 /// A wide product, by Burn.
