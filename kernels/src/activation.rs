@@ -7,7 +7,7 @@ use burn::tensor::{Shape, Tensor, TensorMetadata, activation::sigmoid, backend::
 use crate::operation::{Float, Operation, float, tensor};
 
 /// An activation, element by element; any shape. Inputs: x.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activation {
     /// `y = x σ(x)`, `ẏ = σ(x) (1 + x (1 − σ(x))) ẋ`
     Silu,

@@ -37,17 +37,3 @@ impl<B> KernelBackend for B where
 pub trait TrainBackend: KernelBackend + AutodiffBackend<InnerBackend: KernelBackend> {}
 
 impl<B: KernelBackend + AutodiffBackend<InnerBackend: KernelBackend>> TrainBackend for B {}
-
-/// Backends that compute operations by their references.
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
-macro_rules! references {
-    ($backend:ty: $($operation:ty),+) => {
-        $(impl Kernel<$operation> for $backend {})+
-    };
-}
-
-#[cfg(feature = "wgpu")]
-references!(crate::Wgpu: Activation, Geglu, Normalize, Attention, LoraLinear, Conv2d, Project);
-
-#[cfg(feature = "cuda")]
-references!(crate::Cuda: Activation, Geglu, Normalize, Attention, LoraLinear, Conv2d, Project);

@@ -15,7 +15,7 @@
 //!
 //! The way of an operation through this crate: [`pair`] is what layers call; [`operation`] says
 //! what an operation is, and its own file gives the reference in plain tensor operations;
-//! a backend computes it by that reference or by a kernel of its own (`flex` for CPUs); the tape
+//! a backend computes it by that reference or by a kernel of its own (`flex` for CPUs, `cube` for GPUs); the tape
 //! records a kernel as one node whose backward pass the kernel brings along.
 
 pub mod activation;
@@ -23,6 +23,8 @@ pub mod attention;
 mod autodiff;
 mod backend;
 pub mod conv2d;
+#[cfg(any(feature = "wgpu", feature = "cuda"))]
+mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 pub mod lora_linear;

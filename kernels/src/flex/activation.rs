@@ -216,7 +216,8 @@ impl Tuned for Geglu {
             )
         };
         let at_x = wanted[0].then(at_x);
-        let at_dx = wanted[1].then(|| Tuned::adjoint(self, &[x.clone()], h.clone(), &[true]));
+        let inputs = [x.clone()];
+        let at_dx = wanted[1].then(|| Tuned::adjoint(self, &inputs, h.clone(), &[true]));
         vec![at_x, at_dx.and_then(|mut gradients| gradients.remove(0))]
     }
 }

@@ -9,6 +9,7 @@ use seqlora_kernels::conv2d::Conv2d;
 use seqlora_kernels::lora_linear::LoraLinear;
 use seqlora_kernels::normalize::Normalize;
 use seqlora_kernels::operation::{Float, Kernel, Operation};
+use seqlora_kernels::project::Project;
 use seqlora_kernels::{Activation, KernelBackend};
 
 use crate::fixtures::assert_close;
@@ -106,6 +107,19 @@ pub fn convolutions<B: KernelBackend>(tolerance: f64) {
             let inputs = [x, frozen([6, 5, kernel, kernel], 2), frozen([6], 3)];
             agree::<B, _>(&Conv2d { stride, padding }, &inputs, tolerance);
         }
+    }
+}
+
+/// Few directions and more than a cube takes at once, one column and several; Q as a view.
+pub fn projection<B: KernelBackend>(tolerance: f64) {
+    for [inputs, rank, directions] in [[11, 3, 2], [300, 1, 40], [70, 17, 65]] {
+        // Columns of about length 1 / directions: two passes subtract about as much as they leave.
+        let scale = 1.0 / ((inputs * directions) as f64).sqrt();
+        let q = random::<B, 2>([directions, inputs], 2).transpose().mul_scalar(scale);
+        let x = [float(random::<B, 2>([inputs, rank], 1)), float(q)];
+        let ours = flat::<B>(<B as Kernel<Project>>::value(&Project, &x));
+        let theirs = flat::<B>(Project.value::<B>(&x));
+        assert_close(&format!("{directions} directions"), &ours, &theirs, tolerance);
     }
 }
 

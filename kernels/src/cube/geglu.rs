@@ -1,0 +1,148 @@
+//! GELU-gated halves `a ∘ gelu(b)` of `x = [a, b]` and their derivatives, a launch each.
+
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::activation::derivative;
+use super::{Gradients, Tuned, contiguous, dims, empty_like, unit_each};
+use crate::activation::{Activation, Geglu};
+
+impl Tuned for Geglu {
+    fn value<R: CubeRuntime>(&self, x: &[CubeTensor<R>]) -> CubeTensor<R> {
+        gate(&x[0], None)
+    }
+
+    fn tangent<R: CubeRuntime>(
+        &self,
+        x: &[CubeTensor<R>],
+        dx: &[Option<CubeTensor<R>>],
+    ) -> CubeTensor<R> {
+        gate(&x[0], Some(dx[0].as_ref().expect("not all tangents are missing")))
+    }
+
+    fn adjoint<R: CubeRuntime>(
+        &self,
+        x: &[CubeTensor<R>],
+        g: CubeTensor<R>,
+        _: &[bool],
+    ) -> Gradients<R> {
+        vec![Some(ungate(&x[0], None, &g))]
+    }
+
+    fn tangent_adjoint<R: CubeRuntime>(
+        &self,
+        x: &[CubeTensor<R>],
+        dx: &[Option<CubeTensor<R>>],
+        h: CubeTensor<R>,
+        wanted: &[bool],
+    ) -> Gradients<R> {
+        let dx = dx[0].as_ref().expect("not all tangents are missing");
+        let at_x = wanted[0].then(|| ungate(&x[0], Some(dx), &h));
+        vec![at_x, wanted[1].then(|| ungate(&x[0], None, &h))]
+    }
+}
+
+/// The value, or the tangent: `[rows, n]`.
+fn gate<R: CubeRuntime>(x: &CubeTensor<R>, dx: Option<&CubeTensor<R>>) -> CubeTensor<R> {
+    let [rows, width] = dims(x);
+    let y = empty_like(x, [rows, width / 2]);
+    let (cubes, cube) = unit_each(&y, rows * width / 2);
+    gate_kernel::launch(
+        &y.client,
+        cubes,
+        cube,
+        contiguous(x),
+        dx.map(contiguous).into(),
+        y.clone().into_tensor_arg(),
+        y.dtype.into(),
+    );
+    y
+}
+
+/// The gradient of ⟨g, value⟩ at x, or that of ⟨g, tangent⟩: `[rows, 2 n]`.
+fn ungate<R: CubeRuntime>(
+    x: &CubeTensor<R>,
+    dx: Option<&CubeTensor<R>>,
+    g: &CubeTensor<R>,
+) -> CubeTensor<R> {
+    let [rows, width] = dims(x);
+    let y = empty_like(x, [rows, width]);
+    let (cubes, cube) = unit_each(&y, rows * width / 2);
+    ungate_kernel::launch(
+        &y.client,
+        cubes,
+        cube,
+        contiguous(x),
+        dx.map(contiguous).into(),
+        contiguous(g),
+        y.clone().into_tensor_arg(),
+        y.dtype.into(),
+    );
+    y
+}
+
+/// `a gelu(b)`, or `gelu(b) ȧ + a gelu'(b) ḃ`
+#[cube(launch)]
+fn gate_kernel<F: Float>(
+    x: &Tensor<F>,
+    dx: &ComptimeOption<Tensor<F>>,
+    y: &mut Tensor<F>,
+    #[define(F)] _dtype: StorageType,
+) {
+    if ABSOLUTE_POS >= y.len() {
+        terminate!();
+    }
+    let half = y.shape(1);
+    // Where a lies; b is half a row further on.
+    let at = ABSOLUTE_POS / half * half + ABSOLUTE_POS;
+    let a = f32::cast_from(x[at]);
+    let b = f32::cast_from(x[at + half]);
+    #[comptime]
+    match dx {
+        ComptimeOption::Some(dx) => {
+            let along_a = gelu(b, 0usize) * f32::cast_from(dx[at]);
+            let along_b = a * gelu(b, 1usize) * f32::cast_from(dx[at + half]);
+            y[ABSOLUTE_POS] = F::cast_from(along_a + along_b);
+        }
+        ComptimeOption::None => y[ABSOLUTE_POS] = F::cast_from(a * gelu(b, 0usize)),
+    }
+}
+
+/// `[gelu(b), a gelu'(b)] g`, or `[gelu'(b) ḃ, gelu'(b) ȧ + a gelu''(b) ḃ] g`
+#[cube(launch)]
+fn ungate_kernel<F: Float>(
+    x: &Tensor<F>,
+    dx: &ComptimeOption<Tensor<F>>,
+    g: &Tensor<F>,
+    y: &mut Tensor<F>,
+    #[define(F)] _dtype: StorageType,
+) {
+    if ABSOLUTE_POS >= g.len() {
+        terminate!();
+    }
+    let half = g.shape(1);
+    let at = ABSOLUTE_POS / half * half + ABSOLUTE_POS;
+    let a = f32::cast_from(x[at]);
+    let b = f32::cast_from(x[at + half]);
+    let g = f32::cast_from(g[ABSOLUTE_POS]);
+    #[comptime]
+    match dx {
+        ComptimeOption::Some(dx) => {
+            let da = f32::cast_from(dx[at]);
+            let db = f32::cast_from(dx[at + half]);
+            let slope = gelu(b, 1usize);
+            y[at] = F::cast_from(slope * db * g);
+            y[at + half] = F::cast_from((slope * da + a * gelu(b, 2usize) * db) * g);
+        }
+        ComptimeOption::None => {
+            y[at] = F::cast_from(gelu(b, 0usize) * g);
+            y[at + half] = F::cast_from(a * gelu(b, 1usize) * g);
+        }
+    }
+}
+
+#[cube]
+fn gelu(x: f32, #[comptime] order: usize) -> f32 {
+    derivative(x, Activation::Gelu, order)
+}

@@ -1,0 +1,114 @@
+//! A row and its statistics, which the units of a cube gather together.
+
+use cubecl::prelude::*;
+
+use crate::cube::{UNITS, sum_over_units};
+
+/// A row of x with its statistics.
+#[derive(CubeType, Clone, Copy)]
+pub struct Row {
+    /// Its number.
+    pub index: usize,
+    /// The number of its elements.
+    pub width: usize,
+    mean: f32,
+    /// 1/σ
+    pub inverse_std: f32,
+}
+
+/// mean t and mean(x̂ t).
+#[derive(CubeType, Clone, Copy)]
+pub struct Moments {
+    pub mean: f32,
+    pub correlation: f32,
+}
+
+#[cube]
+impl Row {
+    /// This cube's row.
+    pub fn new<F: Float>(x: &Tensor<F>, epsilon: f32, shared: &mut SharedMemory<f32>) -> Row {
+        let index = CUBE_POS;
+        let width = x.shape(1) * x.shape(2);
+        let start = index * width;
+        let mut sum = 0.0f32;
+        let mut i = UNIT_POS as usize;
+        while i < width {
+            sum += f32::cast_from(x[start + i]);
+            i += UNITS;
+        }
+        let mean = average(sum, width, shared);
+        let mut squares = 0.0f32;
+        let mut i = UNIT_POS as usize;
+        while i < width {
+            let centered = f32::cast_from(x[start + i]) - mean;
+            squares += centered * centered;
+            i += UNITS;
+        }
+        let inverse_std = 1.0f32 / (average(squares, width, shared) + epsilon).sqrt();
+        Row { index, width, mean, inverse_std }
+    }
+
+    /// An element of this row of a tensor like x.
+    pub fn at<F: Float>(&self, t: &Tensor<F>, i: usize) -> f32 {
+        f32::cast_from(t[self.index * self.width + i])
+    }
+
+    /// An element's γ or β. They go round: x has its channels in groups, a row each.
+    pub fn weight<F: Float>(&self, weights: &Tensor<F>, x: &Tensor<F>, i: usize) -> f32 {
+        let channels = x.shape(1);
+        let group = self.index % (weights.shape(0) / channels);
+        f32::cast_from(weights[group * channels + i / x.shape(2)])
+    }
+
+    /// An element of t, or of γ t.
+    pub fn scaled<F: Float>(
+        &self,
+        x: &Tensor<F>,
+        gamma: &Tensor<F>,
+        t: &Tensor<F>,
+        i: usize,
+        #[comptime] scaled: bool,
+    ) -> f32 {
+        let t = self.at::<F>(t, i);
+        if scaled { t * self.weight::<F>(gamma, x, i) } else { t }
+    }
+
+    /// The moments of t, or of γ t.
+    pub fn moments<F: Float>(
+        &self,
+        x: &Tensor<F>,
+        gamma: &Tensor<F>,
+        t: &Tensor<F>,
+        #[comptime] scaled: bool,
+        shared: &mut SharedMemory<f32>,
+    ) -> Moments {
+        let mut sum = 0.0f32;
+        let mut products = 0.0f32;
+        let mut i = UNIT_POS as usize;
+        while i < self.width {
+            let t = self.scaled::<F>(x, gamma, t, i, scaled);
+            sum += t;
+            products += self.standard(self.at::<F>(x, i)) * t;
+            i += UNITS;
+        }
+        let mean = average(sum, self.width, shared);
+        let correlation = average(products, self.width, shared);
+        Moments { mean, correlation }
+    }
+
+    /// x̂
+    pub fn standard(&self, x: f32) -> f32 {
+        (x - self.mean) * self.inverse_std
+    }
+
+    /// J t at one element.
+    pub fn project(&self, x: f32, t: f32, of: &Moments) -> f32 {
+        (t - of.mean - self.standard(x) * of.correlation) * self.inverse_std
+    }
+}
+
+/// The mean of what a cube's units have added up.
+#[cube]
+pub fn average(sum: f32, count: usize, shared: &mut SharedMemory<f32>) -> f32 {
+    sum_over_units(sum, shared, UNIT_POS as usize, 0usize, UNITS) / f32::cast_from(count)
+}

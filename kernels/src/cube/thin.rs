@@ -1,0 +1,134 @@
+//! Products of a large matrix with a thin one, in plain f32 sums.
+//!
+//! What LoRA does with its factors (x B, gᵀ (x B), xᵀ (g A)) and the projection with its basis
+//! (Qᵀ B, Q C): the result has a column per rank, and each of its elements is a sum over a long row
+//! or column of the large matrix.
+
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+use super::{UNITS, cube_each, dims, empty_like, sum_over_units};
+
+/// Units that share one sum.
+const TERMS: usize = 32;
+
+/// Rows of the result per cube: as many floats side by side as GPUs load at once.
+const TILE: usize = UNITS / TERMS;
+
+/// Columns of the result per cube, which all take what is loaded of the large matrix.
+const COLUMNS: usize = 4;
+
+/// Σ M T over pairs of a large matrix `[rows, k]` and a thin one `[k, columns]`: `[rows, columns]`.
+///
+/// Zero without pairs, for which `like` stands in; matrices may be transposed views.
+pub fn sum_of_products<R: CubeRuntime>(
+    like: &CubeTensor<R>,
+    size: [usize; 2],
+    pairs: &[[&CubeTensor<R>; 2]],
+) -> CubeTensor<R> {
+    launch(empty_like(like, size), None, pairs)
+}
+
+/// M T
+pub fn product<R: CubeRuntime>(m: &CubeTensor<R>, t: &CubeTensor<R>) -> CubeTensor<R> {
+    let ([rows, _], [_, columns]) = (dims(m), dims(t));
+    sum_of_products(m, [rows, columns], &[[m, t]])
+}
+
+/// B − M T
+pub fn minus_product<R: CubeRuntime>(
+    b: &CubeTensor<R>,
+    m: &CubeTensor<R>,
+    t: &CubeTensor<R>,
+) -> CubeTensor<R> {
+    launch(empty_like(b, dims::<2, _>(b)), Some(b), &[[m, t]])
+}
+
+fn launch<R: CubeRuntime>(
+    y: CubeTensor<R>,
+    minuend: Option<&CubeTensor<R>>,
+    pairs: &[[&CubeTensor<R>; 2]],
+) -> CubeTensor<R> {
+    let [rows, columns] = dims(&y);
+    let (cubes, cube) = cube_each(&y, rows.div_ceil(TILE) * columns.div_ceil(COLUMNS));
+    let factors = |i: usize| pairs.iter().map(|pair| pair[i].clone().into_tensor_arg()).collect();
+    sum_kernel::launch(
+        &y.client,
+        cubes,
+        cube,
+        minuend.map(|b| b.clone().into_tensor_arg()).into(),
+        factors(0),
+        factors(1),
+        y.clone().into_tensor_arg(),
+        pairs.first().is_some_and(|[m, _]| m.meta.strides()[0] == 1),
+        columns.min(COLUMNS),
+        y.dtype.into(),
+    );
+    y
+}
+
+/// `y = Σ M T`, or `b − Σ M T`; a cube makes a tile of y.
+///
+/// Neighbouring units read neighbouring elements of M: of a row, for the same sum, or of a column
+/// if M is `transposed` in memory, for the sums of a tile's rows.
+#[cube(launch)]
+fn sum_kernel<F: Float>(
+    b: &ComptimeOption<Tensor<F>>,
+    m: &Sequence<Tensor<F>>,
+    t: &Sequence<Tensor<F>>,
+    y: &mut Tensor<F>,
+    #[comptime] transposed: bool,
+    #[comptime] width: usize,
+    #[define(F)] _dtype: StorageType,
+) {
+    let unit = UNIT_POS as usize;
+    let term = if transposed { unit / TILE } else { unit % TERMS };
+    let in_tile = if transposed { unit % TILE } else { unit / TERMS };
+    let columns = y.shape(1);
+    let across = columns.div_ceil(width);
+    let row = CUBE_POS / across * TILE + in_tile;
+    let first = CUBE_POS % across * width;
+    let inside = row < y.shape(0);
+
+    let mut sums = Array::<f32>::new(width);
+    #[unroll]
+    for i in 0..width {
+        sums[i] = 0.0f32;
+    }
+    #[unroll]
+    for pair in 0..m.len() {
+        let m = m.index(pair);
+        let t = t.index(pair);
+        let depth = if inside { m.shape(1) } else { 0usize.runtime() };
+        let mut k = term;
+        while k < depth {
+            let large = f32::cast_from(m[row * m.stride(0) + k * m.stride(1)]);
+            #[unroll]
+            for i in 0..width {
+                // What a tile has beyond the last column is not written.
+                let column = min(first + i, columns - 1);
+                sums[i] += large * f32::cast_from(t[k * t.stride(0) + column * t.stride(1)]);
+            }
+            k += TERMS;
+        }
+    }
+
+    let mut shared = SharedMemory::<f32>::new(UNITS);
+    #[unroll]
+    for i in 0..width {
+        let column = first + i;
+        let mut sum = sum_over_units(sums[i], &mut shared, term, in_tile, TERMS);
+        if inside && term == 0 && column < columns {
+            #[comptime]
+            match b {
+                ComptimeOption::Some(b) => {
+                    let b = b[row * b.stride(0) + column * b.stride(1)];
+                    sum = f32::cast_from(b) - sum;
+                }
+                ComptimeOption::None => {}
+            }
+            y[row * y.stride(0) + column * y.stride(1)] = F::cast_from(sum);
+        }
+    }
+}
