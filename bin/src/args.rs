@@ -66,6 +66,8 @@ pub enum Command {
     Devices,
     /// The whole story on a small random model, offline
     Demo(Demo),
+    /// Train a small base model from nothing on a drawn world
+    Pretrain(Pretrain),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -234,6 +236,31 @@ pub struct Demo {
     /// Where model, pictures and bank go
     #[arg(long, default_value = "seqlora-demo", value_name = "FOLDER")]
     pub out: PathBuf,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct Pretrain {
+    /// Where the model, the states and the previews go
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+    /// Settings as TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to train [default: all, one after another]
+    #[arg(long, value_enum)]
+    pub part: Vec<Part>,
+    /// Go on with an interrupted run
+    #[arg(long)]
+    pub resume: bool,
+}
+
+/// A part of the base model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// The VAE
+    Autoencoder,
+    /// UNet and text encoder together; needs the VAE
+    Denoiser,
 }
 
 /// Parses the name that serde gives a choice; the error lists all names.

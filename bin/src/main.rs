@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Generate(generate) => commands::generate::run(&generate, &args.global, &terminal),
         Command::Inspect(inspect) => commands::inspect::run(&inspect, &terminal),
         Command::Devices => commands::devices::run(&terminal),
+        Command::Pretrain(pretrain) => commands::pretrain::run(&pretrain, &args.global, &terminal),
         Command::Demo(demo) => commands::demo::run(&demo, &args.global, &terminal),
     };
     match result {

@@ -5,9 +5,11 @@
 //! [`weights`], the only place that knows foreign file and key names. [`world`] draws captioned
 //! pictures to train and to measure small models on, and the demo's concepts.
 
+mod blueprint;
 pub mod clip;
 pub mod memory;
 pub mod nn;
+pub mod pretrain;
 mod random_model;
 mod stable_diffusion;
 pub mod tokenizer;

@@ -25,7 +25,7 @@ use crate::terminal::{Terminal, bytes, seconds, table};
 /// Learns the concepts of `args.data` one after another.
 pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
     let mut config = match &args.config {
-        Some(file) => read_config(file)?,
+        Some(file) => read_toml(file)?,
         None => TrainConfig::default(),
     };
     args.train.override_config(&mut config);
@@ -42,7 +42,8 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     global.device.run(session)
 }
 
-fn read_config(file: &Path) -> Result<TrainConfig, Failure> {
+/// Reads a settings file.
+pub fn read_toml<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, Failure> {
     let text = fs::read_to_string(file)
         .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", file.display())))?;
     toml::from_str(&text).map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))

@@ -6,3 +6,4 @@ pub mod generate;
 pub mod inspect;
 pub mod learn;
 mod model;
+pub mod pretrain;

@@ -51,26 +51,52 @@ where
         sample: &DenoisingSample<B>,
     ) -> Dual<B, 1> {
         let DenoisingSample { latents, noise, timesteps, mask, prompts } = sample;
-        let device = latents.device();
-        let mix = |coefficients: fn(&NoiseSchedule, usize) -> (f64, f64)| {
-            let pairs: Vec<_> = timesteps.iter().map(|t| coefficients(self.schedule, *t)).collect();
-            let of_latents = per_image(pairs.iter().map(|p| p.0), &device);
-            let of_noise = per_image(pairs.iter().map(|p| p.1), &device);
-            latents.clone() * of_latents + noise.clone() * of_noise
-        };
-        let noisy = mix(NoiseSchedule::add_noise);
-        let target = mix(NoiseSchedule::target);
-
+        let Noised { input, target, timesteps } =
+            noised(self.schedule, latents.clone(), noise.clone(), timesteps);
         let context = self.model.encode_text(prompts, rows, adapters);
-        let steps: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
-        let steps = Tensor::from_data(TensorData::from(steps.as_slice()), &device);
-        let output = self.model.predict(Dual::constant(noisy), steps, &context, adapters);
+        let output = self.model.predict(Dual::constant(input), timesteps, &context, adapters);
 
         let [batch, _, height, width] = latents.dims();
         let area = mask.clone().reshape([batch, height * width]).sum_dim(1);
         let weight = mask.clone() / (area * batch as f64).reshape([batch, 1, 1, 1]);
         let error = output.add_constant(-target);
         (error.clone() * error).mul_constant(weight).sum()
+    }
+}
+
+/// What a denoiser is shown and what it should answer.
+#[derive(Debug, Clone)]
+pub struct Noised<B: Backend> {
+    /// x_t `[batch, channels, height, width]`
+    pub input: Tensor<B, 4>,
+    /// ε, v or x₀, of the same shape.
+    pub target: Tensor<B, 4>,
+    /// t, one per image.
+    pub timesteps: Tensor<B, 1>,
+}
+
+/// Latents with the noise of their timesteps.
+///
+/// # Panics
+/// If a timestep is beyond the schedule.
+pub fn noised<B: Backend>(
+    schedule: &NoiseSchedule,
+    latents: Tensor<B, 4>,
+    noise: Tensor<B, 4>,
+    timesteps: &[usize],
+) -> Noised<B> {
+    let device = latents.device();
+    let mix = |coefficients: fn(&NoiseSchedule, usize) -> (f64, f64)| {
+        let pairs: Vec<_> = timesteps.iter().map(|t| coefficients(schedule, *t)).collect();
+        let of_latents = per_image(pairs.iter().map(|p| p.0), &device);
+        let of_noise = per_image(pairs.iter().map(|p| p.1), &device);
+        latents.clone() * of_latents + noise.clone() * of_noise
+    };
+    let steps: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
+    Noised {
+        input: mix(NoiseSchedule::add_noise),
+        target: mix(NoiseSchedule::target),
+        timesteps: Tensor::from_data(TensorData::from(steps.as_slice()), &device),
     }
 }
 

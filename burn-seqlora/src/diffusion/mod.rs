@@ -5,7 +5,7 @@ mod sample;
 pub mod sampler;
 pub mod schedule;
 
-pub use denoising::{DenoisingLoss, DenoisingSample};
+pub use denoising::{DenoisingLoss, DenoisingSample, Noised, noised};
 pub use sample::{Guidance, sample};
 pub use sampler::{SamplerKind, SamplerPlan, SamplerStep};
 pub use schedule::{NoiseSchedule, Prediction, ScheduleError, SchedulerConfig};

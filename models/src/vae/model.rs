@@ -72,6 +72,13 @@ impl VaeConfig {
     }
 }
 
+impl<B: Backend> Vae<B> {
+    /// Where its tensors are.
+    pub fn device(&self) -> B::Device {
+        self.quant_conv.weight.lazy_device()
+    }
+}
+
 impl<B: KernelBackend> LatentCodec<B> for Vae<B> {
     fn encode_image(&self, pixels: Tensor<B, 4>) -> LatentPosterior<B> {
         let Encoder { conv_in, down_blocks, mid_block, conv_norm_out, conv_out } = &self.encoder;

@@ -7,6 +7,7 @@ mod fingerprint;
 mod keys;
 mod load;
 mod random;
+mod save;
 
 pub use config::{PerLevel, require_defaults};
 pub use error::ModelError;
@@ -15,3 +16,4 @@ pub use fingerprint::fingerprint;
 pub use keys::KeyTable;
 pub use load::load_weights;
 pub use random::random_weights;
+pub use save::{Stored, save_weights};

@@ -4,9 +4,8 @@ use burn::tensor::backend::Backend;
 use burn_seqlora::rng::Seed;
 use burn_store::ModuleSnapshot;
 use rand_distr::{Distribution, StandardNormal};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 
+use super::save::{Entry, Stored, write_entries};
 use super::{KeyTable, ModelError};
 
 /// A safetensors file with random weights for every parameter of `module`.
@@ -22,25 +21,16 @@ pub fn random_weights<B: Backend, M: ModuleSnapshot<B>>(
     seed: &Seed,
     file: &std::path::Path,
 ) -> Result<(), ModelError> {
-    let snapshots = module.collect(None, None, true);
-    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = snapshots
-        .iter()
-        .map(|snapshot| {
-            let key = table.theirs(&snapshot.full_path());
-            let shape = snapshot.shape.to_vec();
-            let (mean, std) = moments(&key, &shape);
-            let mut rng = seed.fork(&key).at(0);
-            let normal = StandardNormal.sample_iter(&mut rng);
-            let values = normal.take(shape.iter().product()).map(|x: f32| mean + std * x);
-            (key, shape, values.flat_map(f32::to_le_bytes).collect())
-        })
-        .collect();
-    let views = tensors.iter().map(|(key, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("bytes fit the shape");
-        (key.as_str(), view)
-    });
-    safetensors::serialize_to_file(views, None, file)
-        .map_err(|e| ModelError::Damaged { path: file.into(), reason: e.to_string() })
+    let entry = |snapshot: &burn_store::TensorSnapshot| {
+        let key = table.theirs(&snapshot.full_path());
+        let shape = snapshot.shape.to_vec();
+        let (mean, std) = moments(&key, &shape);
+        let normal = StandardNormal.sample_iter(seed.fork(&key).at(0));
+        let values = normal.take(shape.iter().product()).map(|x: f32| mean + std * x).collect();
+        (key, shape, values)
+    };
+    let entries: Vec<Entry> = module.collect(None, None, true).iter().map(entry).collect();
+    write_entries(&entries, Stored::F32, file)
 }
 
 fn moments(key: &str, shape: &[usize]) -> (f32, f32) {

@@ -1,0 +1,162 @@
+//! `seqlora pretrain`: a small base model from nothing, on the drawn world.
+
+use burn::module::AutodiffModule;
+use burn::tensor::Tensor;
+use burn_seqlora::bilevel::Flow;
+use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
+use image::RgbImage;
+use indicatif::ProgressBar;
+use seqlora_kernels::{KernelBackend, TrainBackend};
+use seqlora_models::StableDiffusionConfig;
+use seqlora_models::pretrain::{Event, PretrainConfig, Pretraining, Progress, SIDE, to_pixels};
+use seqlora_models::world::{Scene, SceneOptions, Seed, Split};
+use serde_json::json;
+
+use super::learn::read_toml;
+use crate::args::{Global, Part, Pretrain};
+use crate::device::Job;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::pictures::{contact_sheet, to_rgb};
+use crate::terminal::Terminal;
+
+/// Trains the parts that were asked for, in their order.
+pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
+    let mut config: PretrainConfig = match &args.config {
+        Some(file) => read_toml(file)?,
+        None => PretrainConfig::default(),
+    };
+    config.seed = global.seed.unwrap_or(config.seed);
+    if args.out.join("training").exists() && !args.resume {
+        let text = format!(
+            "{} holds a pretraining already; use --resume or another --out",
+            args.out.display()
+        );
+        return Err(Failure::Usage(text));
+    }
+    global.device.run(Session { args, config, terminal })
+}
+
+struct Session<'a> {
+    args: &'a Pretrain,
+    config: PretrainConfig,
+    terminal: &'a Terminal,
+}
+
+impl Job for Session<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
+        let pretraining = Pretraining::open(&self.args.out, self.config.clone())?;
+        let parts = match &self.args.part[..] {
+            [] => vec![Part::Autoencoder, Part::Denoiser],
+            parts => parts.to_vec(),
+        };
+        for part in parts {
+            match part {
+                Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,
+                Part::Denoiser => self.denoiser::<B>(&pretraining, &device)?,
+            }
+        }
+        let model = pretraining.model();
+        self.terminal.result(&json!({ "model": model }), || model.display().to_string())
+    }
+}
+
+impl Session<'_> {
+    fn autoencoder<B: TrainBackend>(
+        &self,
+        pretraining: &Pretraining,
+        device: &B::Device,
+    ) -> Result<(), Failure> {
+        let bar = self.terminal.bar("autoencoder", self.config.autoencoder.steps, "steps");
+        let task = pretraining.autoencoding();
+        let fidelity = pretraining.train_autoencoder::<B>(device, |event| match event {
+            Event::Step(progress) => advance(&bar, progress),
+            Event::Preview { step, module } => {
+                use burn_seqlora::model::LatentCodec;
+                let scenes: Vec<Scene> = (0..8).map(|i| task.scene(u64::MAX - i)).collect();
+                let vae = module.valid();
+                let pixels = to_pixels(&scenes, SIDE, device);
+                let decoded = vae.decode_latents(vae.encode_image(pixels.clone()).mean);
+                self.preview("autoencoder", step, &[pixels, decoded])
+            }
+        })?;
+        bar.finish_and_clear();
+        let fidelity = fidelity.ok_or_else(stopped)?;
+        self.terminal.line(
+            "autoencoder",
+            format!("PSNR {:.1} dB, latents' deviation {:.3}", fidelity.psnr, fidelity.latent_std),
+        );
+        Ok(())
+    }
+
+    fn denoiser<B: TrainBackend>(
+        &self,
+        pretraining: &Pretraining,
+        device: &B::Device,
+    ) -> Result<(), Failure> {
+        let bar = self.terminal.bar("denoiser", self.config.denoiser.steps, "steps");
+        let task = pretraining.denoising::<B>(device)?;
+        let scheduler = StableDiffusionConfig::read(&pretraining.model())?.scheduler;
+        let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &scheduler, PREVIEW_STEPS)?;
+        let captions: Vec<String> = (0..PREVIEWS).map(caption).collect();
+        let finished = pretraining.train_denoiser::<B>(&task, device, |event| match event {
+            Event::Step(progress) => advance(&bar, progress),
+            Event::Preview { step, module } => {
+                let drawn = task.draw(&module.valid(), &task.vae, &captions, &plan, PREVIEW_GUIDANCE);
+                if let Err(error) = pretraining.save_denoiser(module) {
+                    self.terminal.warning(error);
+                }
+                match drawn {
+                    Ok(pictures) => self.preview("denoiser", step, &rows(pictures)),
+                    Err(error) => {
+                        self.terminal.warning(error);
+                        Flow::Continue
+                    }
+                }
+            }
+        })?;
+        bar.finish_and_clear();
+        if finished { Ok(()) } else { Err(stopped()) }
+    }
+
+    /// Saves pictures in rows; a preview that cannot be written does not end a training.
+    fn preview<B: KernelBackend>(&self, part: &str, step: usize, rows: &[Tensor<B, 4>]) -> Flow {
+        let row = |pictures: &Tensor<B, 4>| -> Vec<RgbImage> {
+            (0..pictures.dims()[0]).map(|i| to_rgb(pictures.clone().narrow(0, i, 1))).collect()
+        };
+        let sheet = contact_sheet(&rows.iter().map(row).collect::<Vec<_>>());
+        let file = self.args.out.join("training").join(part).join(format!("preview-{step:06}.png"));
+        if let Err(error) = sheet.save(&file) {
+            self.terminal.warning(format!("{}: {error}", file.display()));
+        }
+        Flow::Continue
+    }
+}
+
+const PREVIEWS: u64 = 32;
+const PREVIEW_STEPS: usize = 25;
+const PREVIEW_GUIDANCE: f64 = 4.0;
+
+/// Captions of scenes that training does not show.
+fn caption(index: u64) -> String {
+    let seed = Seed::new(0).fork("preview");
+    let options = SceneOptions { split: Split::HeldOut, pairs: 0.5 };
+    Scene::random(&seed, index, &options).caption(&mut seed.fork("caption").at(index))
+}
+
+fn rows<B: KernelBackend>(pictures: Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
+    pictures.split(8, 0)
+}
+
+fn advance(bar: &ProgressBar, progress: &Progress) -> Flow {
+    bar.set_message(format!(
+        "loss {:.4}  |g| {:.2}  rate {:.1e}  {:.2} s/step",
+        progress.loss, progress.gradient, progress.rate, progress.seconds
+    ));
+    bar.set_position(progress.step as u64);
+    if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+}
+
+fn stopped() -> Failure {
+    Failure::Interrupted("stopped; the state is saved: the same command with --resume goes on".into())
+}

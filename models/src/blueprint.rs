@@ -1,0 +1,192 @@
+//! A new diffusers folder: its configs and a tokenizer, before there are weights.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Map, Value, json};
+
+use crate::StableDiffusionConfig;
+use crate::weights::ModelError;
+
+/// What a new model looks like; sizes as in the `config.json` files of diffusers.
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    /// `unet/config.json`
+    pub unet: Value,
+    /// `text_encoder/config.json` without `vocab_size`, which follows from the words.
+    pub text_encoder: Value,
+    /// `vae/config.json`
+    pub vae: Value,
+    /// What the UNet predicts: `epsilon` or `v_prediction`.
+    pub prediction: &'static str,
+    /// Words that are one token each; all others are spelt.
+    pub words: Vec<&'static str>,
+}
+
+impl Blueprint {
+    /// Writes the folder and reads its configs back.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or the sizes do not fit each other.
+    pub fn write(mut self, folder: &Path) -> Result<StableDiffusionConfig, ModelError> {
+        let merges = byte_pair_merges(&self.words);
+        let tokens = tokens(&merges);
+        self.text_encoder["vocab_size"] = json!(tokens.len());
+        let length = self.text_encoder.get("max_position_embeddings").cloned().unwrap_or(json!(77));
+        write_tokenizer(&folder.join("tokenizer"), &tokens, &merges, length)?;
+        let configs = [
+            ("model_index.json", model_index()),
+            ("unet/config.json", self.unet),
+            ("text_encoder/config.json", self.text_encoder),
+            ("vae/config.json", self.vae),
+            ("scheduler/scheduler_config.json", scheduler(self.prediction)),
+        ];
+        for (name, config) in configs {
+            write_json(&folder.join(name), &config)?;
+        }
+        StableDiffusionConfig::read(folder)
+    }
+}
+
+fn model_index() -> Value {
+    json!({
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+    })
+}
+
+/// Stable Diffusion's noise.
+fn scheduler(prediction: &str) -> Value {
+    json!({
+        "_class_name": "DDIMScheduler",
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": false,
+        "prediction_type": prediction,
+        "set_alpha_to_one": false,
+        "steps_offset": 1,
+    })
+}
+
+/// A merge of byte-pair encoding: two symbols that become one.
+type Merge = (String, String);
+
+/// The merges that make each word one token: the most frequent pair of neighbours, again and again
+/// (Sennrich et al. 2016, arXiv 1508.07909, algorithm 1).
+fn byte_pair_merges(words: &[&str]) -> Vec<Merge> {
+    // The tokenizer cuts words at everything that is no letter.
+    let pieces = words.iter().flat_map(|word| word.split(|c: char| !c.is_alphabetic()));
+    let mut words: Vec<Vec<String>> = pieces.filter(|p| !p.is_empty()).map(symbols).collect();
+    let mut merges = Vec::new();
+    loop {
+        let mut counts: BTreeMap<Merge, usize> = BTreeMap::new();
+        for pair in words.iter().flat_map(|word| word.windows(2)) {
+            *counts.entry((pair[0].clone(), pair[1].clone())).or_default() += 1;
+        }
+        let Some((merge, _)) = counts.into_iter().max_by_key(|(_, count)| *count) else {
+            return merges;
+        };
+        for word in &mut words {
+            apply(&merge, word);
+        }
+        merges.push(merge);
+    }
+}
+
+/// The characters of a word, the last one marked as such.
+fn symbols(word: &str) -> Vec<String> {
+    let mut symbols: Vec<String> = word.chars().map(String::from).collect();
+    symbols.last_mut().expect("a word has letters").push_str(END_OF_WORD);
+    symbols
+}
+
+fn apply((left, right): &Merge, word: &mut Vec<String>) {
+    let mut at = 0;
+    while at + 1 < word.len() {
+        if word[at] == *left && word[at + 1] == *right {
+            let right = word.remove(at + 1);
+            word[at].push_str(&right);
+        }
+        at += 1;
+    }
+}
+
+const END_OF_WORD: &str = "</w>";
+
+/// Every byte with and without the end of a word, what the merges make, two special tokens.
+fn tokens(merges: &[Merge]) -> Vec<String> {
+    let letters: Vec<String> = byte_alphabet().map(String::from).collect();
+    let ends = letters.iter().map(|letter| format!("{letter}{END_OF_WORD}"));
+    let merged = merges.iter().map(|(left, right)| format!("{left}{right}"));
+    let specials = ["<|startoftext|>", "<|endoftext|>"].map(String::from);
+    letters.iter().cloned().chain(ends).chain(merged).chain(specials).collect()
+}
+
+fn write_tokenizer(
+    folder: &Path,
+    tokens: &[String],
+    merges: &[Merge],
+    length: Value,
+) -> Result<(), ModelError> {
+    let vocab: Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+    let merges: String = merges.iter().map(|(left, right)| format!("{left} {right}\n")).collect();
+    let config = json!({
+        "tokenizer_class": "CLIPTokenizer",
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "model_max_length": length,
+    });
+    write_json(&folder.join("vocab.json"), &Value::Object(vocab))?;
+    write_text(&folder.join("merges.txt"), &format!("#version: 0.2\n{merges}"))?;
+    write_json(&folder.join("tokenizer_config.json"), &config)
+}
+
+/// The printable stand-ins of the 256 bytes in byte-level BPE (GPT-2, CLIP): printable characters
+/// stand for themselves, the others for the code points from 256 on.
+fn byte_alphabet() -> impl Iterator<Item = char> {
+    let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
+    let themselves = (0..256).filter(move |byte| printable(*byte));
+    let others = (0..256).filter(move |byte| !printable(*byte)).enumerate();
+    let moved = others.map(|(number, _)| 256 + number as u32);
+    themselves.chain(moved).map(|code| char::from_u32(code).expect("code points below 512"))
+}
+
+/// Writes a file of indented JSON and the folders above it.
+pub(crate) fn write_json(file: &Path, value: &Value) -> Result<(), ModelError> {
+    write_text(file, &(serde_json::to_string_pretty(value).expect("a value is JSON") + "\n"))
+}
+
+fn write_text(file: &Path, text: &str) -> Result<(), ModelError> {
+    let folder = file.parent().expect("a file in a folder");
+    std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
+    std::fs::write(file, text).map_err(ModelError::io(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokenizer::ClipTokenizer;
+
+    #[test]
+    fn each_word_is_one_token_and_others_are_spelt() {
+        let folder = tempfile::tempdir().unwrap();
+        let words = ["red", "tree", "close-up", "a", "striped", "stripes"];
+        let merges = byte_pair_merges(&words);
+        write_tokenizer(folder.path(), &tokens(&merges), &merges, json!(77)).unwrap();
+        let tokenizer = ClipTokenizer::from_folder(folder.path()).unwrap();
+        for word in ["red", "tree", "close", "up", "a", "striped", "stripes"] {
+            assert_eq!(tokenizer.encode(word).len(), 1, "{word}");
+        }
+        assert_eq!(tokenizer.encode("a close-up").len(), 4);
+        assert!(tokenizer.encode("reed").len() > 1);
+        assert_eq!(tokenizer.vocab_size(), 512 + merges.len() + 2);
+    }
+}

@@ -1,0 +1,116 @@
+//! What can be chosen about pretraining; the defaults made the built-in model.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of a whole pretraining.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PretrainConfig {
+    /// Of scenes, noise, timesteps and initial weights.
+    pub seed: u64,
+    /// Share of scenes with two objects, 0 to 1.
+    pub pairs: f64,
+    /// Share of the autoencoder's pictures that show an individual, which the denoiser never sees.
+    pub individuals: f64,
+    /// Weight of the latents' divergence from a standard normal, per latent.
+    pub divergence: f64,
+    /// Share of captions replaced by the empty one, for classifier-free guidance.
+    pub caption_dropout: f64,
+    /// Training of the VAE.
+    pub autoencoder: StageConfig,
+    /// Training of UNet and text encoder together.
+    pub denoiser: StageConfig,
+}
+
+/// How one part is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StageConfig {
+    /// Minibatches.
+    pub steps: usize,
+    /// Pictures per minibatch.
+    pub batch: usize,
+    /// Parts of a minibatch that are computed side by side, each on its share of the cores. It
+    /// changes nothing but the order of sums.
+    pub shards: usize,
+    /// The greatest learning rate.
+    pub rate: f64,
+    /// Steps in which the rate rises from zero.
+    pub warmup: usize,
+    /// The rate at the end, as a share of the greatest; it falls along half a cosine.
+    pub final_rate: f64,
+    /// AdamW's decay of matrices and kernels, per step and unit of rate.
+    pub weight_decay: f64,
+    /// Gradients longer than this are shortened to it.
+    pub clip: f64,
+    /// How much of the running average of the weights is kept at each step.
+    pub average: f64,
+    /// Steps between saved states.
+    pub save_every: usize,
+    /// Steps between previews.
+    pub preview_every: usize,
+}
+
+impl Default for PretrainConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            pairs: 0.6,
+            individuals: 0.3,
+            divergence: 5e-4,
+            caption_dropout: 0.1,
+            autoencoder: StageConfig {
+                steps: 3000,
+                batch: 16,
+                rate: 2e-3,
+                average: 0.995,
+                ..StageConfig::default()
+            },
+            denoiser: StageConfig::default(),
+        }
+    }
+}
+
+impl Default for StageConfig {
+    fn default() -> Self {
+        Self {
+            steps: 8000,
+            batch: 32,
+            shards: 2,
+            rate: 1e-3,
+            warmup: 200,
+            final_rate: 0.02,
+            weight_decay: 0.01,
+            clip: 1.0,
+            average: 0.999,
+            save_every: 250,
+            preview_every: 500,
+        }
+    }
+}
+
+impl StageConfig {
+    /// The learning rate of step `step`, counted from 0.
+    pub fn rate_at(&self, step: usize) -> f64 {
+        if step < self.warmup {
+            return self.rate * (step + 1) as f64 / self.warmup as f64;
+        }
+        let way = (step - self.warmup) as f64 / self.steps.saturating_sub(self.warmup).max(1) as f64;
+        let cosine = (1.0 + (std::f64::consts::PI * way.min(1.0)).cos()) / 2.0;
+        self.rate * (self.final_rate + (1.0 - self.final_rate) * cosine)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_then_falls_to_its_end() {
+        let config = StageConfig { steps: 1000, warmup: 100, ..StageConfig::default() };
+        assert!((config.rate_at(99) - config.rate).abs() < 1e-12);
+        assert!(config.rate_at(0) < config.rate_at(50));
+        assert!(config.rate_at(500) > config.rate_at(900));
+        assert!((config.rate_at(1000) - config.rate * config.final_rate).abs() < 1e-12);
+    }
+}

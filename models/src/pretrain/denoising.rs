@@ -1,0 +1,142 @@
+//! Training UNet and text encoder together on latents of captioned scenes.
+
+use std::ops::Range;
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use burn_seqlora::adapter::DualAdapters;
+use burn_seqlora::diffusion::{Guidance, NoiseSchedule, SamplerPlan, noised, sample};
+use burn_seqlora::dual::Dual;
+use burn_seqlora::error::{Error, Result};
+use burn_seqlora::model::{Denoiser as _, LatentCodec as _};
+use burn_seqlora::rng::{Seed, normal};
+use burn_seqlora::text::{Context, Piece, TextBatch, Vocabulary};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use seqlora_kernels::{KernelBackend, TrainBackend};
+
+use super::config::PretrainConfig;
+use super::scenes::to_pixels;
+use super::train::Stage;
+use crate::clip::ClipTextModel;
+use crate::tokenizer::ClipTokenizer;
+use crate::unet::UNet;
+use crate::vae::Vae;
+use crate::world::{Scene, SceneOptions, Split};
+
+/// What is trained together.
+#[derive(Module, Debug)]
+pub struct TextToLatents<B: Backend> {
+    /// The denoiser.
+    pub unet: UNet<B>,
+    /// What makes of captions what the denoiser sees.
+    pub text_encoder: ClipTextModel<B>,
+}
+
+/// The mean squared error of the prediction on random scenes, timesteps and noise.
+#[derive(Debug)]
+pub struct Denoising<'a, B: TrainBackend> {
+    /// Batch size and shares.
+    pub config: &'a PretrainConfig,
+    /// The trained autoencoder.
+    pub vae: Vae<B::InnerBackend>,
+    /// The tokenizer, with the text encoder's length.
+    pub tokenizer: ClipTokenizer,
+    /// The noise.
+    pub schedule: NoiseSchedule,
+    /// Side of the pictures.
+    pub side: usize,
+    /// Of scenes, captions, timesteps and noise.
+    pub seed: Seed,
+}
+
+impl<B: TrainBackend> Denoising<'_, B> {
+    fn prompts<T: KernelBackend>(
+        &self,
+        captions: &[String],
+        device: &T::Device,
+    ) -> Result<TextBatch<T>> {
+        let tokens = captions.iter().map(|caption| {
+            let pieces = [Piece::Text(caption.clone())];
+            self.tokenizer.assemble(&pieces).map_err(|e| Error::Prompt(e.to_string()))
+        });
+        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        Ok(TextBatch::new(&tokens, &Vocabulary::default(), 1, device))
+    }
+
+    /// One timestep per picture, spread evenly over the whole range (stratified), in random order.
+    fn timesteps(&self, counter: u64, batch: usize) -> Vec<usize> {
+        let mut rng = self.seed.fork("timesteps").at(counter);
+        let count = self.schedule.num_train_timesteps();
+        let draw = |i: usize| {
+            let at = (i as f64 + rng.random_range(0.0..1.0)) / batch as f64;
+            ((at * count as f64) as usize).min(count - 1)
+        };
+        let mut timesteps: Vec<usize> = (0..batch).map(draw).collect();
+        timesteps.shuffle(&mut self.seed.fork("order").at(counter));
+        timesteps
+    }
+
+    /// Pictures for captions, `[captions, 3, side, side]`, by the averaged or any other network.
+    ///
+    /// # Errors
+    /// If a caption cannot be tokenized.
+    pub fn draw<T: KernelBackend>(
+        &self,
+        model: &TextToLatents<T>,
+        vae: &Vae<T>,
+        captions: &[String],
+        plan: &SamplerPlan,
+        guidance: f64,
+    ) -> Result<Tensor<T, 4>> {
+        let device = vae.device();
+        let none = DualAdapters::none();
+        let encode = |captions: &[String]| -> Result<Context<T>> {
+            let prompts = self.prompts(captions, &device)?;
+            Ok(model.text_encoder.encode(&prompts, None, &none))
+        };
+        let negative = encode(&vec![String::new(); captions.len()])?;
+        let guidance = Guidance { prompt: encode(captions)?, negative, scale: guidance };
+        let side = self.side / vae.downscale();
+        let shape = [captions.len(), vae.latent_channels(), side, side];
+        let noise = normal(shape, &mut self.seed.fork("preview").at(0), &device);
+        let latents = sample(&model.unet, &none, &guidance, plan, noise, |_| true);
+        Ok(vae.decode_latents(latents.expect("nothing stops the loop")))
+    }
+}
+
+impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
+    type Module = TextToLatents<B>;
+
+    fn loss(&self, model: &TextToLatents<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
+        let first = samples.start;
+        let device = self.vae.device();
+        let options = SceneOptions { split: Split::Train, pairs: self.config.pairs };
+        let (mut scenes, mut captions) = (Vec::new(), Vec::new());
+        for index in samples {
+            let scene = Scene::random(&self.seed, index, &options);
+            let mut rng = self.seed.fork("caption").at(index);
+            let silent = rng.random_bool(self.config.caption_dropout);
+            captions.push(if silent { String::new() } else { scene.caption(&mut rng) });
+            scenes.push(scene);
+        }
+        let posterior = self.vae.encode_image(to_pixels(&scenes, self.side, &device));
+        let draw = |purpose| {
+            normal::<B::InnerBackend, 4>(
+                posterior.mean.dims(),
+                &mut self.seed.fork(purpose).at(first),
+                &device,
+            )
+        };
+        let latents = posterior.mean.clone() + posterior.std.clone() * draw("latents");
+        let timesteps = self.timesteps(first, scenes.len());
+        let noised = noised(&self.schedule, latents, draw("noise"), &timesteps);
+        let none = DualAdapters::none();
+        let prompts = self.prompts(&captions, &device)?;
+        let context = model.text_encoder.encode(&prompts, None, &none);
+        let [input, target] = [noised.input, noised.target].map(Tensor::from_inner);
+        let timesteps = Tensor::from_inner(noised.timesteps);
+        let output = model.unet.predict(Dual::constant(input), timesteps, &context, &none).primal;
+        Ok((output - target).powi_scalar(2).mean())
+    }
+}

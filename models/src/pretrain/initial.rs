@@ -1,0 +1,63 @@
+//! The weights that training starts from.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn_seqlora::rng::Seed;
+use rand_distr::{Distribution, StandardNormal};
+
+/// Initial values of all parameters `[parameters]`, and where weight decay acts (1 or 0), in the
+/// order in which modules are visited.
+///
+/// Matrices and kernels are normal with variance 1 / inputs, embeddings with a standard deviation
+/// of 0.02, normalisations are 1, biases 0. What ends a residual branch is 0, so that the network
+/// starts as its skips (Goyal et al. 2017, arXiv 1706.02677, section 5.1; diffusion UNets since
+/// Ho et al. 2020).
+pub fn initial_values<B: Backend, M: Module<B>>(
+    module: &M,
+    seed: &Seed,
+    device: &B::Device,
+) -> (Tensor<B, 1>, Tensor<B, 1>) {
+    let mut draw = Draw { seed, path: Vec::new(), values: Vec::new(), decay: Vec::new() };
+    module.visit(&mut draw);
+    let tensor = |values: Vec<f32>| {
+        let count = values.len();
+        Tensor::from_data(TensorData::new(values, [count]), device)
+    };
+    (tensor(draw.values), tensor(draw.decay))
+}
+
+struct Draw<'a> {
+    seed: &'a Seed,
+    path: Vec<String>,
+    values: Vec<f32>,
+    decay: Vec<f32>,
+}
+
+/// The last layers of residual branches, in our names.
+const ENDS: [&str; 4] = ["conv2.weight", "proj_out.weight", "fc2.weight", "self_attn.to_out.weight"];
+
+impl<B: Backend> ModuleVisitor<B> for Draw<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let key = self.path.join(".");
+        let shape: [usize; D] = param.lazy_shape().dims();
+        let count: usize = shape.iter().product();
+        let inputs: usize = shape[1..].iter().product();
+        let std = match () {
+            () if D == 1 || ENDS.iter().any(|end| key.ends_with(end)) => 0.0,
+            () if key.ends_with("embedding.weight") => 0.02,
+            () => (inputs as f32).powf(-0.5),
+        };
+        let mean = if D == 1 && key.ends_with("weight") { 1.0 } else { 0.0 };
+        let normal = StandardNormal.sample_iter(self.seed.fork(&key).at(0));
+        self.values.extend(normal.take(count).map(|x: f32| mean + std * x));
+        self.decay.extend(std::iter::repeat_n(if D == 1 { 0.0 } else { 1.0 }, count));
+    }
+}

@@ -1,0 +1,31 @@
+//! Training a small Stable Diffusion from nothing on the drawn [`world`](crate::world).
+//!
+//! ```text
+//! Blueprint ─► configs, tokenizer
+//! scenes ─► pixels ─ Autoencoding ─► vae/        scenes, captions ─ Denoising ─► unet/, text_encoder/
+//!                       └── train(): one loop, one flat vector of parameters, AdamW and its average
+//! ```
+//!
+//! Every batch is a function of the seed and the step's number, so that a resumed run repeats an
+//! unbroken one.
+
+mod autoencoding;
+mod config;
+mod denoising;
+mod flat;
+mod initial;
+mod model;
+mod optimizer;
+mod scenes;
+mod state;
+mod train;
+
+pub use autoencoding::{Autoencoding, Fidelity};
+pub use config::{PretrainConfig, StageConfig};
+pub use denoising::{Denoising, TextToLatents};
+pub use flat::{flatten_gradient, parameter_count, unflatten};
+pub use initial::initial_values;
+pub use model::{PretrainError, Pretraining, SIDE};
+pub use optimizer::Optimizer;
+pub use scenes::to_pixels;
+pub use train::{Event, Progress, Stage, train};

@@ -1,0 +1,228 @@
+//! The parts of a pretraining, from an empty folder to a model.
+
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::adapter::{Part as SitePart, SiteRegistry};
+use burn_seqlora::bilevel::Flow;
+use burn_seqlora::diffusion::NoiseSchedule;
+use burn_seqlora::error::Error;
+use burn_seqlora::rng::Seed;
+use seqlora_kernels::TrainBackend;
+use serde::Serialize;
+use serde_json::json;
+
+use super::autoencoding::{Autoencoding, Fidelity};
+use super::config::PretrainConfig;
+use super::denoising::{Denoising, TextToLatents};
+use super::train::{Event, train};
+use crate::StableDiffusionConfig;
+use crate::blueprint::{Blueprint, write_json};
+use crate::nn::Scope;
+use crate::tokenizer::ClipTokenizer;
+use crate::vae::{Vae, VaeConfig};
+use crate::weights::{KeyTable, ModelError, Stored, WeightFiles, load_weights, save_weights};
+use crate::world::vocabulary;
+
+/// Side of the pictures that the model is for.
+pub const SIDE: usize = 64;
+
+/// A pretraining in a folder: the model in `model/`, what is needed to go on in `training/`.
+#[derive(Debug, Clone)]
+pub struct Pretraining {
+    /// The free choices.
+    pub config: PretrainConfig,
+    folder: PathBuf,
+    model: StableDiffusionConfig,
+}
+
+/// An error in pretraining.
+#[derive(Debug, thiserror::Error)]
+pub enum PretrainError {
+    /// In the model's files.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// In the training.
+    #[error(transparent)]
+    Training(#[from] Error),
+}
+
+impl Pretraining {
+    /// Writes configs and tokenizer of the model; weights that are there already stay.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn open(folder: &Path, config: PretrainConfig) -> Result<Self, PretrainError> {
+        let path = folder.join("model");
+        let vae = path.join("vae/config.json");
+        let trained = std::fs::read_to_string(&vae).ok();
+        let mut model = blueprint().write(&path)?;
+        if let Some(text) = trained {
+            // The scaling factor is measured, not designed.
+            std::fs::write(&vae, &text).map_err(ModelError::io(&vae))?;
+            model.vae = VaeConfig::parse(&text, &vae)?;
+        }
+        Ok(Self { config, folder: folder.into(), model })
+    }
+
+    /// The diffusers folder.
+    pub fn model(&self) -> PathBuf {
+        self.folder.join("model")
+    }
+
+    fn training(&self, part: &str) -> PathBuf {
+        self.folder.join("training").join(part)
+    }
+
+    fn seed(&self, part: &str) -> Seed {
+        Seed::new(self.config.seed).fork(part)
+    }
+
+    /// The autoencoder's task.
+    pub fn autoencoding(&self) -> Autoencoding<'_> {
+        Autoencoding { config: &self.config, side: SIDE, seed: self.seed("autoencoder") }
+    }
+
+    /// Trains the VAE, writes its weights in f16, and measures it; `None` if it was stopped.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, or a file cannot be read or written.
+    pub fn train_autoencoder<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+        observe: impl FnMut(Event<'_, Vae<B>>) -> Flow,
+    ) -> Result<Option<Fidelity>, PretrainError> {
+        let task = self.autoencoding();
+        let plain = VaeConfig { scaling_factor: 1.0, ..self.model.vae.clone() };
+        let folder = self.training("autoencoder");
+        let config = &self.config.autoencoder;
+        let vae = train(&task, plain.init::<B>(device), config, &task.seed, &folder, observe)?;
+        let Some(vae) = vae else { return Ok(None) };
+        let folder = self.model().join("vae");
+        save_weights(&vae, KeyTable::VAE, Stored::F16, &folder.join(DIFFUSION_WEIGHTS))?;
+        let stored = plain.init::<B::InnerBackend>(device);
+        let stored = load_weights(stored, &WeightFiles::find(&folder)?, KeyTable::VAE)?;
+        let fidelity = task.fidelity(&stored, 16);
+        let mut config = self::vae();
+        config["scaling_factor"] = json!(1.0 / fidelity.latent_std);
+        write_json(&folder.join("config.json"), &config)?;
+        Ok(Some(fidelity))
+    }
+
+    /// The task of UNet and text encoder; the VAE must have been trained.
+    ///
+    /// # Errors
+    /// If the model's folder is incomplete or damaged.
+    pub fn denoising<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<Denoising<'_, B>, PretrainError> {
+        let model = StableDiffusionConfig::read(&self.model())?;
+        let vae = WeightFiles::find(&self.model().join("vae"))?;
+        let schedule = NoiseSchedule::new(&model.scheduler).map_err(Error::from)?;
+        let tokenizer = ClipTokenizer::from_folder(self.model().join("tokenizer"));
+        Ok(Denoising {
+            config: &self.config,
+            vae: load_weights(model.vae.init(device), &vae, KeyTable::VAE)?,
+            tokenizer: tokenizer
+                .map_err(ModelError::from)?
+                .with_context_length(model.text_encoder.max_position_embeddings),
+            schedule,
+            side: SIDE,
+            seed: self.seed("denoiser"),
+        })
+    }
+
+    /// Trains UNet and text encoder and writes their weights in f16; `false` if it was stopped.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, or a file cannot be read or written.
+    pub fn train_denoiser<B: TrainBackend>(
+        &self,
+        task: &Denoising<'_, B>,
+        device: &B::Device,
+        observe: impl FnMut(Event<'_, TextToLatents<B>>) -> Flow,
+    ) -> Result<bool, PretrainError> {
+        let mut sites = SiteRegistry::default();
+        let mut scope = Scope::root("unet", SitePart::Denoiser, device, &mut sites);
+        let unet = self.model.unet.init(&mut scope);
+        let mut scope = Scope::root("text_encoder", SitePart::TextEncoder, device, &mut sites);
+        let text_encoder = self.model.text_encoder.init(&mut scope);
+        let network = TextToLatents { unet, text_encoder };
+        let folder = self.training("denoiser");
+        let trained = train(task, network, &self.config.denoiser, &task.seed, &folder, observe)?;
+        match &trained {
+            Some(model) => self.save_denoiser(model).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Writes UNet and text encoder to the model's folder.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn save_denoiser<B: TrainBackend>(
+        &self,
+        model: &TextToLatents<B>,
+    ) -> Result<(), PretrainError> {
+        let file = self.model().join("unet").join(DIFFUSION_WEIGHTS);
+        save_weights(&model.unet, KeyTable::UNET, Stored::F16, &file)?;
+        let file = self.model().join("text_encoder/model.safetensors");
+        Ok(save_weights(&model.text_encoder, KeyTable::CLIP_TEXT, Stored::F16, &file)?)
+    }
+
+    /// Writes what made the model beside it.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write_card(&self, card: &impl Serialize) -> Result<(), PretrainError> {
+        let card = serde_json::to_value(card).expect("a card is JSON");
+        Ok(write_json(&self.model().join("training.json"), &card)?)
+    }
+}
+
+const DIFFUSION_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+
+/// Stable Diffusion's architecture at a size for two cores: latents of 16², two levels. Text and
+/// cross-attention are 256 wide, so that 101 concepts fit there at rank 2.
+fn blueprint() -> Blueprint {
+    let unet = json!({
+        "_class_name": "UNet2DConditionModel",
+        "sample_size": 16,
+        "block_out_channels": [64, 128],
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        "layers_per_block": 1,
+        "attention_head_dim": [2, 4],
+        "cross_attention_dim": 256,
+        "norm_num_groups": 16,
+    });
+    let text_encoder = json!({
+        "model_type": "clip_text_model",
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 40,
+    });
+    Blueprint {
+        unet,
+        text_encoder,
+        vae: vae(),
+        prediction: "v_prediction",
+        words: vocabulary(),
+    }
+}
+
+fn vae() -> serde_json::Value {
+    json!({
+        "_class_name": "AutoencoderKL",
+        "block_out_channels": [16, 32, 64],
+        "down_block_types": vec!["DownEncoderBlock2D"; 3],
+        "up_block_types": vec!["UpDecoderBlock2D"; 3],
+        "layers_per_block": 1,
+        "latent_channels": 4,
+        "norm_num_groups": 8,
+        "sample_size": SIDE,
+        "scaling_factor": 1.0,
+    })
+}

@@ -1,0 +1,216 @@
+//! The training loop that all parts share.
+
+use std::fs;
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+use burn::module::Module;
+use burn::tensor::{ElementConversion, Tensor};
+use burn_seqlora::bilevel::Flow;
+use burn_seqlora::error::{Error, Result};
+use burn_seqlora::rng::Seed;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use seqlora_kernels::TrainBackend;
+use serde::{Deserialize, Serialize};
+
+use super::config::StageConfig;
+use super::flat::{flatten_gradient, unflatten};
+use super::initial::initial_values;
+use super::optimizer::Optimizer;
+use super::state;
+
+/// What is trained, and on what.
+pub trait Stage<B: TrainBackend>: Sync {
+    /// The network.
+    type Module: Module<B>;
+
+    /// The mean loss over samples, `[1]`: a function of the network's weights and the samples'
+    /// numbers, which count up from the beginning of training.
+    ///
+    /// # Errors
+    /// If the samples cannot be made.
+    fn loss(&self, module: &Self::Module, samples: Range<u64>) -> Result<Tensor<B, 1>>;
+}
+
+/// What happens during training.
+#[derive(Debug)]
+pub enum Event<'a, M> {
+    /// A step is done.
+    Step(&'a Progress),
+    /// It is time to look at what the averaged network does.
+    Preview {
+        /// Steps done.
+        step: usize,
+        /// The network with averaged weights.
+        module: &'a M,
+    },
+}
+
+/// One line of `curve.jsonl`: means over the steps since the line before.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Steps done.
+    pub step: usize,
+    /// The loss.
+    pub loss: f64,
+    /// The gradient's length.
+    pub gradient: f64,
+    /// The learning rate.
+    pub rate: f64,
+    /// Seconds per step.
+    pub seconds: f64,
+}
+
+/// Steps per line of the curve.
+const LINE: usize = 10;
+
+/// Trains `module` from its initial weights or from the state in `folder`, and returns it with
+/// averaged weights, or `None` if it was stopped; the state is then saved.
+///
+/// # Errors
+/// If the loss is no longer finite, or a file cannot be read or written.
+pub fn train<B: TrainBackend, S: Stage<B>>(
+    stage: &S,
+    module: S::Module,
+    config: &StageConfig,
+    seed: &Seed,
+    folder: &Path,
+    mut observe: impl FnMut(Event<'_, S::Module>) -> Flow,
+) -> Result<Option<S::Module>> {
+    let device = module.devices().first().cloned().unwrap_or_default();
+    let (values, decay) = initial_values(&module, &seed.fork("weights"), &device);
+    let mut optimizer = Optimizer::<B::InnerBackend>::new(values.inner(), decay.inner());
+    state::restore(folder, &mut optimizer, config)?;
+    let mut curve = Curve::open(folder, optimizer.step)?;
+    let shards = Shards::new(config);
+    while optimizer.step < config.steps {
+        let started = Instant::now();
+        let rate = config.rate_at(optimizer.step);
+        let (value, gradient) = shards.gradient::<B, S>(stage, &module, &optimizer)?;
+        if !value.is_finite() {
+            let step = optimizer.step;
+            let text = format!("the loss is {value} at step {step}; use a lower `rate`");
+            return Err(Error::Invalid(text));
+        }
+        let norm = optimizer.update(gradient, config);
+        let step = optimizer.step;
+        let seconds = started.elapsed().as_secs_f64();
+        curve.add(Progress { step, loss: value, gradient: norm, rate, seconds });
+        let flow = observe(Event::Step(&curve.mean()));
+        if step.is_multiple_of(config.preview_every) || step == config.steps {
+            let averaged = unflatten::<B, _>(module.clone(), &optimizer.average);
+            observe(Event::Preview { step, module: &averaged });
+        }
+        if step.is_multiple_of(config.save_every) || step == config.steps || flow == Flow::Stop {
+            state::save(folder, &optimizer, config)?;
+            curve.flush()?;
+        }
+        if flow == Flow::Stop && step < config.steps {
+            return Ok(None);
+        }
+    }
+    Ok(Some(unflatten::<B, _>(module, &optimizer.average)))
+}
+
+/// Threads that compute parts of a minibatch side by side. The operations of a small network are
+/// too short to be shared well among cores; whole passes are not.
+struct Shards {
+    pools: Vec<ThreadPool>,
+    batch: u64,
+}
+
+impl Shards {
+    fn new(config: &StageConfig) -> Self {
+        let count = config.shards.clamp(1, config.batch.max(1));
+        let threads = (rayon::current_num_threads() / count).max(1);
+        let pool = |_| ThreadPoolBuilder::new().num_threads(threads).build();
+        let pools = (0..count).map(pool).collect::<std::result::Result<_, _>>();
+        Self { pools: pools.expect("the system gives threads"), batch: config.batch as u64 }
+    }
+
+    /// The loss of the optimiser's next step and its gradient `[parameters]`.
+    fn gradient<B: TrainBackend, S: Stage<B>>(
+        &self,
+        stage: &S,
+        module: &S::Module,
+        optimizer: &Optimizer<B::InnerBackend>,
+    ) -> Result<(f64, Tensor<B::InnerBackend, 1>)> {
+        let first = optimizer.step as u64 * self.batch;
+        let edge = |shard: usize| first + self.batch * shard as u64 / self.pools.len() as u64;
+        let pass = |shard: usize, module: S::Module| {
+            let samples = edge(shard)..edge(shard + 1);
+            let share = (samples.end - samples.start) as f64 / self.batch as f64;
+            let module = unflatten::<B, _>(module, &optimizer.parameters);
+            let loss = stage.loss(&module, samples)?.mul_scalar(share);
+            let value: f64 = loss.clone().into_scalar().elem();
+            Ok((value, flatten_gradient::<B, _>(&module, &loss.backward())))
+        };
+        let parts: Vec<Result<_>> = thread::scope(|scope| {
+            let mut threads = Vec::new();
+            for (shard, pool) in self.pools.iter().enumerate() {
+                let (module, pass) = (module.clone(), &pass);
+                threads.push(scope.spawn(move || pool.install(|| pass(shard, module))));
+            }
+            threads.into_iter().map(|thread| thread.join().expect("a pass does not panic")).collect()
+        });
+        let sum = |(a, x): (f64, Tensor<_, 1>), (b, y): (f64, Tensor<_, 1>)| (a + b, x + y);
+        let parts = parts.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(parts.into_iter().reduce(sum).expect("there is a shard"))
+    }
+}
+
+/// `curve.jsonl`, kept until the state that it belongs to is saved.
+struct Curve {
+    file: PathBuf,
+    lines: Vec<Progress>,
+    open: Vec<Progress>,
+}
+
+impl Curve {
+    /// The curve up to the step that training goes on from.
+    fn open(folder: &Path, step: usize) -> Result<Self> {
+        fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
+        let file = folder.join("curve.jsonl");
+        let text = if step > 0 { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
+        let lines = text.lines().filter_map(|line| serde_json::from_str::<Progress>(line).ok());
+        let lines = lines.filter(|line| line.step <= step).collect();
+        Ok(Self { file, lines, open: Vec::new() })
+    }
+
+    fn add(&mut self, progress: Progress) {
+        if self.open.len() == LINE {
+            self.lines.push(self.mean());
+            self.open.clear();
+        }
+        self.open.push(progress);
+    }
+
+    /// Of the steps since the last line.
+    fn mean(&self) -> Progress {
+        let mean = |of: fn(&Progress) -> f64| {
+            self.open.iter().map(of).sum::<f64>() / self.open.len().max(1) as f64
+        };
+        Progress {
+            step: self.open.last().map_or(0, |p| p.step),
+            loss: mean(|p| p.loss),
+            gradient: mean(|p| p.gradient),
+            rate: mean(|p| p.rate),
+            seconds: mean(|p| p.seconds),
+        }
+    }
+
+    fn flush(&self) -> Result<()> {
+        let write = || {
+            let mut file = fs::File::create(&self.file)?;
+            for line in &self.lines {
+                writeln!(file, "{}", serde_json::to_string(line).expect("a line is JSON"))?;
+            }
+            file.sync_all()
+        };
+        write().map_err(Error::io("cannot write", &self.file))
+    }
+}
