@@ -171,8 +171,7 @@ impl Tuned for Attention {
 
 /// softmax(q kᵀ/√d + mask) of a block of queries.
 fn block_probabilities(mask: AttentionMask, x: Head, start: usize, count: usize) -> Dense {
-    let mut scores = Dense::zeros(count, x.k.size()[0]);
-    add_rows(&mut scores, 0, x.q.rows(start, count), x.k.t(), x.scale());
+    let mut scores = x.q.rows(start, count).scaled_times(x.scale(), x.k.t(), ONE);
     let keys = scores.columns;
     for (i, row) in scores.values.chunks_mut(keys).enumerate() {
         let visible = match mask {
@@ -204,8 +203,7 @@ fn softmax(row: &mut [f32]) {
 
 /// ṡ = (q̇ kᵀ + q k̇ᵀ)/√d of a block of queries.
 fn score_tangent(x: Head, dx: Head, start: usize, count: usize) -> Dense {
-    let mut ds = Dense::zeros(count, x.k.size()[0]);
-    add_rows(&mut ds, 0, dx.q.rows(start, count), x.k.t(), x.scale());
+    let mut ds = dx.q.rows(start, count).scaled_times(x.scale(), x.k.t(), ONE);
     add_rows(&mut ds, 0, x.q.rows(start, count), dx.k.t(), x.scale());
     ds
 }

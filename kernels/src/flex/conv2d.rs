@@ -1,9 +1,12 @@
 //! Convolution as matrix products with the image's patches, some input channels at a time: a
 //! block of patches is small enough to stay in the cores' caches.
 
+use std::ops::Range;
+
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
+use super::elementwise::{update, vectorized};
 use super::matrix::{Cores, Matrix, product};
 use super::{Tuned, contiguous, dims, new_tensor, slice};
 use crate::conv2d::Conv2d;
@@ -60,7 +63,7 @@ impl Geometry {
     /// Where tap (ky, kx) of output row y reads: the input row, the outputs x that lie inside and
     /// the first input column.
     #[inline(always)]
-    fn run(&self, tap: usize, y: usize) -> Option<(usize, std::ops::Range<usize>, usize)> {
+    fn run(&self, tap: usize, y: usize) -> Option<(usize, Range<usize>, usize)> {
         let (ky, kx) = (tap / self.kernel, tap % self.kernel);
         let row = (y * self.stride + ky).checked_sub(self.padding).filter(|r| *r < self.from[0])?;
         let first = self.padding.saturating_sub(kx).div_ceil(self.stride);
@@ -70,42 +73,83 @@ impl Geometry {
         (first < last).then(|| (row, first..last, first * self.stride + kx - self.padding))
     }
 
+    /// Where the output is as large as the input, a tap's patch is the whole channel, moved: its
+    /// elements, the input's, and the columns that come from beyond the edge.
+    fn moved(&self, tap: usize) -> Option<[Range<usize>; 3]> {
+        let ([height, width], padding) = (self.from, self.padding);
+        if self.from != self.to || self.stride > 1 || padding >= width.min(height) {
+            return None;
+        }
+        let (ky, kx) = (tap / self.kernel, tap % self.kernel);
+        let (forward, back) = (ky * width + kx, padding * width + padding);
+        let (ahead, behind) = (forward.saturating_sub(back), back.saturating_sub(forward));
+        let count = height * width - ahead - behind;
+        let beyond = if kx < padding { 0..padding - kx } else { width - (kx - padding)..width };
+        Some([behind..behind + count, ahead..ahead + count, beyond])
+    }
+
+    /// Zero in some columns of a channel.
+    #[inline(always)]
+    fn clear(&self, values: &mut [f32], columns: &Range<usize>) {
+        for column in columns.clone() {
+            values.iter_mut().skip(column).step_by(self.to[1]).for_each(|x| *x = 0.0);
+        }
+    }
+
     /// Fills the patches of one input channel, `[taps, output pixels]`.
     fn gather(&self, channel: &[f32], patches: &mut [f32]) {
-        let [height, width] = self.to;
-        for (tap, patches) in patches.chunks_exact_mut(height * width).enumerate() {
-            for (y, to) in patches.chunks_exact_mut(width).enumerate() {
-                let Some((row, inside, column)) = self.run(tap, y) else {
-                    to.fill(0.0);
-                    continue;
-                };
-                to[..inside.start].fill(0.0);
-                to[inside.end..].fill(0.0);
-                let from = &channel[row * self.from[1] + column..];
-                let to = &mut to[inside];
-                match self.stride {
-                    1 => to.copy_from_slice(&from[..to.len()]),
-                    stride => {
-                        for (to, from) in to.iter_mut().zip(from.iter().step_by(stride)) {
-                            *to = *from;
-                        }
-                    }
+        let pixels = self.pixels()[1];
+        for (tap, patch) in patches.chunks_exact_mut(pixels).enumerate() {
+            match self.moved(tap) {
+                Some([to, from, beyond]) => {
+                    patch[..to.start].fill(0.0);
+                    patch[to.end..].fill(0.0);
+                    patch[to].copy_from_slice(&channel[from]);
+                    self.clear(patch, &beyond);
                 }
+                None => self.gather_rows(tap, channel, patch),
             }
         }
     }
 
-    /// The transpose of [`gather`](Self::gather): adds patches to their channel.
-    fn scatter(&self, patches: &[f32], channel: &mut [f32]) {
-        let [height, width] = self.to;
-        for (tap, patches) in patches.chunks_exact(height * width).enumerate() {
-            for (y, from) in patches.chunks_exact(width).enumerate() {
-                let Some((row, inside, column)) = self.run(tap, y) else { continue };
-                let to = &mut channel[row * self.from[1] + column..];
-                for (to, from) in to.iter_mut().step_by(self.stride).zip(&from[inside]) {
-                    *to += *from;
+    fn gather_rows(&self, tap: usize, channel: &[f32], patch: &mut [f32]) {
+        for (y, to) in patch.chunks_exact_mut(self.to[1]).enumerate() {
+            let Some((row, inside, column)) = self.run(tap, y) else {
+                to.fill(0.0);
+                continue;
+            };
+            to[..inside.start].fill(0.0);
+            to[inside.end..].fill(0.0);
+            let from = channel[row * self.from[1] + column..].iter().step_by(self.stride);
+            to[inside].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        }
+    }
+
+    /// The transpose of [`gather`](Self::gather): adds patches, which it may change, to their
+    /// channel.
+    fn scatter(&self, patches: &mut [f32], channel: &mut [f32]) {
+        let pixels = self.pixels()[1];
+        vectorized(
+            #[inline(always)]
+            || {
+                for (tap, patch) in patches.chunks_exact_mut(pixels).enumerate() {
+                    match self.moved(tap) {
+                        Some([from, to, beyond]) => {
+                            self.clear(patch, &beyond);
+                            update(&mut channel[to], [&patch[from]], |to, [from]| to + from);
+                        }
+                        None => self.scatter_rows(tap, patch, channel),
+                    }
                 }
-            }
+            },
+        );
+    }
+
+    fn scatter_rows(&self, tap: usize, patch: &[f32], channel: &mut [f32]) {
+        for (y, from) in patch.chunks_exact(self.to[1]).enumerate() {
+            let Some((row, inside, column)) = self.run(tap, y) else { continue };
+            let to = channel[row * self.from[1] + column..].iter_mut().step_by(self.stride);
+            to.zip(&from[inside]).for_each(|(to, from)| *to += *from);
         }
     }
 }
@@ -143,19 +187,22 @@ impl Tuned for Conv2d {
     }
 }
 
-/// All cores on one image, or one core on each.
+/// All cores on one image, or one core on each; the vector is room for patches.
 fn each_image(
     sizes: &Geometry,
     values: &mut [f32],
-    body: impl Fn(usize, &mut [f32], Cores) + Sync,
+    body: impl Fn(usize, &mut [f32], &mut Vec<f32>, Cores) + Sync,
 ) {
     let size = values.len() / sizes.batch;
     if sizes.batch >= rayon::current_num_threads() {
         let images = values.par_chunks_mut(size).enumerate();
-        images.for_each(|(image, values)| body(image, values, Cores::One));
+        images.for_each_init(Vec::new, |room, (image, values)| {
+            body(image, values, room, Cores::One);
+        });
     } else {
+        let mut room = Vec::new();
         for (image, values) in values.chunks_mut(size).enumerate() {
-            body(image, values, Cores::All);
+            body(image, values, &mut room, Cores::All);
         }
     }
 }
@@ -173,6 +220,27 @@ fn each_channel(
     }
 }
 
+/// Calls `body` for each channel of a block, `size` elements, with its patches, `other` elements.
+fn each_pair(
+    values: &mut [f32],
+    size: usize,
+    patches: &mut [f32],
+    other: usize,
+    cores: Cores,
+    body: impl Fn(&mut [f32], &mut [f32]) + Sync,
+) {
+    match cores {
+        Cores::One => {
+            let pairs = values.chunks_mut(size).zip(patches.chunks_mut(other));
+            pairs.for_each(|(values, patches)| body(values, patches));
+        }
+        Cores::All => {
+            let pairs = values.par_chunks_mut(size).zip(patches.par_chunks_mut(other));
+            pairs.for_each(|(values, patches)| body(values, patches));
+        }
+    }
+}
+
 fn convolve(
     options: &Conv2d,
     x: &FlexTensor,
@@ -184,7 +252,7 @@ fn convolve(
     let (taps, [from, to]) = (sizes.taps(), sizes.pixels());
     let weight = Matrix::new(slice(&weight), sizes.outputs, sizes.inputs * taps);
     let mut y = vec![0.0; sizes.batch * sizes.outputs * to];
-    each_image(&sizes, &mut y, |image, y, cores| {
+    each_image(&sizes, &mut y, |image, y, room, cores| {
         let x = &slice(&x)[image * sizes.inputs * from..][..sizes.inputs * from];
         if let Some(bias) = &bias {
             each_channel(y, to, cores, |channel, y| y.fill(slice(bias)[channel]));
@@ -193,15 +261,15 @@ fn convolve(
             let x = Matrix::new(x, sizes.inputs, from);
             return product(y, to, weight, x, [1.0, 1.0], cores);
         }
-        let mut patches = Vec::new();
         for (start, count) in sizes.blocks() {
-            patches.resize(count * taps * to, 0.0);
-            each_channel(&mut patches, taps * to, cores, |channel, patches| {
+            room.resize(count * taps * to, 0.0);
+            each_channel(room, taps * to, cores, |channel, patches| {
                 sizes.gather(&x[(start + channel) * from..][..from], patches);
             });
             let columns = weight.columns(start * taps, count * taps);
-            let patches = Matrix::new(&patches, count * taps, to);
-            product(y, to, columns, patches, [1.0, 1.0], cores);
+            let patches = Matrix::new(room, count * taps, to);
+            let old = if start == 0 && bias.is_none() { 0.0 } else { 1.0 };
+            product(y, to, columns, patches, [old, 1.0], cores);
         }
     });
     new_tensor(y, [sizes.batch, sizes.outputs, sizes.to[0], sizes.to[1]])
@@ -212,20 +280,19 @@ fn input_gradient(sizes: &Geometry, weight: &FlexTensor, g: &FlexTensor) -> Flex
     let (taps, [from, to]) = (sizes.taps(), sizes.pixels());
     let weight = Matrix::new(slice(weight), sizes.outputs, sizes.inputs * taps);
     let mut at_x = vec![0.0; sizes.batch * sizes.inputs * from];
-    each_image(sizes, &mut at_x, |image, at_x, cores| {
+    each_image(sizes, &mut at_x, |image, at_x, room, cores| {
         let g = &slice(g)[image * sizes.outputs * to..][..sizes.outputs * to];
         let g = Matrix::new(g, sizes.outputs, to);
         if sizes.is_pointwise() {
             return product(at_x, to, weight.t(), g, [0.0, 1.0], cores);
         }
-        let mut patches = Vec::new();
         for (start, count) in sizes.blocks() {
-            patches.resize(count * taps * to, 0.0);
+            room.resize(count * taps * to, 0.0);
             let columns = weight.columns(start * taps, count * taps);
-            product(&mut patches, to, columns.t(), g, [0.0, 1.0], cores);
+            product(room, to, columns.t(), g, [0.0, 1.0], cores);
             let channels = &mut at_x[start * from..][..count * from];
-            each_channel(channels, from, cores, |channel, at_x| {
-                sizes.scatter(&patches[channel * taps * to..][..taps * to], at_x);
+            each_pair(channels, from, room, taps * to, cores, |at_x, patches| {
+                sizes.scatter(patches, at_x);
             });
         }
     });

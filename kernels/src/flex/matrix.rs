@@ -1,5 +1,7 @@
 //! Matrices as strided views, and their products by the `gemm` crate.
 
+use std::mem::MaybeUninit;
+
 use burn_flex::FlexTensor;
 use gemm::Parallelism;
 
@@ -81,9 +83,25 @@ impl<'a> Matrix<'a> {
 
     /// The product.
     pub fn times(self, other: Self, cores: Cores) -> Dense {
-        let mut y = Dense::zeros(self.rows, other.columns);
-        product(&mut y.values, other.columns, self, other, [0.0, 1.0], cores);
-        y
+        self.scaled_times(1.0, other, cores)
+    }
+
+    /// The product, times a number.
+    pub fn scaled_times(self, scale: f32, other: Self, cores: Cores) -> Dense {
+        let (rows, columns) = (self.rows, other.columns);
+        let mut values = Vec::with_capacity(rows * columns);
+        let room = &mut values.spare_capacity_mut()[..rows * columns];
+        if self.columns == 0 {
+            room.fill(MaybeUninit::new(0.0));
+        } else {
+            product_into(room, columns, self, other, [0.0, scale], cores);
+        }
+        // SAFETY: the product has written every element of the room, and has not read any.
+        #[expect(unsafe_code, reason = "filling with zeros first costs a pass over memory")]
+        unsafe {
+            values.set_len(rows * columns);
+        }
+        Dense { values, rows, columns }
     }
 
     /// Adds the product to `y`.
@@ -139,6 +157,21 @@ pub fn product(
     stride: usize,
     a: Matrix,
     b: Matrix,
+    factors: [f32; 2],
+    cores: Cores,
+) {
+    // SAFETY: what is initialised stays so: a product writes numbers only.
+    #[expect(unsafe_code, reason = "a slice of numbers as one that may hold none")]
+    let y = unsafe { &mut *(std::ptr::from_mut(y) as *mut [MaybeUninit<f32>]) };
+    product_into(y, stride, a, b, factors, cores);
+}
+
+/// [`product`]; y need not hold anything if `old` is 0.
+fn product_into(
+    y: &mut [MaybeUninit<f32>],
+    stride: usize,
+    a: Matrix,
+    b: Matrix,
     [old, new]: [f32; 2],
     cores: Cores,
 ) {
@@ -160,7 +193,7 @@ pub fn product(
             m,
             n,
             k,
-            y.as_mut_ptr(),
+            y.as_mut_ptr().cast::<f32>(),
             1,
             stride as isize,
             old != 0.0,

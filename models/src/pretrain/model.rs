@@ -182,17 +182,20 @@ impl Pretraining {
 
 const DIFFUSION_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
-/// Stable Diffusion's architecture at a size for two cores: latents of 16², two levels. Text and
-/// cross-attention are 256 wide, so that 101 concepts fit there at rank 2.
+/// Stable Diffusion's architecture at a size for two cores: pictures of 64², latents of 8², two
+/// levels. A latent has 16 channels, since objects are few latents wide. Text and cross-attention
+/// are 256 wide, so that 101 concepts fit there at rank 2.
 fn blueprint() -> Blueprint {
     let unet = json!({
         "_class_name": "UNet2DConditionModel",
-        "sample_size": 16,
-        "block_out_channels": [64, 128],
+        "sample_size": SIDE / 8,
+        "in_channels": LATENT_CHANNELS,
+        "out_channels": LATENT_CHANNELS,
+        "block_out_channels": [96, 128],
         "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
         "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
         "layers_per_block": 1,
-        "attention_head_dim": [2, 4],
+        "attention_head_dim": [3, 4],
         "cross_attention_dim": 256,
         "norm_num_groups": 16,
     });
@@ -213,14 +216,16 @@ fn blueprint() -> Blueprint {
     }
 }
 
+const LATENT_CHANNELS: usize = 16;
+
 fn vae() -> serde_json::Value {
     json!({
         "_class_name": "AutoencoderKL",
-        "block_out_channels": [16, 32, 64],
-        "down_block_types": vec!["DownEncoderBlock2D"; 3],
-        "up_block_types": vec!["UpDecoderBlock2D"; 3],
+        "block_out_channels": [16, 32, 64, 64],
+        "down_block_types": vec!["DownEncoderBlock2D"; 4],
+        "up_block_types": vec!["UpDecoderBlock2D"; 4],
         "layers_per_block": 1,
-        "latent_channels": 4,
+        "latent_channels": LATENT_CHANNELS,
         "norm_num_groups": 8,
         "sample_size": SIDE,
         "scaling_factor": 1.0,
