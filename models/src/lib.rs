@@ -3,7 +3,8 @@
 //! [`StableDiffusion`] loads a diffusers folder and implements what `burn-seqlora` asks of a model.
 //! Its parts: [`unet`], [`clip`] and [`vae`], built from the layers in [`nn`]; [`tokenizer`];
 //! [`weights`], the only place that knows foreign file and key names. [`world`] draws captioned
-//! pictures to train and to measure small models on, and the demo's concepts.
+//! pictures to train and to measure small models on, and the demo's concepts; [`vit`] is what
+//! DINO and other encoders of pictures are.
 
 mod blueprint;
 pub mod clip;
@@ -15,6 +16,7 @@ mod stable_diffusion;
 pub mod tokenizer;
 pub mod unet;
 pub mod vae;
+pub mod vit;
 pub mod weights;
 pub mod world;
 

@@ -10,7 +10,9 @@ Everything is computed with PyTorch, diffusers and transformers, on the CPU, fro
 What is written:
 
     tiny-sd1/  tiny-sd2/             complete diffusers folders, every parameter random
+    tiny-vit/                        a folder of transformers' ViTModel, likewise
     parity_sd{1,2}.safetensors       inputs and outputs of the UNet, text encoder and VAE
+    parity_vit.safetensors           the same of the ViT, at its own and at another picture size
     prompts.json                     prompts and their token ids under both tokenizers
     schedulers.safetensors, .json    sampler trajectories, noise schedules, DDPM targets
     text2image_sd{1,2}.safetensors   StableDiffusionPipeline, end to end
@@ -50,7 +52,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, ViTConfig, ViTModel
 
 SEED = 20_250_601
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "fixtures"
@@ -85,7 +87,7 @@ def randomise(model, label):
             value *= 0.1
         elif parameter.ndim == 1:
             value = 1 + 0.1 * value
-        elif "_embedding.weight" in name:
+        elif "_embedding.weight" in name or name.endswith(("cls_token", "position_embeddings")):
             value *= 0.5
         else:
             value /= parameter[0].numel() ** 0.5
@@ -351,6 +353,19 @@ def tiny_sd2():
     )
 
 
+def tiny_vit():
+    """DINO's ViT-S/16 in small: heads of width 8, feed-forward layers four times as wide."""
+    config = ViTConfig(
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=3,
+        intermediate_size=96,
+        image_size=32,
+        patch_size=8,
+    )
+    return randomise(ViTModel(config, add_pooling_layer=False), "vit")
+
+
 def full_sd1():
     """SD1.5 at its true size in float16: norms 1, biases 0, all else N(0, 0.02²)."""
     tokenizer = make_tokenizer()
@@ -458,6 +473,18 @@ def parity(pipe, label):
         "vae.logvar": posterior.logvar,
         "vae.latent": latent,
         "vae.decoded": pipe.vae.decode(latent).sample,
+    }
+
+
+@torch.no_grad()
+def vit_parity(model):
+    """Hidden states of pictures of the size that the position embeddings fit, and of another."""
+    native, other = randn("vit/pixels", 2, 3, 32, 32), randn("vit/other_pixels", 1, 3, 48, 40)
+    return {
+        "pixels": native,
+        "last_hidden_state": model(native).last_hidden_state,
+        "other_pixels": other,
+        "other_last_hidden_state": model(other, interpolate_pos_encoding=True).last_hidden_state,
     }
 
 
@@ -880,17 +907,20 @@ def summary():
 
 def write_fixtures(out):
     """Write all fixtures, replacing what an earlier run left in `out`."""
-    for name in ["tiny-sd1", "tiny-sd2"]:
+    for name in ["tiny-sd1", "tiny-sd2", "tiny-vit"]:
         shutil.rmtree(out / name, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     tiny_sd1().save_pretrained(out / "tiny-sd1")
     save_sd2(tiny_sd2(), out / "tiny-sd2")
+    tiny_vit().save_pretrained(out / "tiny-vit")
 
     pipes = {label: load(out / f"tiny-{label}") for label in ["sd1", "sd2"]}
     write_json(out / "prompts.json", prompt_table(pipes))
     for label, pipe in pipes.items():
         write_tensors(out / f"parity_{label}.safetensors", parity(pipe, label))
         write_tensors(out / f"text2image_{label}.safetensors", text2image(pipe, label))
+    vit = ViTModel.from_pretrained(out / "tiny-vit", add_pooling_layer=False)
+    write_tensors(out / "parity_vit.safetensors", vit_parity(vit.eval()))
     write_tensors(out / "second_order_sd1.safetensors", second_order(load(out / "tiny-sd1")))
     tensors, description = scheduler_fixtures()
     write_tensors(out / "schedulers.safetensors", tensors)

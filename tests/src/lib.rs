@@ -13,7 +13,7 @@ pub mod toy;
 macro_rules! suite {
     ($backend:ty, $tolerance:expr) => {
         $crate::suite!(@tests $backend, $tolerance,
-            parity: [unet_sd1, unet_sd2, text_encoder, vae, text_to_image, prompts],
+            parity: [unet_sd1, unet_sd2, text_encoder, vae, vit, text_to_image, prompts],
             kernels: [pointwise_tangents, norm_tangents, attention_tangents, lora_linear_tangents,
                       none_is_zero, projection],
             kernel_laws: [activations, normalisation, attention, linear_layers, convolutions,

@@ -91,12 +91,24 @@ fn each<const N: usize>(
 
 impl Tuned for Activation {
     fn value(&self, x: &[FlexTensor]) -> FlexTensor {
-        with_curve!(self, |curve| each([&x[0]], |[x]| curve.value(x)))
+        with_curve!(self, |curve| {
+            each(
+                [&x[0]],
+                #[inline(always)]
+                |[x]| curve.value(x),
+            )
+        })
     }
 
     fn tangent(&self, x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> FlexTensor {
         let dx = dx[0].as_ref().expect("not all tangents are missing");
-        with_curve!(self, |curve| each([&x[0], dx], |[x, dx]| curve.slope(x) * dx))
+        with_curve!(self, |curve| {
+            each(
+                [&x[0], dx],
+                #[inline(always)]
+                |[x, dx]| curve.slope(x) * dx,
+            )
+        })
     }
 
     // f' is diagonal, so its transpose is the tangent map.

@@ -7,10 +7,13 @@
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::elementwise::{map_into, sum, vectorized};
+use super::elementwise::{map_into, sum, update, vectorized};
 use super::{Tuned, contiguous, dims, new_tensor, slice};
 use crate::normalize::Normalize;
 use crate::operation::Gradients;
+
+/// Rows whose weight gradients one task adds up.
+const ROWS: usize = 64;
 
 /// A row with its statistics.
 struct Row<'a> {
@@ -160,36 +163,69 @@ impl Normalize {
     }
 
     /// Σ g x̂ and Σ g for each channel.
+    ///
+    /// A task takes some rows of a group, which share weights. How many does not depend on the
+    /// machine, so neither do the sums.
     fn weight_gradients(
         &self,
         x: &FlexTensor,
         gamma: &FlexTensor,
         g: &FlexTensor,
     ) -> [FlexTensor; 2] {
-        let [rows, channels, elements] = dims(x);
-        // One task per group: its rows share weights.
+        let [rows, channels, _] = dims(x);
         let groups = slice(gamma).len() / channels;
-        let sums = (0..groups).into_par_iter().map(|group| {
-            let mut sums = vec![[0.0; 2]; channels];
-            for index in (group..rows).step_by(groups) {
-                vectorized(
-                    #[inline(always)]
-                    || {
-                        let row = self.row(x, index);
-                        let g = values(g, index);
-                        for (channel, [at_gamma, at_beta]) in sums.iter_mut().enumerate() {
-                            let range = channel * elements..(channel + 1) * elements;
-                            let (x, g) = (&row.x[range.clone()], &g[range]);
-                            *at_gamma += sum([x, g], |[x, g]| row.standard(x) * g);
-                            *at_beta += sum([g], |[g]| g);
-                        }
-                    },
-                );
+        let tasks = (rows / groups).div_ceil(ROWS);
+        let partial = |task: usize| {
+            let (group, first) = (task / tasks, task % tasks * ROWS);
+            let rows = (group..rows).step_by(groups).skip(first).take(ROWS);
+            self.weight_sums(x, g, rows)
+        };
+        let partial: Vec<[Vec<f32>; 2]> =
+            (0..groups * tasks).into_par_iter().map(partial).collect();
+        [0, 1].map(|i| {
+            let mut sums = vec![0.0; groups * channels];
+            for (task, part) in partial.iter().enumerate() {
+                let sums = &mut sums[task / tasks * channels..][..channels];
+                update(sums, [&part[i]], |sum, [part]| sum + part);
             }
-            sums
-        });
-        let sums: Vec<[f32; 2]> = sums.collect::<Vec<_>>().concat();
-        [0, 1].map(|i| new_tensor(sums.iter().map(|sums| sums[i]).collect(), [sums.len()]))
+            let length = sums.len();
+            new_tensor(sums, [length])
+        })
+    }
+
+    /// Σ g x̂ and Σ g for each channel, over some rows of one group.
+    fn weight_sums(
+        &self,
+        x: &FlexTensor,
+        g: &FlexTensor,
+        rows: impl Iterator<Item = usize>,
+    ) -> [Vec<f32>; 2] {
+        let [_, channels, elements] = dims(x);
+        let (mut at_gamma, mut at_beta) = (vec![0.0; channels], vec![0.0; channels]);
+        for index in rows {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let (row, g) = (self.row(x, index), values(g, index));
+                    if elements == 1 {
+                        update(
+                            &mut at_gamma,
+                            [row.x, g],
+                            #[inline(always)]
+                            |sum, [x, g]| sum + row.standard(x) * g,
+                        );
+                        update(&mut at_beta, [g], |sum, [g]| sum + g);
+                        return;
+                    }
+                    let channels = row.x.chunks_exact(elements).zip(g.chunks_exact(elements));
+                    for (channel, (x, g)) in channels.enumerate() {
+                        at_gamma[channel] += sum([x, g], |[x, g]| row.standard(x) * g);
+                        at_beta[channel] += sum([g], |[g]| g);
+                    }
+                },
+            );
+        }
+        [at_gamma, at_beta]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{ModelError, require_defaults};
+use crate::weights::{Activation, ModelError, require_defaults};
 
 /// The sizes of a text encoder, with transformers' names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,25 +24,6 @@ pub struct ClipTextConfig {
     pub hidden_act: Activation,
     /// ε of the normalisations.
     pub layer_norm_eps: f64,
-}
-
-/// An activation of a feed-forward layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// x σ(1.702 x): OpenAI's CLIP, SD1.
-    QuickGelu,
-    /// x Φ(x): OpenCLIP, SD2.
-    Gelu,
-}
-
-impl From<Activation> for seqlora_kernels::Activation {
-    fn from(activation: Activation) -> Self {
-        match activation {
-            Activation::QuickGelu => Self::QuickGelu,
-            Activation::Gelu => Self::Gelu,
-        }
-    }
 }
 
 impl Default for ClipTextConfig {

@@ -3,5 +3,5 @@
 mod config;
 mod text;
 
-pub use config::{Activation, ClipTextConfig};
+pub use config::ClipTextConfig;
 pub use text::ClipTextModel;

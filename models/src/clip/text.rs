@@ -2,17 +2,19 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::adapter::{DualAdapters, Role};
+use burn_seqlora::adapter::DualAdapters;
 use burn_seqlora::dual::Dual;
 use burn_seqlora::text::{Context, TextBatch};
 use seqlora_kernels::{KernelBackend, attention::AttentionMask};
 
-use super::config::{Activation, ClipTextConfig};
-use crate::nn::{Attention, AttentionConfig, Embedding, LayerNorm, Linear, LinearConfig, Scope};
+use super::config::ClipTextConfig;
+use crate::nn::{Embedding, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Scope};
 
-/// Transformers' names of the four projections.
-const PROJECTIONS: [&str; 4] =
-    ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"];
+/// Transformers' names of a layer's sites.
+const SITES: LayerNames = LayerNames {
+    attention: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"],
+    feed_forward: ["mlp.fc1", "mlp.fc2"],
+};
 
 /// The last hidden states of a prompt's tokens, after the final normalisation.
 #[derive(Module, Debug)]
@@ -23,28 +25,25 @@ pub struct ClipTextModel<B: Backend> {
     final_layer_norm: LayerNorm<B>,
 }
 
-#[derive(Module, Debug)]
-struct EncoderLayer<B: Backend> {
-    self_attn: Attention<B>,
-    layer_norm1: LayerNorm<B>,
-    fc1: Linear<B>,
-    fc2: Linear<B>,
-    layer_norm2: LayerNorm<B>,
-    #[module(skip)]
-    activation: Activation,
-}
-
 impl ClipTextConfig {
     /// An encoder without weights yet; its sites are registered through `scope`.
     pub fn init<B: KernelBackend>(&self, scope: &mut Scope<B>) -> ClipTextModel<B> {
         let (width, device) = (self.hidden_size, scope.device);
+        let layer = EncoderLayerConfig {
+            width,
+            inner: self.intermediate_size,
+            heads: self.num_attention_heads,
+            bias: true,
+            activation: self.hidden_act,
+            epsilon: self.layer_norm_eps,
+        };
         ClipTextModel {
             token_embedding: Embedding::new(self.vocab_size, width, device),
             position_embedding: Embedding::new(self.max_position_embeddings, width, device),
             layers: (0..self.num_hidden_layers)
                 .map(|i| {
                     let path = format!("text_model.encoder.layers.{i}");
-                    EncoderLayer::new(self, &mut scope.at(path))
+                    layer.init(&mut scope.at(path), SITES)
                 })
                 .collect(),
             final_layer_norm: LayerNorm::new(width, self.layer_norm_eps, device),
@@ -68,7 +67,10 @@ impl<B: KernelBackend> ClipTextModel<B> {
         let width = embedded.dims()[1];
         let positions = self.position_embedding.weight.val().narrow(0, 0, length);
         let x = embedded.reshape([prompts, length, width]) + positions.unsqueeze::<3>();
-        let x = self.layers.iter().fold(Dual::constant(x), |x, layer| layer.forward(x, adapters));
+        let x = self
+            .layers
+            .iter()
+            .fold(Dual::constant(x), |x, layer| layer.forward(x, AttentionMask::Causal, adapters));
         Context::new(self.final_layer_norm.forward(x), batch.copies)
     }
 
@@ -82,32 +84,5 @@ impl<B: KernelBackend> ClipTextModel<B> {
     /// The width of a token's embedding.
     pub fn width(&self) -> usize {
         self.token_embedding.weight.shape().dims::<2>()[1]
-    }
-}
-
-impl<B: KernelBackend> EncoderLayer<B> {
-    fn new(config: &ClipTextConfig, scope: &mut Scope<B>) -> Self {
-        let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let norm = |scope: &Scope<B>| LayerNorm::new(width, config.layer_norm_eps, scope.device);
-        let attention = AttentionConfig::new(width, config.num_attention_heads).with_bias(true);
-        let fc = |scope: &mut Scope<B>, name, inputs, outputs| {
-            scope.site(name, Role::FeedForward, LinearConfig::new(inputs, outputs))
-        };
-        Self {
-            self_attn: attention.init(scope, PROJECTIONS),
-            layer_norm1: norm(scope),
-            fc1: fc(scope, "mlp.fc1", width, inner),
-            fc2: fc(scope, "mlp.fc2", inner, width),
-            layer_norm2: norm(scope),
-            activation: config.hidden_act,
-        }
-    }
-
-    fn forward(&self, x: Dual<B, 3>, adapters: &DualAdapters<B>) -> Dual<B, 3> {
-        let h = self.layer_norm1.forward(x.clone());
-        let x = x + self.self_attn.forward(h, None, AttentionMask::Causal, adapters);
-        let h = self.fc1.forward(self.layer_norm2.forward(x.clone()), adapters);
-        let h = h.activate(self.activation.into());
-        x + self.fc2.forward(h, adapters)
     }
 }

@@ -33,11 +33,12 @@ pub struct Attention<B: Backend> {
     heads: usize,
 }
 
-/// The paths of a module's four projections in the checkpoint it comes from.
+/// What a module's four projections are called as sites: their paths in the checkpoint it comes
+/// from, for query, key, value and output.
 pub type ProjectionNames = [&'static str; 4];
 
 impl AttentionConfig {
-    /// A layer without weights yet; `names` are the sites' names for query, key, value, output.
+    /// A layer without weights yet.
     pub fn init<B: Backend>(&self, scope: &mut Scope<B>, names: ProjectionNames) -> Attention<B> {
         let role = if self.context.is_some() { Role::CrossAttention } else { Role::SelfAttention };
         let linear = |inputs, bias| LinearConfig::new(inputs, self.channels).with_bias(bias);

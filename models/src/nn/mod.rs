@@ -6,6 +6,7 @@
 mod attention;
 mod conv2d;
 mod embedding;
+mod encoder_layer;
 mod feed_forward;
 mod linear;
 mod norm;
@@ -13,9 +14,10 @@ mod resnet;
 mod scope;
 mod timestep;
 
-pub use attention::{Attention, AttentionConfig, multi_head};
+pub use attention::{Attention, AttentionConfig, ProjectionNames, multi_head};
 pub use conv2d::{Conv2d, Conv2dConfig, Downsample, Upsample};
 pub use embedding::Embedding;
+pub use encoder_layer::{EncoderLayer, EncoderLayerConfig, LayerNames};
 pub use feed_forward::FeedForward;
 pub use linear::{Linear, LinearConfig};
 pub use norm::{GroupNorm, LayerNorm};

@@ -12,9 +12,8 @@ use super::{Linear, LinearConfig};
 pub struct Scope<'a, B: Backend> {
     /// Where the weights go.
     pub device: &'a B::Device,
-    part: Part,
     path: String,
-    sites: &'a mut SiteRegistry,
+    sites: Option<(Part, &'a mut SiteRegistry)>,
 }
 
 impl<'a, B: Backend> Scope<'a, B> {
@@ -25,28 +24,35 @@ impl<'a, B: Backend> Scope<'a, B> {
         device: &'a B::Device,
         sites: &'a mut SiteRegistry,
     ) -> Self {
-        Self { device, part, path: name.to_string(), sites }
+        Self { device, path: name.to_string(), sites: Some((part, sites)) }
+    }
+
+    /// The root of a model that carries no adapters.
+    pub fn without_sites(device: &'a B::Device) -> Self {
+        Self { device, path: String::new(), sites: None }
     }
 
     /// The scope of a child module.
     pub fn at(&mut self, segment: impl Display) -> Scope<'_, B> {
         Scope {
             device: self.device,
-            part: self.part,
             path: format!("{}.{segment}", self.path),
-            sites: self.sites,
+            sites: self.sites.as_mut().map(|(part, sites)| (*part, &mut **sites)),
         }
     }
 
-    /// A linear layer that can carry an adapter, called `name` in this scope.
+    /// A linear layer that can carry an adapter, called `name` in this scope, if the model's can.
     pub fn site(&mut self, name: &str, role: Role, config: LinearConfig) -> Linear<B> {
-        let site = self.sites.register(Site {
-            name: format!("{}.{name}", self.path),
-            inputs: config.inputs,
-            outputs: config.outputs,
-            part: self.part,
-            role,
-        });
-        Linear { site: Some(site), ..config.init(self.device) }
+        let register = |(part, sites): &mut (Part, &mut SiteRegistry)| {
+            sites.register(Site {
+                name: format!("{}.{name}", self.path),
+                inputs: config.inputs,
+                outputs: config.outputs,
+                part: *part,
+                role,
+            })
+        };
+        let site = self.sites.as_mut().map(register);
+        Linear { site, ..config.init(self.device) }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading diffusers' configs without overlooking a setting.
+//! Reading the configs of diffusers and transformers without overlooking a setting.
 
 use std::path::Path;
 
@@ -23,6 +23,25 @@ impl PerLevel {
         match self {
             Self::Same(number) => *number,
             Self::Each(numbers) => numbers[level.min(numbers.len() - 1)],
+        }
+    }
+}
+
+/// An activation of a feed-forward layer, by transformers' name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x σ(1.702 x): OpenAI's CLIP, SD1.
+    QuickGelu,
+    /// x Φ(x): OpenCLIP, SD2, DINO.
+    Gelu,
+}
+
+impl From<Activation> for seqlora_kernels::Activation {
+    fn from(activation: Activation) -> Self {
+        match activation {
+            Activation::QuickGelu => Self::QuickGelu,
+            Activation::Gelu => Self::Gelu,
         }
     }
 }

@@ -58,6 +58,28 @@ impl KeyTable {
         ignored: &["embeddings.position_ids"],
     };
 
+    /// Transformers' vision transformer, DINO's among them; its pooler is not used.
+    pub const VIT: Self = Self {
+        optional_prefix: "",
+        segments: &[
+            ("embeddings.cls_token", "cls_token"),
+            ("embeddings.position_embeddings", "position_embeddings"),
+            ("embeddings.patch_embeddings.projection", "patch_embedding"),
+            ("encoder.layer", "layers"),
+            ("attention.attention.query", "self_attn.to_q"),
+            ("attention.attention.key", "self_attn.to_k"),
+            ("attention.attention.value", "self_attn.to_v"),
+            ("attention.output.dense", "self_attn.to_out"),
+            ("intermediate.dense", "fc1"),
+            ("output.dense", "fc2"),
+            ("layernorm_before", "layer_norm1"),
+            ("layernorm_after", "layer_norm2"),
+            ("layernorm", "norm"),
+        ],
+        older: &[],
+        ignored: &["pooler.dense.weight", "pooler.dense.bias"],
+    };
+
     /// Our path of a checkpoint's key; `None` if it is no parameter.
     pub fn ours(&self, key: &str) -> Option<String> {
         let key = key.strip_prefix(self.optional_prefix).unwrap_or(key);
@@ -96,6 +118,13 @@ mod tests {
             (KeyTable::UNET, "a.ff.net.2.weight", "a.ff.output.weight"),
             (KeyTable::VAE, "m.attentions.0.to_q.weight", "m.attentions.0.to_q.weight"),
             (KeyTable::CLIP_TEXT, "encoder.layers.1.mlp.fc1.bias", "layers.1.fc1.bias"),
+            (KeyTable::VIT, "encoder.layer.0.output.dense.bias", "layers.0.fc2.bias"),
+            (KeyTable::VIT, "layernorm.weight", "norm.weight"),
+            (
+                KeyTable::VIT,
+                "encoder.layer.11.attention.output.dense.weight",
+                "layers.11.self_attn.to_out.weight",
+            ),
         ];
         for (table, theirs, ours) in cases {
             assert_eq!(table.ours(theirs).as_deref(), Some(ours));

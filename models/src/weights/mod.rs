@@ -9,7 +9,7 @@ mod load;
 mod random;
 mod save;
 
-pub use config::{PerLevel, require_defaults};
+pub use config::{Activation, PerLevel, require_defaults};
 pub use error::ModelError;
 pub use files::WeightFiles;
 pub use fingerprint::fingerprint;

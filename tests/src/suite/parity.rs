@@ -11,6 +11,7 @@ use burn_seqlora::text::{Context, Piece, TextBatch, Vocabulary};
 use seqlora_kernels::KernelBackend;
 use seqlora_models::StableDiffusion;
 use seqlora_models::tokenizer::ClipTokenizer;
+use seqlora_models::vit::VitModel;
 
 use crate::fixtures::{self, Fixture, assert_close};
 
@@ -81,6 +82,19 @@ pub fn vae<B: KernelBackend>(tolerance: f64) {
         assert_close("standard deviation", &posterior.std, &std, tolerance);
         let pixels = model.decode_latents(fixture.float::<B, 4>("vae.latent").mul_scalar(scale));
         assert_close("pixels", &pixels, &fixture.float::<B, 4>("vae.decoded"), tolerance);
+    }
+}
+
+/// Class token and patches of pictures of two sizes, the other with resampled positions.
+pub fn vit<B: KernelBackend>(tolerance: f64) {
+    let model = VitModel::<B>::load(&fixtures::path("tiny-vit"), &B::Device::default()).unwrap();
+    let fixture = Fixture::open("parity_vit.safetensors");
+    for size in ["", "other_"] {
+        let tokens = model.forward(Dual::constant(fixture.float(&format!("{size}pixels"))));
+        let class = tokens.class.primal.unsqueeze_dim(1);
+        let all = Tensor::cat(vec![class, tokens.patches.primal], 1);
+        let expected = fixture.float::<B, 3>(&format!("{size}last_hidden_state"));
+        assert_close(&format!("{size}last_hidden_state"), &all, &expected, tolerance);
     }
 }
 

@@ -1,0 +1,111 @@
+//! What a vision transformer's `config.json` says.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::weights::{Activation, ModelError, require_defaults};
+
+/// The sizes of a vision transformer, with transformers' names and defaults.
+///
+/// DINO's ViT-S/16 ([arXiv 2104.14294](https://arxiv.org/abs/2104.14294)) has `hidden_size` 384,
+/// `num_attention_heads` 6 and `intermediate_size` 1536; the rest are the defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VitConfig {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// The number of layers.
+    pub num_hidden_layers: usize,
+    /// The number of heads.
+    pub num_attention_heads: usize,
+    /// Width inside the feed-forward layers.
+    pub intermediate_size: usize,
+    /// Side of the square pictures that the position embeddings were learnt on.
+    pub image_size: usize,
+    /// Side of a square patch.
+    pub patch_size: usize,
+    /// Whether query, key and value have biases.
+    pub qkv_bias: bool,
+    /// ε of the normalisations.
+    pub layer_norm_eps: f64,
+    /// The feed-forward layers' activation.
+    pub hidden_act: Activation,
+}
+
+impl Default for VitConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            intermediate_size: 3072,
+            image_size: 224,
+            patch_size: 16,
+            qkv_bias: true,
+            layer_norm_eps: 1e-12,
+            hidden_act: Activation::Gelu,
+        }
+    }
+}
+
+impl VitConfig {
+    /// Reads the text of a `config.json`; `file` is for messages.
+    ///
+    /// # Errors
+    /// If it is no JSON, asks for something that is not implemented, or its sizes do not fit each
+    /// other.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
+        require_defaults(text, file, &[("model_type", "\"vit\""), ("num_channels", "3")])?;
+        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
+        config.check().map_err(|reason| ModelError::config(file, reason))?;
+        Ok(config)
+    }
+
+    /// Patches along each side of a picture of `image_size`.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch_size
+    }
+
+    /// Whether heads divide the width, and patches the picture.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let divides = |(part, n): (&str, usize), (whole, m): (&str, usize)| {
+            if n > 0 && m > 0 && m.is_multiple_of(n) {
+                return Ok(());
+            }
+            Err(format!("`{part}` is {n}, which does not divide `{whole}`, {m}"))
+        };
+        let heads = ("num_attention_heads", self.num_attention_heads);
+        divides(heads, ("hidden_size", self.hidden_size))?;
+        divides(("patch_size", self.patch_size), ("image_size", self.image_size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<VitConfig, String> {
+        VitConfig::parse(text, Path::new("vit/config.json")).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn the_config_of_dino_is_understood() {
+        let small = parse(
+            r#"{"model_type": "vit", "hidden_size": 384, "num_attention_heads": 6,
+                "intermediate_size": 1536, "hidden_dropout_prob": 0.0}"#,
+        );
+        let small = small.unwrap();
+        assert_eq!((small.hidden_size, small.num_hidden_layers, small.grid()), (384, 12, 14));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        let heads = parse(r#"{"hidden_size": 100, "num_attention_heads": 6}"#).unwrap_err();
+        assert!(heads.contains("`num_attention_heads` is 6"), "{heads}");
+        let patches = parse(r#"{"image_size": 64, "patch_size": 0}"#).unwrap_err();
+        assert!(patches.contains("`patch_size` is 0"), "{patches}");
+        let kind = parse(r#"{"model_type": "dinov2"}"#).unwrap_err();
+        assert!(kind.contains("config.json") && kind.contains("`model_type`"), "{kind}");
+    }
+}
