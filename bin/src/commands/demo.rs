@@ -74,7 +74,9 @@ fn step(line: &str, terminal: &Terminal) -> Result<(), Failure> {
         Command::Learn(learn) => learn::run(learn, &args.global, terminal),
         Command::Generate(generate) => generate::run(generate, &args.global, terminal),
         Command::Inspect(inspect) => inspect::run(inspect, terminal),
-        Command::Devices | Command::Demo(_) | Command::Pretrain(_) => unreachable!("the demo does not run these"),
+        Command::Devices | Command::Demo(_) | Command::Pretrain(_) => {
+            unreachable!("the demo does not run these")
+        }
     }
 }
 

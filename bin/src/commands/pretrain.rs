@@ -102,7 +102,8 @@ impl Session<'_> {
         let finished = pretraining.train_denoiser::<B>(&task, device, |event| match event {
             Event::Step(progress) => advance(&bar, progress),
             Event::Preview { step, module } => {
-                let drawn = task.draw(&module.valid(), &task.vae, &captions, &plan, PREVIEW_GUIDANCE);
+                let drawn =
+                    task.draw(&module.valid(), &task.vae, &captions, &plan, PREVIEW_GUIDANCE);
                 if let Err(error) = pretraining.save_denoiser(module) {
                     self.terminal.warning(error);
                 }
@@ -158,5 +159,7 @@ fn advance(bar: &ProgressBar, progress: &Progress) -> Flow {
 }
 
 fn stopped() -> Failure {
-    Failure::Interrupted("stopped; the state is saved: the same command with --resume goes on".into())
+    Failure::Interrupted(
+        "stopped; the state is saved: the same command with --resume goes on".into(),
+    )
 }

@@ -96,9 +96,6 @@ impl Autoencoding<'_> {
             psnr += ratios.sum::<f64>() / PER_BATCH as f64;
             square += energy;
         }
-        Fidelity {
-            psnr: psnr / batches as f64,
-            latent_std: (square / batches as f64).sqrt(),
-        }
+        Fidelity { psnr: psnr / batches as f64, latent_std: (square / batches as f64).sqrt() }
     }
 }

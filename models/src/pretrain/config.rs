@@ -95,7 +95,8 @@ impl StageConfig {
         if step < self.warmup {
             return self.rate * (step + 1) as f64 / self.warmup as f64;
         }
-        let way = (step - self.warmup) as f64 / self.steps.saturating_sub(self.warmup).max(1) as f64;
+        let way =
+            (step - self.warmup) as f64 / self.steps.saturating_sub(self.warmup).max(1) as f64;
         let cosine = (1.0 + (std::f64::consts::PI * way.min(1.0)).cos()) / 2.0;
         self.rate * (self.final_rate + (1.0 - self.final_rate) * cosine)
     }

@@ -34,7 +34,8 @@ struct Draw<'a> {
 }
 
 /// The last layers of residual branches, in our names.
-const ENDS: [&str; 4] = ["conv2.weight", "proj_out.weight", "fc2.weight", "self_attn.to_out.weight"];
+const ENDS: [&str; 4] =
+    ["conv2.weight", "proj_out.weight", "fc2.weight", "self_attn.to_out.weight"];
 
 impl<B: Backend> ModuleVisitor<B> for Draw<'_> {
     fn enter_module(&mut self, name: &str, _: &str) {

@@ -207,13 +207,7 @@ fn blueprint() -> Blueprint {
         "num_attention_heads": 4,
         "max_position_embeddings": 40,
     });
-    Blueprint {
-        unet,
-        text_encoder,
-        vae: vae(),
-        prediction: "v_prediction",
-        words: vocabulary(),
-    }
+    Blueprint { unet, text_encoder, vae: vae(), prediction: "v_prediction", words: vocabulary() }
 }
 
 const LATENT_CHANNELS: usize = 16;

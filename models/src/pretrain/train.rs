@@ -155,7 +155,10 @@ impl Shards {
                 let (module, pass) = (module.clone(), &pass);
                 threads.push(scope.spawn(move || pool.install(|| pass(shard, module))));
             }
-            threads.into_iter().map(|thread| thread.join().expect("a pass does not panic")).collect()
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a pass does not panic"))
+                .collect()
         });
         let sum = |(a, x): (f64, Tensor<_, 1>), (b, y): (f64, Tensor<_, 1>)| (a + b, x + y);
         let parts = parts.into_iter().collect::<Result<Vec<_>>>()?;
@@ -175,7 +178,8 @@ impl Curve {
     fn open(folder: &Path, step: usize) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
         let file = folder.join("curve.jsonl");
-        let text = if step > 0 { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
+        let text =
+            if step > 0 { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
         let lines = text.lines().filter_map(|line| serde_json::from_str::<Progress>(line).ok());
         let lines = lines.filter(|line| line.step <= step).collect();
         Ok(Self { file, lines, open: Vec::new() })
