@@ -261,6 +261,8 @@ pub enum Part {
     Autoencoder,
     /// UNet and text encoder together; needs the VAE
     Denoiser,
+    /// What tells which objects pictures show; needs no other part
+    Judge,
 }
 
 /// Parses the name that serde gives a choice; the error lists all names.

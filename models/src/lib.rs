@@ -3,11 +3,12 @@
 //! [`StableDiffusion`] loads a diffusers folder and implements what `burn-seqlora` asks of a model.
 //! Its parts: [`unet`], [`clip`] and [`vae`], built from the layers in [`nn`]; [`tokenizer`];
 //! [`weights`], the only place that knows foreign file and key names. [`world`] draws captioned
-//! pictures to train and to measure small models on, and the demo's concepts; [`vit`] is what
-//! DINO and other encoders of pictures are.
+//! pictures to train and to measure small models on, and the demo's concepts; [`judge`], a small
+//! vision transformer of the family of [`vit`], tells what such pictures show.
 
 mod blueprint;
 pub mod clip;
+pub mod judge;
 pub mod memory;
 pub mod nn;
 pub mod pretrain;

@@ -8,6 +8,7 @@ use image::RgbImage;
 use indicatif::ProgressBar;
 use seqlora_kernels::{KernelBackend, TrainBackend};
 use seqlora_models::StableDiffusionConfig;
+use seqlora_models::judge::AttributeAccuracy;
 use seqlora_models::pretrain::{Event, PretrainConfig, Pretraining, Progress, SIDE, to_pixels};
 use seqlora_models::world::{Scene, SceneOptions, Seed, Split};
 use serde_json::json;
@@ -47,13 +48,14 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let pretraining = Pretraining::open(&self.args.out, self.config.clone())?;
         let parts = match &self.args.part[..] {
-            [] => vec![Part::Autoencoder, Part::Denoiser],
+            [] => vec![Part::Autoencoder, Part::Denoiser, Part::Judge],
             parts => parts.to_vec(),
         };
         for part in parts {
             match part {
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,
                 Part::Denoiser => self.denoiser::<B>(&pretraining, &device)?,
+                Part::Judge => self.judge::<B>(&pretraining, &device)?,
             }
         }
         let model = pretraining.model();
@@ -118,6 +120,36 @@ impl Session<'_> {
         })?;
         bar.finish_and_clear();
         if finished { Ok(()) } else { Err(stopped()) }
+    }
+
+    fn judge<B: TrainBackend>(
+        &self,
+        pretraining: &Pretraining,
+        device: &B::Device,
+    ) -> Result<(), Failure> {
+        let bar = self.terminal.bar("judge", self.config.judge.steps, "steps");
+        let report = pretraining.train_judge::<B>(device, |event| match event {
+            Event::Step(progress) => advance(&bar, progress),
+            Event::Preview { .. } => Flow::Continue,
+        })?;
+        bar.finish_and_clear();
+        let report = report.ok_or_else(stopped)?;
+        let percent = |share: Option<f64>| format!("{:.1} %", 100.0 * share.unwrap_or_default());
+        let AttributeAccuracy { class, colour, pattern, relation, background } = report.accuracy;
+        self.terminal.line(
+            "judge",
+            format!(
+                "right about classes {}, colours {}, patterns {}, relations {}, backgrounds {}, \
+                 individuals {}",
+                percent(class),
+                percent(colour),
+                percent(pattern),
+                percent(relation),
+                percent(background),
+                percent(Some(report.identity)),
+            ),
+        );
+        Ok(())
     }
 
     /// Saves pictures in rows; a preview that cannot be written does not end a training.

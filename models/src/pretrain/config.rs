@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::judging::Augmentation;
+
 /// Settings of a whole pretraining.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -20,6 +22,10 @@ pub struct PretrainConfig {
     pub autoencoder: StageConfig,
     /// Training of UNet and text encoder together.
     pub denoiser: StageConfig,
+    /// Training of the judge.
+    pub judge: StageConfig,
+    /// Damage to the judge's training pictures.
+    pub augmentation: Augmentation,
 }
 
 /// How one part is trained.
@@ -67,6 +73,13 @@ impl Default for PretrainConfig {
                 ..StageConfig::default()
             },
             denoiser: StageConfig::default(),
+            judge: StageConfig {
+                steps: 4000,
+                weight_decay: 0.05,
+                average: 0.998,
+                ..StageConfig::default()
+            },
+            augmentation: Augmentation::default(),
         }
     }
 }

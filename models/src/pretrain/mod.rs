@@ -3,6 +3,7 @@
 //! ```text
 //! Blueprint ─► configs, tokenizer
 //! scenes ─► pixels ─ Autoencoding ─► vae/        scenes, captions ─ Denoising ─► unet/, text_encoder/
+//! scenes ─► pixels, truths ─ Judging ─► judge/
 //!                       └── train(): one loop, one flat vector of parameters, AdamW and its average
 //! ```
 //!
@@ -14,6 +15,7 @@ mod config;
 mod denoising;
 mod flat;
 mod initial;
+pub mod judging;
 mod model;
 mod optimizer;
 mod scenes;

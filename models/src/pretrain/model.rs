@@ -14,9 +14,11 @@ use serde_json::json;
 use super::autoencoding::{Autoencoding, Fidelity};
 use super::config::PretrainConfig;
 use super::denoising::{Denoising, TextToLatents};
+use super::judging::{JudgeReport, Judging};
 use super::train::{Event, train};
 use crate::StableDiffusionConfig;
 use crate::blueprint::{Blueprint, write_json};
+use crate::judge::{Judge, JudgeConfig, JudgeModel};
 use crate::nn::Scope;
 use crate::tokenizer::ClipTokenizer;
 use crate::vae::{Vae, VaeConfig};
@@ -168,6 +170,37 @@ impl Pretraining {
         save_weights(&model.unet, KeyTable::UNET, Stored::F16, &file)?;
         let file = self.model().join("text_encoder/model.safetensors");
         Ok(save_weights(&model.text_encoder, KeyTable::CLIP_TEXT, Stored::F16, &file)?)
+    }
+
+    /// Trains the judge, writes it in f16, measures what is stored, and writes that beside it;
+    /// `None` if it was stopped.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, or a file cannot be read or written.
+    pub fn train_judge<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+        observe: impl FnMut(Event<'_, JudgeModel<B>>) -> Flow,
+    ) -> Result<Option<JudgeReport>, PretrainError> {
+        let (sizes, config) = (JudgeConfig::default(), &self.config.judge);
+        let augmentation = &self.config.augmentation;
+        let task = Judging { augmentation, side: SIDE, seed: self.seed("judge") };
+        let folder = self.training("judge");
+        let judge = train(&task, sizes.init::<B>(device), config, &task.seed, &folder, observe)?;
+        let Some(judge) = judge else { return Ok(None) };
+        let folder = self.model().join("judge");
+        save_weights(&judge, KeyTable::VIT, Stored::F16, &folder.join("model.safetensors"))?;
+        write_json(&folder.join("config.json"), &json!(sizes))?;
+        let stored = Judge::<B::InnerBackend>::load(&folder, device)?;
+        let report = JudgeReport::measure(&stored, &self.seed("judge's report"), 1000, device);
+        let card = json!({
+            "seed": self.config.seed,
+            "training": config,
+            "augmentation": augmentation,
+            "report": report,
+        });
+        write_json(&folder.join("training.json"), &card)?;
+        Ok(Some(report))
     }
 
     /// Writes what made the model beside it.

@@ -44,6 +44,17 @@ impl Relation {
         matches!(self, Self::LeftOf | Self::Above)
     }
 
+    /// The relation of two points: that of the direction in which they are further apart.
+    pub fn between(first: (f32, f32), second: (f32, f32)) -> Self {
+        let (dx, dy) = (second.0 - first.0, second.1 - first.1);
+        match (dx.abs() > dy.abs(), dx > 0.0, dy > 0.0) {
+            (true, true, _) => Self::LeftOf,
+            (true, false, _) => Self::RightOf,
+            (false, _, true) => Self::Above,
+            (false, _, false) => Self::Below,
+        }
+    }
+
     /// Whether two boxes stand so: one wholly past the other's middle, and further in this
     /// direction than across it.
     pub fn holds(self, first: &Bounds, second: &Bounds) -> bool {
@@ -70,6 +81,14 @@ mod tests {
         assert_eq!(holding(b, a), Some(Relation::RightOf));
         assert_eq!(holding(at(0.3, 0.6), at(0.35, 0.1)), Some(Relation::Below));
         assert_eq!(holding(a, at(0.1, 0.35)), None);
+    }
+
+    #[test]
+    fn centres_tell_the_relation_of_cells() {
+        for relation in Relation::ALL {
+            let cells = crate::world::layout::cells(Some(relation));
+            assert_eq!(Relation::between(cells[0].centre(), cells[1].centre()), relation);
+        }
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! What a judge's `config.json` says.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::vit::VitConfig;
+use crate::weights::{Activation, ModelError, require_defaults};
+
+/// The sizes of a judge.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JudgeConfig {
+    /// Tells this config from those of other models.
+    pub model_type: String,
+    /// The vision transformer.
+    pub vision_config: VitConfig,
+    /// Width of the identity embedding.
+    pub projection_dim: usize,
+}
+
+impl Default for JudgeConfig {
+    /// 1.3 M parameters for pictures of 64².
+    fn default() -> Self {
+        Self {
+            model_type: "picture_world_judge".into(),
+            vision_config: VitConfig {
+                hidden_size: 128,
+                num_hidden_layers: 6,
+                num_attention_heads: 4,
+                intermediate_size: 512,
+                image_size: 64,
+                patch_size: 8,
+                qkv_bias: true,
+                layer_norm_eps: 1e-6,
+                hidden_act: Activation::Gelu,
+            },
+            projection_dim: 64,
+        }
+    }
+}
+
+impl JudgeConfig {
+    /// Reads the text of a `config.json`; `file` is for messages.
+    ///
+    /// # Errors
+    /// If it is no JSON, is another model's, or its sizes do not fit each other.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
+        require_defaults(text, file, &[("model_type", "\"picture_world_judge\"")])?;
+        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
+        let check = config.vision_config.check();
+        check.map_err(|reason| ModelError::config(file, format!("`vision_config`: {reason}")))?;
+        Ok(config)
+    }
+}

@@ -1,0 +1,46 @@
+//! How much a picture shows the individual of some reference pictures.
+
+use burn::tensor::{Tensor, backend::Backend};
+
+/// Rows of length one.
+pub fn normalised<B: Backend>(rows: Tensor<B, 2>) -> Tensor<B, 2> {
+    let length = (rows.clone() * rows.clone()).sum_dim(1).add_scalar(1e-12).sqrt();
+    rows / length
+}
+
+/// The direction of an individual: the mean of its references' embeddings, `[references, width]`,
+/// made of length one, `[1, width]`.
+pub fn direction<B: Backend>(references: Tensor<B, 2>) -> Tensor<B, 2> {
+    normalised(references.mean_dim(0))
+}
+
+/// The cosine of each picture to each individual, -1 to 1.
+///
+/// # Shapes
+/// - embeddings: `[pictures, width]`, directions: `[individuals, width]`, both of length one
+/// - output: `[pictures, individuals]`
+pub fn scores<B: Backend>(embeddings: Tensor<B, 2>, directions: Tensor<B, 2>) -> Tensor<B, 2> {
+    embeddings.matmul(directions.transpose())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use seqlora_kernels::Flex;
+
+    #[test]
+    fn a_direction_lies_between_its_references_whatever_their_spread() {
+        let rows = |rows| Tensor::<Flex, 2>::from_data(rows, &Default::default());
+        let apart = direction(rows([[1.0f32, 0.0], [0.0, 1.0]]));
+        let cosines = scores(rows([[1.0f32, 0.0], [-1.0, 0.0]]), apart).into_data();
+        let cosines: Vec<f32> = cosines.iter().collect();
+        let half = 0.5f32.sqrt();
+        assert!((cosines[0] - half).abs() < 1e-6 && (cosines[1] + half).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_row_of_zeros_stays_finite() {
+        let zeros = Tensor::<Flex, 2>::zeros([1, 4], &Default::default());
+        assert_eq!(normalised(zeros).abs().max().into_scalar(), 0.0);
+    }
+}

@@ -1,0 +1,138 @@
+//! How far the judge's answers are from the truth.
+
+use burn::tensor::activation::{log_sigmoid, log_softmax};
+use burn::tensor::{Tensor, backend::Backend};
+use seqlora_kernels::KernelBackend;
+
+use super::targets::Targets;
+use crate::judge::JudgeModel;
+
+/// Scale of the cosines in the softmax over individuals (NormFace,
+/// [arXiv 1704.06369](https://arxiv.org/abs/1704.06369)).
+const COSINE_SCALE: f64 = 16.0;
+
+/// Distance from the true centre below which the loss of a centre is quadratic: a twentieth of the
+/// picture.
+const NEAR: f64 = 0.05;
+
+/// Weight of the centres: an error of a tenth of the picture in x and y counts as half a nat.
+const CENTRE_WEIGHT: f64 = 3.0;
+
+/// The terms of the loss, each `[1]`: sums over what a picture shows, and means over pictures.
+#[derive(Debug, Clone)]
+pub struct JudgeLoss<B: Backend> {
+    /// Binary cross-entropies of the classes.
+    pub present: Tensor<B, 1>,
+    /// Cross-entropies of ordinary objects' colours.
+    pub colour: Tensor<B, 1>,
+    /// Cross-entropies of ordinary objects' patterns.
+    pub pattern: Tensor<B, 1>,
+    /// Smooth L1 distances of objects' centres.
+    pub centre: Tensor<B, 1>,
+    /// Cross-entropy of the background.
+    pub background: Tensor<B, 1>,
+    /// Cross-entropy of the individuals.
+    pub identity: Tensor<B, 1>,
+}
+
+impl<B: KernelBackend> JudgeLoss<B> {
+    /// A pure function of the parameters, pictures `[batch, 3, side, side]` and what they show.
+    pub fn new(model: &JudgeModel<B>, pixels: Tensor<B, 4>, targets: Targets<B>) -> Self {
+        let output = model.forward(pixels);
+        let cosines = model.cosines(output.embedding);
+        Self {
+            centre: centre_distance(output.centre, targets.centre, targets.present.clone()),
+            present: binary_cross_entropy(output.present, targets.present),
+            colour: cross_entropy(output.colour, targets.colour),
+            pattern: cross_entropy(output.pattern, targets.pattern),
+            background: cross_entropy(output.background, targets.background),
+            identity: cross_entropy(cosines * COSINE_SCALE, targets.identity),
+        }
+    }
+}
+
+impl<B: Backend> JudgeLoss<B> {
+    /// The weighted sum.
+    pub fn total(self) -> Tensor<B, 1> {
+        self.present
+            + self.colour
+            + self.pattern
+            + self.centre * CENTRE_WEIGHT
+            + self.background
+            + self.identity
+    }
+}
+
+/// `Σ −t log σ(x) − (1 − t) log σ(−x)`, written without overflow.
+fn binary_cross_entropy<B: Backend>(scores: Tensor<B, 2>, targets: Tensor<B, 2>) -> Tensor<B, 1> {
+    let absent = targets.neg().add_scalar(1.0);
+    per_picture(absent * scores.clone() - log_sigmoid(scores))
+}
+
+/// `−Σ t log softmax(x)` over the last dimension; rows of zeros among the targets add nothing.
+fn cross_entropy<B: Backend, const D: usize>(
+    scores: Tensor<B, D>,
+    targets: Tensor<B, D>,
+) -> Tensor<B, 1> {
+    per_picture(log_softmax(scores, D - 1) * targets.neg())
+}
+
+/// Smooth L1 distances of x and y, where a class is present.
+fn centre_distance<B: Backend>(
+    centre: Tensor<B, 3>,
+    truth: Tensor<B, 3>,
+    present: Tensor<B, 2>,
+) -> Tensor<B, 1> {
+    let distance = (centre - truth).abs();
+    let near = distance.clone().clamp_max(NEAR);
+    let smooth = near.clone() * near.clone() / (2.0 * NEAR) + distance - near;
+    per_picture(smooth * present.unsqueeze_dim(2))
+}
+
+/// The sum of all elements, divided by the number of pictures.
+fn per_picture<B: Backend, const D: usize>(terms: Tensor<B, D>) -> Tensor<B, 1> {
+    let pictures = terms.dims()[0] as f64;
+    terms.sum() / pictures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+    use seqlora_kernels::Flex;
+
+    fn tensor<const D: usize>(numbers: &[f32], shape: [usize; D]) -> Tensor<Flex, D> {
+        Tensor::from_data(TensorData::new(numbers.to_vec(), shape), &Default::default())
+    }
+
+    fn assert_is(actual: Tensor<Flex, 1>, expected: f64) {
+        let actual = f64::from(actual.into_scalar());
+        assert!((actual - expected).abs() < 1e-5 * expected.abs().max(1.0), "{actual} {expected}");
+    }
+
+    #[test]
+    fn rows_without_a_target_add_nothing() {
+        let scores = tensor(&[0.0, 0.0, 0.0, 0.0, 50.0, -50.0], [1, 2, 3]);
+        let targets = tensor(&[0.0, 1.0, 0.0, 0.0, 0.0, 0.0], [1, 2, 3]);
+        assert_is(cross_entropy(scores, targets), 3f64.ln());
+    }
+
+    #[test]
+    fn sure_answers_do_not_overflow() {
+        let loss = |scores: [f32; 2]| {
+            binary_cross_entropy(tensor(&scores, [1, 2]), tensor(&[1.0, 0.0], [1, 2]))
+        };
+        assert_is(loss([0.0, 0.0]), 2.0 * 2f64.ln());
+        assert_is(loss([200.0, -200.0]), 0.0);
+        assert_is(loss([-200.0, 200.0]), 400.0);
+    }
+
+    #[test]
+    fn centres_count_where_a_class_is_present() {
+        let centre = tensor(&[0.5, 0.5, 0.9, 0.9], [1, 2, 2]);
+        let truth = tensor(&[0.4, 0.51, 0.0, 0.0], [1, 2, 2]);
+        let loss = centre_distance(centre, truth, tensor(&[1.0, 0.0], [1, 2]));
+        // Beyond NEAR it is the distance less half of NEAR, within it the square over twice NEAR.
+        assert_is(loss, (0.1 - 0.025) + 0.01 * 0.01 / 0.1);
+    }
+}

@@ -1,0 +1,130 @@
+//! What the judge should say of pictures whose truth is known.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+use crate::judge::{BACKGROUNDS, CLASSES, COLOURS, PATTERNS};
+use crate::world::{Background, Class, Colour, Individual, Pattern, Truth};
+
+/// Distributions over the answers. What does not apply (the colour of a class that is not there)
+/// is a row of zeros, which adds nothing to a cross-entropy.
+#[derive(Debug, Clone)]
+pub struct Targets<B: Backend> {
+    /// 1 for each class in the picture, `[batch, classes]`
+    pub present: Tensor<B, 2>,
+    /// `[batch, classes, colours]`
+    pub colour: Tensor<B, 3>,
+    /// `[batch, classes, patterns]`
+    pub pattern: Tensor<B, 3>,
+    /// x and y, `[batch, classes, 2]`
+    pub centre: Tensor<B, 3>,
+    /// `[batch, backgrounds]`
+    pub background: Tensor<B, 2>,
+    /// Shared among the picture's individuals. A picture without one is like none of them more
+    /// than another, so that ordinary objects score low: `[batch, individuals]`
+    pub identity: Tensor<B, 2>,
+}
+
+impl<B: Backend> Targets<B> {
+    /// The targets of pictures, in their order.
+    pub fn new(truths: &[Truth], device: &B::Device) -> Self {
+        let batch = truths.len();
+        let mut present = Table::new([batch, CLASSES]);
+        let mut colour = Table::new([batch, CLASSES, COLOURS]);
+        let mut pattern = Table::new([batch, CLASSES, PATTERNS]);
+        let mut centre = Table::new([batch, CLASSES, 2]);
+        let mut background = Table::new([batch, BACKGROUNDS]);
+        let mut identity = Table::new([batch, Individual::COUNT]);
+        for (row, truth) in truths.iter().enumerate() {
+            background.set([row, place(&Background::ALL, truth.background)], 1.0);
+            for seen in &truth.objects {
+                let class = place(&Class::ALL, seen.class);
+                present.set([row, class], 1.0);
+                if let Some(named) = seen.colour {
+                    colour.set([row, class, place(&Colour::ALL, named)], 1.0);
+                }
+                if let Some(named) = seen.pattern {
+                    pattern.set([row, class, place(&Pattern::ALL, named)], 1.0);
+                }
+                let (x, y) = seen.bounds.centre();
+                centre.set([row, class, 0], x);
+                centre.set([row, class, 1], y);
+            }
+            let individuals = truth.objects.iter().filter_map(|seen| seen.individual);
+            let individuals: Vec<usize> = match individuals.collect::<Vec<_>>() {
+                none if none.is_empty() => (0..Individual::COUNT).collect(),
+                some => some,
+            };
+            for individual in &individuals {
+                identity.set([row, *individual], 1.0 / individuals.len() as f32);
+            }
+        }
+        Self {
+            present: present.tensor(device),
+            colour: colour.tensor(device),
+            pattern: pattern.tensor(device),
+            centre: centre.tensor(device),
+            background: background.tensor(device),
+            identity: identity.tensor(device),
+        }
+    }
+}
+
+/// The place of an item in the table of all.
+fn place<T: PartialEq>(all: &[T], item: T) -> usize {
+    all.iter().position(|other| *other == item).expect("the table holds all")
+}
+
+/// A tensor of zeros under construction.
+struct Table<const D: usize> {
+    shape: [usize; D],
+    values: Vec<f32>,
+}
+
+impl<const D: usize> Table<D> {
+    fn new(shape: [usize; D]) -> Self {
+        Self { shape, values: vec![0.0; shape.iter().product()] }
+    }
+
+    fn set(&mut self, at: [usize; D], value: f32) {
+        let flat = at.iter().zip(&self.shape).fold(0, |flat, (at, size)| flat * size + at);
+        self.values[flat] = value;
+    }
+
+    fn tensor<B: Backend>(self, device: &B::Device) -> Tensor<B, D> {
+        Tensor::from_data(TensorData::new(self.values, self.shape), device)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::{Description, Seed, Wanted};
+    use seqlora_kernels::Flex;
+
+    fn sum<const D: usize>(tensor: &Tensor<Flex, D>) -> f32 {
+        tensor.clone().sum().into_scalar()
+    }
+
+    #[test]
+    fn an_individual_has_a_place_and_an_identity_but_no_named_colour() {
+        let mug = Wanted { colour: Some(Colour::Pink), ..Wanted::any(Class::Mug) };
+        let objects = vec![mug, Wanted::individual(Individual::of(4))];
+        let description = Description { objects, ..Description::default() };
+        let truth = description.scene(&Seed::new(0), 0).truth();
+        let targets = Targets::<Flex>::new(&[truth], &Default::default());
+        assert_eq!((sum(&targets.present), sum(&targets.colour)), (2.0, 1.0));
+        let at = |row: usize, column| targets.colour.clone().slice([0..1, row..row + 1, column]);
+        assert_eq!(sum(&at(10, 6..7)), 1.0);
+        assert_eq!(sum(&targets.identity.clone().slice([0..1, 4..5])), 1.0);
+        assert!(sum(&targets.centre.slice([0..1, 4..5])) > 0.1);
+    }
+
+    #[test]
+    fn a_picture_without_individuals_is_like_none_of_them() {
+        let objects = vec![Wanted::any(Class::Car)];
+        let truth = Description { objects, ..Description::default() }.scene(&Seed::new(0), 0);
+        let identity = Targets::<Flex>::new(&[truth.truth()], &Default::default()).identity;
+        assert!((sum(&identity) - 1.0).abs() < 1e-5);
+        assert_eq!(identity.max().into_scalar(), 1.0 / 128.0);
+    }
+}
