@@ -105,7 +105,7 @@ pub struct Learn {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Training")]
 pub struct Train {
-    /// seqlora or alternating [default: seqlora]
+    /// seqlora, alternating, or lora: each concept by itself [default: seqlora]
     #[arg(long, value_parser = parse_name::<Method>)]
     pub method: Option<Method>,
     /// Second derivatives: exact, finite-difference or none [default: exact]

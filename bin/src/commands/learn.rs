@@ -104,7 +104,7 @@ impl Session<'_> {
         let parameters = memory::adapter_parameters(bank.sites(), &first.capacity.ranks);
         terminal.line("train", format!(
             "{} · sites {adapted}/{} ({} UNet, {} text encoder) · rank {} · {parameters} parameters per concept",
-            name_of(config.method), selected.len(), of(Part::Denoiser), of(Part::TextEncoder), config.rank,
+            config.method, selected.len(), of(Part::Denoiser), of(Part::TextEncoder), config.rank,
         ));
         for (site, rank) in bank.sites().iter().zip(&first.capacity.ranks) {
             if *rank > 0 {
@@ -120,14 +120,11 @@ impl Session<'_> {
             ),
         );
         let inputs = selected.iter().map(|s| bank.sites()[*s].inputs).min().unwrap_or(0);
-        terminal.line(
-            "capacity",
-            format!(
-                "{} concepts at rank {} (narrowest layer: {inputs})",
-                inputs / config.rank,
-                config.rank
-            ),
-        );
+        let capacity = match config.method.ingredients().orthogonal {
+            true => format!("{} concepts at rank {}", inputs / config.rank, config.rank),
+            false => "any number of concepts: nothing keeps them apart".into(),
+        };
+        terminal.line("capacity", format!("{capacity} (narrowest layer: {inputs})"));
         for concept in &plan.concepts {
             let capacity = &concept.capacity;
             if !capacity.shrunk.is_empty() || !capacity.full.is_empty() {
@@ -175,10 +172,6 @@ fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {
     for skipped in &manifest.skipped {
         terminal.line("skipped", format!("{}: {}", skipped.path.display(), skipped.reason));
     }
-}
-
-fn name_of(value: impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(String::from)).unwrap_or_default()
 }
 
 /// The bar of the concept in training, and what became of the ones before.
