@@ -20,7 +20,7 @@ mod stored;
 
 use files::{is_temporary, remove_temporary};
 pub use files::{read_json, write_atomic, write_json};
-pub use overlap::max_overlap;
+pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, ConceptRecord};
 pub use stored::{
     NamedTensors, StoredAdapter, StoredFactors, finish_adapter, read_tensors, write_tensors,
