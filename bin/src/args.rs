@@ -8,7 +8,7 @@ use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::diff::Hvp;
 use burn_seqlora::diffusion::SamplerKind;
 use burn_seqlora::text::TokenScheme;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
 
 use crate::device::Device;
 use crate::terminal::Verbosity;
@@ -64,7 +64,7 @@ pub enum Command {
     Inspect(Inspect),
     /// List the devices this program can use
     Devices,
-    /// The whole story on a small random model, offline
+    /// Learn individuals of a drawn world in sequence with the built-in model, offline, and report
     Demo(Demo),
 }
 
@@ -73,7 +73,7 @@ pub struct Learn {
     /// Images: a folder of images, a folder of such folders, a TOML manifest, or
     /// CustomConcept101's dataset.json
     pub data: PathBuf,
-    /// The base model: a diffusers folder of Stable Diffusion 1.x or 2.x
+    /// The base model: a diffusers folder of Stable Diffusion 1.x or 2.x, or builtin
     #[arg(long, visible_alias = "base", value_name = "FOLDER")]
     pub model: PathBuf,
     /// The bank to add to; made if it is not there
@@ -182,7 +182,7 @@ impl Train {
 
 #[derive(Debug, ClapArgs)]
 pub struct Generate {
-    /// The base model: a diffusers folder
+    /// The base model: a diffusers folder, or builtin
     #[arg(long, value_name = "FOLDER")]
     pub model: PathBuf,
     /// The bank with the concepts
@@ -231,9 +231,18 @@ pub struct Inspect {
 
 #[derive(Debug, ClapArgs)]
 pub struct Demo {
-    /// Where model, pictures and bank go
+    /// Where report, pictures and banks go; an interrupted demo there goes on
     #[arg(long, default_value = "seqlora-demo", value_name = "FOLDER")]
     pub out: PathBuf,
+    /// How many concepts are learnt, 2 to 101
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(2..=101))]
+    pub concepts: u8,
+    /// Minibatches per concept
+    #[arg(long, default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// For tests: measure identity by small pictures, not by the judge
+    #[arg(long, hide = true)]
+    pub small_pictures: bool,
 }
 
 /// Parses the name that serde gives a choice; the error lists all names.

@@ -15,7 +15,7 @@ use seqlora_kernels::TrainBackend;
 use seqlora_models::{StableDiffusion, memory};
 use serde_json::json;
 
-use super::model;
+use super::{builtin, model};
 use crate::args::{Global, Learn};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
@@ -38,6 +38,7 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     };
     let manifest = Manifest::discover(&args.data, &options)?;
     show_data(&manifest, &args.data, terminal);
+    builtin::warn_of_words(&args.model, texts(&manifest), terminal);
     let session = Session { args, config, manifest, device: global.device, terminal };
     global.device.run(session)
 }
@@ -147,6 +148,15 @@ impl Session<'_> {
             ),
         );
     }
+}
+
+/// All that the text encoder is going to read.
+fn texts(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    manifest.concepts.iter().flat_map(|concept| {
+        let captions = concept.images.iter().filter_map(|image| image.caption.as_ref());
+        let texts = captions.chain(&concept.templates).chain([&concept.class_word]);
+        texts.map(String::as_str)
+    })
 }
 
 fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {

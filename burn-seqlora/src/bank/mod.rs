@@ -29,6 +29,8 @@ pub use stored::{
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::adapter::Site;
 use crate::adapter::directions::Columns;
 use crate::config::Method;
@@ -183,6 +185,21 @@ impl Bank {
     /// If the file is missing, damaged, or does not fit the sites.
     pub fn adapter(&self, id: &str) -> Result<StoredAdapter> {
         StoredAdapter::read(&self.concept_folder(id).join("adapter.safetensors"), self.sites())
+    }
+
+    /// The loss of each step in which a concept was trained.
+    ///
+    /// # Errors
+    /// If its `metrics.jsonl` is missing or damaged.
+    pub fn losses(&self, id: &str) -> Result<Vec<f64>> {
+        #[derive(Deserialize)]
+        struct Line {
+            loss: f64,
+        }
+        let path = self.concept_folder(id).join("metrics.jsonl");
+        let text = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
+        let loss = |line| serde_json::from_str::<Line>(line).map(|line| line.loss);
+        text.lines().map(loss).collect::<Result<_, _>>().map_err(Error::damaged(path))
     }
 
     /// The directions that the bank's concepts occupy at each site.

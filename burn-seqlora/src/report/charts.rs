@@ -104,16 +104,16 @@ pub fn overlap_map(method: Method, ids: &[&str], overlaps: &[Vec<f64>]) -> Html 
         }
         let value = overlaps[row][column];
         let note = format!("{} and {}: {value:.1e}", ids[row], ids[column]);
-        let shade = format!("fill-opacity:{:.3}", value.clamp(0.0, 1.0));
-        let frame = rectangle("frame", at, size, &note);
-        let fill = Html::element(
-            "g",
-            &[("style", &shade)],
-            [rectangle(&format!("bar {method}"), at, size, &note)],
-        );
+        // What nobody could see is left out: a map of 101 concepts has 10,000 cells.
+        let frame = names.then(|| rectangle("frame", at, size, &note));
+        let fill = (value >= 5e-4).then(|| {
+            let shade = format!("fill-opacity:{:.3}", value.min(1.0));
+            let bar = rectangle(&format!("bar {method}"), at, size, &note);
+            Html::element("g", &[("style", &shade)], [bar])
+        });
         let middle = [corner[0] + side / 2.0, corner[1] + side / 2.0 + 4.0];
-        let number = names.then(|| label(middle, &short(value)));
-        [frame, fill].into_iter().chain(number).collect()
+        let number = || Html::element("g", &[("class", &"number")], [label(middle, &short(value))]);
+        frame.into_iter().chain(fill).chain(names.then(number)).collect()
     };
     let row = |row: usize| {
         let name =
@@ -123,7 +123,8 @@ pub fn overlap_map(method: Method, ids: &[&str], overlaps: &[Vec<f64>]) -> Html 
     };
     let name = format!("overlap of each pair of concepts with {}", title(method));
     let height = 12.0 + ids.len() as f64 * side;
-    drawing([WIDTH / 2.0, height], &name, (0..ids.len()).map(row))
+    let border = rectangle("frame", [left, 6.0], [side * ids.len() as f64; 2], &name);
+    drawing([WIDTH / 2.0, height], &name, [border].into_iter().chain((0..ids.len()).map(row)))
 }
 
 /// The colour of a concept's curve: hues all the way round.

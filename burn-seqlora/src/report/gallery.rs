@@ -38,11 +38,15 @@ fn concept(report: &Report, number: usize) -> Html {
     let class = Html::element("small", &[], [Html::text(&concept.class_word)]);
     let head = Html::element("h3", &[], [name(&concept.id), Html::text(" "), class]);
     let before = [
-        cell("shown", Some(concept.ceiling), &pictures.references, "reference of"),
-        cell("before: the base model", Some(concept.floor), &pictures.base, "base model's"),
+        cell("references", Some(concept.ceiling), &pictures.references, "reference"),
+        cell(
+            "base model, asked for the class",
+            Some(concept.floor),
+            &pictures.base,
+            "base model's",
+        ),
     ];
-    let before =
-        row(Html::element("span", &[("class", &"chip")], [Html::text("references")]), before);
+    let before = row(Html::element("span", &[("class", &"chip")], [Html::text("before")]), before);
     let of_method = |(method, stages): (&Method, &super::Stages)| {
         let numbers = report.summary.methods.get(method).map(|m| &m.concepts[number]);
         let learnt = numbers.map(|n| n.identity_learnt);

@@ -1,7 +1,7 @@
 //! The page from top to bottom.
 
 use super::Report;
-use super::charts::{colour, identity_bars, loss_curves, loss_range, overlap_map, short, title};
+use super::charts::{colour, identity_bars, loss_curves, loss_range, overlap_map, short};
 use super::gallery::{chip, concepts, hero, name, pairs};
 use super::html::Html;
 use super::summary::{MethodSummary, Summary};
@@ -44,7 +44,7 @@ fn parts(report: &Report) -> Vec<Html> {
     });
     let mut parts = vec![
         header(report),
-        section("In numbers", &headline(summary), numbers(summary)),
+        section("In numbers", &meaning(summary), numbers(summary)),
         section(
             "Just learnt, and at the end",
             "The same prompts and the same noise, right after a concept was learnt and once all of \
@@ -89,21 +89,13 @@ fn section(heading: &str, note: &str, content: Html) -> Html {
     Html::element("section", &[], [heading].into_iter().chain(note).chain([content]))
 }
 
-/// The outcome in words; the numbers decide what they say.
-fn headline(summary: &Summary) -> String {
-    let of_method = |(method, numbers): (&Method, &MethodSummary)| {
-        let MethodSummary { identity_learnt, identity_end, forgetting, .. } = numbers;
-        format!(
-            "{}: {:.2} just learnt, {:.2} after all {} concepts ({:+.2} on those before the last).",
-            title(*method),
-            identity_learnt.mean,
-            identity_end.mean,
-            summary.concepts.len(),
-            -forgetting.mean,
-        )
-    };
-    let sentences: Vec<String> = summary.methods.iter().map(of_method).collect();
-    format!("Identity by {}: {}", summary.judge, sentences.join(" "))
+fn meaning(summary: &Summary) -> String {
+    format!(
+        "Identity is how similar generated pictures are to the references as {} sees them, 1 at most. \
+         Forgetting is what is lost of it once all {} concepts are learnt.",
+        summary.judge,
+        summary.concepts.len(),
+    )
 }
 
 fn numbers(summary: &Summary) -> Html {

@@ -49,7 +49,7 @@ impl Plot {
                 label_left([self.x[0] - 6.0, at + 4.0], &label),
             ]
         };
-        round_values(self.from_y, 5).into_iter().flat_map(tick).collect()
+        round_values(self.from_y, 6).into_iter().flat_map(tick).collect()
     }
 }
 

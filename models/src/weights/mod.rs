@@ -1,5 +1,6 @@
 //! Everything foreign about checkpoints: file names, key names, configs, data types.
 
+mod checksums;
 mod config;
 mod error;
 mod files;
@@ -8,6 +9,7 @@ mod keys;
 mod load;
 mod random;
 
+pub use checksums::verify_checksums;
 pub use config::{PerLevel, require_defaults};
 pub use error::ModelError;
 pub use files::WeightFiles;
