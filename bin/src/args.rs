@@ -8,7 +8,7 @@ use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::diff::Hvp;
 use burn_seqlora::diffusion::SamplerKind;
 use burn_seqlora::text::TokenScheme;
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
 
 use crate::device::Device;
 use crate::terminal::Verbosity;
@@ -64,7 +64,7 @@ pub enum Command {
     Inspect(Inspect),
     /// List the devices this program can use
     Devices,
-    /// The whole story on a small random model, offline
+    /// Learn individuals of a drawn world in sequence with the built-in model, offline, and report
     Demo(Demo),
     /// Train a small base model from nothing on a drawn world
     Pretrain(Pretrain),
@@ -75,7 +75,7 @@ pub struct Learn {
     /// Images: a folder of images, a folder of such folders, a TOML manifest, or
     /// CustomConcept101's dataset.json
     pub data: PathBuf,
-    /// The base model: a diffusers folder of Stable Diffusion 1.x or 2.x
+    /// The base model: a diffusers folder of Stable Diffusion 1.x or 2.x, or builtin
     #[arg(long, visible_alias = "base", value_name = "FOLDER")]
     pub model: PathBuf,
     /// The bank to add to; made if it is not there
@@ -107,7 +107,7 @@ pub struct Learn {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Training")]
 pub struct Train {
-    /// seqlora or alternating [default: seqlora]
+    /// seqlora, alternating, or lora: each concept by itself [default: seqlora]
     #[arg(long, value_parser = parse_name::<Method>)]
     pub method: Option<Method>,
     /// Second derivatives: exact, finite-difference or none [default: exact]
@@ -184,7 +184,7 @@ impl Train {
 
 #[derive(Debug, ClapArgs)]
 pub struct Generate {
-    /// The base model: a diffusers folder
+    /// The base model: a diffusers folder, or builtin
     #[arg(long, value_name = "FOLDER")]
     pub model: PathBuf,
     /// The bank with the concepts
@@ -233,9 +233,19 @@ pub struct Inspect {
 
 #[derive(Debug, ClapArgs)]
 pub struct Demo {
-    /// Where model, pictures and bank go
+    /// Where report, pictures and banks go; an interrupted demo there goes on
     #[arg(long, default_value = "seqlora-demo", value_name = "FOLDER")]
     pub out: PathBuf,
+    /// How many concepts are learnt, 2 to 101
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(2..=101))]
+    pub concepts: u8,
+    /// Minibatches per concept
+    #[arg(long, default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Take a small model with random weights and measure identity by shrunken pictures: it shows
+    /// that everything runs, not what is learnt
+    #[arg(long)]
+    pub untrained: bool,
 }
 
 #[derive(Debug, ClapArgs)]

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_seqlora::bank::write_atomic;
 use burn_seqlora::error::{Error, Result};
-use image::RgbImage;
+use image::{ImageReader, RgbImage};
 
 /// One decoded picture, `[1, 3, height, width]` in [−1, 1], as 8-bit RGB.
 pub fn to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> RgbImage {
@@ -15,6 +15,29 @@ pub fn to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> RgbImage {
     let byte = |x: f32| ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
     RgbImage::from_raw(width as u32, height as u32, values.into_iter().map(byte).collect())
         .expect("three values per pixel")
+}
+
+/// A batch of decoded pictures, one by one.
+pub fn all_to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Vec<RgbImage> {
+    (0..pixels.dims()[0]).map(|number| to_rgb(pixels.clone().narrow(0, number, 1))).collect()
+}
+
+/// Pictures of one size as `[pictures, 3, height, width]` in [−1, 1].
+pub fn to_pixels<B: Backend>(pictures: &[RgbImage], device: &B::Device) -> Tensor<B, 4> {
+    let (width, height) = pictures.first().map_or((0, 0), RgbImage::dimensions);
+    let bytes = pictures.iter().flat_map(|picture| picture.iter());
+    let values: Vec<f32> = bytes.map(|byte| f32::from(*byte) / 127.5 - 1.0).collect();
+    let shape = [pictures.len(), height as usize, width as usize, 3];
+    Tensor::<B, 4>::from_data(TensorData::new(values, shape), device).permute([0, 3, 1, 2])
+}
+
+/// Reads a picture that this program wrote.
+///
+/// # Errors
+/// If it is not there or damaged.
+pub fn read_png(path: &Path) -> Result<RgbImage> {
+    let reader = ImageReader::open(path).map_err(Error::io("cannot read", path))?;
+    Ok(reader.decode().map_err(Error::damaged(path))?.into_rgb8())
 }
 
 /// Writes a PNG with its settings as the text `parameters`, where other tools look for them.

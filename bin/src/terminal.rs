@@ -34,12 +34,6 @@ impl Terminal {
         Self { verbosity, json }
     }
 
-    /// For the steps of a command whose result is one JSON value: they print none of their own.
-    pub fn aside(&self) -> Self {
-        let verbosity = if self.json { Verbosity::Quiet } else { self.verbosity };
-        Self { verbosity, json: false }
-    }
-
     fn is_quiet(&self) -> bool {
         self.verbosity == Verbosity::Quiet
     }
@@ -93,13 +87,20 @@ impl Terminal {
 
     /// A progress bar with the time that is left; `unit` is what is counted.
     pub fn bar(&self, label: &str, total: usize, unit: &str) -> ProgressBar {
+        self.bar_showing(label, total, &format!("{{pos}}/{{len}} {unit}"))
+    }
+
+    /// The same for work of several kinds: it shows the share that is done.
+    pub fn share_bar(&self, label: &str, total: usize) -> ProgressBar {
+        self.bar_showing(label, total, "{percent:>3} %")
+    }
+
+    fn bar_showing(&self, label: &str, total: usize, count: &str) -> ProgressBar {
         let hidden = self.is_quiet() || self.json;
         let target =
             if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        let template = format!(
-            "{{prefix:<11}}{{bar:24}} {{pos}}/{{len}} {unit}  {{elapsed}} < {{eta}}  {{msg}}"
-        );
+        let template = format!("{{prefix:<11}}{{bar:24}} {count}  {{elapsed}} < {{eta}}  {{msg}}");
         bar.set_style(ProgressStyle::with_template(&template).expect("a valid template"));
         bar.set_prefix(label.to_string());
         bar

@@ -1,5 +1,7 @@
 //! Every free choice of the method, with its default (design.md §7, methods.md §1.8).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::{Part, Site, SiteSelection};
@@ -8,8 +10,8 @@ use crate::diff::Hvp;
 use crate::error::{Error, Result};
 use crate::text::TokenScheme;
 
-/// Which of the paper's methods trains the adapters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// How adapters are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// Bilevel with cross-Hessian terms.
@@ -17,6 +19,50 @@ pub enum Method {
     Seqlora,
     /// The same problem by alternating steps, without second derivatives.
     Alternating,
+    /// Plain LoRA: every concept by itself, A and B together.
+    Lora,
+}
+
+/// What a method consists of; all that the trainer asks about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ingredients {
+    /// B stays orthogonal to the B of earlier concepts. Without it a concept knows nothing of the
+    /// others, and layers are never full.
+    pub orthogonal: bool,
+    /// A is the lower level and B the upper one; else each gradient moves both.
+    pub bilevel: bool,
+    /// The gradient in B goes through the steps in A.
+    pub second_order: bool,
+}
+
+impl Method {
+    /// All methods.
+    pub const ALL: [Self; 3] = [Self::Seqlora, Self::Alternating, Self::Lora];
+
+    /// What it consists of.
+    pub fn ingredients(self) -> Ingredients {
+        let [orthogonal, bilevel, second_order] = match self {
+            Self::Seqlora => [true, true, true],
+            Self::Alternating => [true, true, false],
+            Self::Lora => [false; 3],
+        };
+        Ingredients { orthogonal, bilevel, second_order }
+    }
+
+    /// Its name in settings and files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seqlora => "seqlora",
+            Self::Alternating => "alternating",
+            Self::Lora => "lora",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What scales the inner steps.
@@ -80,7 +126,7 @@ pub enum LrSchedule {
 pub struct TrainConfig {
     /// Which method.
     pub method: Method,
-    /// How second derivatives are taken; without effect on `alternating`, which takes none.
+    /// How second derivatives are taken; without effect on methods that take none.
     pub hvp: Hvp,
     /// r: the rank at each site.
     pub rank: usize,
@@ -90,7 +136,7 @@ pub struct TrainConfig {
     pub steps: usize,
     /// Images per minibatch.
     pub batch: usize,
-    /// K: outer iterations per minibatch.
+    /// K: outer iterations per minibatch; K (T + 1) gradients of the loss with every method.
     pub outer: usize,
     /// T: inner steps per outer iteration.
     pub inner: usize,
@@ -114,9 +160,10 @@ pub struct TrainConfig {
     pub noise: NoiseReuse,
     /// λ: ridge on A in the lower level.
     pub ridge: f64,
-    /// Decoupled weight decay of B and of the token rows.
+    /// Decoupled weight decay of B and of the token rows, and of A with `lora`.
     pub weight_decay: f64,
-    /// Column norm of B at the start (kaiming gives 0.577, Orthogonal Adaptation 0.5).
+    /// Column norm of B at the start (Orthogonal Adaptation's 0.5); `lora` starts as LoRA does
+    /// everywhere, with kaiming's, about 0.577.
     pub down_norm: f64,
     /// Words and rows of a concept.
     pub tokens: TokenScheme,
@@ -192,10 +239,7 @@ impl Default for TrainConfig {
 impl TrainConfig {
     /// How second derivatives are really taken.
     pub fn effective_hvp(&self) -> Hvp {
-        match self.method {
-            Method::Seqlora => self.hvp,
-            Method::Alternating => Hvp::None,
-        }
+        if self.method.ingredients().second_order { self.hvp } else { Hvp::None }
     }
 
     /// The learning rate of A at a site and step.
@@ -247,6 +291,18 @@ impl TrainConfig {
                 Err(Error::Invalid(format!("`{name}` is {value}; it must be a number, 0 or more")))
             }
             None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_have_one_name() {
+        for method in Method::ALL {
+            assert_eq!(serde_json::to_string(&method).unwrap(), format!("\"{method}\""));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::config::Method;
 use crate::data::DataError;
 use crate::diffusion::ScheduleError;
 
@@ -55,6 +56,20 @@ pub enum Error {
         bank: String,
         /// The fingerprint of the model at hand.
         model: String,
+    },
+    /// The bank holds concepts of another method.
+    #[error(
+        "{} holds concepts learnt with `{bank}`, and a bank holds those of one method; \
+         use --method {bank}, or another bank for `{method}`",
+        path.display()
+    )]
+    OtherMethod {
+        /// The bank.
+        path: PathBuf,
+        /// The method of its concepts.
+        bank: Method,
+        /// The method asked for.
+        method: Method,
     },
     /// A concept with this id is in the bank already.
     #[error("the bank already holds a concept `{id}`; give the new one another id{hint}")]

@@ -6,7 +6,8 @@
 //!
 //! The way of the data is the order of the modules: [`data`] (images and prompts) → [`text`] and
 //! [`diffusion`] (encoded batch, denoising loss over [`dual`] numbers) → [`diff`] (gradients,
-//! Hessian products, hypergradient) → [`bilevel`] (trainer) → [`bank`] → [`compose`] → samples.
+//! Hessian products, hypergradient) → [`bilevel`] (trainer) → [`bank`] → [`compose`] → samples →
+//! [`eval`] (scores) → [`report`].
 //!
 //! The crate never names a concrete network: [`model`] holds the few traits that it asks for.
 
@@ -21,7 +22,9 @@ pub mod diffusion;
 pub mod dual;
 pub mod encode;
 pub mod error;
+pub mod eval;
 pub mod model;
+pub mod report;
 pub mod rng;
 mod scalar;
 pub mod text;

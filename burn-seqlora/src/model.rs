@@ -74,6 +74,13 @@ pub trait LatentCodec<B: KernelBackend> {
     fn downscale(&self) -> usize;
 }
 
+/// Tells by its embeddings whether two pictures show the same thing.
+pub trait ImageEncoder<B: Backend> {
+    /// `[pictures, width]` of pixels `[pictures, 3, height, width]` in [−1, 1]. The length of an
+    /// embedding does not matter.
+    fn embed(&self, pixels: Tensor<B, 4>) -> Tensor<B, 2>;
+}
+
 /// A whole text-to-image diffusion model whose linear layers can carry adapters.
 pub trait DiffusionModel<B: KernelBackend>: Denoiser<B> + TextEncoder<B> + LatentCodec<B> {
     /// The linear layers that can carry an adapter, in the order of their numbers.

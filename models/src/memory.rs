@@ -1,7 +1,7 @@
 //! How much memory training takes, before anything is loaded.
 
 use burn_seqlora::adapter::Site;
-use burn_seqlora::config::{Method, TrainConfig};
+use burn_seqlora::config::TrainConfig;
 use burn_seqlora::model::LatentCodec as _;
 use seqlora_kernels::KernelBackend;
 
@@ -55,10 +55,10 @@ pub fn training_estimate<B: KernelBackend>(
     };
     let floats: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
     // The second-order pass remembers the tangents as well.
-    let passes = if train.method == Method::Seqlora { 2 } else { 1 };
+    let passes = if train.method.ingredients().second_order { 2 } else { 1 };
     MemoryEstimate {
         weights: 4 * model.parameters(),
-        // A, B, three moments of them, and the gradients, adjoints and steps in flight.
+        // A, B, two moments of each, and the gradients, adjoints and steps in flight.
         trainable: 4 * 8 * adapter_parameters,
         activations: 4 * passes * train.batch * floats,
     }

@@ -82,6 +82,33 @@ fn alternating_is_another_method() {
     assert!(alternating.bytes(CAT) == project.bank().bytes(CAT), "the paths differ");
 }
 
+/// Plain LoRA runs the same path and ends elsewhere. A concept is the same whatever the bank held
+/// before, so concepts overlap; and a bank takes concepts of one method only.
+#[test]
+fn plain_loras_know_nothing_of_each_other() {
+    let project = Project::new(&["cat", "dog"]);
+    project.learn("photos", "--method lora").succeeds();
+    let bank = project.inspect();
+    assert_eq!((&bank["method"], &bank["concepts"][1]["method"]), (&"lora".into(), &"lora".into()));
+    assert_losses_fall(&bank["concepts"]);
+    let overlap = bank["max_overlap"].as_f64().expect("a number");
+    assert!(overlap > 0.01, "{overlap}");
+    assert_eq!(bank["capacity"][0]["used"], 0);
+    let files = project.bank();
+    assert!(files.bytes(CAT) != Learnt::three().bank.bytes(CAT), "the methods agree");
+
+    let alone = Project::new(&["dog"]);
+    alone.learn("photos", "--method lora").succeeds();
+    let dog = "concepts/dog/adapter.safetensors";
+    assert!(files.bytes(dog) == alone.bank().bytes(dog), "the dog knows of the cat");
+
+    project.write("photos/kite/0.png", std::fs::read(fixture("images/cmyk.jpg")).unwrap());
+    let texts = ["bank holds concepts learnt with `lora`", "--method lora", "another bank"];
+    project.learn("photos/kite", "--method seqlora").fails(1, &texts);
+    project.bank().assert_same(&files);
+    project.picture("<cat> and <dog>", "");
+}
+
 /// Second derivatives by finite differences land near the exact ones.
 #[test]
 fn finite_differences_come_close() {

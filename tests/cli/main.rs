@@ -4,6 +4,8 @@
 //! pictures mean nothing; what counts is what is written, what is refused, and how it is said.
 
 mod bad_input;
+mod builtin;
+mod demo;
 mod files;
 #[cfg(target_os = "linux")]
 mod full_disk;

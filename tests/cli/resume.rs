@@ -90,6 +90,21 @@ fn an_interrupted_run_has_saved_its_state() {
     resumes_to_the_same_bank(&project);
 }
 
+/// Plain LoRA goes on as exactly as the others.
+#[test]
+fn plain_lora_is_resumed() {
+    let options = "--steps 8 --save-every 3 --method lora";
+    let whole = Project::new(&["cat"]);
+    whole.learn("photos", options).succeeds();
+    let broken = Project::new(&["cat"]);
+    let mut run = broken.start_learn(options);
+    run.wait_for(&broken.path("bank/concepts/cat/metrics.jsonl"));
+    run.interrupt().fails(130, &["the state is saved"]);
+    assert!(broken.path("bank/concepts/cat/checkpoint/state.json").exists());
+    broken.learn("photos", &format!("{options} --resume")).succeeds();
+    broken.bank().assert_same(&whole.bank());
+}
+
 /// Pictures that have changed since are noticed.
 #[test]
 fn changed_pictures_are_noticed() {

@@ -26,9 +26,9 @@ fn wrong_usage() {
     project.run(&["learn", "photos", "--bank", "bank"]).fails(2, &["--model"]);
     project.learn("photos", "--device tpu").fails(2, &["`tpu`", "wgpu[:N]"]);
     project.learn("photos", "--device cuda:x").fails(2, &["`cuda:x`"]);
-    project.learn("photos", "--method sgd").fails(2, &["`seqlora` or `alternating`"]);
+    project.learn("photos", "--method sgd").fails(2, &["`seqlora`, `alternating`, `lora`"]);
     project.write("demo/bank/bank.json", "{}");
-    project.run(&["demo", "--out", "demo"]).fails(2, &["demo holds a demo already"]);
+    project.run(&["demo", "--out", "demo"]).fails(2, &["demo is not empty and holds no demo"]);
 }
 
 /// `-v` names the layers that are trained, and `-q` says nothing of what went well.

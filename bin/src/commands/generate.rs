@@ -4,20 +4,20 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
-use burn_seqlora::adapter::{AdapterSet, DualAdapters};
 use burn_seqlora::bank::{Bank, write_atomic};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{Guidance, SamplerPlan, sample};
 use burn_seqlora::error::Error;
-use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
+use burn_seqlora::model::{DiffusionModel, LatentCodec};
 use burn_seqlora::rng::{Seed, normal};
-use burn_seqlora::text::{Context, TextBatch, next_placeholder};
+use burn_seqlora::text::next_placeholder;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use seqlora_kernels::TrainBackend;
 use seqlora_models::StableDiffusion;
 use serde_json::json;
 
-use super::model;
+use super::painter::Painter;
+use super::{builtin, model};
 use crate::args::{Generate, Global};
 use crate::device::Job;
 use crate::failure::Failure;
@@ -56,6 +56,8 @@ impl Job for Session<'_> {
             None => return Err(Failure::Usage("--concept needs --bank".into())),
         };
         let shape = latent_shape(&model, args.size)?;
+        builtin::warn_of_words(&args.model, [args.prompt.as_str(), &args.negative], terminal);
+        warn_of_size(&args.model, args.size, model.resolution(), terminal);
         let noise = match &args.latents {
             Some(file) => read_latents(file, [args.num, shape[1], shape[2], shape[3]])?,
             None => {
@@ -67,10 +69,10 @@ impl Job for Session<'_> {
         let plan = SamplerPlan::new(args.sampler, &model.config().scheduler, args.steps)?;
         fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
 
-        let painter = Painter::new(&model, &composition)?;
+        let painter = Painter::new(&model, &composition);
         let guidance = Guidance {
-            prompt: painter.encode(&args.prompt, terminal)?,
-            negative: painter.encode(&args.negative, terminal)?,
+            prompt: painter.encode(&[&args.prompt], terminal)?,
+            negative: painter.encode(&[&args.negative], terminal)?,
             scale: args.guidance,
         };
         let bar = terminal.bar("generate", args.num * plan.steps.len(), "steps");
@@ -98,43 +100,6 @@ impl Job for Session<'_> {
         terminal.result(&json!({ "pictures": files, "seed": seed }), || {
             files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join("\n")
         })
-    }
-}
-
-/// A model with a composition on it.
-pub struct Painter<'a, B: TrainBackend> {
-    model: &'a StableDiffusion<B>,
-    composition: &'a Composition<B::InnerBackend>,
-    rows: Option<Tensor<B, 2>>,
-    /// The composition's factors, where the layers look for them.
-    pub adapters: DualAdapters<B>,
-}
-
-impl<'a, B: TrainBackend> Painter<'a, B> {
-    /// Puts the composition's factors on the model's layers.
-    pub fn new(
-        model: &'a StableDiffusion<B>,
-        composition: &'a Composition<B::InnerBackend>,
-    ) -> Result<Self, Failure> {
-        let adapters = AdapterSet::<B>::untracked(&composition.adapters).constant();
-        let rows = composition.rows.clone().map(Tensor::from_inner);
-        Ok(Self { model, composition, rows, adapters })
-    }
-
-    /// Encodes a prompt in which concepts may stand.
-    pub fn encode(&self, prompt: &str, terminal: &Terminal) -> Result<Context<B>, Failure> {
-        let vocabulary = &self.composition.vocabulary;
-        let tokens = self.model.tokenize(&vocabulary.split(prompt)?)?;
-        if tokens.truncated > 0 {
-            let (cut, length) = (tokens.truncated, tokens.ids.len());
-            terminal.warning(format!(
-                "the prompt is too long: its last {cut} tokens do not fit into {length}"
-            ));
-        }
-        let layers = self.model.cross_attention_layers();
-        let batch =
-            TextBatch::new(&[tokens], vocabulary, layers, &DiffusionModel::device(self.model));
-        Ok(self.model.encode_text(&batch, self.rows.as_ref(), &self.adapters))
     }
 }
 
@@ -169,6 +134,18 @@ fn latent_shape<B: TrainBackend>(
         )));
     }
     Ok([1, model.latent_channels(), height / model.downscale(), width / model.downscale()])
+}
+
+/// The built-in model has seen pictures of one size only.
+fn warn_of_size(model: &Path, size: Option<(usize, usize)>, side: usize, terminal: &Terminal) {
+    if let Some((width, height)) = size.filter(|size| *size != (side, side))
+        && builtin::is_meant(model)
+    {
+        terminal.warning(format!(
+            "the built-in model was trained on pictures of {side}x{side}; \
+             do not expect much of {width}x{height}"
+        ));
+    }
 }
 
 /// One noise tensor per picture from a safetensors file.

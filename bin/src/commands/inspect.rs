@@ -22,7 +22,8 @@ fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
         bank.concepts().iter().map(|id| bank.concept(id)).collect::<Result<Vec<_>, _>>()?;
     let overlap = max_overlap(&bank)?;
     let mut used = vec![0; bank.sites().len()];
-    for record in &records {
+    // Plain LoRA reserves no directions.
+    for record in records.iter().filter(|r| r.config.method.ingredients().orthogonal) {
         used.iter_mut().zip(&record.ranks).for_each(|(used, rank)| *used += rank);
     }
     let concepts: Vec<Value> = records
@@ -54,6 +55,7 @@ fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let result = json!({
         "path": path,
         "base": bank.base(),
+        "method": bank.method(),
         "concepts": concepts,
         "max_overlap": overlap,
         "capacity": capacity,

@@ -15,7 +15,7 @@ use seqlora_kernels::TrainBackend;
 use seqlora_models::{StableDiffusion, memory};
 use serde_json::json;
 
-use super::model;
+use super::{builtin, model};
 use crate::args::{Global, Learn};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
@@ -38,6 +38,7 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     };
     let manifest = Manifest::discover(&args.data, &options)?;
     show_data(&manifest, &args.data, terminal);
+    builtin::warn_of_words(&args.model, texts(&manifest), terminal);
     let session = Session { args, config, manifest, device: global.device, terminal };
     global.device.run(session)
 }
@@ -105,7 +106,7 @@ impl Session<'_> {
         let parameters = memory::adapter_parameters(bank.sites(), &first.capacity.ranks);
         terminal.line("train", format!(
             "{} · sites {adapted}/{} ({} UNet, {} text encoder) · rank {} · {parameters} parameters per concept",
-            name_of(config.method), selected.len(), of(Part::Denoiser), of(Part::TextEncoder), config.rank,
+            config.method, selected.len(), of(Part::Denoiser), of(Part::TextEncoder), config.rank,
         ));
         for (site, rank) in bank.sites().iter().zip(&first.capacity.ranks) {
             if *rank > 0 {
@@ -121,14 +122,11 @@ impl Session<'_> {
             ),
         );
         let inputs = selected.iter().map(|s| bank.sites()[*s].inputs).min().unwrap_or(0);
-        terminal.line(
-            "capacity",
-            format!(
-                "{} concepts at rank {} (narrowest layer: {inputs})",
-                inputs / config.rank,
-                config.rank
-            ),
-        );
+        let capacity = match config.method.ingredients().orthogonal {
+            true => format!("{} concepts at rank {}", inputs / config.rank, config.rank),
+            false => "any number of concepts: nothing keeps them apart".into(),
+        };
+        terminal.line("capacity", format!("{capacity} (narrowest layer: {inputs})"));
         for concept in &plan.concepts {
             let capacity = &concept.capacity;
             if !capacity.shrunk.is_empty() || !capacity.full.is_empty() {
@@ -151,6 +149,15 @@ impl Session<'_> {
             ),
         );
     }
+}
+
+/// All that the text encoder is going to read.
+fn texts(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    manifest.concepts.iter().flat_map(|concept| {
+        let captions = concept.images.iter().filter_map(|image| image.caption.as_ref());
+        let texts = captions.chain(&concept.templates).chain([&concept.class_word]);
+        texts.map(String::as_str)
+    })
 }
 
 fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {
@@ -176,10 +183,6 @@ fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {
     for skipped in &manifest.skipped {
         terminal.line("skipped", format!("{}: {}", skipped.path.display(), skipped.reason));
     }
-}
-
-fn name_of(value: impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|v| v.as_str().map(String::from)).unwrap_or_default()
 }
 
 /// The bar of the concept in training, and what became of the ones before.

@@ -1,9 +1,11 @@
 //! One file per command: check, call the library, print.
 
+mod builtin;
 pub mod demo;
 pub mod devices;
 pub mod generate;
 pub mod inspect;
 pub mod learn;
 mod model;
+mod painter;
 pub mod pretrain;

@@ -7,13 +7,15 @@ use burn_seqlora::model::{Denoiser, TextEncoder};
 use seqlora_kernels::KernelBackend;
 use seqlora_models::{StableDiffusion, weights::fingerprint};
 
+use super::builtin;
 use crate::failure::Failure;
 
-/// Loads a model and tells which one it is.
+/// Loads a model, the built-in one by its name, and tells which one it is.
 pub fn open<B: KernelBackend>(
     folder: &Path,
     device: &B::Device,
 ) -> Result<(StableDiffusion<B>, BaseModel), Failure> {
+    let folder = &builtin::resolve(folder)?;
     let model = StableDiffusion::<B>::load(folder, device)?;
     let base = BaseModel {
         fingerprint: fingerprint(folder)?,

@@ -3,6 +3,7 @@
 //! A layer's matrices are small (m × 4), so the rank test and the change of gauge are done here;
 //! the projection inside the training loop is [`seqlora_kernels::project`].
 
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
@@ -48,6 +49,13 @@ pub fn fresh_directions(
         }
     }
     found
+}
+
+/// `rank` random columns as LoRA starts with them: U(±1/√m), kaiming's for a linear layer.
+pub fn kaiming_uniform(inputs: usize, rank: usize, rng: &mut ChaCha8Rng) -> Columns {
+    let bound = 1.0 / (inputs as f64).sqrt();
+    let column = |_| (0..inputs).map(|_| rng.random_range(-bound..bound)).collect();
+    (0..rank).map(column).collect()
 }
 
 /// B = Q R with orthonormal Q orthogonal to the `occupied` directions.

@@ -1,7 +1,7 @@
 //! The bank: the ordered, append-only set of learnt concepts on disk.
 //!
 //! ```text
-//! BANK/bank.json                          version, base model, sites, order of the concepts
+//! BANK/bank.json                          version, base model, method, sites, order of the concepts
 //! BANK/concepts/<id>/adapter.safetensors  <site>.lora_up [n, r], <site>.lora_down [r, m], f32
 //! BANK/concepts/<id>/tokens.safetensors   rows [words × rows per word, width], f32
 //! BANK/concepts/<id>/concept.json         provenance: images, settings, losses, ranks
@@ -10,7 +10,8 @@
 //! ```
 //!
 //! The stored B has orthonormal columns, so a layer's basis Q is simply the B of all concepts side
-//! by side. A concept counts once `bank.json` lists it; until then nothing refers to its folder.
+//! by side. With plain LoRA that holds within a concept only; a bank holds the concepts of one method,
+//! so that its name tells whether they may be added without a thought. A concept counts once `bank.json` lists it; until then nothing refers to its folder.
 
 mod files;
 mod overlap;
@@ -19,7 +20,7 @@ mod stored;
 
 use files::{is_temporary, remove_temporary};
 pub use files::{read_json, write_atomic, write_json};
-pub use overlap::max_overlap;
+pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, ConceptRecord};
 pub use stored::{
     NamedTensors, StoredAdapter, StoredFactors, finish_adapter, read_tensors, write_tensors,
@@ -28,8 +29,11 @@ pub use stored::{
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::adapter::Site;
 use crate::adapter::directions::Columns;
+use crate::config::Method;
 use crate::error::{Error, Result};
 
 /// An open bank.
@@ -97,6 +101,22 @@ impl Bank {
             bank: self.record.base.to_string(),
             model: base.to_string(),
         })
+    }
+
+    /// The method of all its concepts; `None` while there are none.
+    pub fn method(&self) -> Option<Method> {
+        self.record.method
+    }
+
+    /// # Errors
+    /// If it holds concepts of another method.
+    pub fn check_method(&self, method: Method) -> Result<()> {
+        match self.record.method {
+            Some(bank) if bank != method => {
+                Err(Error::OtherMethod { path: self.path.clone(), bank, method })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Where it lies.
@@ -167,6 +187,21 @@ impl Bank {
         StoredAdapter::read(&self.concept_folder(id).join("adapter.safetensors"), self.sites())
     }
 
+    /// The loss of each step in which a concept was trained.
+    ///
+    /// # Errors
+    /// If its `metrics.jsonl` is missing or damaged.
+    pub fn losses(&self, id: &str) -> Result<Vec<f64>> {
+        #[derive(Deserialize)]
+        struct Line {
+            loss: f64,
+        }
+        let path = self.concept_folder(id).join("metrics.jsonl");
+        let text = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
+        let loss = |line| serde_json::from_str::<Line>(line).map(|line| line.loss);
+        text.lines().map(loss).collect::<Result<_, _>>().map_err(Error::damaged(path))
+    }
+
     /// The directions that the bank's concepts occupy at each site.
     pub fn occupied(&self) -> Result<Vec<Columns>> {
         let mut occupied = vec![Columns::new(); self.sites().len()];
@@ -181,7 +216,7 @@ impl Bank {
     /// Adds a concept. Everything is on disk before `bank.json` lists it.
     ///
     /// # Errors
-    /// If the id is taken or the disk is full; the bank is then as before.
+    /// If the id is taken, the method is another one or the disk is full; the bank is then as before.
     pub fn append(
         &mut self,
         concept: &ConceptRecord,
@@ -191,6 +226,7 @@ impl Bank {
         if let Some(known) = self.like(&concept.id) {
             return Err(Error::DuplicateConcept { id: known.into(), hint: "" });
         }
+        self.check_method(concept.config.method)?;
         let folder = self.concept_folder(&concept.id);
         fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
         remove_temporary(&folder)?;
@@ -198,6 +234,7 @@ impl Bank {
         write_tensors(&folder.join("tokens.safetensors"), &rows)?;
         write_json(&folder.join("concept.json"), concept)?;
         let mut record = self.record.clone();
+        record.method = Some(concept.config.method);
         record.concepts.push(concept.id.clone());
         write_json(&self.path.join("bank.json"), &record)?;
         self.record = record;

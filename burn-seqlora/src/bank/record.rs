@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::read_json;
 use crate::adapter::Site;
-use crate::config::TrainConfig;
+use crate::config::{Method, TrainConfig};
 use crate::error::{Error, Result};
 
 /// The layout that this version writes.
@@ -40,6 +40,9 @@ pub struct BankRecord {
     version: u32,
     /// The model that the adapters belong to.
     pub base: BaseModel,
+    /// The method of all its concepts; `None` while there are none.
+    #[serde(default)]
+    pub method: Option<Method>,
     /// The ids of the concepts, in the order in which they were learnt.
     pub concepts: Vec<String>,
     /// The sites of the base model.
@@ -49,7 +52,7 @@ pub struct BankRecord {
 impl BankRecord {
     /// A bank without concepts.
     pub fn new(base: BaseModel, sites: Vec<Site>) -> Self {
-        Self { version: VERSION, base, concepts: Vec::new(), sites }
+        Self { version: VERSION, base, method: None, concepts: Vec::new(), sites }
     }
 
     /// # Errors

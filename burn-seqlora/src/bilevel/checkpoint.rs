@@ -112,7 +112,7 @@ pub fn save<B: Backend>(
     let record = CheckpointRecord {
         tensors: format!("state-{}.safetensors", turn as u8),
         step: state.step,
-        inner_count: state.inner.count,
+        inner_count: state.inner.second.count,
         outer_count: state.outer.second.count,
         rows_count: state.rows.second.count,
         rows_frozen: state.rows_frozen,
@@ -152,11 +152,12 @@ pub fn load<B: Backend>(
     let mut factors = |kind: &str| {
         Factors::new(sites.iter().map(|site| take(format!("{}.{kind}", site.name))).collect())
     };
-    let [up, down, inner, outer_first, outer_second] =
-        ["up", "down", "inner", "outer_first", "outer_second"].map(&mut factors);
+    let [up, down, inner_first, inner_second, outer_first, outer_second] =
+        ["up", "down", "inner_first", "inner_second", "outer_first", "outer_second"]
+            .map(&mut factors);
     let [rows, rows_first, rows_second] =
         ["rows", "rows_first", "rows_second"].map(|name| take(name.into()));
-    let missing = [&down, &inner, &outer_first, &outer_second]
+    let missing = [&down, &inner_first, &inner_second, &outer_first, &outer_second]
         .iter()
         .any(|f| f.iter().count() != up.iter().count());
     if missing || rows.is_none() || rows_first.is_none() || rows_second.is_none() {
@@ -168,7 +169,7 @@ pub fn load<B: Backend>(
     Ok(TrainState {
         step: record.step,
         parameters: ConceptParameters { adapters: AdapterSet { up, down }, rows },
-        inner: moment(inner, record.inner_count),
+        inner: AdamW { first: inner_first, second: moment(inner_second, record.inner_count) },
         outer: AdamW { first: outer_first, second: moment(outer_second, record.outer_count) },
         rows: AdamW {
             first: single(rows_first),
@@ -184,7 +185,8 @@ fn to_tensors<B: Backend>(sites: &[Site], state: &TrainState<B>) -> NamedTensors
     let kinds = [
         ("up", &adapters.up),
         ("down", &adapters.down),
-        ("inner", &state.inner.mean),
+        ("inner_first", &state.inner.first),
+        ("inner_second", &state.inner.second.mean),
         ("outer_first", &state.outer.first),
         ("outer_second", &state.outer.second.mean),
     ];

@@ -16,7 +16,7 @@ use super::step::{Bilevel, StepReport};
 use crate::adapter::directions::{Columns, from_columns};
 use crate::adapter::{CapacityPlan, Factors, plan_ranks};
 use crate::bank::{Bank, ConceptRecord, NamedTensors, finish_adapter};
-use crate::config::{NoiseReuse, TrainConfig};
+use crate::config::{Method, NoiseReuse, TrainConfig};
 use crate::data::{ConceptSource, ImageSource, Manifest};
 use crate::diffusion::{DenoisingLoss, DenoisingSample};
 use crate::encode::EncodedConcept;
@@ -81,7 +81,7 @@ pub enum Flow {
 /// Checks a run before anything expensive happens: ids, capacity, checkpoints.
 ///
 /// # Errors
-/// If a concept is in the bank already, a run is unfinished and `resume` is not set, settings have
+/// If the bank belongs to another method, a concept is in the bank already, a run is unfinished and `resume` is not set, settings have
 /// changed since, or capacity is missing under `strict_capacity`.
 pub fn plan(
     bank: &Bank,
@@ -90,7 +90,12 @@ pub fn plan(
     resume: bool,
 ) -> Result<LearnPlan> {
     config.validate()?;
-    let mut used: Vec<usize> = bank.occupied()?.iter().map(Columns::len).collect();
+    bank.check_method(config.method)?;
+    let orthogonal = config.method.ingredients().orthogonal;
+    let mut used: Vec<usize> =
+        reserved(config.method, bank.occupied()?).iter().map(Columns::len).collect();
+    // How many come is of no concern to a concept that shares nothing with the others.
+    let announced = config.concepts.filter(|_| orthogonal);
     let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
     for source in &manifest.concepts {
         let config = TrainConfig { steps: source.steps.unwrap_or(config.steps), ..config.clone() };
@@ -107,7 +112,7 @@ pub fn plan(
             plan.done.push(source.id.clone());
             continue;
         }
-        let capacity = plan_ranks(bank.sites(), config.sites, &used, config.rank, config.concepts);
+        let capacity = plan_ranks(bank.sites(), config.sites, &used, config.rank, announced);
         check_capacity(bank, &config, &capacity, source)?;
         let resume_at = match CheckpointRecord::find(bank, &source.id)? {
             None => 0,
@@ -124,7 +129,9 @@ pub fn plan(
                 });
             }
         };
-        used.iter_mut().zip(&capacity.ranks).for_each(|(used, rank)| *used += rank);
+        if orthogonal {
+            used.iter_mut().zip(&capacity.ranks).for_each(|(used, rank)| *used += rank);
+        }
         plan.concepts.push(ConceptPlan {
             source: source.clone(),
             config,
@@ -134,6 +141,14 @@ pub fn plan(
         });
     }
     Ok(plan)
+}
+
+/// The directions that a new concept has to leave to those that occupy them.
+fn reserved(method: Method, occupied: Vec<Columns>) -> Vec<Columns> {
+    match method.ingredients().orthogonal {
+        true => occupied,
+        false => vec![Columns::new(); occupied.len()],
+    }
 }
 
 fn check_capacity(
@@ -237,6 +252,7 @@ where
     let encoded = EncodedConcept::<B, M>::new(model, source, config, &seed)?;
     let occupied = bank.occupied()?;
     let basis = basis::<B::InnerBackend>(&occupied, &model.device());
+    let reserved = reserved(config.method, occupied);
     let objective = DenoisingLoss { model, schedule: model.noise_schedule() };
     let bilevel = Bilevel::<B, _> { objective: &objective, config, sites: &sites, basis: &basis };
     let probe_loss = |state: &TrainState<B::InnerBackend>| -> Result<f64> {
@@ -252,7 +268,7 @@ where
             let layers = model.cross_attention_layers();
             let rows = initial_rows(config.tokens, layers, class_word, config.token_std, &seed);
             let ranks = &plan.capacity.ranks;
-            let mut state = TrainState::new(config, &sites, ranks, &occupied, rows, &seed);
+            let mut state = TrainState::new(config, &sites, ranks, &reserved, rows, &seed);
             state.initial_loss = probe_loss(&state)?;
             state
         }
@@ -285,7 +301,7 @@ where
     metrics.sync()?;
 
     let final_loss = probe_loss(&state)?;
-    let adapter = finish_adapter(&state.parameters.adapters, &occupied);
+    let adapter = finish_adapter(&state.parameters.adapters, &reserved);
     let record = ConceptRecord {
         id: id.into(),
         class_word: source.class_word.clone(),

@@ -1,4 +1,4 @@
-//! The bilevel trainer: A by inner steps, B by the hypergradient, under orthogonality.
+//! The trainer: A by inner steps, B by the hypergradient, under orthogonality; plain LoRA beside it.
 
 mod adam;
 mod checkpoint;

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
-use super::adam::{AdamW, SecondMoment};
-use crate::adapter::directions::{Columns, fresh_directions, from_columns};
+use super::adam::AdamW;
+use crate::adapter::directions::{Columns, fresh_directions, from_columns, kaiming_uniform};
 use crate::adapter::{AdapterSet, Factors, Site};
 use crate::config::TrainConfig;
 use crate::diff::ConceptParameters;
@@ -17,8 +17,8 @@ pub struct TrainState<B: Backend> {
     pub step: usize,
     /// A, B and the token rows.
     pub parameters: ConceptParameters<B>,
-    /// The inner steps' preconditioner.
-    pub inner: SecondMoment<B>,
+    /// The optimiser of A; inner steps take its preconditioner and no momentum.
+    pub inner: AdamW<B>,
     /// The optimiser of B.
     pub outer: AdamW<B>,
     /// The optimiser of the token rows, as factors with one site.
@@ -30,15 +30,16 @@ pub struct TrainState<B: Backend> {
 }
 
 impl<B: Backend> TrainState<B> {
-    /// A = 0, B random orthonormal directions outside the `occupied` ones, times `down_norm`.
+    /// A = 0; B random orthonormal directions outside the `reserved` ones, times `down_norm`, or
+    /// LoRA's usual start where the method is not orthogonal.
     ///
     /// # Shapes
-    /// - ranks, occupied: one per site; rows: `[rows, width]`
+    /// - ranks, reserved: one per site; rows: `[rows, width]`
     pub fn new(
         config: &TrainConfig,
         sites: &[Site],
         ranks: &[usize],
-        occupied: &[Columns],
+        reserved: &[Columns],
         rows: Tensor<B, 2>,
         seed: &Seed,
     ) -> Self {
@@ -51,20 +52,26 @@ impl<B: Backend> TrainState<B> {
         let mut down = Vec::new();
         for (number, site) in sites.iter().enumerate() {
             let mut rng = seed.fork(&site.name).at(0);
-            let new = fresh_directions(site.inputs, ranks[number], &occupied[number], &mut rng);
+            let (new, norm) = match config.method.ingredients().orthogonal {
+                true => (
+                    fresh_directions(site.inputs, ranks[number], &reserved[number], &mut rng),
+                    config.down_norm,
+                ),
+                false => (kaiming_uniform(site.inputs, ranks[number], &mut rng), 1.0),
+            };
             if new.is_empty() {
                 up.push(None);
                 down.push(None);
                 continue;
             }
             up.push(Some(Tensor::zeros([site.outputs, new.len()], &device)));
-            let unit = matrix(from_columns(&new), site.inputs, new.len());
-            down.push(Some(unit.mul_scalar(config.down_norm)));
+            let new = matrix(from_columns(&new), site.inputs, new.len());
+            down.push(Some(new.mul_scalar(norm)));
         }
         let adapters = AdapterSet { up: Factors::new(up), down: Factors::new(down) };
         Self {
             step: 0,
-            inner: SecondMoment::new(&adapters.up),
+            inner: AdamW::new(&adapters.up),
             outer: AdamW::new(&adapters.down),
             rows: AdamW::new(&Factors::new(vec![Some(rows.clone())])),
             rows_frozen: false,

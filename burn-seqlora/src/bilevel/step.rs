@@ -1,4 +1,4 @@
-//! One minibatch of the bilevel method (methods.md §1.5).
+//! One minibatch of training (methods.md §1.5).
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -7,7 +7,9 @@ use seqlora_kernels::{TrainBackend, pair};
 use super::state::TrainState;
 use crate::adapter::{AdapterSet, Factors, Site};
 use crate::config::{OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
-use crate::diff::{ConceptParameters, InnerStep, Objective, Wrt, gradient, hypergradient};
+use crate::diff::{
+    ConceptParameters, Gradient, InnerStep, Objective, Wrt, gradient, hypergradient,
+};
 use crate::scalar::scalar;
 
 /// The problem that a concept poses: loss, constraint and settings.
@@ -19,7 +21,8 @@ pub struct Bilevel<'a, B: AutodiffBackend, O> {
     pub config: &'a TrainConfig,
     /// The model's sites.
     pub sites: &'a [Site],
-    /// Q: the orthonormal directions of earlier concepts; `None` where there are none.
+    /// Q: the directions of earlier concepts; `None` where there are none. B is kept orthogonal to
+    /// them if the method is, and compared with them in any case.
     pub basis: &'a Factors<B::InnerBackend>,
 }
 
@@ -30,7 +33,7 @@ pub struct StepReport {
     pub step: usize,
     /// The loss at the last outer gradient.
     pub loss: f64,
-    /// Norm of the projected hypergradient.
+    /// Norm of the projected hypergradient, which is ∇_B L without levels.
     pub hypergradient: f64,
     /// Largest |entry| of Qᵀ B with unit columns.
     pub overlap: f64,
@@ -46,6 +49,9 @@ where
     O: Objective<B>,
 {
     /// K outer iterations; `sample(k, t)` is ξ of inner step t, and with t = T of the outer gradient.
+    ///
+    /// A method without levels takes a step in all parameters at each of these T + 1 instead: as
+    /// many gradients, and no Hessian products.
     pub fn step<'s>(
         &self,
         state: &mut TrainState<B::InnerBackend>,
@@ -62,27 +68,64 @@ where
             row_norm: 0.0,
         };
         for k in 0..self.config.outer {
-            let start = (state.parameters.adapters.up.clone(), state.inner.clone());
-            let steps = self.inner_steps(state, |t| sample(k, t));
-            let outer = sample(k, self.config.inner);
-            let (ridge, hvp) = (self.config.ridge, self.config.effective_hvp());
-            let hyper =
-                hypergradient::<B, O>(self.objective, &state.parameters, &steps, outer, ridge, hvp);
-            report.loss = hyper.loss;
-            let direction = self.project(&hyper.down);
-            report.hypergradient = direction.norm();
-            self.step_down(state, &direction);
-            if self.config.warm_start == WarmStart::Rerun {
-                (state.parameters.adapters.up, state.inner) = start;
-                self.inner_steps(state, |t| sample(k, t));
-            }
-            if let Some(rows) = hyper.rows {
-                report.row_norm = self.step_rows(state, Factors::new(vec![Some(rows)]));
+            match self.config.method.ingredients().bilevel {
+                true => self.outer_iteration(state, |t| sample(k, t), &mut report),
+                false => (0..=self.config.inner)
+                    .for_each(|t| self.joint_step(state, sample(k, t), &mut report)),
             }
         }
         state.step += 1;
         report.overlap = overlap(&state.parameters.adapters.down, self.basis);
         report
+    }
+
+    /// T steps in A, then one in B along the hypergradient and one in the token rows.
+    fn outer_iteration<'s>(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        sample: impl Fn(usize) -> &'s O::Sample,
+        report: &mut StepReport,
+    ) where
+        O::Sample: 's,
+    {
+        let start = (state.parameters.adapters.up.clone(), state.inner.clone());
+        let steps = self.inner_steps(state, &sample);
+        let outer = sample(self.config.inner);
+        let (ridge, hvp) = (self.config.ridge, self.config.effective_hvp());
+        let hyper =
+            hypergradient::<B, O>(self.objective, &state.parameters, &steps, outer, ridge, hvp);
+        report.loss = hyper.loss;
+        let direction = self.project(&hyper.down);
+        report.hypergradient = direction.norm();
+        self.step_down(state, &direction);
+        if self.config.warm_start == WarmStart::Rerun {
+            (state.parameters.adapters.up, state.inner) = start;
+            self.inner_steps(state, &sample);
+        }
+        if let Some(rows) = hyper.rows {
+            report.row_norm = self.step_rows(state, rows);
+        }
+    }
+
+    /// One step of AdamW in A, B and the token rows, as in ordinary fine-tuning.
+    fn joint_step(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        sample: &O::Sample,
+        report: &mut StepReport,
+    ) {
+        let Gradient { loss, up, down, rows } =
+            gradient::<B, O>(self.objective, &state.parameters, sample, Wrt::All);
+        let direction = self.project(&down);
+        (report.loss, report.hypergradient) = (loss, direction.norm());
+        let rate = |site| self.rate(site, state.step);
+        let weight_decay = self.config.weight_decay;
+        let moved = state.inner.step(&state.parameters.adapters.up, &up, rate, weight_decay);
+        state.parameters.adapters.up = moved;
+        self.step_down(state, &direction);
+        if let Some(rows) = rows {
+            report.row_norm = self.step_rows(state, rows);
+        }
     }
 
     /// T steps in A; returns what is needed to differentiate through them.
@@ -101,7 +144,7 @@ where
             let gradient = gradient::<B, O>(self.objective, at, sample, Wrt::Up).up;
             let gradient = gradient.axpy(self.config.ridge, &up);
             let scale = match self.config.preconditioner {
-                Preconditioner::Adam => state.inner.observe(&gradient),
+                Preconditioner::Adam => state.inner.second.observe(&gradient),
                 Preconditioner::None => up.map(|_, a| a.ones_like()),
             };
             let step = scale.map(|site, p| p.mul_scalar(self.rate(site, state.step)));
@@ -133,7 +176,7 @@ where
     fn step_rows(
         &self,
         state: &mut TrainState<B::InnerBackend>,
-        gradient: Factors<B::InnerBackend>,
+        gradient: Tensor<B::InnerBackend, 2>,
     ) -> f64 {
         let rows = state.parameters.rows.clone().expect("a gradient in the rows needs rows");
         let norms = (rows.clone() * rows.clone()).sum_dim(1).sqrt();
@@ -141,7 +184,7 @@ where
         state.rows_frozen |= mean_norm >= self.config.token_norm_limit;
         if !state.rows_frozen {
             let rate = self.config.lr_token * self.config.decay(state.step);
-            let rows = Factors::new(vec![Some(rows)]);
+            let [rows, gradient] = [rows, gradient].map(|t| Factors::new(vec![Some(t)]));
             let moved = state.rows.step(&rows, &gradient, |_| rate, self.config.weight_decay);
             state.parameters.rows = moved.get(0).cloned();
         }
@@ -153,7 +196,8 @@ where
     }
 
     fn project(&self, down: &Factors<B::InnerBackend>) -> Factors<B::InnerBackend> {
-        down.map(|site, b| match self.basis.get(site) {
+        let orthogonal = self.config.method.ingredients().orthogonal;
+        down.map(|site, b| match self.basis.get(site).filter(|_| orthogonal) {
             Some(basis) => pair::project(b, basis.clone()),
             None => b,
         })

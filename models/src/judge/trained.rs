@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use burn::tensor::{Tensor, backend::Backend};
+use burn_seqlora::model::ImageEncoder;
 use seqlora_kernels::KernelBackend;
 
 use super::config::JudgeConfig;
@@ -69,5 +70,11 @@ impl<B: KernelBackend> Judge<B> {
             let chunk = pixels.clone().narrow(0, start, CHUNK.min(pictures - start));
             self.model.forward(chunk)
         })
+    }
+}
+
+impl<B: KernelBackend> ImageEncoder<B> for Judge<B> {
+    fn embed(&self, pixels: Tensor<B, 4>) -> Tensor<B, 2> {
+        Judge::embed(self, pixels)
     }
 }

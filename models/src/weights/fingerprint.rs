@@ -25,7 +25,8 @@ pub fn fingerprint(folder: &Path) -> Result<String, ModelError> {
     Ok(Sha256::digest(all).iter().take(16).map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn digest(path: &Path) -> Result<Vec<u8>, ModelError> {
+/// The SHA-256 of a file.
+pub(super) fn digest(path: &Path) -> Result<Vec<u8>, ModelError> {
     let mut file = File::open(path).map_err(ModelError::io(path))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];

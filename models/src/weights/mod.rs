@@ -1,5 +1,6 @@
 //! Everything foreign about checkpoints: file names, key names, configs, data types.
 
+mod checksums;
 mod config;
 mod error;
 mod files;
@@ -9,6 +10,7 @@ mod load;
 mod random;
 mod save;
 
+pub use checksums::verify_checksums;
 pub use config::{Activation, PerLevel, require_defaults};
 pub use error::ModelError;
 pub use files::WeightFiles;

@@ -64,4 +64,4 @@ pub use relation::Relation;
 pub use scene::{Scene, SceneOptions};
 pub use split::Split;
 pub use truth::{Seen, Truth};
-pub use vocabulary::vocabulary;
+pub use vocabulary::{unknown_words, vocabulary};

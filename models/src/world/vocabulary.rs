@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use burn_seqlora::text::next_placeholder;
+
 use crate::world::background::Background;
 use crate::world::caption::{AN, DETERMINERS, FILLERS, JOINTS, OPENINGS};
 use crate::world::class::Class;
@@ -28,6 +30,22 @@ pub fn vocabulary() -> Vec<&'static str> {
     words.into_iter().collect()
 }
 
+/// The words of a prompt that are not in the [`vocabulary`]; concepts `<id>` and punctuation are no
+/// words.
+pub fn unknown_words(prompt: &str) -> Vec<String> {
+    let mut plain = String::new();
+    let mut rest = prompt;
+    while let Some((before, _, after)) = next_placeholder(rest) {
+        plain.extend([before, " "]);
+        rest = after;
+    }
+    plain += rest;
+    let known = vocabulary();
+    let bare = |word: &str| word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+    let words = plain.split_whitespace().map(bare);
+    words.filter(|word| !word.is_empty() && !known.contains(&word.as_str())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +62,13 @@ mod tests {
         let captions: Vec<String> = (0..5000).map(caption).collect();
         let used: BTreeSet<&str> = captions.iter().flat_map(|c| c.split(' ')).collect();
         assert_eq!(used.into_iter().collect::<Vec<_>>(), vocabulary());
+    }
+
+    #[test]
+    fn concepts_and_punctuation_are_no_words() {
+        let known = "A photo of <cat-00>, next to a mug (on grass) & {}";
+        assert_eq!(unknown_words(known), [""; 0]);
+        assert_eq!(unknown_words("a Zebra on <cat-00>stilts"), ["zebra", "stilts"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use burn_seqlora::adapter::directions::{Columns, fresh_directions};
 use burn_seqlora::adapter::{DualAdapters, Factors, Site};
 use burn_seqlora::bilevel::{Bilevel, TrainState};
 use burn_seqlora::config::{Method, OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
-use burn_seqlora::diff::{Hvp, Objective, hypergradient};
+use burn_seqlora::diff::{Hvp, Objective, Wrt, gradient, hypergradient};
 use burn_seqlora::dual::Dual;
 use burn_seqlora::rng::Seed;
 use seqlora_kernels::KernelBackend;
@@ -169,6 +169,32 @@ pub fn alternating_is_seqlora_without_second_derivatives<B: KernelBackend>(preci
     let finite = run(Method::Seqlora, Hvp::FiniteDifference);
     let error = distance(&finite.down, &exact.down);
     assert!(error < 0.1 * difference, "differences come close to exact: {error:.2e}");
+}
+
+/// §6: plain LoRA takes K (T + 1) steps of AdamW in A and B at once, each at its own minibatch, and
+/// nothing holds B off the directions of others.
+pub fn plain_lora_is_joint_adamw<B: KernelBackend>(precision: Precision) {
+    let problem = Problem::<B>::new(precision);
+    let config = TrainConfig {
+        method: Method::Lora,
+        outer: 2,
+        weight_decay: 0.1,
+        lr_down_ratio: 3.0,
+        ..config()
+    };
+    let after = &problem.run(&config, 1)[0].parameters.adapters;
+    let TrainState { parameters: mut at, inner: mut of_up, outer: mut of_down, .. } =
+        problem.state(&config);
+    for sample in &problem.samples(&config) {
+        let slope = gradient::<Autodiff<B>, _>(&problem.net, &at, sample, Wrt::All);
+        at.adapters.up = of_up.step(&at.adapters.up, &slope.up, |_| config.lr_unet, 0.1);
+        let rate = 3.0 * config.lr_unet;
+        at.adapters.down = of_down.step(&at.adapters.down, &slope.down, |_| rate, 0.1);
+    }
+    assert_identical("A", &after.up, &at.adapters.up);
+    assert_identical("B", &after.down, &at.adapters.down);
+    let overlap = inside(&problem.basis, &after.down);
+    assert!(overlap > 1e-2, "it must run into the taken directions: {overlap:.2e}");
 }
 
 /// An objective that writes down which minibatches it is evaluated on.

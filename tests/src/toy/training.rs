@@ -44,7 +44,14 @@ impl Toy {
         let mut state = TrainState::new(config, &self.sites(), ranks, occupied, rows, &seed);
         let TrainState { parameters, inner, outer, .. } = &mut state;
         let AdapterSet { up, down } = &mut parameters.adapters;
-        for factors in [up, down, &mut inner.mean, &mut outer.first, &mut outer.second.mean] {
+        for factors in [
+            up,
+            down,
+            &mut inner.first,
+            &mut inner.second.mean,
+            &mut outer.first,
+            &mut outer.second.mean,
+        ] {
             *factors = factors.map(|_, m| m.cast(self.dtype));
         }
         state

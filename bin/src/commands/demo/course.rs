@@ -1,0 +1,173 @@
+//! A method learns all lessons one after another, and is asked for each right after it and at the end.
+
+use std::path::Path;
+use std::time::Instant;
+
+use burn_seqlora::bank::{Bank, BaseModel};
+use burn_seqlora::bilevel::{Event, learn, plan};
+use burn_seqlora::compose::{Composition, Member};
+use burn_seqlora::config::{Method, TrainConfig};
+use burn_seqlora::data::{Layout, Manifest};
+use burn_seqlora::model::DiffusionModel;
+use burn_seqlora::report::Stages;
+use image::RgbImage;
+use seqlora_kernels::TrainBackend;
+use seqlora_models::StableDiffusion;
+
+use super::interrupted;
+use super::lessons::{Lesson, pair_prompts, pairs, prompts};
+use super::progress::Progress;
+use super::settings::{Journal, METHODS, Settings};
+use super::studio::Studio;
+use crate::failure::Failure;
+
+/// What all methods go through.
+pub struct Course<'a, B: TrainBackend> {
+    /// The base model.
+    pub model: &'a StableDiffusion<B>,
+    /// Which one it is.
+    pub base: &'a BaseModel,
+    /// What is learnt.
+    pub lessons: &'a [Lesson],
+    /// How.
+    pub settings: &'a Settings,
+    /// What paints.
+    pub studio: Studio<'a, B>,
+    /// Where banks and pictures go.
+    pub folder: &'a Path,
+    /// How far it is.
+    pub progress: Progress<'a>,
+    /// How long it took.
+    pub journal: Journal,
+}
+
+/// What a method made of the lessons.
+pub struct Outcome {
+    /// The bank with the adapters.
+    pub bank: Bank,
+    /// Pictures of each concept.
+    pub concepts: Vec<Stages>,
+    /// Pictures of each pair.
+    pub pairs: Vec<Vec<RgbImage>>,
+}
+
+/// All work of a demo, in the units of [`Progress`].
+pub fn cost<B: TrainBackend>(settings: &Settings, lessons: &[Lesson]) -> f64 {
+    let of_concept = prompts("").len();
+    let of_pairs: usize = pairs(lessons).map(|pair| pair_prompts(pair).len()).sum();
+    let pictures = lessons.len() * of_concept * (2 * METHODS.len() + 1) + METHODS.len() * of_pairs;
+    let steps = (lessons.len() * settings.steps) as f64;
+    let training: f64 = METHODS.map(|method| steps * settings.step_cost(method)).iter().sum();
+    training + Studio::<B>::cost(pictures)
+}
+
+impl<B: TrainBackend> Course<'_, B> {
+    /// What the base model draws for each lesson's class.
+    pub fn before(&mut self) -> Result<Vec<Vec<RgbImage>>, Failure> {
+        let (lessons, sites) = (self.lessons, self.model.sites().len());
+        let of_lesson = |lesson: &Lesson| {
+            let prompts = prompts(&lesson.source.class_word);
+            let name = format!("base/{}", lesson.source.id);
+            self.pictures(&name, &prompts, || Ok(Composition::none(sites)))
+        };
+        lessons.iter().map(of_lesson).collect()
+    }
+
+    /// Takes a method through all lessons, from wherever an earlier run left off.
+    pub fn take(&mut self, method: Method) -> Result<Outcome, Failure> {
+        let (lessons, config) = (self.lessons, self.settings.train_config(method));
+        let mut bank =
+            Bank::open_or_create(&self.folder.join(method.name()), self.base, self.model.sites())?;
+        // Whether there is room for all of them shows before the first one.
+        let planned = plan(&bank, &manifest(lessons), &config, true)?;
+        let short = planned.concepts.iter().filter(|c| !c.capacity.full.is_empty()).count();
+        if short > 0 {
+            let text = format!("{method} finds layers full for {short} concepts and skips them");
+            self.progress.line("capacity", text);
+        }
+        let mut concepts = vec![Stages::default(); lessons.len()];
+        for number in 0..lessons.len() {
+            self.learn(&mut bank, number, &config)?;
+            concepts[number].learnt = self.ask(&bank, number, &lessons[..=number], "learnt")?;
+        }
+        for (number, stages) in concepts.iter_mut().enumerate() {
+            stages.end = self.ask(&bank, number, lessons, "end")?;
+        }
+        let pair = |(number, pair)| {
+            let name = format!("{method}/pairs/{number}");
+            let (model, bank) = (self.model, &bank);
+            self.pictures(&name, &pair_prompts(pair), || compose(model, bank, lessons))
+        };
+        let pairs = pairs(lessons).enumerate().map(pair).collect::<Result<_, _>>()?;
+        Ok(Outcome { bank, concepts, pairs })
+    }
+
+    fn learn(
+        &mut self,
+        bank: &mut Bank,
+        number: usize,
+        config: &TrainConfig,
+    ) -> Result<(), Failure> {
+        let (method, lesson) = (config.method, &self.lessons[number]);
+        let cost = self.settings.step_cost(method);
+        let plan = plan(bank, &manifest(std::slice::from_ref(lesson)), config, true)?;
+        if plan.concepts.is_empty() {
+            self.progress.skip(cost * config.steps as f64);
+            return Ok(());
+        }
+        let started = Instant::now();
+        let show = |event: Event| self.progress.show(method, cost, event);
+        let finished = learn::<B, _>(self.model, bank, &plan, show)?;
+        let seconds = started.elapsed().as_secs_f64();
+        self.journal.add_training(method, &lesson.source.id, seconds)?;
+        finished.then_some(()).ok_or_else(interrupted)
+    }
+
+    /// Pictures of a lesson with the adapters of `members`.
+    fn ask(
+        &mut self,
+        bank: &Bank,
+        number: usize,
+        members: &[Lesson],
+        stage: &str,
+    ) -> Result<Vec<RgbImage>, Failure> {
+        let (model, lesson) = (self.model, &self.lessons[number]);
+        let method = bank.method().expect("it holds the lesson");
+        let name = format!("{method}/{}/{stage}", lesson.source.id);
+        self.pictures(&name, &prompts(&lesson.name()), || compose(model, bank, members))
+    }
+
+    fn pictures(
+        &mut self,
+        name: &str,
+        prompts: &[String],
+        composition: impl FnOnce() -> Result<Composition<B::InnerBackend>, Failure>,
+    ) -> Result<Vec<RgbImage>, Failure> {
+        let folder = self.folder.join("pictures").join(name);
+        if let Some(pictures) = Studio::<B>::stored(&folder, prompts.len())? {
+            self.progress.skip(Studio::<B>::cost(prompts.len()));
+            return Ok(pictures);
+        }
+        let started = Instant::now();
+        self.progress.message(format!("painting {name}"));
+        let composition = composition()?;
+        let pictures = self.studio.paint(&folder, prompts, &composition, &mut self.progress)?;
+        self.journal.add_sampling(started.elapsed().as_secs_f64())?;
+        Ok(pictures)
+    }
+}
+
+fn manifest(lessons: &[Lesson]) -> Manifest {
+    let concepts = lessons.iter().map(|lesson| lesson.source.clone()).collect();
+    Manifest { layout: Layout::Folders, concepts, skipped: Vec::new() }
+}
+
+fn compose<B: TrainBackend>(
+    model: &StableDiffusion<B>,
+    bank: &Bank,
+    members: &[Lesson],
+) -> Result<Composition<B::InnerBackend>, Failure> {
+    let member = |lesson: &Lesson| Member { id: lesson.source.id.clone(), scale: 1.0 };
+    let members: Vec<Member> = members.iter().map(member).collect();
+    Ok(Composition::load(bank, &members, &DiffusionModel::device(model))?)
+}

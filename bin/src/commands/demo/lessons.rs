@@ -1,0 +1,101 @@
+//! What is learnt: individuals of the drawn world, and the prompts that ask for them.
+
+use std::fs;
+use std::path::Path;
+
+use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource};
+use burn_seqlora::error::Error;
+use image::RgbImage;
+use seqlora_models::world::{Individual, Seed};
+
+use crate::failure::Failure;
+use crate::pictures::{read_png, write_png};
+
+/// Reference pictures of each concept.
+const REFERENCES: usize = 4;
+
+/// What each concept is asked for, one picture each.
+const PROMPTS: [&str; 4] =
+    ["a photo of a {}", "a {} on grass", "a {} in the snow", "a photo of a {} at night"];
+
+/// Pictures of each pair.
+const PAIR_PICTURES: usize = 4;
+
+/// Pairs at most.
+const PAIRS: usize = 6;
+
+/// A concept with its references.
+#[derive(Debug, Clone)]
+pub struct Lesson {
+    /// What training gets.
+    pub source: ConceptSource,
+    /// Its pictures.
+    pub references: Vec<RgbImage>,
+}
+
+impl Lesson {
+    /// The first `count` lessons of the demo, with their pictures in folders below `photos`.
+    pub fn all(count: usize, side: usize, photos: &Path) -> Result<Vec<Self>, Failure> {
+        // An odd stride meets all 128 individuals, and sixteen classes before it repeats one.
+        let individual = |number| Individual::of((5 + 37 * number) % Individual::COUNT);
+        (0..count).map(|number| Self::draw(&individual(number), side, photos)).collect()
+    }
+
+    /// Draws an individual in several poses and places, each with a caption that tells them.
+    fn draw(individual: &Individual, side: usize, photos: &Path) -> Result<Self, Failure> {
+        let id = individual.id();
+        let folder = photos.join(&id);
+        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+        let seed = Seed::new(0);
+        let mut images = Vec::new();
+        for (number, scene) in individual.references(&seed, REFERENCES).iter().enumerate() {
+            let mut rng = seed.fork(&id).fork("captions").at(number as u64);
+            let caption = scene.description().caption_with(&mut rng, &|_| format!("<{id}>"));
+            let path = folder.join(format!("{number}.png"));
+            if !path.exists() {
+                let (picture, side) = (scene.render(side), side as u32);
+                let picture = RgbImage::from_raw(side, side, picture.rgb);
+                write_png(&path, &picture.expect("three bytes per pixel"), &caption)?;
+            }
+            // For those who learn from the folder themselves.
+            let text = path.with_extension("txt");
+            fs::write(&text, &caption).map_err(Error::io("cannot write", &text))?;
+            images.push(ImageSource { path, caption: Some(caption), mask: None });
+        }
+        let references =
+            images.iter().map(|image| read_png(&image.path)).collect::<Result<_, _>>()?;
+        let class_word = individual.class.word().to_string();
+        let source = ConceptSource {
+            id,
+            kind: ConceptKind::of_class(&class_word),
+            class_word,
+            images,
+            templates: Vec::new(),
+            steps: None,
+            repeats: 1,
+            prompts: None,
+        };
+        Ok(Self { source, references })
+    }
+
+    /// Its name in prompts.
+    pub fn name(&self) -> String {
+        format!("<{}>", self.source.id)
+    }
+}
+
+/// The prompts of something called `name`.
+pub fn prompts(name: &str) -> Vec<String> {
+    let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    PROMPTS.iter().map(|p| p.replace("a {}", &format!("{article} {name}"))).collect()
+}
+
+/// Neighbours in the order of learning.
+pub fn pairs(lessons: &[Lesson]) -> impl Iterator<Item = (&Lesson, &Lesson)> {
+    lessons.windows(2).map(|pair| (&pair[0], &pair[1])).take(PAIRS)
+}
+
+/// The prompts of a pair: always the same one.
+pub fn pair_prompts((first, second): (&Lesson, &Lesson)) -> Vec<String> {
+    vec![format!("a {} next to a {} on grass", first.name(), second.name()); PAIR_PICTURES]
+}

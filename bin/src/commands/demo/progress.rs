@@ -1,0 +1,70 @@
+//! One bar for the whole demo, with the time that is left.
+
+use burn_seqlora::bilevel::{Event, Flow};
+use burn_seqlora::config::Method;
+use indicatif::ProgressBar;
+
+use crate::interrupt;
+use crate::terminal::Terminal;
+
+/// How far the demo is, in units of about one gradient of the loss.
+pub struct Progress<'a> {
+    terminal: &'a Terminal,
+    bar: ProgressBar,
+    done: f64,
+}
+
+impl<'a> Progress<'a> {
+    /// Nothing done of a total.
+    pub fn new(terminal: &'a Terminal, total: f64) -> Self {
+        let bar = terminal.share_bar("demo", total.ceil() as usize);
+        Self { terminal, bar, done: 0.0 }
+    }
+
+    /// Some more is done.
+    pub fn advance(&mut self, units: f64) {
+        self.done += units;
+        self.bar.set_position(self.done as u64);
+    }
+
+    /// Some was done in an earlier run, which says nothing of the speed of this one.
+    pub fn skip(&mut self, units: f64) {
+        self.advance(units);
+        self.bar.reset_eta();
+    }
+
+    /// What is being done.
+    pub fn message(&self, text: String) {
+        self.bar.set_message(text);
+    }
+
+    /// A line above the bar.
+    pub fn line(&self, label: &str, text: String) {
+        self.bar.suspend(|| self.terminal.line(label, text));
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Shows an event of training, in which a step costs `cost`.
+    pub fn show(&mut self, method: Method, cost: f64, event: Event) -> Flow {
+        match event {
+            Event::Start(plan) if plan.resume_at > 0 => self.skip(cost * plan.resume_at as f64),
+            Event::Step(report) => {
+                self.advance(cost);
+                self.message(format!("{method}  step {}  loss {:.4}", report.step, report.loss));
+            }
+            Event::Learnt(record) => self.line(
+                "learnt",
+                format!(
+                    "<{}> with {method}  loss {:.4} → {:.4}",
+                    record.id, record.initial_loss, record.final_loss
+                ),
+            ),
+            _ => {}
+        }
+        if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+    }
+}

@@ -1,0 +1,125 @@
+//! What decides a demo, and what is kept of it beside the banks so that it can go on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::bank::{read_json, write_json};
+use burn_seqlora::config::{Method, TrainConfig};
+use burn_seqlora::data::Transform;
+use burn_seqlora::error::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+
+/// The methods that are compared, in the order in which they run.
+pub const METHODS: [Method; 2] = [Method::Seqlora, Method::Lora];
+
+/// What decides a demo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// How many concepts are learnt.
+    pub concepts: usize,
+    /// Minibatches per concept.
+    pub steps: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// How a method learns here. Rates and rank are for a model of a few million parameters; the
+    /// defaults are for SD1.5.
+    pub fn train_config(&self, method: Method) -> TrainConfig {
+        TrainConfig {
+            method,
+            steps: self.steps,
+            seed: self.seed,
+            lr_unet: 3e-3,
+            lr_text: 1e-3,
+            lr_token: 1e-2,
+            // The limit belongs to the length of SD1.5's embeddings.
+            token_norm_limit: 100.0,
+            // The references have the model's size, and where things stand in them is told.
+            transform: Transform::CenterCrop,
+            crops: 1,
+            concepts: Some(self.concepts),
+            ..TrainConfig::default()
+        }
+    }
+
+    /// Roughly what a minibatch costs, in gradients: a Hessian product takes 2.3 of them.
+    pub fn step_cost(&self, method: Method) -> f64 {
+        let config = self.train_config(method);
+        let products = if method.ingredients().second_order { config.inner } else { 0 };
+        config.outer as f64 * ((config.inner + 1) as f64 + 2.3 * products as f64)
+    }
+}
+
+/// `demo.json`: the settings and the time that was spent, over all runs of the demo.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    settings: Settings,
+    training: BTreeMap<Method, BTreeMap<String, f64>>,
+    sampling: f64,
+}
+
+/// The record of a demo in its folder.
+#[derive(Debug)]
+pub struct Journal {
+    file: PathBuf,
+    record: Record,
+}
+
+impl Journal {
+    /// Starts a demo in a folder that is empty or not there, or goes on with the one in it.
+    pub fn open(folder: &Path, settings: &Settings) -> Result<Self, Failure> {
+        let file = folder.join("demo.json");
+        let usage = |text: String| {
+            Err(Failure::Usage(format!("{} {text} another --out", folder.display())))
+        };
+        if file.exists() {
+            let record: Record = read_json(&file)?;
+            return match record.settings == *settings {
+                true => Ok(Self { file, record }),
+                false => usage(format!(
+                    "holds a demo of {} concepts, {} steps and seed {}: give these to go on, or choose",
+                    record.settings.concepts, record.settings.steps, record.settings.seed
+                )),
+            };
+        }
+        if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
+            return usage("is not empty and holds no demo; choose".into());
+        }
+        fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
+        let settings = settings.clone();
+        let record = Record { settings, training: BTreeMap::new(), sampling: 0.0 };
+        write_json(&file, &record)?;
+        Ok(Self { file, record })
+    }
+
+    /// Adds time spent on training a concept.
+    pub fn add_training(&mut self, method: Method, id: &str, seconds: f64) -> Result<(), Failure> {
+        let of_method = self.record.training.entry(method).or_default();
+        *of_method.entry(id.into()).or_default() += seconds;
+        Ok(write_json(&self.file, &self.record)?)
+    }
+
+    /// Adds time spent on sampling.
+    pub fn add_sampling(&mut self, seconds: f64) -> Result<(), Failure> {
+        self.record.sampling += seconds;
+        Ok(write_json(&self.file, &self.record)?)
+    }
+
+    /// Seconds spent on training a concept.
+    pub fn training(&self, method: Method, id: &str) -> f64 {
+        self.record.training.get(&method).and_then(|ids| ids.get(id)).copied().unwrap_or(0.0)
+    }
+
+    /// All seconds.
+    pub fn seconds(&self) -> f64 {
+        let training = self.record.training.values().flat_map(BTreeMap::values);
+        training.sum::<f64>() + self.record.sampling
+    }
+}

@@ -1,0 +1,62 @@
+//! The built-in model: where it is found, and what is said about what it does not know.
+
+use std::process::Command;
+
+use crate::files::Files;
+use crate::harness::{Project, fixture};
+use crate::run::Run;
+
+/// A command for which this folder is the built-in model.
+pub fn with_builtin(mut command: Command, folder: impl AsRef<std::ffi::OsStr>) -> Command {
+    command.env("SEQLORA_BUILTIN", folder);
+    command
+}
+
+fn generate(project: &Project, model: &str, prompt: &str, options: &str) -> Run {
+    let mut command =
+        project.command(&["generate", "--steps", "2", "--out", "out", "--model", model]);
+    command.args(["--prompt", prompt]).args(options.split_whitespace());
+    Run::of(with_builtin(command, fixture("tiny-sd1")))
+}
+
+/// Words and sizes that the built-in model has not seen get a warning; with another model, and with
+/// what it knows, there is none.
+#[test]
+fn what_it_does_not_know_is_said() {
+    let project = Project::new(&[]);
+    let strange = generate(&project, "builtin", "a Zebra on grass", "--negative ugly --size 32x48");
+    let said = strange.succeeds().stderr;
+    assert!(said.contains("does not know `ugly`, `zebra`;") && said.contains("32x48"), "{said}");
+
+    let usual = generate(&project, "builtin", "a photo of a mug on grass", "").succeeds().stderr;
+    let folder = fixture("tiny-sd1");
+    let other = generate(&project, folder.to_str().unwrap(), "a zebra", "--size 32x48");
+    for said in [usual, other.succeeds().stderr] {
+        assert!(!said.contains("warning"), "{said}");
+    }
+
+    let project = Project::new(&["cat"]);
+    project.write("photos/cat/1.txt", "a {} and a xylophone");
+    let learn =
+        project.command(&["learn", "photos", "--model", "builtin", "--bank", "bank", "--plan"]);
+    let said = Run::of(with_builtin(learn, &folder)).succeeds().stderr;
+    assert!(said.contains("does not know `xylophone`;"), "{said}");
+}
+
+/// A built-in model that is not there or damaged is an error that names the place and the fix.
+#[test]
+fn it_is_missing_or_damaged() {
+    let project = Project::new(&[]);
+    let run = |folder: &str| {
+        let command = project
+            .command(&["generate", "--model", "builtin", "--prompt", "a mug", "--out", "out"]);
+        Run::of(with_builtin(command, folder))
+    };
+    run("nowhere").fails(1, &["is not installed", "  nowhere", "set SEQLORA_BUILTIN"]);
+
+    Files::read(&fixture("tiny-sd1")).write(&project.path("model"));
+    project.write("model/SHA256SUMS", format!("{}  unet/config.json\n", "0".repeat(64)));
+    run("model").fails(1, &["model/unet/config.json is damaged", "SHA256SUMS says 0000"]);
+    project.write("model/SHA256SUMS", format!("{}  vae/weights.bin\n", "0".repeat(64)));
+    run("model").fails(1, &["model/vae/weights.bin", "No such file"]);
+}

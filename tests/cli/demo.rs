@@ -1,0 +1,103 @@
+//! `seqlora demo` on a random model: what it writes, and how it goes on.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::builtin::with_builtin;
+use crate::harness::{Project, fixture};
+use crate::run::Run;
+#[cfg(unix)]
+use crate::run::Running;
+
+/// The demo with a model that knows nothing.
+fn demo(project: &Project, options: &str) -> Command {
+    let mut command = project.command(&["demo", "--out", "demo", "--untrained"]);
+    command.args(options.split_whitespace());
+    command
+}
+
+fn text(project: &Project, name: &str) -> String {
+    fs::read_to_string(project.path("demo").join(name)).unwrap()
+}
+
+fn number(value: &Value, key: &str) -> f64 {
+    value[key].as_f64().unwrap_or_else(|| panic!("no `{key}` in {value:#}"))
+}
+
+/// Three concepts with both methods: the numbers, the page, the banks. The same command again only
+/// reports again, and other settings are refused.
+#[test]
+fn a_demo_reports_what_was_learnt_and_kept() {
+    let project = Project::new(&[]);
+    let options = "--concepts 3 --steps 2 --seed 5 --json";
+    let summary = Run::of(demo(&project, options)).succeeds().json();
+    assert_eq!(summary, serde_json::from_str::<Value>(&text(&project, "summary.json")).unwrap());
+
+    let [seqlora, lora] = ["seqlora", "lora"].map(|method| &summary["methods"][method]);
+    assert!(number(seqlora, "max_overlap") < 1e-5, "{seqlora:#}");
+    assert!(number(lora, "max_overlap") > 1e-2, "{lora:#}");
+    for method in [seqlora, lora] {
+        assert!(number(method, "seconds") > 0.0);
+        let concepts = method["concepts"].as_array().expect("a list");
+        let lost = |c: &Value| number(c, "identity_learnt") - number(c, "identity_end");
+        let mean = concepts[..2].iter().map(lost).sum::<f64>() / 2.0;
+        assert!((number(&method["forgetting"], "mean") - mean).abs() < 1e-9, "{method:#}");
+        assert_eq!(lost(&concepts[2]), 0.0, "the last one has nothing after it");
+        assert_eq!(method["identity_end"]["count"], 3);
+        let loss = |c: &Value| number(c, "final_loss") < number(c, "initial_loss");
+        assert!(concepts.iter().all(loss), "{method:#}");
+    }
+
+    let page = text(&project, "report.html");
+    // Three at the top, per concept four references and four pictures five times, two pairs.
+    assert_eq!(page.matches("data:image/png;base64,").count(), 3 + 3 * (4 + 4 * 5) + 2 * 2 * 4);
+    assert!(page.contains("&lt;cat-00&gt;") && page.contains("Plain LoRA"));
+    assert!(!page.contains("http:") && !page.contains("https:"), "it needs the network");
+    for (method, bank) in [("seqlora", "demo/seqlora"), ("lora", "demo/lora")] {
+        let bank = project.run(&["inspect", bank, "--json"]).succeeds().json();
+        assert_eq!(
+            (&bank["method"], &bank["concepts"][0]["id"]),
+            (&method.into(), &"cat-00".into())
+        );
+        assert_eq!(bank["concepts"].as_array().map(Vec::len), Some(3));
+    }
+
+    let again = Run::of(demo(&project, options)).succeeds().json();
+    assert_eq!((again, text(&project, "report.html")), (summary, page));
+    let texts = ["demo holds a demo of 3 concepts, 2 steps and seed 5", "--out"];
+    Run::of(demo(&project, "--concepts 3 --steps 3 --seed 5")).fails(2, &texts);
+    Run::of(demo(&project, "--concepts 1")).fails(2, &["--concepts", "2..=101"]);
+}
+
+/// Ctrl-C in the middle of a concept, and the same command again: the same banks and pictures.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_demo_goes_on() {
+    let options = "--concepts 2 --steps 3";
+    let whole = Project::new(&[]);
+    let said = Run::of(demo(&whole, options)).succeeds();
+    assert!(said.stdout.contains("report     demo/report.html"), "{}", said.stdout);
+
+    let broken = Project::new(&[]);
+    let mut run = Running::start(demo(&broken, options));
+    run.wait_for(&broken.path("demo/seqlora/concepts/cat-00/metrics.jsonl"));
+    run.interrupt().fails(130, &["the state is saved", "the same command goes on"]);
+    assert!(!broken.path("demo/report.html").exists());
+    Run::of(demo(&broken, options)).succeeds();
+    for part in ["seqlora", "lora", "pictures", "photos"] {
+        let read = |project: &Project| crate::files::Files::read(&project.path("demo").join(part));
+        read(&broken).assert_same(&read(&whole));
+    }
+}
+
+/// Without a judge nothing can be measured, and the demo says so before it learns anything.
+#[test]
+fn a_missing_judge_is_an_error() {
+    let project = Project::new(&[]);
+    let command = project.command(&["demo", "--out", "demo", "--concepts", "2", "--steps", "1"]);
+    let run = Run::of(with_builtin(command, fixture("tiny-sd1")));
+    run.fails(1, &["cannot access", "tiny-sd1/judge/config.json"]);
+    assert!(!project.path("demo/seqlora").exists());
+}
