@@ -197,7 +197,7 @@ pub struct Generate {
     /// A concept to use, with its strength; can be repeated [default: all of the bank]
     #[arg(long, value_name = "ID[=SCALE]")]
     pub concept: Vec<String>,
-    /// ddim, dpm++2m or euler
+    /// ddim, dpm++2m, euler or euler-a (draws noise in every step)
     #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
     pub sampler: SamplerKind,
     /// Sampling steps

@@ -57,12 +57,13 @@ impl Job for Session<'_> {
         };
         let shape = latent_shape(&model, args.size)?;
         let noise = match &args.latents {
+        // Every draw is a function of the seed, the picture's number and the step.
+        let draws = Seed::new(seed);
+        let draw = |seed: Seed, counter: usize| {
+            normal::<B, 4>(shape, &mut seed.at(counter as u64), &device)
+        };
             Some(file) => read_latents(file, [args.num, shape[1], shape[2], shape[3]])?,
-            None => {
-                let seed = Seed::new(seed).fork("latents");
-                let draw = |i| normal::<B, 4>(shape, &mut seed.at(i as u64), &device).to_data();
-                (0..args.num).map(draw).collect()
-            }
+            None => (0..args.num).map(|i| draw(draws.fork("latents"), i).to_data()).collect(),
         };
         let plan = SamplerPlan::new(args.sampler, &model.config().scheduler, args.steps)?;
         fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
@@ -78,10 +79,13 @@ impl Job for Session<'_> {
         for (number, noise) in noise.into_iter().enumerate() {
             let noise = Tensor::from_data(noise, &device);
             let done = number * plan.steps.len();
-            let latents = sample(&model, &painter.adapters, &guidance, &plan, noise, |step| {
+            let fresh = |step| draw(draws.fork("steps").fork(&number.to_string()), step);
+            let progress = |step| {
                 bar.set_position((done + step) as u64);
                 !interrupt::requested()
-            });
+            };
+            let latents =
+                sample(&model, &painter.adapters, &guidance, &plan, noise, fresh, progress);
             let Some(latents) = latents else {
                 return Err(Failure::Interrupted(format!("stopped after {number} pictures")));
             };
