@@ -54,6 +54,15 @@ pub struct Global {
     pub seed: Option<u64>,
 }
 
+/// The base model, as all commands that need one take it.
+#[derive(Debug, ClapArgs)]
+pub struct Model {
+    /// The base model, Stable Diffusion 1.x or 2.x: a diffusers folder, or OWNER/NAME on the
+    /// Hugging Face hub
+    #[arg(long, visible_alias = "base", value_name = "MODEL")]
+    pub model: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Learn concepts one after another and add them to a bank
@@ -73,9 +82,8 @@ pub struct Learn {
     /// Images: a folder of images, a folder of such folders, a TOML manifest, or
     /// CustomConcept101's dataset.json
     pub data: PathBuf,
-    /// The base model: a diffusers folder of Stable Diffusion 1.x or 2.x
-    #[arg(long, visible_alias = "base", value_name = "FOLDER")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    pub model: Model,
     /// The bank to add to; made if it is not there
     #[arg(long, value_name = "FOLDER")]
     pub bank: PathBuf,
@@ -182,9 +190,8 @@ impl Train {
 
 #[derive(Debug, ClapArgs)]
 pub struct Generate {
-    /// The base model: a diffusers folder
-    #[arg(long, value_name = "FOLDER")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    pub model: Model,
     /// The bank with the concepts
     #[arg(long, value_name = "FOLDER")]
     pub bank: Option<PathBuf>,

@@ -93,15 +93,26 @@ impl Terminal {
 
     /// A progress bar with the time that is left; `unit` is what is counted.
     pub fn bar(&self, label: &str, total: usize, unit: &str) -> ProgressBar {
+        let bar = self.bar_that_counts(&format!("{{pos}}/{{len}} {unit}"));
+        bar.set_length(total as u64);
+        bar.set_prefix(label.to_string());
+        bar
+    }
+
+    /// A progress bar of a file's bytes, whose number is set later.
+    pub fn bytes_bar(&self, file: &str) -> ProgressBar {
+        let bar = self.bar_that_counts("{bytes}/{total_bytes}");
+        bar.set_message(file.to_string());
+        bar
+    }
+
+    fn bar_that_counts(&self, count: &str) -> ProgressBar {
         let hidden = self.is_quiet() || self.json;
         let target =
             if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        let template = format!(
-            "{{prefix:<11}}{{bar:24}} {{pos}}/{{len}} {unit}  {{elapsed}} < {{eta}}  {{msg}}"
-        );
+        let bar = ProgressBar::with_draw_target(None, target);
+        let template = format!("{{prefix:<11}}{{bar:24}} {count}  {{elapsed}} < {{eta}}  {{msg}}");
         bar.set_style(ProgressStyle::with_template(&template).expect("a valid template"));
-        bar.set_prefix(label.to_string());
         bar
     }
 }

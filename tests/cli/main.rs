@@ -9,6 +9,7 @@ mod files;
 mod full_disk;
 mod generate;
 mod harness;
+mod hub;
 mod learn;
 mod pictures;
 #[cfg(unix)]

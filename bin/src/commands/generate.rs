@@ -45,7 +45,7 @@ struct Session<'a> {
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, seed, terminal } = self;
-        let (model, base) = model::open::<B>(&args.model, &device)?;
+        let (model, base) = model::open::<B>(&args.model, &device, terminal)?;
         let composition = match &args.bank {
             Some(path) => {
                 let bank = Bank::open_for(path, &base)?;

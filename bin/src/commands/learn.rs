@@ -59,7 +59,7 @@ struct Session<'a> {
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, config, manifest, terminal, .. } = &self;
-        let (model, base) = model::open::<B>(&args.model, &device)?;
+        let (model, base) = model::open::<B>(&args.model, &device, terminal)?;
         let mut bank = Bank::open_or_create(&args.bank, &base, model.sites())?;
         let plan = plan(&bank, manifest, config, args.resume)?;
         self.show_plan(&model, &base, &bank, &plan);

@@ -1,23 +1,34 @@
 //! Opening the base model, the same way for every command.
 
-use std::path::Path;
-
 use burn_seqlora::bank::BaseModel;
 use burn_seqlora::model::{Denoiser, TextEncoder};
 use seqlora_kernels::KernelBackend;
 use seqlora_models::{StableDiffusion, weights::fingerprint};
 
+use crate::args::Model;
 use crate::failure::Failure;
+use crate::hub;
+use crate::terminal::Terminal;
 
-/// Loads a model and tells which one it is.
+/// Loads a model and tells which one it is. A path that exists is never an id.
 pub fn open<B: KernelBackend>(
-    folder: &Path,
+    args: &Model,
     device: &B::Device,
+    terminal: &Terminal,
 ) -> Result<(StableDiffusion<B>, BaseModel), Failure> {
-    let model = StableDiffusion::<B>::load(folder, device)?;
+    let path = &args.model;
+    let id = path.to_str().filter(|text| !path.exists() && hub::is_id(text));
+    let (path, name) = match id {
+        Some(id) => (hub::folder(id, terminal)?, id.to_string()),
+        None => {
+            let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
+            (path.clone(), name)
+        }
+    };
+    let model = StableDiffusion::<B>::load(&path, device)?;
     let base = BaseModel {
-        fingerprint: fingerprint(folder)?,
-        name: folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+        fingerprint: fingerprint(&path)?,
+        name,
         cross_attention_layers: model.cross_attention_layers(),
         token_width: model.token_width(),
     };

@@ -35,6 +35,12 @@ pub enum ModelError {
         /// What to do about what was found instead.
         hint: &'static str,
     },
+    /// A listing of files is no diffusers model with safetensors weights.
+    #[error("it is no diffusers model with safetensors weights: there is no {missing}")]
+    Incomplete {
+        /// The first file that is missing.
+        missing: String,
+    },
     /// A weight file is cut off, damaged, or does not fit the config.
     #[error("{} does not fit its config.json:\n  {}", path.display(), problems.join("\n  "))]
     Weights {

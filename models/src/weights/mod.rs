@@ -10,7 +10,7 @@ mod random;
 
 pub use config::{PerLevel, require_defaults};
 pub use error::ModelError;
-pub use files::WeightFiles;
+pub use files::{WeightFiles, needed_files};
 pub use fingerprint::fingerprint;
 pub use keys::KeyTable;
 pub use load::load_weights;
