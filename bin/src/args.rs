@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use burn_seqlora::adapter::SiteSelection;
 use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::diff::Hvp;
-use burn_seqlora::diffusion::SamplerKind;
+use burn_seqlora::diffusion::{Prediction, SamplerKind};
 use burn_seqlora::text::TokenScheme;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -57,10 +57,16 @@ pub struct Global {
 /// The base model, as all commands that need one take it.
 #[derive(Debug, ClapArgs)]
 pub struct Model {
-    /// The base model, Stable Diffusion 1.x or 2.x: a diffusers folder, or OWNER/NAME on the
-    /// Hugging Face hub
+    /// The base model, Stable Diffusion 1.x or 2.x: a diffusers folder, a single .safetensors
+    /// file, or OWNER/NAME on the Hugging Face hub
     #[arg(long, visible_alias = "base", value_name = "MODEL")]
     pub model: PathBuf,
+    /// The model's tokenizer [default: `tokenizer` in its folder, or beside its file]
+    #[arg(long, value_name = "FOLDER")]
+    pub tokenizer: Option<PathBuf>,
+    /// What the model predicts, epsilon or v [default: what its files say]
+    #[arg(long, value_parser = parse_prediction)]
+    pub prediction: Option<Prediction>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -249,6 +255,14 @@ fn parse_name<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     use serde::de::value::{Error, StrDeserializer};
     let name: StrDeserializer<Error> = text.into_deserializer();
     T::deserialize(name).map_err(|e| e.to_string())
+}
+
+fn parse_prediction(text: &str) -> Result<Prediction, String> {
+    match text {
+        "epsilon" => Ok(Prediction::Epsilon),
+        "v" => Ok(Prediction::VPrediction),
+        _ => Err(format!("`{text}` is neither epsilon nor v")),
+    }
 }
 
 fn parse_size(text: &str) -> Result<(usize, usize), String> {

@@ -1,14 +1,15 @@
 //! Stable Diffusion 1.x and 2.x as Burn modules over dual numbers.
 //!
-//! [`StableDiffusion`] loads a diffusers folder and implements what `burn-seqlora` asks of a model.
-//! Its parts: [`unet`], [`clip`] and [`vae`], built from the layers in [`nn`]; [`tokenizer`];
-//! [`weights`], the only place that knows foreign file and key names. [`world`] draws captioned
+//! [`StableDiffusion`] loads a [`ModelSource`], a diffusers folder or a single file, and implements
+//! what `burn-seqlora` asks of a model. Its parts: [`unet`], [`clip`] and [`vae`], built from the
+//! layers in [`nn`]; [`tokenizer`]; [`weights`], the only place that knows foreign file and key names. [`world`] draws captioned
 //! pictures to train and to measure small models on, and the demo's concepts.
 
 pub mod clip;
 pub mod memory;
 pub mod nn;
 mod random_model;
+mod source;
 mod stable_diffusion;
 pub mod tokenizer;
 pub mod unet;
@@ -17,4 +18,5 @@ pub mod weights;
 pub mod world;
 
 pub use random_model::write_random_model;
+pub use source::{ModelSource, SourceOptions};
 pub use stable_diffusion::{StableDiffusion, StableDiffusionConfig};

@@ -15,5 +15,6 @@ mod pictures;
 #[cfg(unix)]
 mod resume;
 mod run;
+mod single_file;
 mod usage;
 mod weights;

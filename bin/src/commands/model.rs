@@ -3,7 +3,7 @@
 use burn_seqlora::bank::BaseModel;
 use burn_seqlora::model::{Denoiser, TextEncoder};
 use seqlora_kernels::KernelBackend;
-use seqlora_models::{StableDiffusion, weights::fingerprint};
+use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 
 use crate::args::Model;
 use crate::failure::Failure;
@@ -25,9 +25,11 @@ pub fn open<B: KernelBackend>(
             (path.clone(), name)
         }
     };
-    let model = StableDiffusion::<B>::load(&path, device)?;
+    let options = SourceOptions { tokenizer: args.tokenizer.clone(), prediction: args.prediction };
+    let source = ModelSource::open(&path, &options)?;
+    let model = StableDiffusion::<B>::from_source(&source, device)?;
     let base = BaseModel {
-        fingerprint: fingerprint(&path)?,
+        fingerprint: source.fingerprint()?,
         name,
         cross_attention_layers: model.cross_attention_layers(),
         token_width: model.token_width(),

@@ -5,13 +5,16 @@ mod error;
 mod files;
 mod fingerprint;
 mod keys;
+mod layout;
+pub mod ldm;
 mod load;
 mod random;
 
-pub use config::{PerLevel, require_defaults};
+pub use config::{PerLevel, require_defaults, require_parts};
 pub use error::ModelError;
 pub use files::{WeightFiles, needed_files};
 pub use fingerprint::fingerprint;
 pub use keys::KeyTable;
+pub use layout::Layout;
 pub use load::load_weights;
 pub use random::random_weights;
