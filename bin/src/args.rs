@@ -210,6 +210,10 @@ pub struct Generate {
     /// A concept to use, with its strength; can be repeated [default: all of the bank]
     #[arg(long, value_name = "ID[=SCALE]")]
     pub concept: Vec<String>,
+    /// A prompt for a box in the picture, its corners in pixels; can be repeated. Where boxes
+    /// overlap their prompts share; the prompt is for what is outside all of them
+    #[arg(long, value_name = "X0,Y0,X1,Y1:PROMPT", value_parser = parse_region)]
+    pub region: Vec<Region>,
     /// ddim, dpm++2m, euler or euler-a (draws noise in every step)
     #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
     pub sampler: SamplerKind,
@@ -236,6 +240,15 @@ pub struct Generate {
     pub out: PathBuf,
 }
 
+/// A box and its prompt.
+#[derive(Debug, Clone)]
+pub struct Region {
+    /// Left, top, right and bottom in pixels.
+    pub corners: [usize; 4],
+    /// What is in it.
+    pub prompt: String,
+}
+
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
     /// A bank or a safetensors file
@@ -255,6 +268,15 @@ fn parse_name<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     use serde::de::value::{Error, StrDeserializer};
     let name: StrDeserializer<Error> = text.into_deserializer();
     T::deserialize(name).map_err(|e| e.to_string())
+}
+
+fn parse_region(text: &str) -> Result<Region, String> {
+    let wrong = || format!("`{text}` is no region like \"0,0,256,512:a cat\"");
+    let (corners, prompt) = text.split_once(':').ok_or_else(wrong)?;
+    let corners = corners.split(',').map(|number| number.trim().parse());
+    let corners: Vec<usize> = corners.collect::<Result<_, _>>().map_err(|_| wrong())?;
+    let corners = corners.try_into().map_err(|_| wrong())?;
+    Ok(Region { corners, prompt: prompt.trim().to_string() })
 }
 
 fn parse_prediction(text: &str) -> Result<Prediction, String> {

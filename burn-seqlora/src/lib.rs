@@ -22,6 +22,7 @@ pub mod dual;
 pub mod encode;
 pub mod error;
 pub mod model;
+pub mod region;
 pub mod rng;
 mod scalar;
 pub mod text;

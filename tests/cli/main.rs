@@ -12,6 +12,7 @@ mod harness;
 mod hub;
 mod learn;
 mod pictures;
+mod regions;
 #[cfg(unix)]
 mod resume;
 mod run;

@@ -10,6 +10,7 @@ use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{Guidance, SamplerPlan, sample};
 use burn_seqlora::error::Error;
 use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
+use burn_seqlora::region::Area;
 use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::text::{Context, TextBatch, next_placeholder};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -18,7 +19,7 @@ use seqlora_models::StableDiffusion;
 use serde_json::json;
 
 use super::model;
-use crate::args::{Generate, Global};
+use crate::args::{Generate, Global, Region};
 use crate::device::Job;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -56,12 +57,12 @@ impl Job for Session<'_> {
             None => return Err(Failure::Usage("--concept needs --bank".into())),
         };
         let shape = latent_shape(&model, args.size)?;
-        let noise = match &args.latents {
         // Every draw is a function of the seed, the picture's number and the step.
         let draws = Seed::new(seed);
         let draw = |seed: Seed, counter: usize| {
             normal::<B, 4>(shape, &mut seed.at(counter as u64), &device)
         };
+        let noise = match &args.latents {
             Some(file) => read_latents(file, [args.num, shape[1], shape[2], shape[3]])?,
             None => (0..args.num).map(|i| draw(draws.fork("latents"), i).to_data()).collect(),
         };
@@ -69,11 +70,8 @@ impl Job for Session<'_> {
         fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
 
         let painter = Painter::new(&model, &composition)?;
-        let guidance = Guidance {
-            prompt: painter.encode(&args.prompt, terminal)?,
-            negative: painter.encode(&args.negative, terminal)?,
-            scale: args.guidance,
-        };
+        let side = model.downscale();
+        let guidance = painter.guidance(args, [shape[3] * side, shape[2] * side], terminal)?;
         let bar = terminal.bar("generate", args.num * plan.steps.len(), "steps");
         let (mut files, mut finals) = (Vec::new(), Vec::new());
         for (number, noise) in noise.into_iter().enumerate() {
@@ -123,6 +121,28 @@ impl<'a, B: TrainBackend> Painter<'a, B> {
         let adapters = AdapterSet::<B>::untracked(&composition.adapters).constant();
         let rows = composition.rows.clone().map(Tensor::from_inner);
         Ok(Self { model, composition, rows, adapters })
+    }
+
+    /// What a picture of this width and height should show and should not; the negative prompt is
+    /// the same in every region.
+    pub fn guidance(
+        &self,
+        args: &Generate,
+        size: [usize; 2],
+        terminal: &Terminal,
+    ) -> Result<Guidance<B>, Failure> {
+        let negative = self.encode(&args.negative, terminal)?;
+        let (mut shown, mut avoided) = (Vec::new(), Vec::new());
+        for Region { corners, prompt } in &args.region {
+            let area = Area::new(*corners, size).map_err(|e| Failure::Usage(e.to_string()))?;
+            shown.push((area, self.encode(prompt, terminal)?));
+            avoided.push((area, negative.clone()));
+        }
+        Ok(Guidance {
+            prompt: self.encode(&args.prompt, terminal)?.with_regions(shown),
+            negative: negative.with_regions(avoided),
+            scale: args.guidance,
+        })
     }
 
     /// Encodes a prompt in which concepts may stand.
@@ -205,8 +225,16 @@ fn write_latents(file: &Path, shape: [usize; 4], values: &[f32]) -> Result<(), F
 
 /// The settings of a picture in the form that A1111 and its kin read.
 fn parameters(args: &Generate, seed: u64, number: usize) -> String {
+    let region = |Region { corners: [x0, y0, x1, y1], prompt }: &Region| {
+        format!(", Region: {:?}", format!("{x0},{y0},{x1},{y1}:{prompt}"))
+    };
     format!(
-        "{}\nNegative prompt: {}\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {seed}, Number: {number}",
-        args.prompt, args.negative, args.steps, args.sampler, args.guidance
+        "{}\nNegative prompt: {}\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {seed}, Number: {number}{}",
+        args.prompt,
+        args.negative,
+        args.steps,
+        args.sampler,
+        args.guidance,
+        args.region.iter().map(region).collect::<String>()
     )
 }
