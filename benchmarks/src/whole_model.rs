@@ -201,7 +201,8 @@ impl<B: TrainBackend> Setup<B> {
         let plan = SamplerPlan::new(SamplerKind::Ddim, &scheduler, 25).expect("25 steps of DDIM");
         move || {
             let none = DualAdapters::none();
-            let latents = sample(&self.model, &none, &guidance, &plan, noise.clone(), |_| true);
+            let (start, fresh) = (noise.clone(), |_| unreachable!("DDIM draws nothing"));
+            let latents = sample(&self.model, &none, &guidance, &plan, start, fresh, |_| true);
             self.model.decode_latents(latents.expect("nobody stops it"));
             self.sync();
         }

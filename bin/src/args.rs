@@ -1,12 +1,12 @@
 //! Exactly what can be typed. The doc comments are the help texts as shown, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn_seqlora::adapter::SiteSelection;
 use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::diff::Hvp;
-use burn_seqlora::diffusion::SamplerKind;
+use burn_seqlora::diffusion::{Prediction, SamplerKind};
 use burn_seqlora::text::TokenScheme;
 use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
 
@@ -54,6 +54,28 @@ pub struct Global {
     pub seed: Option<u64>,
 }
 
+/// The base model, as all commands that need one take it.
+#[derive(Debug, ClapArgs)]
+pub struct Model {
+    /// The base model, Stable Diffusion 1.x or 2.x: a diffusers folder, a single .safetensors
+    /// file, OWNER/NAME on the Hugging Face hub, or builtin
+    #[arg(long, visible_alias = "base", value_name = "MODEL")]
+    pub model: PathBuf,
+    /// The model's tokenizer [default: `tokenizer` in its folder, or beside its file]
+    #[arg(long, value_name = "FOLDER")]
+    pub tokenizer: Option<PathBuf>,
+    /// What the model predicts, epsilon or v [default: what its files say]
+    #[arg(long, value_parser = parse_prediction)]
+    pub prediction: Option<Prediction>,
+}
+
+impl Model {
+    /// The model in a folder.
+    pub fn at(folder: &Path) -> Self {
+        Self { model: folder.into(), tokenizer: None, prediction: None }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Learn concepts one after another and add them to a bank
@@ -75,9 +97,8 @@ pub struct Learn {
     /// Images: a folder of images, a folder of such folders, a TOML manifest, or
     /// CustomConcept101's dataset.json
     pub data: PathBuf,
-    /// The base model: a diffusers folder of Stable Diffusion 1.x or 2.x, or builtin
-    #[arg(long, visible_alias = "base", value_name = "FOLDER")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    pub model: Model,
     /// The bank to add to; made if it is not there
     #[arg(long, value_name = "FOLDER")]
     pub bank: PathBuf,
@@ -184,9 +205,8 @@ impl Train {
 
 #[derive(Debug, ClapArgs)]
 pub struct Generate {
-    /// The base model: a diffusers folder, or builtin
-    #[arg(long, value_name = "FOLDER")]
-    pub model: PathBuf,
+    #[command(flatten)]
+    pub model: Model,
     /// The bank with the concepts
     #[arg(long, value_name = "FOLDER")]
     pub bank: Option<PathBuf>,
@@ -199,7 +219,11 @@ pub struct Generate {
     /// A concept to use, with its strength; can be repeated [default: all of the bank]
     #[arg(long, value_name = "ID[=SCALE]")]
     pub concept: Vec<String>,
-    /// ddim, dpm++2m or euler
+    /// A prompt for a box in the picture, its corners in pixels; can be repeated. Where boxes
+    /// overlap their prompts share; the prompt is for what is outside all of them
+    #[arg(long, value_name = "X0,Y0,X1,Y1:PROMPT", value_parser = parse_region)]
+    pub region: Vec<Region>,
+    /// ddim, dpm++2m, euler or euler-a (draws noise in every step)
     #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
     pub sampler: SamplerKind,
     /// Sampling steps
@@ -223,6 +247,15 @@ pub struct Generate {
     /// Where the pictures go
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
+}
+
+/// A box and its prompt.
+#[derive(Debug, Clone)]
+pub struct Region {
+    /// Left, top, right and bottom in pixels.
+    pub corners: [usize; 4],
+    /// What is in it.
+    pub prompt: String,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -281,6 +314,23 @@ fn parse_name<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     use serde::de::value::{Error, StrDeserializer};
     let name: StrDeserializer<Error> = text.into_deserializer();
     T::deserialize(name).map_err(|e| e.to_string())
+}
+
+fn parse_region(text: &str) -> Result<Region, String> {
+    let wrong = || format!("`{text}` is no region like \"0,0,256,512:a cat\"");
+    let (corners, prompt) = text.split_once(':').ok_or_else(wrong)?;
+    let corners = corners.split(',').map(|number| number.trim().parse());
+    let corners: Vec<usize> = corners.collect::<Result<_, _>>().map_err(|_| wrong())?;
+    let corners = corners.try_into().map_err(|_| wrong())?;
+    Ok(Region { corners, prompt: prompt.trim().to_string() })
+}
+
+fn parse_prediction(text: &str) -> Result<Prediction, String> {
+    match text {
+        "epsilon" => Ok(Prediction::Epsilon),
+        "v" => Ok(Prediction::VPrediction),
+        _ => Err(format!("`{text}` is neither epsilon nor v")),
+    }
 }
 
 fn parse_size(text: &str) -> Result<(usize, usize), String> {

@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod device;
 mod failure;
+mod hub;
 mod interrupt;
 mod pictures;
 mod terminal;

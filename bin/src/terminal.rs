@@ -87,19 +87,30 @@ impl Terminal {
 
     /// A progress bar with the time that is left; `unit` is what is counted.
     pub fn bar(&self, label: &str, total: usize, unit: &str) -> ProgressBar {
-        self.bar_showing(label, total, &format!("{{pos}}/{{len}} {unit}"))
+        let bar = self.bar_showing(label, &format!("{{pos}}/{{len}} {unit}"));
+        bar.set_length(total as u64);
+        bar
     }
 
     /// The same for work of several kinds: it shows the share that is done.
     pub fn share_bar(&self, label: &str, total: usize) -> ProgressBar {
-        self.bar_showing(label, total, "{percent:>3} %")
+        let bar = self.bar_showing(label, "{percent:>3} %");
+        bar.set_length(total as u64);
+        bar
     }
 
-    fn bar_showing(&self, label: &str, total: usize, count: &str) -> ProgressBar {
+    /// A progress bar of a file's bytes, whose number is set later.
+    pub fn bytes_bar(&self, file: &str) -> ProgressBar {
+        let bar = self.bar_showing("", "{bytes}/{total_bytes}");
+        bar.set_message(file.to_string());
+        bar
+    }
+
+    fn bar_showing(&self, label: &str, count: &str) -> ProgressBar {
         let hidden = self.is_quiet() || self.json;
         let target =
             if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+        let bar = ProgressBar::with_draw_target(None, target);
         let template = format!("{{prefix:<11}}{{bar:24}} {count}  {{elapsed}} < {{eta}}  {{msg}}");
         bar.set_style(ProgressStyle::with_template(&template).expect("a valid template"));
         bar.set_prefix(label.to_string());

@@ -5,11 +5,14 @@
 //! each cross-attention layer; a prompt is then encoded once per layer. The base table is never
 //! touched: the rows live in a small table beside it.
 
+use std::iter;
+
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
 
 use crate::dual::Dual;
 use crate::error::{Error, Result};
+use crate::region::{Area, Source, shares};
 
 /// How many words a concept has, and whether each layer has its own row for a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -188,6 +191,8 @@ impl<B: Backend> TextBatch<B> {
 pub struct Context<B: Backend> {
     /// One entry that all layers share, or one per layer; `[prompts, length, width]` each.
     layers: Vec<Dual<B, 3>>,
+    /// What is seen in parts of the picture instead.
+    regions: Vec<(Area, Context<B>)>,
 }
 
 impl<B: Backend> Context<B> {
@@ -197,7 +202,12 @@ impl<B: Backend> Context<B> {
         let by_copy = encoded.reshape([rows / copies, copies, length * width]);
         let layer =
             |copy| by_copy.clone().narrow(1, copy, 1).reshape([rows / copies, length, width]);
-        Self { layers: (0..copies).map(layer).collect() }
+        Self { layers: (0..copies).map(layer).collect(), regions: Vec::new() }
+    }
+
+    /// With prompts of their own in parts of the picture, as many as this context has.
+    pub fn with_regions(self, regions: Vec<(Area, Self)>) -> Self {
+        Self { regions, ..self }
     }
 
     /// What cross-attention layer number `layer` sees.
@@ -205,11 +215,41 @@ impl<B: Backend> Context<B> {
         self.layers[if self.layers.len() == 1 { 0 } else { layer }].clone()
     }
 
+    /// What cross-attention layer number `layer` sees, and where, if it has `[height, width]`
+    /// places.
+    pub fn sources(&self, layer: usize, places: [usize; 2]) -> Vec<Source<B>> {
+        if self.regions.is_empty() {
+            return vec![Source { prompt: self.layer(layer), share: None }];
+        }
+        let areas: Vec<Area> = self.regions.iter().map(|(area, _)| *area).collect();
+        let contexts = iter::once(self).chain(self.regions.iter().map(|(_, context)| context));
+        let seen = contexts
+            .zip(shares(&areas, places))
+            .filter(|(_, share)| share.iter().any(|share| *share > 0.0));
+        seen.map(|(context, share)| {
+            let prompt = context.layer(layer);
+            let device = prompt.primal.device();
+            let share = TensorData::new(share, [1, places[0] * places[1], 1]);
+            Source { prompt, share: Some(Tensor::from_data(share, &device)) }
+        })
+        .collect()
+    }
+
     /// The prompts of two contexts in one batch, for classifier-free guidance.
+    ///
+    /// # Panics
+    /// If their regions are not the same areas.
     pub fn cat(self, other: Self) -> Self {
         let layers = self.layers.len().max(other.layers.len());
         let both = |l| self.layer(l).cat(other.layer(l), 0);
-        Self { layers: (0..layers).map(both).collect() }
+        let layers = (0..layers).map(both).collect();
+        assert_eq!(self.regions.len(), other.regions.len(), "regions of both contexts");
+        let regions = self.regions.into_iter().zip(other.regions);
+        let regions = regions.map(|((area, first), (same, second))| {
+            assert_eq!(area, same, "regions of both contexts");
+            (area, first.cat(second))
+        });
+        Self { layers, regions: regions.collect() }
     }
 }
 

@@ -1,10 +1,11 @@
 //! Stable Diffusion 1.x and 2.x as Burn modules over dual numbers.
 //!
-//! [`StableDiffusion`] loads a diffusers folder and implements what `burn-seqlora` asks of a model.
-//! Its parts: [`unet`], [`clip`] and [`vae`], built from the layers in [`nn`]; [`tokenizer`];
-//! [`weights`], the only place that knows foreign file and key names. [`world`] draws captioned
-//! pictures to train and to measure small models on, and the demo's concepts; [`judge`], a small
-//! vision transformer of the family of [`vit`], tells what such pictures show.
+//! [`StableDiffusion`] loads a [`ModelSource`], a diffusers folder or a single file, and implements
+//! what `burn-seqlora` asks of a model. Its parts: [`unet`], [`clip`] and [`vae`], built from the
+//! layers in [`nn`]; [`tokenizer`]; [`weights`], the only place that knows foreign file and key
+//! names. [`world`] draws captioned pictures to train and to measure small models on, and the demo's
+//! concepts; [`judge`], a small vision transformer of the family of [`vit`], tells what such pictures
+//! show.
 
 mod blueprint;
 pub mod clip;
@@ -13,6 +14,7 @@ pub mod memory;
 pub mod nn;
 pub mod pretrain;
 mod random_model;
+mod source;
 mod stable_diffusion;
 pub mod tokenizer;
 pub mod unet;
@@ -22,4 +24,5 @@ pub mod weights;
 pub mod world;
 
 pub use random_model::write_random_model;
+pub use source::{ModelSource, SourceOptions};
 pub use stable_diffusion::{StableDiffusion, StableDiffusionConfig};

@@ -1,4 +1,4 @@
-//! A whole model from a diffusers folder: UNet, text encoder, VAE, tokenizer, noise schedule.
+//! A whole model: UNet, text encoder, VAE, tokenizer, noise schedule.
 
 use std::path::Path;
 
@@ -16,7 +16,8 @@ use crate::nn::Scope;
 use crate::tokenizer::ClipTokenizer;
 use crate::unet::{UNet, UNetConfig};
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{KeyTable, ModelError, WeightFiles, load_weights};
+use crate::weights::{ModelError, load_weights};
+use crate::{ModelSource, SourceOptions};
 
 /// The configs of a model folder.
 #[derive(Debug, Clone)]
@@ -51,23 +52,47 @@ impl StableDiffusionConfig {
     /// If one is missing, damaged, asks for something that is not implemented, or they do not fit
     /// each other.
     pub fn read(folder: &Path) -> Result<Self, ModelError> {
-        let text = |file: &Path| std::fs::read_to_string(file).map_err(ModelError::io(file));
-        let component = |name: &str| folder.join(name).join("config.json");
-        let [unet, clip, vae] = ["unet", "text_encoder", "vae"].map(component);
-        let scheduler = folder.join("scheduler").join("scheduler_config.json");
+        let names = [
+            "unet/config.json",
+            "text_encoder/config.json",
+            "vae/config.json",
+            "scheduler/scheduler_config.json",
+        ];
+        let files = names.map(|name| folder.join(name));
+        let mut texts = Vec::new();
+        for file in &files {
+            texts.push(std::fs::read_to_string(file).map_err(ModelError::io(file))?);
+        }
+        Self::parse(std::array::from_fn(|i| (&texts[i][..], files[i].as_path())))
+    }
+
+    /// Parses the texts of the configs of UNet, text encoder, VAE and scheduler; the paths are for
+    /// messages.
+    pub(crate) fn parse(configs: [(&str, &Path); 4]) -> Result<Self, ModelError> {
+        let [unet, clip, vae, scheduler] = configs;
         let config = Self {
-            unet: UNetConfig::parse(&text(&unet)?, &unet)?,
-            text_encoder: ClipTextConfig::parse(&text(&clip)?, &clip)?,
-            vae: VaeConfig::parse(&text(&vae)?, &vae)?,
-            scheduler: SchedulerConfig::from_json(&text(&scheduler)?)
-                .map_err(|source| ModelError::Schedule { path: scheduler.clone(), source })?,
+            unet: UNetConfig::parse(unet.0, unet.1)?,
+            text_encoder: ClipTextConfig::parse(clip.0, clip.1)?,
+            vae: VaeConfig::parse(vae.0, vae.1)?,
+            scheduler: SchedulerConfig::from_json(scheduler.0)
+                .map_err(|source| ModelError::Schedule { path: scheduler.1.into(), source })?,
         };
-        let (wide, narrow) = (config.text_encoder.hidden_size, config.unet.cross_attention_dim);
-        if wide != narrow {
-            let reason = format!(
-                "`cross_attention_dim` is {narrow}, but the text encoder's `hidden_size` is {wide}"
-            );
-            return Err(ModelError::config(&unet, reason));
+        NoiseSchedule::new(&config.scheduler)
+            .map_err(|source| ModelError::Schedule { path: scheduler.1.into(), source })?;
+        let same = |key: &str, value: usize, other: &str, expected: usize| match value == expected {
+            true => Ok(()),
+            false => {
+                let reason = format!("`{key}` is {value}, but {other} is {expected}");
+                Err(ModelError::config(unet.1, reason))
+            }
+        };
+        let (text, latents) = (config.text_encoder.hidden_size, config.vae.latent_channels);
+        let width = config.unet.cross_attention_dim;
+        same("cross_attention_dim", width, "the text encoder's `hidden_size`", text)?;
+        for (key, channels) in
+            [("in_channels", config.unet.in_channels), ("out_channels", config.unet.out_channels)]
+        {
+            same(key, channels, "the VAE's `latent_channels`", latents)?;
         }
         Ok(config)
     }
@@ -92,20 +117,27 @@ impl<B: KernelBackend> StableDiffusion<B> {
     /// # Errors
     /// If anything in the folder is missing, damaged or does not fit.
     pub fn load(folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
-        let config = StableDiffusionConfig::read(folder)?;
+        Self::from_source(&ModelSource::open(folder, &SourceOptions::default())?, device)
+    }
+
+    /// Loads a model from wherever it lies. All weights become f32 and are frozen.
+    ///
+    /// # Errors
+    /// If anything is missing, damaged or does not fit.
+    pub fn from_source(source: &ModelSource, device: &B::Device) -> Result<Self, ModelError> {
+        let config = &source.config;
         let (unet, text_encoder, vae, sites) = config.init(device);
-        let files = |component: &str| WeightFiles::find(&folder.join(component));
-        let schedule = NoiseSchedule::new(&config.scheduler).map_err(|source| {
-            ModelError::Schedule { path: folder.join("scheduler/scheduler_config.json"), source }
-        })?;
+        let [of_unet, of_text, of_vae] = [&source.unet, &source.text_encoder, &source.vae];
+        let schedule = NoiseSchedule::new(&config.scheduler)
+            .map_err(|source| ModelError::Schedule { path: "scheduler".into(), source })?;
         Ok(Self {
-            unet: load_weights(unet, &files("unet")?, KeyTable::UNET)?,
-            text_encoder: load_weights(text_encoder, &files("text_encoder")?, KeyTable::CLIP_TEXT)?,
-            vae: load_weights(vae, &files("vae")?, KeyTable::VAE)?,
-            tokenizer: ClipTokenizer::from_folder(folder.join("tokenizer"))?
+            unet: load_weights(unet, &of_unet.files, &of_unet.layout)?,
+            text_encoder: load_weights(text_encoder, &of_text.files, &of_text.layout)?,
+            vae: load_weights(vae, &of_vae.files, &of_vae.layout)?,
+            tokenizer: ClipTokenizer::from_folder(&source.tokenizer)?
                 .with_context_length(config.text_encoder.max_position_embeddings),
             schedule,
-            config,
+            config: config.clone(),
             sites,
             device: device.clone(),
         })

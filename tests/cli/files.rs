@@ -34,6 +34,21 @@ impl Files {
         Self(self.0.iter().filter(inside).map(|(n, b)| (n.clone(), b.clone())).collect())
     }
 
+    /// Their paths, with `/`.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.0.keys().map(|name| name.to_string_lossy().replace('\\', "/"))
+    }
+
+    /// Adds a file.
+    pub fn insert(&mut self, name: &str, bytes: &[u8]) {
+        self.0.insert(name.into(), bytes.to_vec());
+    }
+
+    /// The content of one file, if it is there.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.get(Path::new(name)).map(Vec::as_slice)
+    }
+
     /// The content of one file.
     #[track_caller]
     pub fn bytes(&self, name: &str) -> &[u8] {

@@ -44,11 +44,32 @@ fn the_seed_decides() {
     let picture = |options: &str| project.picture("a photo of <mug>", options);
     let first = picture("--seed 3");
     assert!(first == picture("--seed 3"), "one seed gave two pictures");
-    let others = ["--seed 4", "--sampler ddim", "--sampler euler", "--guidance 1", "--negative a"];
+    let samplers = ["--sampler ddim", "--sampler euler", "--sampler euler-a"];
+    let others = [&samplers[..], &["--seed 4", "--guidance 1", "--negative a"]].concat();
     for options in others {
         let seed = if options.contains("--seed") { "" } else { "--seed 3" };
         assert!(first != picture(&format!("{options} {seed}")), "{options} changes nothing");
     }
+}
+
+/// A sampler that draws in every step draws the same again, whatever the start, and for each
+/// picture anew.
+#[test]
+fn an_ancestral_sampler_repeats() {
+    let project = Project::with_bank();
+    let euler_a = |options: &str| {
+        project.generate("<mug>", &format!("--bank bank --sampler euler-a {options}")).succeeds();
+        [0, 1].map(|i| fs::read(project.path(&format!("out/0000{i}.png"))).unwrap())
+    };
+    let [first, second] = euler_a("--num 2 --seed 3");
+    assert!([first.clone(), second] == euler_a("--num 2 --seed 3"), "one seed gave other pictures");
+
+    let one = noise(4 * 8 * 8, 5);
+    let twice = [one.clone(), one].concat();
+    write_latents(&project.path("same.safetensors"), [2, 4, 8, 8], &twice);
+    let [left, right] = euler_a("--num 2 --latents same.safetensors --seed 3").map(|p| pixels(&p));
+    assert!(left != right, "two pictures drew the same noise on their way");
+    assert!(left != pixels(&first), "the start changes nothing");
 }
 
 /// `--concept` picks concepts and their strength.

@@ -102,6 +102,17 @@ impl Project {
         Self { model, ..self }
     }
 
+    /// With a model in the project's folder.
+    pub fn with_model(self, name: &str) -> Self {
+        let model = self.path(name);
+        self.with_model_at(model)
+    }
+
+    /// With a model anywhere.
+    pub fn with_model_at(self, model: PathBuf) -> Self {
+        Self { model, ..self }
+    }
+
     /// The weights of a component of the model.
     pub fn weight_file(&self, component: &str) -> PathBuf {
         let name = if component == "text_encoder" { "model" } else { "diffusion_pytorch_model" };

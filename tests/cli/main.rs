@@ -11,10 +11,13 @@ mod files;
 mod full_disk;
 mod generate;
 mod harness;
+mod hub;
 mod learn;
 mod pictures;
+mod regions;
 #[cfg(unix)]
 mod resume;
 mod run;
+mod single_file;
 mod usage;
 mod weights;

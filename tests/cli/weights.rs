@@ -7,8 +7,11 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
-/// Tensors by name: type, shape, bytes.
-pub type Weights = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+/// Type, shape, bytes.
+pub type Tensor = (Dtype, Vec<usize>, Vec<u8>);
+
+/// Tensors by name.
+pub type Weights = BTreeMap<String, Tensor>;
 
 /// Reads a safetensors file.
 pub fn read(path: &Path) -> Weights {

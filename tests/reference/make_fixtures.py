@@ -42,6 +42,7 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     PNDMScheduler,
     StableDiffusionPipeline,
@@ -576,6 +577,9 @@ def scheduler_cases():
                         **common,
                         use_karras_sigmas=karras,
                     )
+            for steps in [5, 20]:
+                kind = f"euler_a/{spacing}/{prediction}"
+                add(kind, EulerAncestralDiscreteScheduler, steps, **common)
     for steps in [5, 20]:
         add(
             "ddim/zero_snr",
@@ -596,13 +600,17 @@ def fake_model(sample, timestep):
 
 
 def trajectory(scheduler, steps, noise):
-    """Run a sampler on the fake model: timesteps, every sample, and sigmas if it has any."""
+    """Run a sampler on the fake model: timesteps, every sample, and sigmas if it has any.
+
+    A sampler that draws noise in step i draws what `fresh_noise` has there.
+    """
     scheduler.set_timesteps(steps)
     sample = noise * scheduler.init_noise_sigma
     samples = []
-    for timestep in scheduler.timesteps:
+    for index, timestep in enumerate(scheduler.timesteps):
         output = fake_model(scheduler.scale_model_input(sample, timestep), timestep)
-        sample = scheduler.step(output, timestep, sample).prev_sample
+        draws = generator(f"schedulers/fresh/{index}")
+        sample = scheduler.step(output, timestep, sample, generator=draws).prev_sample
         samples.append(sample)
     stored = {"timesteps": scheduler.timesteps.float(), "samples": torch.stack(samples)}
     if hasattr(scheduler, "sigmas"):
@@ -610,10 +618,15 @@ def trajectory(scheduler, steps, noise):
     return stored
 
 
+def fresh_noise(steps, shape):
+    """The noise of each step of an ancestral sampler."""
+    return torch.stack([randn(f"schedulers/fresh/{index}", *shape) for index in range(steps)])
+
+
 def scheduler_fixtures():
     """Tensors of all trajectories, noise schedules and DDPM targets, and their description."""
     noise = randn("schedulers/init", 1, 4, 4, 4)
-    tensors, cases = {"init": noise}, []
+    tensors, cases = {"init": noise, "fresh": fresh_noise(20, noise.shape)}, []
     for name, cls, config, steps in scheduler_cases():
         scheduler = cls(**config)
         for key, value in trajectory(scheduler, steps, noise).items():
@@ -652,6 +665,7 @@ def scheduler_fixtures():
     description = {
         "fake_model": "0.3 * sin(x) + 0.1 * x * t / 1000, x after scale_model_input",
         "first_sample": "init * init_noise_sigma",
+        "noise_of_step_i": "fresh[i]",
         "trajectories": cases,
         "alphas_cumprod": schedules,
         "ddpm": NOISE_SCHEDULE,
@@ -670,14 +684,19 @@ TEXT2IMAGE = {
 SAMPLERS = {
     "ddim": (DDIMScheduler, {}),
     "dpm": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2}),
+    "euler_a": (EulerAncestralDiscreteScheduler, {}),
 }
 
 
 def text2image(pipe, label):
-    """Latents after every step, final latents and image in [0, 1] of each sampler."""
+    """Latents after every step, final latents and image in [0, 1] of each sampler.
+
+    `fresh` is what a generator that starts anew for each sampler gives it step by step.
+    """
     first = randn(f"{label}/text2image", 1, 4, 8, 8)
     config = pipe.scheduler.config
-    tensors = {"latents": first}
+    fresh = randn(f"{label}/text2image/fresh", TEXT2IMAGE["num_inference_steps"], *first.shape)
+    tensors = {"latents": first, "fresh": fresh}
     for name, (cls, options) in SAMPLERS.items():
         pipe.scheduler = cls.from_config(config, **options)
         steps = []
@@ -687,7 +706,11 @@ def text2image(pipe, label):
             return state
 
         image = pipe(
-            **TEXT2IMAGE, latents=first.clone(), output_type="pt", callback_on_step_end=record
+            **TEXT2IMAGE,
+            latents=first.clone(),
+            generator=generator(f"{label}/text2image/fresh"),
+            output_type="pt",
+            callback_on_step_end=record,
         ).images
         tensors[f"{name}.trajectory"] = torch.stack(steps)
         tensors[f"{name}.latents"] = steps[-1]

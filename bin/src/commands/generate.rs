@@ -6,7 +6,7 @@ use std::path::Path;
 use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::bank::{Bank, write_atomic};
 use burn_seqlora::compose::{Composition, Member};
-use burn_seqlora::diffusion::{Guidance, SamplerPlan, sample};
+use burn_seqlora::diffusion::{SamplerPlan, sample};
 use burn_seqlora::error::Error;
 use burn_seqlora::model::{DiffusionModel, LatentCodec};
 use burn_seqlora::rng::{Seed, normal};
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::painter::Painter;
 use super::{builtin, model};
-use crate::args::{Generate, Global};
+use crate::args::{Generate, Global, Region};
 use crate::device::Job;
 use crate::failure::Failure;
 use crate::interrupt;
@@ -45,7 +45,7 @@ struct Session<'a> {
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, seed, terminal } = self;
-        let (model, base) = model::open::<B>(&args.model, &device)?;
+        let (model, base) = model::open::<B>(&args.model, &device, terminal)?;
         let composition = match &args.bank {
             Some(path) => {
                 let bank = Bank::open_for(path, &base)?;
@@ -56,34 +56,35 @@ impl Job for Session<'_> {
             None => return Err(Failure::Usage("--concept needs --bank".into())),
         };
         let shape = latent_shape(&model, args.size)?;
-        builtin::warn_of_words(&args.model, [args.prompt.as_str(), &args.negative], terminal);
-        warn_of_size(&args.model, args.size, model.resolution(), terminal);
+        builtin::warn_of_words(&args.model.model, [args.prompt.as_str(), &args.negative], terminal);
+        warn_of_size(&args.model.model, args.size, model.resolution(), terminal);
+        // Every draw is a function of the seed, the picture's number and the step.
+        let draws = Seed::new(seed);
+        let draw = |seed: Seed, counter: usize| {
+            normal::<B, 4>(shape, &mut seed.at(counter as u64), &device)
+        };
         let noise = match &args.latents {
             Some(file) => read_latents(file, [args.num, shape[1], shape[2], shape[3]])?,
-            None => {
-                let seed = Seed::new(seed).fork("latents");
-                let draw = |i| normal::<B, 4>(shape, &mut seed.at(i as u64), &device).to_data();
-                (0..args.num).map(draw).collect()
-            }
+            None => (0..args.num).map(|i| draw(draws.fork("latents"), i).to_data()).collect(),
         };
         let plan = SamplerPlan::new(args.sampler, &model.config().scheduler, args.steps)?;
         fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
 
         let painter = Painter::new(&model, &composition);
-        let guidance = Guidance {
-            prompt: painter.encode(&[&args.prompt], terminal)?,
-            negative: painter.encode(&[&args.negative], terminal)?,
-            scale: args.guidance,
-        };
+        let side = model.downscale();
+        let guidance = painter.guidance(args, [shape[3] * side, shape[2] * side], terminal)?;
         let bar = terminal.bar("generate", args.num * plan.steps.len(), "steps");
         let (mut files, mut finals) = (Vec::new(), Vec::new());
         for (number, noise) in noise.into_iter().enumerate() {
             let noise = Tensor::from_data(noise, &device);
             let done = number * plan.steps.len();
-            let latents = sample(&model, &painter.adapters, &guidance, &plan, noise, |step| {
+            let fresh = |step| draw(draws.fork("steps").fork(&number.to_string()), step);
+            let progress = |step| {
                 bar.set_position((done + step) as u64);
                 !interrupt::requested()
-            });
+            };
+            let latents =
+                sample(&model, &painter.adapters, &guidance, &plan, noise, fresh, progress);
             let Some(latents) = latents else {
                 return Err(Failure::Interrupted(format!("stopped after {number} pictures")));
             };
@@ -178,8 +179,16 @@ fn write_latents(file: &Path, shape: [usize; 4], values: &[f32]) -> Result<(), F
 
 /// The settings of a picture in the form that A1111 and its kin read.
 fn parameters(args: &Generate, seed: u64, number: usize) -> String {
+    let region = |Region { corners: [x0, y0, x1, y1], prompt }: &Region| {
+        format!(", Region: {:?}", format!("{x0},{y0},{x1},{y1}:{prompt}"))
+    };
     format!(
-        "{}\nNegative prompt: {}\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {seed}, Number: {number}",
-        args.prompt, args.negative, args.steps, args.sampler, args.guidance
+        "{}\nNegative prompt: {}\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {seed}, Number: {number}{}",
+        args.prompt,
+        args.negative,
+        args.steps,
+        args.sampler,
+        args.guidance,
+        args.region.iter().map(region).collect::<String>()
     )
 }

@@ -38,7 +38,7 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     };
     let manifest = Manifest::discover(&args.data, &options)?;
     show_data(&manifest, &args.data, terminal);
-    builtin::warn_of_words(&args.model, texts(&manifest), terminal);
+    builtin::warn_of_words(&args.model.model, texts(&manifest), terminal);
     let session = Session { args, config, manifest, device: global.device, terminal };
     global.device.run(session)
 }
@@ -61,7 +61,7 @@ struct Session<'a> {
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, config, manifest, terminal, .. } = &self;
-        let (model, base) = model::open::<B>(&args.model, &device)?;
+        let (model, base) = model::open::<B>(&args.model, &device, terminal)?;
         let mut bank = Bank::open_or_create(&args.bank, &base, model.sites())?;
         let plan = plan(&bank, manifest, config, args.resume)?;
         self.show_plan(&model, &base, &bank, &plan);

@@ -1,25 +1,38 @@
 //! Opening the base model, the same way for every command.
 
-use std::path::Path;
-
 use burn_seqlora::bank::BaseModel;
 use burn_seqlora::model::{Denoiser, TextEncoder};
 use seqlora_kernels::KernelBackend;
-use seqlora_models::{StableDiffusion, weights::fingerprint};
+use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 
 use super::builtin;
+use crate::args::Model;
 use crate::failure::Failure;
+use crate::hub;
+use crate::terminal::Terminal;
 
-/// Loads a model, the built-in one by its name, and tells which one it is.
+/// Loads a model, the built-in one by its name, and tells which one it is. A path that exists is
+/// never an id.
 pub fn open<B: KernelBackend>(
-    folder: &Path,
+    args: &Model,
     device: &B::Device,
+    terminal: &Terminal,
 ) -> Result<(StableDiffusion<B>, BaseModel), Failure> {
-    let folder = &builtin::resolve(folder)?;
-    let model = StableDiffusion::<B>::load(folder, device)?;
+    let path = &builtin::resolve(&args.model)?.into_owned();
+    let id = path.to_str().filter(|text| !path.exists() && hub::is_id(text));
+    let (path, name) = match id {
+        Some(id) => (hub::folder(id, terminal)?, id.to_string()),
+        None => {
+            let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
+            (path.clone(), name)
+        }
+    };
+    let options = SourceOptions { tokenizer: args.tokenizer.clone(), prediction: args.prediction };
+    let source = ModelSource::open(&path, &options)?;
+    let model = StableDiffusion::<B>::from_source(&source, device)?;
     let base = BaseModel {
-        fingerprint: fingerprint(folder)?,
-        name: folder.file_name().map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
+        fingerprint: source.fingerprint()?,
+        name,
         cross_attention_layers: model.cross_attention_layers(),
         token_width: model.token_width(),
     };

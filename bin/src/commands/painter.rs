@@ -3,11 +3,14 @@
 use burn::tensor::Tensor;
 use burn_seqlora::adapter::{AdapterSet, DualAdapters};
 use burn_seqlora::compose::Composition;
+use burn_seqlora::diffusion::Guidance;
 use burn_seqlora::model::{Denoiser, DiffusionModel, TextEncoder};
+use burn_seqlora::region::Area;
 use burn_seqlora::text::{Context, TextBatch};
 use seqlora_kernels::TrainBackend;
 use seqlora_models::StableDiffusion;
 
+use crate::args::{Generate, Region};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -29,6 +32,28 @@ impl<'a, B: TrainBackend> Painter<'a, B> {
         let adapters = AdapterSet::<B>::untracked(&composition.adapters).constant();
         let rows = composition.rows.clone().map(Tensor::from_inner);
         Self { model, composition, rows, adapters }
+    }
+
+    /// What a picture of this width and height should show and should not; the negative prompt is
+    /// the same in every region.
+    pub fn guidance(
+        &self,
+        args: &Generate,
+        size: [usize; 2],
+        terminal: &Terminal,
+    ) -> Result<Guidance<B>, Failure> {
+        let negative = self.encode(&[&args.negative], terminal)?;
+        let (mut shown, mut avoided) = (Vec::new(), Vec::new());
+        for Region { corners, prompt } in &args.region {
+            let area = Area::new(*corners, size).map_err(|e| Failure::Usage(e.to_string()))?;
+            shown.push((area, self.encode(&[prompt], terminal)?));
+            avoided.push((area, negative.clone()));
+        }
+        Ok(Guidance {
+            prompt: self.encode(&[&args.prompt], terminal)?.with_regions(shown),
+            negative: negative.with_regions(avoided),
+            scale: args.guidance,
+        })
     }
 
     /// Encodes prompts in which concepts may stand.

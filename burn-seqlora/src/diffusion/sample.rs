@@ -22,6 +22,9 @@ pub struct Guidance<B: Backend> {
 
 /// Runs `plan` from standard normal `noise` `[batch, channels, height, width]` to latents.
 ///
+/// `fresh` gives the standard normal noise, of the same shape, that is new in step `i`; only
+/// samplers that need some ask for it.
+///
 /// `progress` is called after each step with the number of steps done; if it returns `false` the
 /// loop stops and the result is `None`.
 pub fn sample<B: KernelBackend, M: Denoiser<B>>(
@@ -30,6 +33,7 @@ pub fn sample<B: KernelBackend, M: Denoiser<B>>(
     guidance: &Guidance<B>,
     plan: &SamplerPlan,
     noise: Tensor<B, 4>,
+    fresh: impl Fn(usize) -> Tensor<B, 4>,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Option<Tensor<B, 4>> {
     let guided = guidance.scale != 1.0;
@@ -59,6 +63,9 @@ pub fn sample<B: KernelBackend, M: Denoiser<B>>(
         x = x.mul_scalar(step.next_from_sample) + x0.clone().mul_scalar(step.next_from_x0);
         if let Some(previous) = previous_x0.filter(|_| step.next_from_previous_x0 != 0.0) {
             x = x + previous.mul_scalar(step.next_from_previous_x0);
+        }
+        if step.next_from_noise != 0.0 {
+            x = x + fresh(done).mul_scalar(step.next_from_noise);
         }
         previous_x0 = Some(x0);
         if !progress(done + 1) {

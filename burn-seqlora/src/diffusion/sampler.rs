@@ -1,32 +1,36 @@
-//! The reverse process: deterministic samplers as tables of linear updates.
+//! The reverse process: samplers as tables of linear updates.
 //!
-//! Every sampler here is, per step, linear in the sample, the model's output and the previous
-//! step's clean-sample estimate, with coefficients that depend on the schedule alone:
+//! Every sampler here is, per step, linear in the sample, the model's output, the previous step's
+//! clean-sample estimate and fresh noise z, with coefficients that depend on the schedule alone:
 //!
 //! ```text
 //! input  = scale_input · x
 //! x_0    = x0_from_sample · x + x0_from_output · model(input, timestep)
 //! x_next = next_from_sample · x + next_from_x0 · x_0 + next_from_previous_x0 · x_0(previous step)
+//!        + next_from_noise · z
 //! ```
 //!
 //! So a plan is computed once on the host in float64 and the sampling loop knows no sampler.
 //!
-//! All of them integrate the probability-flow ODE in x_0. A first-order step from
-//! `x = α·x_0 + σ·ε` to `x' = α'·x_0 + σ'·ε` keeps x_0 and ε fixed:
+//! A first-order step from `x = α·x_0 + σ·ε` to `x' = α'·x_0 + σ'·ε'` keeps x_0 fixed, and of the
+//! noise all but a part of standard deviation τ, which is drawn afresh:
 //!
 //! ```text
-//! x' = (σ'/σ)·x + φ·x_0                  φ = α' − α·σ'/σ
+//! x' = (κ/σ)·x + φ·x_0 + τ·z             κ = √(σ'² − τ²),  φ = α' − α·κ/σ
 //! ```
+//!
+//! With τ = 0 this integrates the probability-flow ODE in x_0.
 //!
 //! | sampler | levels (α, σ) | order | source |
 //! |---|---|---|---|
 //! | DDIM, η = 0 | (√ᾱ, √(1 − ᾱ)) | 1 | Song et al. 2021 (2010.02502) eq. 12 |
 //! | DPM-Solver++ | (1, s)/√(1 + s²), s = √((1 − ᾱ)/ᾱ) | 2 | Lu et al. 2022 (2211.01095) alg. 2 |
 //! | Euler | (1, s) | 1 | Karras et al. 2022 (2206.00364) alg. 1 |
+//! | Euler ancestral | (1, s), τ = s'√(s² − s'²)/s | 1 | Ho et al. 2020 (2006.11239) eq. 7 |
 //!
 //! The choice of timesteps and levels is diffusers' (0.42), with its roundings; the parts are named
-//! after its files `scheduling_ddim.py`, `scheduling_dpmsolver_multistep.py` and
-//! `scheduling_euler_discrete.py`.
+//! after its files `scheduling_ddim.py`, `scheduling_dpmsolver_multistep.py`,
+//! `scheduling_euler_discrete.py` and `scheduling_euler_ancestral_discrete.py`.
 
 mod ddim;
 mod dpm_solver;
@@ -45,7 +49,7 @@ pub use step::SamplerStep;
 use crate::diffusion::schedule::{NoiseSchedule, ScheduleError, SchedulerConfig, choice};
 use step::Hop;
 
-/// A deterministic sampler.
+/// A sampler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SamplerKind {
     /// DDIM with η = 0, as diffusers' `DDIMScheduler`.
@@ -57,11 +61,14 @@ pub enum SamplerKind {
     /// Euler, as diffusers' `EulerDiscreteScheduler` without churn.
     #[serde(rename = "euler")]
     Euler,
+    /// Euler with fresh noise in every step, as diffusers' `EulerAncestralDiscreteScheduler`.
+    #[serde(rename = "euler-a")]
+    EulerAncestral,
 }
 
 impl SamplerKind {
     /// Every sampler, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Ddim, Self::DpmPlusPlus2M, Self::Euler];
+    pub const ALL: [Self; 4] = [Self::Ddim, Self::DpmPlusPlus2M, Self::Euler, Self::EulerAncestral];
 
     /// The name used on the command line and in files.
     pub fn name(self) -> &'static str {
@@ -69,6 +76,7 @@ impl SamplerKind {
             Self::Ddim => "ddim",
             Self::DpmPlusPlus2M => "dpm++2m",
             Self::Euler => "euler",
+            Self::EulerAncestral => "euler-a",
         }
     }
 
@@ -82,6 +90,7 @@ impl SamplerKind {
             Self::Ddim => ddim::path(config, schedule, num_steps),
             Self::DpmPlusPlus2M => dpm_solver::path(config, schedule, num_steps),
             Self::Euler => euler::path(config, schedule, num_steps),
+            Self::EulerAncestral => euler::ancestral_path(config, schedule, num_steps),
         }
     }
 }
@@ -224,11 +233,12 @@ mod tests {
     }
 
     /// A model that knows x_0 and ε is followed exactly: every estimate is x_0, the sample stays
-    /// `α·x_0 + σ·ε` of its level, and the last one is x_0, its level being 0.
+    /// `α·x_0 + σ·ε` of its level, and the last one is x_0, its level being 0. Fresh noise z turns
+    /// ε into `(κ·ε + τ·z)/σ'`.
     #[test]
     fn a_perfect_model_is_followed_exactly() {
-        let (clean, drawn) = (0.6, -1.1);
-        let at = |level: Level| level.signal * clean + level.noise * drawn;
+        let (clean, fresh) = (0.6, 0.9);
+        let at = |level: Level, drawn: f64| level.signal * clean + level.noise * drawn;
         let near =
             |got: f64, expected: f64| (got - expected).abs() < 1e-9 * expected.abs().max(1.0);
         for kind in SamplerKind::ALL {
@@ -242,11 +252,11 @@ mod tests {
                     );
                     let config = SchedulerConfig { set_alpha_to_one: Some(true), ..config(&extra) };
                     let schedule = NoiseSchedule::new(&config).unwrap();
-                    let (mut x, mut previous_x0) = (f64::NAN, 0.0);
+                    let (mut x, mut previous_x0, mut drawn) = (f64::NAN, 0.0, -1.1);
                     let path = kind.path(&config, &schedule, 20).unwrap();
                     for (i, hop) in path.hops.iter().enumerate() {
                         let step = hop.step(i, schedule.prediction).unwrap();
-                        x = if i == 0 { at(hop.from) } else { x };
+                        x = if i == 0 { at(hop.from, drawn) } else { x };
                         let signal = hop.from.signal * step.scale_input;
                         let noise = hop.from.noise * step.scale_input;
                         let output = match schedule.prediction {
@@ -258,8 +268,13 @@ mod tests {
                         assert!(near(x0, clean), "{kind} {extra} step {i}: {x0}");
                         x = step.next_from_sample * x
                             + step.next_from_x0 * x0
-                            + step.next_from_previous_x0 * previous_x0;
-                        assert!(near(x, at(hop.to)), "{kind} {extra} step {i}: {x}");
+                            + step.next_from_previous_x0 * previous_x0
+                            + step.next_from_noise * fresh;
+                        if hop.fresh > 0.0 {
+                            let kept = (hop.to.noise.powi(2) - hop.fresh.powi(2)).sqrt();
+                            drawn = (kept * drawn + hop.fresh * fresh) / hop.to.noise;
+                        }
+                        assert!(near(x, at(hop.to, drawn)), "{kind} {extra} step {i}: {x}");
                         previous_x0 = x0;
                     }
                     assert!(near(x, clean), "{kind} {extra}: {x}");
@@ -270,13 +285,23 @@ mod tests {
 
     #[test]
     fn only_whole_second_order_steps_look_back() {
-        for kind in [SamplerKind::Ddim, SamplerKind::Euler] {
+        for kind in [SamplerKind::Ddim, SamplerKind::Euler, SamplerKind::EulerAncestral] {
             assert!(plan(kind, "", 25).steps.iter().all(|step| step.next_from_previous_x0 == 0.0));
         }
         let steps = plan(SamplerKind::DpmPlusPlus2M, "", 25).steps;
         let second_order = |step: &SamplerStep| step.next_from_previous_x0 != 0.0;
         assert!(steps[1..24].iter().all(second_order));
         assert!(!second_order(&steps[0]) && !second_order(&steps[24]));
+    }
+
+    /// Fresh noise in every step but the last, which ends at x_0; in no other sampler.
+    #[test]
+    fn only_the_ancestral_sampler_draws() {
+        for kind in SamplerKind::ALL {
+            let steps = plan(kind, "", 25).steps;
+            let draws = steps.iter().filter(|step| step.next_from_noise > 0.0).count();
+            assert_eq!(draws, if kind == SamplerKind::EulerAncestral { 24 } else { 0 }, "{kind}");
+        }
     }
 
     #[test]

@@ -35,7 +35,8 @@ impl<B: KernelBackend> Judge<B> {
         let file = folder.join("config.json");
         let text = std::fs::read_to_string(&file).map_err(ModelError::io(&file))?;
         let config = JudgeConfig::parse(&text, &file)?;
-        let model = load_weights(config.init(device), &WeightFiles::find(folder)?, KeyTable::VIT)?;
+        let model =
+            load_weights(config.init(device), &WeightFiles::find(folder)?, &KeyTable::VIT.into())?;
         Ok(Self::new(model, config.vision_config.image_size))
     }
 

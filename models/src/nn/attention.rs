@@ -5,6 +5,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn_seqlora::adapter::{DualAdapters, Role};
 use burn_seqlora::dual::Dual;
+use burn_seqlora::region::Source;
 use seqlora_kernels::{KernelBackend, attention::AttentionMask};
 
 use super::{Linear, LinearConfig, Scope};
@@ -68,9 +69,41 @@ impl<B: KernelBackend> Attention<B> {
     ) -> Dual<B, 3> {
         let context = context.unwrap_or_else(|| x.clone());
         let query = self.to_q.forward(x, adapters);
+        self.to_out.forward(self.attend(query, context, mask, adapters), adapters)
+    }
+
+    /// Queries from `x`; each sees every source as much as its share there.
+    ///
+    /// # Shapes
+    /// - x: `[batch, places, channels]`
+    pub fn forward_shared(
+        &self,
+        x: Dual<B, 3>,
+        sources: Vec<Source<B>>,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 3> {
+        let query = self.to_q.forward(x, adapters);
+        let seen = sources.into_iter().map(|Source { prompt, share }| {
+            let seen = self.attend(query.clone(), prompt, AttentionMask::Full, adapters);
+            match share {
+                Some(share) => seen.mul_constant(share),
+                None => seen,
+            }
+        });
+        let seen = seen.reduce(|sum, seen| sum + seen).expect("every place sees some source");
+        self.to_out.forward(seen, adapters)
+    }
+
+    fn attend(
+        &self,
+        query: Dual<B, 3>,
+        context: Dual<B, 3>,
+        mask: AttentionMask,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 3> {
         let key = self.to_k.forward(context.clone(), adapters);
         let value = self.to_v.forward(context, adapters);
-        self.to_out.forward(multi_head(query, key, value, self.heads, mask), adapters)
+        multi_head(query, key, value, self.heads, mask)
     }
 }
 
@@ -90,4 +123,76 @@ pub fn multi_head<B: KernelBackend>(
     Dual::attention(split(query), split(key), split(value), mask)
         .swap_dims(1, 2)
         .reshape([batch, tokens, channels])
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use burn::module::Param;
+    use burn::tensor::{Tensor, TensorData};
+    use burn_seqlora::rng::{Seed, normal};
+    use seqlora_kernels::Flex;
+
+    use super::*;
+
+    const PLACES: usize = 6;
+    const CHANNELS: usize = 8;
+
+    fn random<const D: usize>(purpose: &str, shape: [usize; D]) -> Tensor<Flex, D> {
+        normal(shape, &mut Seed::new(0).fork(purpose).at(0), &Default::default())
+    }
+
+    fn attention() -> Attention<Flex> {
+        let linear = |name| Linear {
+            weight: Param::from_tensor(random(name, [CHANNELS, CHANNELS])),
+            bias: None,
+            site: None,
+        };
+        let [to_q, to_k, to_v, to_out] = ["q", "k", "v", "out"].map(linear);
+        Attention { to_q, to_k, to_v, to_out, heads: 2 }
+    }
+
+    fn source(prompt: &str, share: Option<[f32; PLACES]>) -> Source<Flex> {
+        let tensor = |share| TensorData::new(Vec::from(share), [1, PLACES, 1]);
+        Source {
+            prompt: Dual::constant(random(prompt, [1, 3, CHANNELS])),
+            share: share.map(|share| Tensor::from_data(tensor(share), &Default::default())),
+        }
+    }
+
+    /// The output at each place.
+    fn rows(sources: Vec<Source<Flex>>) -> Vec<Vec<f32>> {
+        let x = Dual::constant(random("x", [1, PLACES, CHANNELS]));
+        let output = attention().forward_shared(x, sources, &DualAdapters::none()).primal;
+        let numbers: Vec<f32> = output.to_data().iter::<f32>().collect();
+        numbers.chunks(CHANNELS).map(Vec::from).collect()
+    }
+
+    /// Inside a region a place sees the region's prompt alone, outside the other alone, bit for
+    /// bit; where two share, it sees their mean.
+    #[test]
+    fn every_place_sees_its_share() {
+        let [base, part] = ["base", "part"].map(|prompt| rows(vec![source(prompt, None)]));
+        let shares = [[1.0, 1.0, 0.0, 0.0, 0.5, 0.0], [0.0, 0.0, 1.0, 1.0, 0.5, 1.0]];
+        let both = rows(vec![source("base", Some(shares[0])), source("part", Some(shares[1]))]);
+        assert_eq!(both[..2], base[..2]);
+        assert_eq!(both[2..4], part[2..4]);
+        assert_eq!(both[5], part[5]);
+        for channel in 0..CHANNELS {
+            let mean = (base[4][channel] + part[4][channel]) / 2.0;
+            assert!((both[4][channel] - mean).abs() < 1e-5);
+        }
+        assert_ne!(base, part);
+    }
+
+    /// One source with all of every place is the layer as it ever was.
+    #[test]
+    fn one_source_is_plain_attention() {
+        let x = Dual::constant(random("x", [1, PLACES, CHANNELS]));
+        let prompt = source("base", None).prompt;
+        let none = DualAdapters::none();
+        let plain = attention().forward(x, Some(prompt), AttentionMask::Full, &none).primal;
+        let plain: Vec<f32> = plain.to_data().iter::<f32>().collect();
+        assert_eq!(rows(vec![source("base", None)]).concat(), plain);
+        assert_eq!(rows(vec![source("base", Some([1.0; PLACES]))]).concat(), plain);
+    }
 }

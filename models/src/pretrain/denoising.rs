@@ -99,8 +99,9 @@ impl<B: TrainBackend> Denoising<'_, B> {
         let guidance = Guidance { prompt: encode(captions)?, negative, scale: guidance };
         let side = self.side / vae.downscale();
         let shape = [captions.len(), vae.latent_channels(), side, side];
-        let noise = normal(shape, &mut self.seed.fork("preview").at(0), &device);
-        let latents = sample(&model.unet, &none, &guidance, plan, noise, |_| true);
+        let draw = |step: u64| normal(shape, &mut self.seed.fork("preview").at(step), &device);
+        let fresh = |step| draw(1 + step as u64);
+        let latents = sample(&model.unet, &none, &guidance, plan, draw(0), fresh, |_| true);
         Ok(vae.decode_latents(latents.expect("nothing stops the loop")))
     }
 }

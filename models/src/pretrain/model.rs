@@ -102,7 +102,7 @@ impl Pretraining {
         let folder = self.model().join("vae");
         save_weights(&vae, KeyTable::VAE, Stored::F16, &folder.join(DIFFUSION_WEIGHTS))?;
         let stored = plain.init::<B::InnerBackend>(device);
-        let stored = load_weights(stored, &WeightFiles::find(&folder)?, KeyTable::VAE)?;
+        let stored = load_weights(stored, &WeightFiles::find(&folder)?, &KeyTable::VAE.into())?;
         let fidelity = task.fidelity(&stored, 16);
         let mut config = self::vae();
         config["scaling_factor"] = json!(1.0 / fidelity.latent_std);
@@ -124,7 +124,7 @@ impl Pretraining {
         let tokenizer = ClipTokenizer::from_folder(self.model().join("tokenizer"));
         Ok(Denoising {
             config: &self.config,
-            vae: load_weights(model.vae.init(device), &vae, KeyTable::VAE)?,
+            vae: load_weights(model.vae.init(device), &vae, &KeyTable::VAE.into())?,
             tokenizer: tokenizer
                 .map_err(ModelError::from)?
                 .with_context_length(model.text_encoder.max_position_embeddings),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{ModelError, PerLevel, require_defaults};
+use crate::weights::{ModelError, PerLevel, require_defaults, require_parts};
 
 /// The sizes of a UNet, with diffusers' names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,6 +118,10 @@ impl UNetConfig {
         let mut types = config.down_block_types.iter().chain(&config.up_block_types);
         if let Some(other) = types.find(|t| !known.contains(&t.as_str())) {
             return Err(ModelError::config(file, format!("block type {other} is not supported")));
+        }
+        for (level, channels) in config.block_out_channels.iter().enumerate() {
+            require_parts(file, "norm_num_groups", *channels, config.norm_num_groups)?;
+            require_parts(file, "attention_head_dim", *channels, config.heads(level))?;
         }
         Ok(config)
     }

@@ -116,7 +116,7 @@ impl<B: KernelBackend> Transformer2d<B> {
             Projection::Linear(linear) => linear.forward(to_tokens(h), adapters),
         };
         for block in &self.transformer_blocks {
-            h = block.forward(h, context, adapters);
+            h = block.forward(h, context, [height, width], adapters);
         }
         let h = match &self.proj_out {
             Projection::Conv(conv) => conv.forward(to_image(h)),
@@ -147,13 +147,14 @@ impl<B: KernelBackend> TransformerBlock<B> {
         &self,
         x: Dual<B, 3>,
         context: &Context<B>,
+        places: [usize; 2],
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 3> {
         let mask = AttentionMask::Full;
-        let prompt = context.layer(self.context_layer);
+        let prompts = context.sources(self.context_layer, places);
         let x = x.clone() + self.attn1.forward(self.norm1.forward(x), None, mask, adapters);
         let h = self.norm2.forward(x.clone());
-        let x = x + self.attn2.forward(h, Some(prompt), mask, adapters);
+        let x = x + self.attn2.forward_shared(h, prompts, adapters);
         x.clone() + self.ff.forward(self.norm3.forward(x), adapters)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{ModelError, require_defaults};
+use crate::weights::{ModelError, require_defaults, require_parts};
 
 /// The sizes of a VAE, with diffusers' names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,9 @@ impl VaeConfig {
         require_defaults(text, file, FIXED)?;
         let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
         let known = ["DownEncoderBlock2D", "UpDecoderBlock2D"];
+        for channels in &config.block_out_channels {
+            require_parts(file, "norm_num_groups", *channels, config.norm_num_groups)?;
+        }
         let mut types = config.down_block_types.iter().chain(&config.up_block_types);
         match types.find(|t| !known.contains(&t.as_str())) {
             Some(other) => {

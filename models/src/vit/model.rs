@@ -74,7 +74,7 @@ impl<B: KernelBackend> VitModel<B> {
         let file = folder.join("config.json");
         let text = std::fs::read_to_string(&file).map_err(ModelError::io(&file))?;
         let model = VitConfig::parse(&text, &file)?.init(device);
-        load_weights(model, &WeightFiles::find(folder)?, KeyTable::VIT)
+        load_weights(model, &WeightFiles::find(folder)?, &KeyTable::VIT.into())
     }
 
     /// Pictures of any size of which a patch divides both sides; position embeddings are resampled

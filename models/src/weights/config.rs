@@ -65,3 +65,22 @@ pub fn require_defaults(text: &str, file: &Path, fixed: &[(&str, &str)]) -> Resu
     }
     Ok(())
 }
+
+/// Refuses channels that do not fall into as many equal parts as `key` says.
+///
+/// # Errors
+/// Names the file, the key and both numbers.
+pub fn require_parts(
+    file: &Path,
+    key: &str,
+    channels: usize,
+    parts: usize,
+) -> Result<(), ModelError> {
+    match parts > 0 && channels > 0 && channels % parts == 0 {
+        true => Ok(()),
+        false => {
+            let reason = format!("`{key}` is {parts}, which does not divide {channels} channels");
+            Err(ModelError::config(file, reason))
+        }
+    }
+}

@@ -35,8 +35,54 @@ pub enum ModelError {
         /// What to do about what was found instead.
         hint: &'static str,
     },
+    /// A listing of files is no diffusers model with safetensors weights.
+    #[error("it is no diffusers model with safetensors weights: there is no {missing}")]
+    Incomplete {
+        /// The first file that is missing.
+        missing: String,
+    },
+    /// A file that should be a whole model is something else.
+    #[error("{} is no single-file Stable Diffusion 1.x or 2.x: {reason}{hint}", path.display())]
+    NotLdm {
+        /// The file.
+        path: PathBuf,
+        /// What is missing.
+        reason: String,
+        /// What it seems to be, or nothing.
+        hint: &'static str,
+    },
+    /// A file in Python's own format.
+    #[error(
+        "{} is a PyTorch pickle; save its `state_dict` as .safetensors first (in Python: \
+         safetensors.torch.save_file), or use the model's diffusers folder",
+        path.display()
+    )]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A single file without a tokenizer beside it.
+    #[error(
+        "a single file holds no tokenizer, and {} is not there: copy the `tokenizer` folder of the \
+         model's diffusers version to it, or give one with --tokenizer",
+        folder.display()
+    )]
+    NoTokenizer {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// A single file of a family in which models predict different things.
+    #[error(
+        "{} does not say what it predicts, and Stable Diffusion 2 models differ: add --prediction v \
+         (2.x made for 768 pixels) or --prediction epsilon (2.x \"base\", made for 512)",
+        path.display()
+    )]
+    UnknownPrediction {
+        /// The file.
+        path: PathBuf,
+    },
     /// A weight file is cut off, damaged, or does not fit the config.
-    #[error("{} does not fit its config.json:\n  {}", path.display(), problems.join("\n  "))]
+    #[error("{} does not fit its config:\n  {}", path.display(), problems.join("\n  "))]
     Weights {
         /// The weight file or its folder.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! Where a component's weights lie.
+//! Where the files of a diffusers model lie, in a folder or in the listing of a repository.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,60 @@ pub struct WeightFiles {
     pub shards: Vec<PathBuf>,
 }
 
+/// The parts of a model that have weights.
+pub const COMPONENTS: [&str; 3] = ["unet", "text_encoder", "vae"];
+
 /// Names under which diffusers and transformers write weights, most wanted first.
 const STEMS: [&str; 4] =
     ["diffusion_pytorch_model", "model", "diffusion_pytorch_model.fp16", "model.fp16"];
+
+/// What a tokenizer folder may hold; only the vocabulary must be there.
+const TOKENIZER: [&str; 6] = [
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.json",
+    "merges.txt",
+    "vocab.json",
+];
+
+/// Of all `files` of a repository (paths with `/`), those that a model is loaded from.
+///
+/// Weights come last: where they are, an interrupted copy has everything small already.
+///
+/// # Errors
+/// [`ModelError::Incomplete`] with the first file that is missing.
+pub fn needed_files<'a>(files: &[&'a str]) -> Result<Vec<&'a str>, ModelError> {
+    let find = |name: &str| files.iter().copied().find(|file| *file == name);
+    let one = |name: String| find(&name).ok_or(ModelError::Incomplete { missing: name });
+    let mut needed = vec![one("scheduler/scheduler_config.json".into())?];
+    for component in COMPONENTS {
+        needed.push(one(format!("{component}/config.json"))?);
+    }
+    needed.extend(TOKENIZER.iter().filter_map(|name| find(&format!("tokenizer/{name}"))));
+    if find("tokenizer/tokenizer.json").is_none() {
+        one("tokenizer/vocab.json".into())?;
+        one("tokenizer/merges.txt".into())?;
+    }
+    for component in COMPONENTS {
+        let single = |stem| find(&format!("{component}/{stem}.safetensors")).map(|file| vec![file]);
+        let sharded = |stem| {
+            let index = find(&format!("{component}/{stem}.safetensors.index.json"))?;
+            let start = format!("{component}/{stem}-");
+            let is_shard = |file: &&str| {
+                let number = file.strip_prefix(&start).and_then(|f| f.strip_suffix(".safetensors"));
+                number.is_some_and(|number| !number.contains('/'))
+            };
+            let shards = files.iter().copied().filter(is_shard);
+            Some(shards.chain([index]).collect::<Vec<_>>())
+        };
+        let weights = STEMS.iter().find_map(|stem| single(stem).or_else(|| sharded(stem)));
+        needed.extend(weights.ok_or_else(|| ModelError::Incomplete {
+            missing: format!("{component}/{}.safetensors", STEMS[0]),
+        })?);
+    }
+    Ok(needed)
+}
 
 impl WeightFiles {
     /// Finds a component's weights: one file, or the shards that an index lists.
@@ -61,5 +112,58 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ModelError> {
             Err(ModelError::config(index, reason))
         }
         None => Ok(files),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What lies in a typical repository beside what is needed.
+    const REPOSITORY: [&str; 18] = [
+        "README.md",
+        "model_index.json",
+        "safety_checker/model.safetensors",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.fp16.safetensors",
+        "text_encoder/model.safetensors",
+        "tokenizer/merges.txt",
+        "tokenizer/special_tokens_map.json",
+        "tokenizer/tokenizer_config.json",
+        "tokenizer/vocab.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model-00001-of-00002.safetensors",
+        "unet/diffusion_pytorch_model-00002-of-00002.safetensors",
+        "unet/diffusion_pytorch_model.safetensors.index.json",
+        "v1-5-pruned.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.fp16.safetensors",
+    ];
+
+    #[test]
+    fn only_what_a_model_is_loaded_from_is_needed() {
+        let needed = needed_files(&REPOSITORY).unwrap();
+        let left: Vec<_> = REPOSITORY.iter().filter(|file| !needed.contains(file)).collect();
+        let others = ["README.md", "model_index.json", "safety_checker/model.safetensors"];
+        let weights = ["text_encoder/model.fp16.safetensors", "v1-5-pruned.safetensors"];
+        assert_eq!(left.into_iter().copied().collect::<Vec<_>>(), [&others[..], &weights].concat());
+        let first_weight = needed.iter().position(|file| file.contains(".safetensors")).unwrap();
+        assert!(needed[first_weight..].iter().all(|file| file.contains(".safetensors")));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let cases = [
+            ("unet/config.json", "unet/config.json"),
+            ("tokenizer/merges.txt", "tokenizer/merges.txt"),
+            ("vae/diffusion_pytorch_model.fp16.safetensors", "vae/diffusion_pytorch_model.saf"),
+            ("unet/diffusion_pytorch_model.safetensors.index.json", "unet/diffusion_pytorch_model"),
+        ];
+        for (absent, expected) in cases {
+            let files: Vec<_> = REPOSITORY.into_iter().filter(|file| *file != absent).collect();
+            let error = needed_files(&files).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -7,19 +7,13 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{ModelError, WeightFiles};
+use super::ModelError;
 
-/// A digest of a model's UNet, text encoder and VAE weights, file by file (about 1 s per GB).
+/// A digest of weight files in this order, file by file (about 1 s per GB).
 ///
 /// # Errors
-/// If weights are missing or cannot be read.
-pub fn fingerprint(folder: &Path) -> Result<String, ModelError> {
-    let components =
-        ["text_encoder", "unet", "vae"].map(|name| WeightFiles::find(&folder.join(name)));
-    let mut files: Vec<PathBuf> = Vec::new();
-    for component in components {
-        files.extend(component?.shards);
-    }
+/// If one cannot be read.
+pub fn fingerprint(files: &[PathBuf]) -> Result<String, ModelError> {
     let digests: Vec<_> = files.par_iter().map(|file| digest(file)).collect::<Result<_, _>>()?;
     let all = digests.concat();
     Ok(Sha256::digest(all).iter().take(16).map(|byte| format!("{byte:02x}")).collect())

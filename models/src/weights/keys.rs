@@ -96,7 +96,7 @@ impl KeyTable {
 }
 
 /// Replaces `from` by `to` where it stands as whole segments between dots.
-fn replace_segments(key: String, from: &str, to: &str) -> String {
+pub(super) fn replace_segments(key: String, from: &str, to: &str) -> String {
     let dotted = format!(".{key}.");
     let replaced = dotted.replacen(&format!(".{from}."), &format!(".{to}."), 1);
     replaced.trim_matches('.').to_string()

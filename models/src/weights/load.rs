@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
-use burn::tensor::{DType, TensorData, backend::Backend};
+use burn::tensor::{DType, Shape, TensorData, backend::Backend};
 use burn_store::{
     ApplyError, IdentityAdapter, ModuleAdapter, ModuleSnapshot, ModuleStore, SafetensorsStore,
     TensorSnapshot, TensorSnapshotError,
 };
 
-use super::{KeyTable, ModelError, WeightFiles};
+use super::{Layout, ModelError, WeightFiles, ldm};
 
 /// At most so many keys are named in a message.
 const NAMED: usize = 12;
@@ -20,7 +20,7 @@ const NAMED: usize = 12;
 pub fn load_weights<B: Backend, M: ModuleSnapshot<B>>(
     mut module: M,
     files: &WeightFiles,
-    table: KeyTable,
+    layout: &Layout,
 ) -> Result<M, ModelError> {
     let mut snapshots = Vec::new();
     for file in &files.shards {
@@ -30,22 +30,24 @@ pub fn load_weights<B: Backend, M: ModuleSnapshot<B>>(
             reason: e.to_string(),
         };
         for (key, snapshot) in store.get_all_snapshots().map_err(|e| damaged(&e))? {
-            let Some(path) = table.ours(key) else { continue };
-            snapshots.push(at_path(snapshot, &path));
+            for (key, part) in ldm::parts(key, snapshot) {
+                let Some(path) = layout.ours(&key) else { continue };
+                snapshots.push(at_path(&part, &path));
+            }
         }
     }
     let result = module.apply(snapshots, None, Some(Box::new(FiniteF32)), true);
     let missing =
-        result.missing.iter().map(|(path, _)| format!("`{}` is missing", table.theirs(path)));
+        result.missing.iter().map(|(path, _)| format!("`{}` is missing", layout.theirs(path)));
     let unused = result
         .unused
         .iter()
-        .map(|path| format!("`{}` is not used by this model", table.theirs(path)));
+        .map(|path| format!("`{}` is not used by this model", layout.theirs(path)));
     let errors = result.errors.iter().map(|error| match error {
         ApplyError::ShapeMismatch { path, expected, found } => {
-            format!("`{}` has shape {found:?}, expected {expected:?}", table.theirs(path))
+            format!("`{}` has shape {found:?}, expected {expected:?}", layout.theirs(path))
         }
-        ApplyError::LoadError { path, message } => format!("`{}`: {message}", table.theirs(path)),
+        ApplyError::LoadError { path, message } => format!("`{}`: {message}", layout.theirs(path)),
         other => other.to_string(),
     });
     let mut problems: Vec<String> = errors.chain(missing).chain(unused).collect();
@@ -61,11 +63,22 @@ pub fn load_weights<B: Backend, M: ModuleSnapshot<B>>(
     Err(ModelError::Weights { path, problems })
 }
 
+/// Attention's projections are linear layers here; the original VAE has them as 1×1 convolutions.
+fn our_shape(path: &str, shape: &Shape) -> Shape {
+    let projection = path.rsplit('.').nth(1).is_some_and(|layer| layer.starts_with("to_"));
+    match shape.strip_suffix(&[1, 1]) {
+        Some(matrix) if projection => matrix.to_vec().into(),
+        _ => shape.clone(),
+    }
+}
+
 fn at_path(snapshot: &TensorSnapshot, path: &str) -> TensorSnapshot {
+    let shape = our_shape(path, &snapshot.shape);
+    let (read, to) = (snapshot.clone_data_fn(), shape.clone());
     TensorSnapshot::from_closure(
-        snapshot.clone_data_fn(),
+        Rc::new(move || Ok(TensorData { shape: to.clone(), ..read()? })),
         snapshot.dtype,
-        snapshot.shape.clone(),
+        shape,
         path.split('.').map(String::from).collect(),
         Vec::new(),
         snapshot.tensor_id.unwrap_or_default(),

@@ -98,7 +98,7 @@ pub fn vit<B: KernelBackend>(tolerance: f64) {
     }
 }
 
-/// Prompt to picture from given noise, with guidance, by both samplers.
+/// Prompt to picture from given noise, with guidance: a sampler of each order, and one that draws.
 pub fn text_to_image<B: KernelBackend>(tolerance: f64) {
     let settings: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixtures::path("fixtures.json")).unwrap()).unwrap();
@@ -119,11 +119,17 @@ pub fn text_to_image<B: KernelBackend>(tolerance: f64) {
             scale: settings["guidance_scale"].as_f64().unwrap(),
         };
         let steps = settings["num_inference_steps"].as_u64().unwrap() as usize;
-        for (kind, key) in [(SamplerKind::Ddim, "ddim"), (SamplerKind::DpmPlusPlus2M, "dpm")] {
+        let fresh = fixture.float::<B, 5>("fresh");
+        for (kind, key) in [
+            (SamplerKind::Ddim, "ddim"),
+            (SamplerKind::DpmPlusPlus2M, "dpm"),
+            (SamplerKind::EulerAncestral, "euler_a"),
+        ] {
             let plan = SamplerPlan::new(kind, &model.config().scheduler, steps).unwrap();
             let noise = fixture.float("latents");
             let none = DualAdapters::none();
-            let latents = sample(&model, &none, &guidance, &plan, noise, |_| true).unwrap();
+            let fresh = |step| fresh.clone().narrow(0, step, 1).squeeze_dim::<4>(0);
+            let latents = sample(&model, &none, &guidance, &plan, noise, fresh, |_| true).unwrap();
             let expected = fixture.float::<B, 4>(&format!("{key}.latents"));
             assert_close(&format!("{name} {key} latents"), &latents, &expected, tolerance);
             let image =

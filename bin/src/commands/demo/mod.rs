@@ -32,7 +32,7 @@ use self::scores::{Circumstances, Scores};
 use self::settings::{Journal, METHODS, Settings};
 use self::studio::Studio;
 use super::{builtin, model};
-use crate::args::{Demo, Global};
+use crate::args::{Demo, Global, Model};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::pictures::contact_sheet;
@@ -68,7 +68,7 @@ impl Job for Session<'_> {
                 (folder, judge)
             }
         };
-        let (model, base) = model::open::<B>(&folder, &device)?;
+        let (model, base) = model::open::<B>(&Model::at(&folder), &device, terminal)?;
         let lessons = Lesson::all(settings.concepts, model.resolution(), &args.out.join("photos"))?;
         terminal.line("demo", format!("{} concepts into {}", lessons.len(), args.out.display()));
         let mut course = Course {

@@ -104,10 +104,19 @@ impl<'a, B: TrainBackend> Studio<'a, B> {
         let device = DiffusionModel::device(model);
         let draw = |number| normal::<B, 4>(shape, &mut self.seed.at(number as u64), &device);
         let noise = Tensor::cat((0..count).map(draw).collect(), 0);
-        let latents = sample(model, &painter.adapters, &guidance, &self.plan, noise, |_| {
+        let steps = self.seed.fork("steps");
+        let fresh = |step: usize| {
+            let draw = |n: usize| {
+                normal::<B, 4>(shape, &mut steps.fork(&n.to_string()).at(step as u64), &device)
+            };
+            Tensor::cat((0..count).map(draw).collect(), 0)
+        };
+        let advance = |_| {
             progress.advance(STEP_COST * count as f64);
             !interrupt::requested()
-        });
+        };
+        let latents =
+            sample(model, &painter.adapters, &guidance, &self.plan, noise, fresh, advance);
         Ok(all_to_rgb(model.decode_latents(latents.ok_or_else(interrupted)?)))
     }
 }

@@ -34,6 +34,7 @@ pub(super) fn path(
             from: level(schedule.alpha_cumprod(t)?),
             to: level(next),
             extrapolation: 0.0,
+            fresh: 0.0,
         })
     };
     let timesteps = spacing.timesteps(train, num_steps, train);

@@ -40,6 +40,7 @@ pub(super) fn path(
             from: Level::variance_preserving(sigmas[i]),
             to: Level::variance_preserving(sigmas[i + 1]),
             extrapolation: if first_order { 0.0 } else { 0.5 * width(i) / width(i - 1) },
+            fresh: 0.0,
         }
     };
     Ok(Path { init_noise_sigma: 1.0, hops: timesteps.iter().enumerate().map(hop).collect() })

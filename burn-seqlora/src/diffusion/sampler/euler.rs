@@ -1,4 +1,4 @@
-//! Euler's method over σ, in the variance-exploding scale.
+//! Euler's method over σ, in the variance-exploding scale `x = x_0 + σ·ε`: deterministic and ancestral.
 
 use super::Path;
 use super::grid::Spacing;
@@ -8,9 +8,7 @@ use crate::diffusion::schedule::{
     NoiseSchedule, Prediction, ScheduleError, SchedulerConfig, choice,
 };
 
-/// Levels of diffusers' `EulerDiscreteScheduler`: `x = x_0 + σ·ε`.
-///
-/// The first sample has standard deviation σ_max (linspace, trailing) or √(σ_max² + 1) (leading).
+/// Levels of diffusers' `EulerDiscreteScheduler`.
 pub(super) fn path(
     config: &SchedulerConfig,
     schedule: &NoiseSchedule,
@@ -20,33 +18,76 @@ pub(super) fn path(
     if schedule.prediction == Prediction::VPrediction {
         choice("timestep_type", config.timestep_type.as_deref(), (), &[("discrete", ())])?;
     }
-    let spacing = Spacing::new(config, "linspace")?;
-    let train = schedule.num_train_timesteps();
-    let timesteps = spacing.timesteps(train, num_steps, train);
-    let mut timesteps: Vec<f64> = timesteps.into_iter().map(float32).collect();
-    let table = Sigmas::new(config, schedule);
-    let mut sigmas: Vec<f64> = timesteps.iter().map(|&timestep| table.at(timestep)).collect();
+    let mut levels = Levels::new(config, schedule, num_steps)?;
     if use_karras(config)? {
-        sigmas = karras(config, (sigmas[num_steps - 1], sigmas[0]), num_steps);
-        timesteps = sigmas.iter().map(|&sigma| float32(table.timestep(sigma))).collect();
+        levels.sigmas = karras(config, (levels.sigmas[num_steps - 1], levels.sigmas[0]), num_steps);
+        let timestep = |&sigma| float32(levels.table.timestep(sigma));
+        levels.timesteps = levels.sigmas.iter().map(timestep).collect();
     }
-    sigmas.push(table.last(config)?);
-    let levels: Vec<Level> =
-        sigmas.iter().map(|&sigma| Level { signal: 1.0, noise: float32(sigma) }).collect();
-    let max = levels.iter().map(|level| level.noise).fold(0.0, f64::max);
-    let hop = |(&timestep, pair): (&f64, &[Level])| Hop {
-        timestep,
-        from: pair[0],
-        to: pair[1],
-        extrapolation: 0.0,
-    };
-    Ok(Path {
-        init_noise_sigma: match spacing {
-            Spacing::Leading { .. } => max.hypot(1.0),
-            Spacing::Trailing | Spacing::Linspace => max,
-        },
-        hops: timesteps.iter().zip(levels.windows(2)).map(hop).collect(),
-    })
+    let last = levels.table.last(config)?;
+    Ok(levels.path(last, |_, _| 0.0))
+}
+
+/// Levels of diffusers' `EulerAncestralDiscreteScheduler`, which has neither Karras levels nor a
+/// choice of the last one.
+///
+/// Of the next level's noise, `σ_up = σ'·√(σ² − σ'²)/σ` is drawn afresh: the standard deviation of
+/// x' given x and x_0, as in ancestral sampling (Ho et al. 2020, arXiv 2006.11239, eq. 7).
+pub(super) fn ancestral_path(
+    config: &SchedulerConfig,
+    schedule: &NoiseSchedule,
+    num_steps: usize,
+) -> Result<Path, ScheduleError> {
+    let levels = Levels::new(config, schedule, num_steps)?;
+    Ok(levels.path(0.0, |from, to| to * (from.powi(2) - to.powi(2)).sqrt() / from))
+}
+
+/// The timesteps of a spacing and their σ, descending.
+struct Levels {
+    spacing: Spacing,
+    table: Sigmas,
+    timesteps: Vec<f64>,
+    sigmas: Vec<f64>,
+}
+
+impl Levels {
+    fn new(
+        config: &SchedulerConfig,
+        schedule: &NoiseSchedule,
+        num_steps: usize,
+    ) -> Result<Self, ScheduleError> {
+        let spacing = Spacing::new(config, "linspace")?;
+        let train = schedule.num_train_timesteps();
+        let timesteps = spacing.timesteps(train, num_steps, train);
+        let timesteps: Vec<f64> = timesteps.into_iter().map(float32).collect();
+        let table = Sigmas::new(config, schedule);
+        let sigmas = timesteps.iter().map(|&timestep| table.at(timestep)).collect();
+        Ok(Self { spacing, table, timesteps, sigmas })
+    }
+
+    /// Through all levels to `last`; `fresh` of two neighbouring σ is the noise that is new.
+    ///
+    /// The first sample has standard deviation σ_max (linspace, trailing) or √(σ_max² + 1)
+    /// (leading).
+    fn path(self, last: f64, fresh: impl Fn(f64, f64) -> f64) -> Path {
+        let sigmas = self.sigmas.into_iter().chain([last]).map(float32);
+        let levels: Vec<Level> = sigmas.map(|noise| Level { signal: 1.0, noise }).collect();
+        let max = levels.iter().map(|level| level.noise).fold(0.0, f64::max);
+        let hop = |(&timestep, pair): (&f64, &[Level])| Hop {
+            timestep,
+            from: pair[0],
+            to: pair[1],
+            extrapolation: 0.0,
+            fresh: fresh(pair[0].noise, pair[1].noise),
+        };
+        Path {
+            init_noise_sigma: match self.spacing {
+                Spacing::Leading { .. } => max.hypot(1.0),
+                Spacing::Trailing | Spacing::Linspace => max,
+            },
+            hops: self.timesteps.iter().zip(levels.windows(2)).map(hop).collect(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -122,6 +163,16 @@ mod tests {
         ] {
             let error = SamplerPlan::new(SamplerKind::Euler, &config(extra), 5).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
+        }
+    }
+
+    /// diffusers' ancestral class has no such keys: it takes plain levels and ends at 0.
+    #[test]
+    fn the_ancestral_sampler_ignores_what_its_class_does_not_have() {
+        let plan = |extra| SamplerPlan::new(SamplerKind::EulerAncestral, &config(extra), 5);
+        let plain = plan("").unwrap();
+        for extra in [r#","use_karras_sigmas":true"#, r#","final_sigmas_type":"sigma_min""#] {
+            assert_eq!(plan(extra).unwrap(), plain, "{extra}");
         }
     }
 }

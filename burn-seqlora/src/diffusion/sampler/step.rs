@@ -20,6 +20,8 @@ pub struct SamplerStep {
     /// Weight of the previous step's clean-sample estimate; 0 where the step is of first order, as
     /// the first one always is.
     pub next_from_previous_x0: f64,
+    /// Weight of fresh standard normal noise in the next sample; 0 for deterministic samplers.
+    pub next_from_noise: f64,
 }
 
 /// Noise level: `x = signal·x_0 + noise·ε`.
@@ -45,6 +47,9 @@ pub(super) struct Hop {
     /// Weight w of the linear extrapolation `x_0 + w·(x_0 − x_0(previous step))` that takes the
     /// place of x_0 in the update; 0 in first order.
     pub(super) extrapolation: f64,
+    /// Standard deviation of that part of `to`'s noise that is drawn afresh; the rest is ε of
+    /// `from`.
+    pub(super) fresh: f64,
 }
 
 impl Hop {
@@ -54,12 +59,13 @@ impl Hop {
         index: usize,
         prediction: Prediction,
     ) -> Result<SamplerStep, ScheduleError> {
-        let Self { timestep, from, to, extrapolation } = *self;
+        let Self { timestep, from, to, extrapolation, fresh } = *self;
         // The model knows samples of unit variance: the sample is scaled onto the unit circle.
         let scale_input = 1.0 / from.signal.hypot(from.noise);
         let (from_input, x0_from_output) =
             prediction.clean_sample(from.signal * scale_input, from.noise * scale_input);
-        let next_from_sample = to.noise / from.noise;
+        let kept = (to.noise.powi(2) - fresh.powi(2)).sqrt();
+        let next_from_sample = kept / from.noise;
         let phi = to.signal - from.signal * next_from_sample;
         let step = SamplerStep {
             timestep,
@@ -69,6 +75,7 @@ impl Hop {
             next_from_sample,
             next_from_x0: phi * (1.0 + extrapolation),
             next_from_previous_x0: -phi * extrapolation,
+            next_from_noise: fresh,
         };
         let coefficients = [
             step.x0_from_sample,
@@ -76,6 +83,7 @@ impl Hop {
             step.next_from_sample,
             step.next_from_x0,
             step.next_from_previous_x0,
+            step.next_from_noise,
         ];
         if coefficients.iter().all(|value| value.is_finite()) {
             Ok(step)
@@ -89,11 +97,24 @@ impl Hop {
 mod tests {
     use super::*;
 
+    /// What is kept and what is fresh add up to the noise of the level, and x_0 keeps its weight.
+    #[test]
+    fn fresh_noise_takes_the_place_of_the_old() {
+        let [from, to] = [2.5, 0.8].map(Level::variance_preserving);
+        for fresh in [0.0, 0.3, to.noise] {
+            let hop = Hop { timestep: 0.0, from, to, extrapolation: 0.0, fresh };
+            let step = hop.step(0, Prediction::Epsilon).unwrap();
+            let signal = step.next_from_sample * from.signal + step.next_from_x0;
+            let noise = (step.next_from_sample * from.noise).hypot(step.next_from_noise);
+            assert!((signal - to.signal).abs() < 1e-14 && (noise - to.noise).abs() < 1e-14);
+        }
+    }
+
     #[test]
     fn first_order_steps_of_all_samplers_agree() {
         // One update between the same two levels: DDIM = DPM-Solver++ of order 1 = Euler, rescaled.
         let (from, to) = (2.5_f64, 0.8_f64);
-        let hop = |from, to| Hop { timestep: 0.0, from, to, extrapolation: 0.0 };
+        let hop = |from, to| Hop { timestep: 0.0, from, to, extrapolation: 0.0, fresh: 0.0 };
         let circle = hop(Level::variance_preserving(from), Level::variance_preserving(to));
         let line = hop(Level { signal: 1.0, noise: from }, Level { signal: 1.0, noise: to });
         let circle = circle.step(0, Prediction::Epsilon).unwrap();

@@ -1,0 +1,64 @@
+//! `seqlora generate --region`.
+
+use std::fs;
+
+use crate::harness::Project;
+use crate::run::Run;
+
+/// The pixels of a picture, without the settings that are stored beside it.
+fn pixels(project: &Project, prompt: &str, regions: &[&str]) -> Vec<u8> {
+    let mut command = project.generate_command(prompt, "--bank bank");
+    for region in regions {
+        command.args(["--region", region]);
+    }
+    Run::of(command).succeeds();
+    let png = fs::read(project.path("out/00000.png")).unwrap();
+    image::load_from_memory(&png).unwrap().into_rgb8().into_raw()
+}
+
+/// Laws: a region of the whole picture is its prompt; two equal ones are one, in any order; a
+/// region of the picture's own prompt changes nothing, another one does.
+#[test]
+fn laws_of_regions() {
+    let project = Project::with_bank();
+    let picture = |prompt, regions: &[&str]| pixels(&project, prompt, regions);
+    let cat = picture("a photo of <cat>", &[]);
+    assert!(picture("a beach", &["0,0,64,64:a photo of <cat>"]) == cat, "not the region's prompt");
+    assert!(picture("a photo of <cat>", &["0,0,64,32:a photo of <cat>"]) == cat);
+
+    let one = picture("a beach", &["0,0,32,64:<cat>"]);
+    assert!(one == picture("a beach", &["0,0,32,64:<cat>", "0,0,32,64:<cat>"]));
+    assert!(one != picture("a beach", &[]), "the region changes nothing");
+    assert!(one != picture("a beach", &["32,0,64,64:<cat>"]), "its place changes nothing");
+
+    let [left, right] = ["0,0,40,64:<cat>", "24,0,64,64:<mug>"];
+    let both = picture("a beach", &[left, right]);
+    assert!(both == picture("a beach", &[right, left]), "the order matters");
+    assert!(both != picture("a beach", &[left]));
+}
+
+/// Boxes too small for a layer have no effect there, and give numbers.
+#[test]
+fn a_box_smaller_than_a_place() {
+    let project = Project::with_bank();
+    assert!(
+        pixels(&project, "a beach", &["1,1,7,7:<cat>"]) == pixels(&project, "a beach", &[]),
+        "no layer of this model has places so small"
+    );
+}
+
+/// What is no box, or names no known concept, is refused.
+#[test]
+fn regions_that_are_none() {
+    let project = Project::with_bank();
+    let refuses = |region: &str, code, texts: &[&str]| {
+        let mut command = project.generate_command("a beach", "--bank bank");
+        command.args(["--region", region]);
+        Run::of(command).fails(code, texts);
+    };
+    refuses("0,0,32:a cat", 2, &["no region like"]);
+    refuses("a cat", 2, &["no region like"]);
+    refuses("0,0,0.5,1:a cat", 2, &["no region like"]);
+    refuses("0,0,65,64:a cat", 2, &["0,0,65,64", "64x64"]);
+    refuses("0,0,32,64:<bird>", 1, &["<bird>", "cat, dog, mug"]);
+}
