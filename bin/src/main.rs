@@ -7,6 +7,7 @@ mod failure;
 mod hub;
 mod interrupt;
 mod pictures;
+mod settings;
 mod terminal;
 
 use std::process::ExitCode;

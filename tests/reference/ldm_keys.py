@@ -23,7 +23,7 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
-from make_fixtures import DEFAULT_OUT, SD1_TEXT, SD1_UNET, SD1_VAE, load, write_json
+from make_fixtures import DEFAULT_OUT, SD1_TEXT, SD1_UNET, SD1_VAE, load
 from transformers import CLIPTextConfig, CLIPTextModel
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -236,6 +236,15 @@ def full(is_sd2):
         }
 
 
+def write_entries(path, models):
+    """Write JSON with a line for each key."""
+    parts = []
+    for label, entries in models.items():
+        lines = [f"  {json.dumps(key)}: {json.dumps(entry)}" for key, entry in entries.items()]
+        parts.append(f" {json.dumps(label)}: {{\n" + ",\n".join(lines) + "\n }")
+    path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
+
+
 def main():
     """Parse the command line, check, and write."""
     parser = argparse.ArgumentParser(
@@ -252,7 +261,7 @@ def main():
         written[label] = entries
         print(f"{label}: {len(entries)} keys, all as they were after diffusers' conversion")
     if not arguments.full:
-        write_json(DEFAULT_OUT / "ldm_keys.json", written)
+        write_entries(DEFAULT_OUT / "ldm_keys.json", written)
 
 
 if __name__ == "__main__":

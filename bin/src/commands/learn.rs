@@ -20,12 +20,13 @@ use crate::args::{Global, Learn};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::settings;
 use crate::terminal::{Terminal, bytes, seconds, table};
 
 /// Learns the concepts of `args.data` one after another.
 pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
     let mut config = match &args.config {
-        Some(file) => read_toml(file)?,
+        Some(file) => settings::read(file)?,
         None => TrainConfig::default(),
     };
     args.train.override_config(&mut config);
@@ -41,13 +42,6 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     builtin::warn_of_words(&args.model.model, texts(&manifest), terminal);
     let session = Session { args, config, manifest, device: global.device, terminal };
     global.device.run(session)
-}
-
-/// Reads a settings file.
-pub fn read_toml<T: serde::de::DeserializeOwned>(file: &Path) -> Result<T, Failure> {
-    let text = fs::read_to_string(file)
-        .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", file.display())))?;
-    toml::from_str(&text).map_err(|e| Failure::Usage(format!("{}: {e}", file.display())))
 }
 
 struct Session<'a> {

@@ -13,18 +13,18 @@ use seqlora_models::pretrain::{Event, PretrainConfig, Pretraining, Progress, SID
 use seqlora_models::world::{Scene, SceneOptions, Seed, Split};
 use serde_json::json;
 
-use super::learn::read_toml;
 use crate::args::{Global, Part, Pretrain};
 use crate::device::Job;
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::pictures::{contact_sheet, to_rgb};
+use crate::settings;
 use crate::terminal::Terminal;
 
 /// Trains the parts that were asked for, in their order.
 pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
     let mut config: PretrainConfig = match &args.config {
-        Some(file) => read_toml(file)?,
+        Some(file) => settings::read(file)?,
         None => PretrainConfig::default(),
     };
     config.seed = global.seed.unwrap_or(config.seed);

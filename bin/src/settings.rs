@@ -1,0 +1,35 @@
+//! Settings files.
+
+use std::fs;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::failure::Failure;
+
+/// Reads a TOML file over the defaults: what it leaves out keeps its default, in sub-tables too.
+///
+/// # Errors
+/// If the file cannot be read, is no TOML, or holds a setting that does not exist.
+pub fn read<T: Default + Serialize + DeserializeOwned>(file: &Path) -> Result<T, Failure> {
+    let wrong = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", file.display()));
+    let text = fs::read_to_string(file)
+        .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", file.display())))?;
+    // Read as it is first: these errors know the line.
+    toml::from_str::<T>(&text).map_err(|e| wrong(&e))?;
+    let given: Table = toml::from_str(&text).map_err(|e| wrong(&e))?;
+    let mut settings = Table::try_from(T::default()).expect("settings are a table");
+    lay_over(&mut settings, given);
+    settings.try_into().map_err(|e: toml::de::Error| wrong(&e))
+}
+
+fn lay_over(settings: &mut Table, given: Table) {
+    for (name, value) in given {
+        match (settings.get_mut(&name), value) {
+            (Some(Value::Table(inner)), Value::Table(value)) => lay_over(inner, value),
+            (_, value) => drop(settings.insert(name, value)),
+        }
+    }
+}
