@@ -86,6 +86,7 @@ impl Job for Session<'_> {
             base: &base,
             device: place,
             settings: &settings,
+            sampling: Studio::<B>::description(),
             journal: &course.journal,
         };
         let scores = Scores::new(&judge, &device, &lessons);
