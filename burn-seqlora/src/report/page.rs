@@ -162,14 +162,15 @@ fn losses(report: &Report) -> Html {
 }
 
 fn details(report: &Report) -> Html {
-    let Summary { base, judge, device, seed, steps, pictures, seconds, made_by, .. } =
+    let Summary { base, judge, device, seed, steps, sampling, seconds, made_by, .. } =
         &report.summary;
     let rows = [
         ("command", report.command.clone()),
         ("base model", base.clone()),
         ("judge", judge.clone()),
         ("steps", format!("{steps} minibatches per concept")),
-        ("measured on", format!("{pictures} pictures per concept, method and time")),
+        ("measured on", measured(report)),
+        ("sampling", sampling.clone()),
         ("means", "over concepts, ± standard error; forgetting leaves the last concept out".into()),
         (
             "recognised",
@@ -184,6 +185,13 @@ fn details(report: &Report) -> Html {
         [term, Html::element("dd", &[], [Html::text(text)])]
     };
     Html::element("dl", &[], rows.into_iter().flat_map(row))
+}
+
+fn measured(report: &Report) -> String {
+    let measured = report.summary.pictures;
+    let shown = report.concepts.first().map_or(0, |concept| concept.base.len());
+    let text = format!("{measured} pictures per concept, method and time");
+    if shown < measured { format!("{text}, of which {shown} are shown") } else { text }
 }
 
 fn duration(seconds: f64) -> String {

@@ -25,6 +25,8 @@ pub struct Summary {
     pub seed: u64,
     /// Minibatches per concept.
     pub steps: usize,
+    /// How pictures were sampled.
+    pub sampling: String,
     /// Generated pictures per concept, method and time.
     pub pictures: usize,
     /// Seconds of training and sampling, all methods together.
@@ -161,6 +163,7 @@ pub(super) mod tests {
             device: "cpu".into(),
             seed: 0,
             steps: 3,
+            sampling: "by hand".into(),
             pictures: 1,
             seconds: 75.0,
             concepts: ["a", "b", "c"].map(concept).to_vec(),

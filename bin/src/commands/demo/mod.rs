@@ -91,6 +91,7 @@ impl Job for Session<'_> {
             base: &base,
             device: place,
             settings: &settings,
+            sampling: Studio::<B>::description(),
             journal: &course.journal,
         };
         let scores = Scores::new(&judge, &device, &lessons);

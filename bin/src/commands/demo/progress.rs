@@ -12,13 +12,15 @@ pub struct Progress<'a> {
     terminal: &'a Terminal,
     bar: ProgressBar,
     done: f64,
+    /// The concept in training.
+    concept: String,
 }
 
 impl<'a> Progress<'a> {
     /// Nothing done of a total.
     pub fn new(terminal: &'a Terminal, total: f64) -> Self {
         let bar = terminal.share_bar("demo", total.ceil() as usize);
-        Self { terminal, bar, done: 0.0 }
+        Self { terminal, bar, done: 0.0, concept: String::new() }
     }
 
     /// Some more is done.
@@ -29,8 +31,10 @@ impl<'a> Progress<'a> {
 
     /// Some was done in an earlier run, which says nothing of the speed of this one.
     pub fn skip(&mut self, units: f64) {
-        self.advance(units);
-        self.bar.reset_eta();
+        if units > 0.0 {
+            self.advance(units);
+            self.bar.reset_eta();
+        }
     }
 
     /// What is being done.
@@ -51,10 +55,14 @@ impl<'a> Progress<'a> {
     /// Shows an event of training, in which a step costs `cost`.
     pub fn show(&mut self, method: Method, cost: f64, event: Event) -> Flow {
         match event {
-            Event::Start(plan) if plan.resume_at > 0 => self.skip(cost * plan.resume_at as f64),
+            Event::Start(plan) => {
+                self.concept = format!("<{}> {method}", plan.source.id);
+                self.skip(cost * plan.resume_at as f64);
+            }
             Event::Step(report) => {
                 self.advance(cost);
-                self.message(format!("{method}  step {}  loss {:.4}", report.step, report.loss));
+                let (concept, step, loss) = (&self.concept, report.step, report.loss);
+                self.message(format!("{concept}  step {step}  loss {loss:.4}"));
             }
             Event::Learnt(record) => self.line(
                 "learnt",

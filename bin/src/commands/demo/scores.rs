@@ -31,6 +31,7 @@ pub struct Circumstances<'a> {
     pub base: &'a BaseModel,
     pub device: Device,
     pub settings: &'a Settings,
+    pub sampling: String,
     pub journal: &'a Journal,
 }
 
@@ -53,7 +54,7 @@ impl<'a, B: Backend> Scores<'a, B> {
         outcomes: &BTreeMap<Method, Outcome>,
         circumstances: &Circumstances,
     ) -> Result<Summary, Failure> {
-        let Circumstances { base, device, settings, journal } = circumstances;
+        let Circumstances { base, device, settings, sampling, journal } = circumstances;
         let of_method = |(method, outcome): (&Method, &Outcome)| {
             Ok((*method, self.of_method(*method, outcome, journal)?))
         };
@@ -73,6 +74,7 @@ impl<'a, B: Backend> Scores<'a, B> {
             device: device.to_string(),
             seed: settings.seed,
             steps: settings.steps,
+            sampling: sampling.to_string(),
             pictures: before.first().map_or(0, Vec::len),
             seconds: journal.seconds(),
             concepts: self.lessons.iter().enumerate().map(concept).collect(),

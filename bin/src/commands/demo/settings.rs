@@ -35,6 +35,8 @@ impl Settings {
             method,
             steps: self.steps,
             seed: self.seed,
+            // Three times the minibatches for the price of K = 3.
+            outer: 1,
             lr_unet: 3e-3,
             lr_text: 1e-3,
             lr_token: 1e-2,

@@ -49,6 +49,11 @@ impl<'a, B: TrainBackend> Studio<'a, B> {
         Ok(Self { model, plan, seed: Seed::new(seed).fork("demo"), terminal })
     }
 
+    /// How it paints.
+    pub fn description() -> String {
+        format!("{SAMPLER}, {STEPS} steps, guidance {GUIDANCE}")
+    }
+
     /// What so many pictures cost.
     pub fn cost(pictures: usize) -> f64 {
         STEP_COST * (STEPS * pictures) as f64
