@@ -1,6 +1,5 @@
 //! `seqlora learn`
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 

@@ -93,7 +93,8 @@ mod tests {
 
     /// Vertical stripes whose phase and contrast are given.
     fn picture(phase: usize, contrast: f32) -> Tensor<Flex, 4> {
-        let pixel = |i: usize| if (i % 64 / 16 + phase) % 2 == 0 { contrast } else { -contrast };
+        let pixel =
+            |i: usize| if (i % 64 / 16 + phase).is_multiple_of(2) { contrast } else { -contrast };
         let data =
             TensorData::new((0..3 * 64 * 64).map(pixel).collect::<Vec<f32>>(), [1, 3, 64, 64]);
         Tensor::from_data(data, &Default::default())

@@ -76,7 +76,7 @@ pub fn require_parts(
     channels: usize,
     parts: usize,
 ) -> Result<(), ModelError> {
-    match parts > 0 && channels > 0 && channels % parts == 0 {
+    match parts > 0 && channels > 0 && channels.is_multiple_of(parts) {
         true => Ok(()),
         false => {
             let reason = format!("`{key}` is {parts}, which does not divide {channels} channels");

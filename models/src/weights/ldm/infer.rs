@@ -154,9 +154,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::clip::{Activation, ClipTextConfig};
+    use crate::clip::ClipTextConfig;
     use crate::unet::UNetConfig;
     use crate::vae::VaeConfig;
+    use crate::weights::Activation;
     use crate::weights::PerLevel;
 
     /// The tensors that tell the sizes of SD1.5 (width 768) and SD2.1 (width 1024), as in the files
