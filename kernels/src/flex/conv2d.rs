@@ -7,7 +7,7 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::elementwise::{update, vectorized};
-use super::matrix::{Cores, Matrix, product};
+use super::matrix::{Cores, Dense, Matrix, product};
 use super::{Tuned, contiguous, dims, new_tensor, slice};
 use crate::conv2d::Conv2d;
 use crate::operation::Gradients;
@@ -302,17 +302,16 @@ fn input_gradient(sizes: &Geometry, weight: &FlexTensor, g: &FlexTensor) -> Flex
 /// Σ over images of g patchesᵀ, a block of input channels per task.
 fn weight_gradient(sizes: &Geometry, x: &FlexTensor, g: &FlexTensor) -> FlexTensor {
     let (taps, [from, to]) = (sizes.taps(), sizes.pixels());
-    let columns = sizes.inputs * taps;
     let share = sizes.inputs.div_ceil(2 * rayon::current_num_threads());
     let most = (BLOCK / (taps * to)).max(1);
     let size = share.min(most);
     let starts: Vec<usize> = (0..sizes.inputs).step_by(size).collect();
-    let blocks: Vec<Vec<f32>> = starts
+    let blocks: Vec<Dense> = starts
         .into_par_iter()
         .map(|start| {
             let count = size.min(sizes.inputs - start);
             let mut patches = vec![0.0; count * taps * to];
-            let mut sum = vec![0.0; count * taps * sizes.outputs];
+            let mut sum = Dense::zeros(sizes.outputs, count * taps);
             for image in 0..sizes.batch {
                 let x = &slice(x)[image * sizes.inputs * from..][..sizes.inputs * from];
                 each_channel(&mut patches, taps * to, Cores::One, |channel, patches| {
@@ -321,15 +320,18 @@ fn weight_gradient(sizes: &Geometry, x: &FlexTensor, g: &FlexTensor) -> FlexTens
                 let patches = Matrix::new(&patches, count * taps, to);
                 let g = &slice(g)[image * sizes.outputs * to..][..sizes.outputs * to];
                 let g = Matrix::new(g, sizes.outputs, to);
-                product(&mut sum, sizes.outputs, patches, g.t(), [1.0, 1.0], Cores::One);
+                g.add_times(patches.t(), &mut sum, Cores::One);
             }
             sum
         })
         .collect();
-    // The blocks are the rows of the gradient's transpose.
-    let transposed = blocks.concat();
-    let gradient = Matrix::new(&transposed, columns, sizes.outputs).t().copy();
-    new_tensor(gradient.values, [sizes.outputs, sizes.inputs, sizes.kernel, sizes.kernel])
+    let mut gradient = Vec::with_capacity(sizes.outputs * sizes.inputs * taps);
+    for output in 0..sizes.outputs {
+        for Dense { values, columns, .. } in &blocks {
+            gradient.extend_from_slice(&values[output * columns..][..*columns]);
+        }
+    }
+    new_tensor(gradient, [sizes.outputs, sizes.inputs, sizes.kernel, sizes.kernel])
 }
 
 fn bias_gradient(sizes: &Geometry, g: &FlexTensor) -> FlexTensor {

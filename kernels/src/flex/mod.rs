@@ -12,6 +12,7 @@ mod lora_linear;
 mod math;
 mod matrix;
 mod normalize;
+mod transpose;
 
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
@@ -66,12 +67,20 @@ fn all_f32<'a>(tensors: impl IntoIterator<Item = &'a FlexTensor>) -> bool {
 
 /// The same elements one after the other, without a copy where they already are.
 fn contiguous(t: &FlexTensor) -> FlexTensor {
-    if t.is_contiguous() { t.clone() } else { t.to_contiguous() }
+    match t.is_contiguous() {
+        true => t.clone(),
+        false => transpose::copy(t).unwrap_or_else(|| t.to_contiguous()),
+    }
 }
 
 /// The elements of a [`contiguous`] tensor.
 fn slice(t: &FlexTensor) -> &[f32] {
     t.as_slice().expect("a contiguous f32 tensor")
+}
+
+/// The elements from a tensor's first on, whatever its strides.
+fn slice_from(t: &FlexTensor) -> &[f32] {
+    &t.storage()[t.layout().start_offset()..]
 }
 
 fn new_tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {

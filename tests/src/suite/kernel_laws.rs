@@ -49,11 +49,18 @@ fn heads<B: Backend>(tokens: usize, counter: u64) -> Input<B> {
     Input { x: view(counter), dx: Some(view(counter + 1000)), frozen: false }
 }
 
+/// Images whose channels are the last dimension, as views of ones whose channels are the second.
+fn channels_last<B: Backend>(counter: u64) -> Input<B> {
+    let view = |counter| float(random::<B, 4>([3, 19, 5, 7], counter).permute([0, 2, 3, 1]));
+    Input { x: view(counter), dx: Some(view(counter + 1000)), frozen: false }
+}
+
 /// Element by element, also on tensors that are not contiguous.
 pub fn activations<B: KernelBackend>(tolerance: f64) {
     for kind in [Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
         agree::<B, _>(&kind, &[moving([3, 37], 1)], tolerance);
         agree::<B, _>(&kind, &[heads(5, 2)], tolerance);
+        agree::<B, _>(&kind, &[channels_last(4)], tolerance);
     }
     agree::<B, _>(&Geglu, &[moving([5, 26], 3)], tolerance);
 }
