@@ -1,7 +1,9 @@
-//! Timings of this project beside PyTorch's, in one run on one machine.
+//! Timings of this project beside PyTorch's, in one run on one machine; and what the method's free
+//! choices do.
 //!
 //! ```text
 //! cargo run --release -p seqlora-benchmarks -- compare [--only ROW]... [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
 //! ```
 
 mod compare;
@@ -9,6 +11,7 @@ mod measure;
 mod operations;
 mod peer;
 mod row;
+mod sweep;
 mod whole_model;
 
 use clap::Parser;
@@ -24,9 +27,13 @@ type Failure = Box<dyn std::error::Error>;
 enum Command {
     /// Runs rows here and in PyTorch by turns, and prints the ratios.
     Compare(compare::Options),
+    /// Learns concepts of the drawn world in several ways, and prints what became of them.
+    Sweep(sweep::Options),
 }
 
 fn main() -> Result<(), Failure> {
-    let Command::Compare(options) = Command::parse();
-    options.run()
+    match Command::parse() {
+        Command::Compare(options) => options.run(),
+        Command::Sweep(options) => options.run(),
+    }
 }

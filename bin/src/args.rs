@@ -7,6 +7,7 @@ use burn_seqlora::adapter::SiteSelection;
 use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::diff::Hvp;
 use burn_seqlora::diffusion::{Prediction, SamplerKind};
+use burn_seqlora::precision::Precision;
 use burn_seqlora::text::TokenScheme;
 use clap::{Args as ClapArgs, Parser, Subcommand, value_parser};
 
@@ -52,6 +53,9 @@ pub struct Global {
     /// Seed of everything random [default: 0]
     #[arg(long, global = true)]
     pub seed: Option<u64>,
+    /// What the frozen UNet and text encoder compute in: f32, f16 or bf16 [default: f32]
+    #[arg(long, global = true, value_parser = parse_name::<Precision>)]
+    pub precision: Option<Precision>,
 }
 
 /// The base model, as all commands that need one take it.
@@ -272,9 +276,15 @@ pub struct Demo {
     /// How many concepts are learnt, 2 to 101
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(2..=101))]
     pub concepts: u8,
-    /// Minibatches per concept
-    #[arg(long, default_value_t = 60, value_parser = value_parser!(u32).range(1..))]
-    pub steps: u32,
+    /// Minibatches per concept [default: 60]
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    pub steps: Option<u32>,
+    /// Methods to compare
+    #[arg(long, value_parser = parse_name::<Method>, value_delimiter = ',', default_value = "seqlora,lora")]
+    pub method: Vec<Method>,
+    /// Settings as TOML, as `learn` takes them; what it leaves out keeps the demo's value
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Take a small model with random weights and measure identity by shrunken pictures: it shows
     /// that everything runs, not what is learnt
     #[arg(long)]
@@ -306,6 +316,8 @@ pub enum Part {
     Denoiser,
     /// What tells which objects pictures show; needs no other part
     Judge,
+    /// Measures the others and writes what they can do, their curves and digests beside them
+    Card,
 }
 
 /// Parses the name that serde gives a choice; the error lists all names.

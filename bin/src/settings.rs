@@ -14,13 +14,21 @@ use crate::failure::Failure;
 /// # Errors
 /// If the file cannot be read, is no TOML, or holds a setting that does not exist.
 pub fn read<T: Default + Serialize + DeserializeOwned>(file: &Path) -> Result<T, Failure> {
+    read_over(file, &T::default())
+}
+
+/// Reads a TOML file over settings, likewise.
+///
+/// # Errors
+/// Those of [`read`].
+pub fn read_over<T: Serialize + DeserializeOwned>(file: &Path, under: &T) -> Result<T, Failure> {
     let wrong = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", file.display()));
     let text = fs::read_to_string(file)
         .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", file.display())))?;
     // Read as it is first: these errors know the line.
     toml::from_str::<T>(&text).map_err(|e| wrong(&e))?;
     let given: Table = toml::from_str(&text).map_err(|e| wrong(&e))?;
-    let mut settings = Table::try_from(T::default()).expect("settings are a table");
+    let mut settings = Table::try_from(under).expect("settings are a table");
     lay_over(&mut settings, given);
     settings.try_into().map_err(|e: toml::de::Error| wrong(&e))
 }

@@ -8,6 +8,7 @@ use crate::adapter::{Part, Site, SiteSelection};
 use crate::data::{CaptionOptions, Transform};
 use crate::diff::Hvp;
 use crate::error::{Error, Result};
+use crate::precision::Precision;
 use crate::text::TokenScheme;
 
 /// How adapters are trained.
@@ -120,6 +121,17 @@ pub enum LrSchedule {
     Constant,
 }
 
+/// The weights that a concept is trained on (methods.md §9, point 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainingBase {
+    /// W₀: what a concept becomes does not depend on which came before, but for Q.
+    #[default]
+    Pretrained,
+    /// W₀ + Σ_j A_j B_jᵀ over all concepts in the bank.
+    Accumulated,
+}
+
 /// Everything that decides what training does; stored with every concept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -158,6 +170,8 @@ pub struct TrainConfig {
     pub warm_start: WarmStart,
     /// What the evaluations within one minibatch share.
     pub noise: NoiseReuse,
+    /// The weights that the adapter is added to.
+    pub base: TrainingBase,
     /// λ: ridge on A in the lower level.
     pub ridge: f64,
     /// Decoupled weight decay of B and of the token rows, and of A with `lora`.
@@ -189,6 +203,8 @@ pub struct TrainConfig {
     pub concepts: Option<usize>,
     /// Full layers are an error instead of a warning.
     pub strict_capacity: bool,
+    /// What the frozen model computes in.
+    pub precision: Precision,
     /// A checkpoint after so many steps.
     pub save_every: usize,
     /// Seed of everything random.
@@ -215,6 +231,7 @@ impl Default for TrainConfig {
             outer_optimizer: OuterOptimizer::AdamW,
             warm_start: WarmStart::Carry,
             noise: NoiseReuse::Minibatch,
+            base: TrainingBase::Pretrained,
             ridge: 1e-8,
             weight_decay: 0.01,
             down_norm: 0.5,
@@ -230,6 +247,7 @@ impl Default for TrainConfig {
             probes: 4,
             concepts: None,
             strict_capacity: false,
+            precision: Precision::F32,
             save_every: 50,
             seed: 0,
         }

@@ -24,6 +24,7 @@ pub mod encode;
 pub mod error;
 pub mod eval;
 pub mod model;
+pub mod precision;
 pub mod region;
 pub mod report;
 pub mod rng;

@@ -228,9 +228,9 @@ impl<B: Backend> Context<B> {
             .filter(|(_, share)| share.iter().any(|share| *share > 0.0));
         seen.map(|(context, share)| {
             let prompt = context.layer(layer);
-            let device = prompt.primal.device();
+            let as_prompt = (&prompt.primal.device(), prompt.primal.dtype());
             let share = TensorData::new(share, [1, places[0] * places[1], 1]);
-            Source { prompt, share: Some(Tensor::from_data(share, &device)) }
+            Source { prompt, share: Some(Tensor::from_data(share, as_prompt)) }
         })
         .collect()
     }

@@ -10,7 +10,7 @@ use crate::StableDiffusion;
 /// Bytes of a training run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryEstimate {
-    /// The frozen model in f32.
+    /// The frozen model.
     pub weights: usize,
     /// A, B, their optimisers and gradients.
     pub trainable: usize,
@@ -57,10 +57,10 @@ pub fn training_estimate<B: KernelBackend>(
     // The second-order pass remembers the tangents as well.
     let passes = if train.method.ingredients().second_order { 2 } else { 1 };
     MemoryEstimate {
-        weights: 4 * model.parameters(),
+        weights: model.weight_bytes(),
         // A, B, two moments of each, and the gradients, adjoints and steps in flight.
         trainable: 4 * 8 * adapter_parameters,
-        activations: 4 * passes * train.batch * floats,
+        activations: train.precision.bytes() * passes * train.batch * floats,
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::module::Module;
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_seqlora::adapter::{DualAdapters, Part, Site, SiteRegistry};
 use burn_seqlora::diffusion::{NoiseSchedule, SchedulerConfig};
 use burn_seqlora::dual::Dual;
 use burn_seqlora::error::{Error, Result};
 use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, LatentPosterior, TextEncoder};
+use burn_seqlora::precision::Precision;
 use burn_seqlora::text::{Context, Piece, TextBatch, Tokens};
 use seqlora_kernels::KernelBackend;
 
@@ -16,7 +18,7 @@ use crate::nn::Scope;
 use crate::tokenizer::ClipTokenizer;
 use crate::unet::{UNet, UNetConfig};
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{ModelError, load_weights};
+use crate::weights::{ModelError, load_weights, load_weights_as};
 use crate::{ModelSource, SourceOptions};
 
 /// The configs of a model folder.
@@ -42,6 +44,7 @@ pub struct StableDiffusion<B: Backend> {
     schedule: NoiseSchedule,
     config: StableDiffusionConfig,
     sites: Vec<Site>,
+    precision: Precision,
     device: B::Device,
 }
 
@@ -112,41 +115,53 @@ impl StableDiffusionConfig {
 }
 
 impl<B: KernelBackend> StableDiffusion<B> {
-    /// Loads a diffusers folder. All weights become f32 and are frozen.
+    /// Loads a diffusers folder in f32. All weights are frozen.
     ///
     /// # Errors
     /// If anything in the folder is missing, damaged or does not fit.
     pub fn load(folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
-        Self::from_source(&ModelSource::open(folder, &SourceOptions::default())?, device)
+        let source = ModelSource::open(folder, &SourceOptions::default())?;
+        Self::from_source(&source, Precision::F32, device)
     }
 
-    /// Loads a model from wherever it lies. All weights become f32 and are frozen.
+    /// Loads a model from wherever it lies. All weights are frozen; those of UNet and text encoder
+    /// are in `precision`, those of the VAE in f32.
     ///
     /// # Errors
     /// If anything is missing, damaged or does not fit.
-    pub fn from_source(source: &ModelSource, device: &B::Device) -> Result<Self, ModelError> {
+    pub fn from_source(
+        source: &ModelSource,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
         let config = &source.config;
         let (unet, text_encoder, vae, sites) = config.init(device);
         let [of_unet, of_text, of_vae] = [&source.unet, &source.text_encoder, &source.vae];
         let schedule = NoiseSchedule::new(&config.scheduler)
             .map_err(|source| ModelError::Schedule { path: "scheduler".into(), source })?;
         Ok(Self {
-            unet: load_weights(unet, &of_unet.files, &of_unet.layout)?,
-            text_encoder: load_weights(text_encoder, &of_text.files, &of_text.layout)?,
+            unet: load_weights_as(unet, &of_unet.files, &of_unet.layout, precision)?,
+            text_encoder: load_weights_as(
+                text_encoder,
+                &of_text.files,
+                &of_text.layout,
+                precision,
+            )?,
             vae: load_weights(vae, &of_vae.files, &of_vae.layout)?,
             tokenizer: ClipTokenizer::from_folder(&source.tokenizer)?
                 .with_context_length(config.text_encoder.max_position_embeddings),
             schedule,
             config: config.clone(),
             sites,
+            precision,
             device: device.clone(),
         })
     }
 
-    /// The number of parameters of UNet, text encoder and VAE.
-    pub fn parameters(&self) -> usize {
-        use burn::module::Module;
-        self.unet.num_params() + self.text_encoder.num_params() + self.vae.num_params()
+    /// Bytes of all weights.
+    pub fn weight_bytes(&self) -> usize {
+        let half = self.unet.num_params() + self.text_encoder.num_params();
+        self.precision.bytes() * half + Precision::F32.bytes() * self.vae.num_params()
     }
 
     /// The configs it was built from.
@@ -163,7 +178,9 @@ impl<B: KernelBackend> Denoiser<B> for StableDiffusion<B> {
         context: &Context<B>,
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 4> {
-        self.unet.predict(noisy, timesteps, context, adapters)
+        let dtype = self.precision.dtype();
+        let (noisy, adapters) = (noisy.cast(dtype), adapters.cast(dtype));
+        self.unet.predict(noisy, timesteps, context, &adapters).cast(FloatDType::F32)
     }
 
     fn cross_attention_layers(&self) -> usize {
@@ -178,7 +195,9 @@ impl<B: KernelBackend> TextEncoder<B> for StableDiffusion<B> {
         rows: Option<&Tensor<B, 2>>,
         adapters: &DualAdapters<B>,
     ) -> Context<B> {
-        self.text_encoder.encode(batch, rows, adapters)
+        let dtype = self.precision.dtype();
+        let rows = rows.map(|rows| rows.clone().cast(dtype));
+        self.text_encoder.encode(batch, rows.as_ref(), &adapters.cast(dtype))
     }
 
     fn tokenize(&self, pieces: &[Piece]) -> Result<Tokens> {
@@ -190,7 +209,8 @@ impl<B: KernelBackend> TextEncoder<B> for StableDiffusion<B> {
         if ids.is_empty() {
             return Err(Error::Prompt(format!("the class word `{word}` has no tokens")));
         }
-        Ok(self.text_encoder.embed(&ids).mean_dim(0).squeeze_dim::<1>(0))
+        let tokens = self.text_encoder.embed(&ids).cast(FloatDType::F32);
+        Ok(tokens.mean_dim(0).squeeze_dim::<1>(0))
     }
 
     fn token_width(&self) -> usize {

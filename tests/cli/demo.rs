@@ -71,6 +71,28 @@ fn a_demo_reports_what_was_learnt_and_kept() {
     Run::of(demo(&project, "--concepts 1")).fails(2, &["--concepts", "2..=101"]);
 }
 
+/// One method with other settings: they are stored with the concepts, and unknown ones are refused.
+#[test]
+fn a_demo_takes_methods_and_settings() {
+    let project = Project::new(&[]);
+    let file = |text: &str| fs::write(project.path("settings.toml"), text).unwrap();
+    let options = "--concepts 2 --steps 2 --method alternating --config settings.toml --json";
+    file("inner = 1\nstep = 5\n");
+    Run::of(demo(&project, options)).fails(2, &["settings.toml", "step"]);
+    assert!(!project.path("demo").exists());
+    file("inner = 1\nsteps = 5\nbase = \"accumulated\"\n");
+    let summary = Run::of(demo(&project, options)).succeeds().json();
+    let methods = summary["methods"].as_object().expect("a table");
+    assert_eq!(methods.keys().collect::<Vec<_>>(), ["alternating"]);
+    assert_eq!(summary["steps"], 2, "the option wins");
+    let record = text(&project, "alternating/concepts/cat-00/concept.json");
+    let config = &serde_json::from_str::<Value>(&record).unwrap()["config"];
+    assert_eq!((&config["inner"], &config["base"]), (&1.into(), &"accumulated".into()));
+    // What neither says is the demo's.
+    assert_eq!(config["outer"], 1);
+    assert!(text(&project, "report.html").contains("--method alternating"));
+}
+
 /// Ctrl-C in the middle of a concept, and the same command again: the same banks and pictures.
 #[cfg(unix)]
 #[test]

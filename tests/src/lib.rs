@@ -20,7 +20,8 @@ macro_rules! suite {
                           projection],
             second_order: [hessian_product_matches_pytorch, hypergradient_matches_pytorch],
             derivatives: [products_are_derivatives_of_the_gradient, hessian_is_symmetric,
-                          single_layer_products_have_a_closed_form],
+                          single_layer_products_have_a_closed_form,
+                          earlier_adapters_belong_to_the_weights],
             unroll: [hypergradient_is_a_derivative, without_inner_steps_the_gradient_is_partial,
                      at_the_lower_optimum_the_correction_vanishes,
                      early_steps_pull_towards_the_gradient,
@@ -37,7 +38,8 @@ macro_rules! suite {
             forgetting: [learnt_directions_hold_more_than_frozen_ones,
                          forgetting_is_a_quadratic_form_in_the_residual],
             learning: [evaluations_share_noise_or_draw_their_own,
-                       learning_takes_each_evaluations_own_noise],
+                       learning_takes_each_evaluations_own_noise,
+                       only_an_accumulated_base_holds_earlier_concepts],
         );
     };
     (@tests $backend:ty, $tolerance:expr, $($module:ident: [$($test:ident),* $(,)?],)*) => {
@@ -47,5 +49,29 @@ macro_rules! suite {
                 $crate::suite::$module::$test::<$backend>($tolerance.into());
             })*
         })*
+    };
+}
+
+/// Instantiates what holds in numbers of 16 bits, whose rounding is all that may go wrong.
+#[macro_export]
+macro_rules! half_precision {
+    ($backend:ty) => {
+        mod f16 {
+            $crate::half_precision!(@laws $backend, F16, 2e-3);
+        }
+        mod bf16 {
+            $crate::half_precision!(@laws $backend, BF16, 1.5e-2);
+        }
+    };
+    (@laws $backend:ty, $dtype:ident, $tolerance:expr) => {
+        $crate::suite!(
+            @tests $backend,
+            $crate::suite::kernel_laws::Stored {
+                dtype: ::burn::tensor::FloatDType::$dtype,
+                tolerance: $tolerance,
+            },
+            kernel_laws: [activations, normalisation, attention, linear_layers, convolutions],
+            second_order: [derivatives_survive_half_precision],
+        );
     };
 }

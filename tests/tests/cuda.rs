@@ -1,4 +1,6 @@
-//! All test bodies on CUDA, in f32.
+//! All test bodies on CUDA, in f32, and the kernels' laws in f16 and bf16.
 #![cfg(feature = "cuda")]
 
 seqlora_tests::suite!(seqlora_kernels::Cuda, 1e-3);
+
+seqlora_tests::half_precision!(seqlora_kernels::Cuda);

@@ -3,7 +3,8 @@
 
 seqlora_tests::suite!(@tests seqlora_kernels::Flex, seqlora_tests::toy::Precision::F64,
     derivatives: [products_are_derivatives_of_the_gradient, hessian_is_symmetric,
-                  single_layer_products_have_a_closed_form],
+                  single_layer_products_have_a_closed_form,
+                  earlier_adapters_belong_to_the_weights],
     unroll: [hypergradient_is_a_derivative, without_inner_steps_the_gradient_is_partial,
              at_the_lower_optimum_the_correction_vanishes, early_steps_pull_towards_the_gradient,
              preconditioned_steps_are_differentiated_through, replay_is_exact],

@@ -9,6 +9,7 @@ use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{SamplerPlan, sample};
 use burn_seqlora::error::Error;
 use burn_seqlora::model::{DiffusionModel, LatentCodec};
+use burn_seqlora::precision::Precision;
 use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::text::next_placeholder;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
@@ -33,19 +34,21 @@ pub fn run(args: &Generate, global: &Global, terminal: &Terminal) -> Result<(), 
     if !args.guidance.is_finite() {
         return Err(Failure::Usage(format!("--guidance {} is no number", args.guidance)));
     }
-    global.device.run(Session { args, seed: global.seed.unwrap_or(0), terminal })
+    let precision = global.precision.unwrap_or_default();
+    global.device.run(Session { args, seed: global.seed.unwrap_or(0), precision, terminal })
 }
 
 struct Session<'a> {
     args: &'a Generate,
     seed: u64,
+    precision: Precision,
     terminal: &'a Terminal,
 }
 
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
-        let Self { args, seed, terminal } = self;
-        let (model, base) = model::open::<B>(&args.model, &device, terminal)?;
+        let Self { args, seed, precision, terminal } = self;
+        let (model, base) = model::open::<B>(&args.model, precision, &device, terminal)?;
         let composition = match &args.bank {
             Some(path) => {
                 let bank = Bank::open_for(path, &base)?;

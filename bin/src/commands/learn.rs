@@ -30,6 +30,7 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     };
     args.train.override_config(&mut config);
     config.seed = global.seed.unwrap_or(config.seed);
+    config.precision = global.precision.unwrap_or(config.precision);
     config.validate()?;
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
@@ -54,7 +55,7 @@ struct Session<'a> {
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, config, manifest, terminal, .. } = &self;
-        let (model, base) = model::open::<B>(&args.model, &device, terminal)?;
+        let (model, base) = model::open::<B>(&args.model, config.precision, &device, terminal)?;
         let mut bank = Bank::open_or_create(&args.bank, &base, model.sites())?;
         let plan = plan(&bank, manifest, config, args.resume)?;
         self.show_plan(&model, &base, &bank, &plan);
@@ -84,7 +85,10 @@ impl Session<'_> {
         let side = config.resolution.unwrap_or(model.resolution());
         terminal.line(
             "model",
-            format!("{} ({}), {side} px, on {}", base.name, base.fingerprint, self.device),
+            format!(
+                "{} ({}), {side} px, {} on {}",
+                base.name, base.fingerprint, config.precision, self.device
+            ),
         );
         terminal
             .line("bank", format!("{}, {} concepts", bank.path().display(), bank.concepts().len()));

@@ -2,6 +2,7 @@
 
 use burn_seqlora::bank::BaseModel;
 use burn_seqlora::model::{Denoiser, TextEncoder};
+use burn_seqlora::precision::Precision;
 use seqlora_kernels::KernelBackend;
 use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 
@@ -15,6 +16,7 @@ use crate::terminal::Terminal;
 /// never an id.
 pub fn open<B: KernelBackend>(
     args: &Model,
+    precision: Precision,
     device: &B::Device,
     terminal: &Terminal,
 ) -> Result<(StableDiffusion<B>, BaseModel), Failure> {
@@ -29,7 +31,7 @@ pub fn open<B: KernelBackend>(
     };
     let options = SourceOptions { tokenizer: args.tokenizer.clone(), prediction: args.prediction };
     let source = ModelSource::open(&path, &options)?;
-    let model = StableDiffusion::<B>::from_source(&source, device)?;
+    let model = StableDiffusion::<B>::from_source(&source, precision, device)?;
     let base = BaseModel {
         fingerprint: source.fingerprint()?,
         name,

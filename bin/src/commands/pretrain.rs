@@ -4,12 +4,15 @@ use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
+use burn_seqlora::precision::Precision;
 use image::RgbImage;
 use indicatif::ProgressBar;
 use seqlora_kernels::{KernelBackend, TrainBackend};
 use seqlora_models::StableDiffusionConfig;
 use seqlora_models::judge::AttributeAccuracy;
-use seqlora_models::pretrain::{Event, PretrainConfig, Pretraining, Progress, SIDE, to_pixels};
+use seqlora_models::pretrain::{
+    Drawing, DrawingReport, Event, PretrainConfig, Pretraining, Progress, SIDE, to_pixels,
+};
 use seqlora_models::world::{Scene, SceneOptions, Seed, Split};
 use serde_json::json;
 
@@ -28,6 +31,10 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
         None => PretrainConfig::default(),
     };
     config.seed = global.seed.unwrap_or(config.seed);
+    if global.precision.is_some_and(|precision| precision != Precision::F32) {
+        let text = "pretrain computes in f32: all of its weights are trained; leave --precision away";
+        return Err(Failure::Usage(text.into()));
+    }
     if args.out.join("training").exists() && !args.resume {
         let text = format!(
             "{} holds a pretraining already; use --resume or another --out",
@@ -48,7 +55,7 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let pretraining = Pretraining::open(&self.args.out, self.config.clone())?;
         let parts = match &self.args.part[..] {
-            [] => vec![Part::Autoencoder, Part::Denoiser, Part::Judge],
+            [] => vec![Part::Autoencoder, Part::Denoiser, Part::Judge, Part::Card],
             parts => parts.to_vec(),
         };
         for part in parts {
@@ -56,6 +63,7 @@ impl Job for Session<'_> {
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,
                 Part::Denoiser => self.denoiser::<B>(&pretraining, &device)?,
                 Part::Judge => self.judge::<B>(&pretraining, &device)?,
+                Part::Card => self.card::<B>(&pretraining, &device)?,
             }
         }
         let model = pretraining.model();
@@ -100,12 +108,13 @@ impl Session<'_> {
         let task = pretraining.denoising::<B>(device)?;
         let scheduler = StableDiffusionConfig::read(&pretraining.model())?.scheduler;
         let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &scheduler, PREVIEW_STEPS)?;
+        let seed = task.seed.fork("preview");
+        let drawing = Drawing { plan, guidance: PREVIEW_GUIDANCE, seed };
         let captions: Vec<String> = (0..PREVIEWS).map(caption).collect();
         let finished = pretraining.train_denoiser::<B>(&task, device, |event| match event {
             Event::Step(progress) => advance(&bar, progress),
             Event::Preview { step, module } => {
-                let drawn =
-                    task.draw(&module.valid(), &task.vae, &captions, &plan, PREVIEW_GUIDANCE);
+                let drawn = task.draw(&module.valid(), &captions, &drawing);
                 if let Err(error) = pretraining.save_denoiser(module) {
                     self.terminal.warning(error);
                 }
@@ -134,21 +143,21 @@ impl Session<'_> {
         })?;
         bar.finish_and_clear();
         let report = report.ok_or_else(stopped)?;
-        let percent = |share: Option<f64>| format!("{:.1} %", 100.0 * share.unwrap_or_default());
-        let AttributeAccuracy { class, colour, pattern, relation, background } = report.accuracy;
-        self.terminal.line(
-            "judge",
-            format!(
-                "right about classes {}, colours {}, patterns {}, relations {}, backgrounds {}, \
-                 individuals {}",
-                percent(class),
-                percent(colour),
-                percent(pattern),
-                percent(relation),
-                percent(background),
-                percent(Some(report.identity)),
-            ),
-        );
+        let (accuracy, identity) = (attributes(&report.accuracy), percent(Some(report.identity)));
+        self.terminal.line("judge", format!("right about {accuracy}, individuals {identity}"));
+        Ok(())
+    }
+
+    fn card<B: TrainBackend>(
+        &self,
+        pretraining: &Pretraining,
+        device: &B::Device,
+    ) -> Result<(), Failure> {
+        let DrawingReport { one_object, two_objects, .. } =
+            pretraining.write_card::<B>(CAPTIONS, device)?.drawing;
+        for (label, accuracy) in [("one object", one_object), ("two objects", two_objects)] {
+            self.terminal.line(label, format!("drawn rightly: {}", attributes(&accuracy)));
+        }
         Ok(())
     }
 
@@ -165,6 +174,25 @@ impl Session<'_> {
         Flow::Continue
     }
 }
+
+fn attributes(accuracy: &AttributeAccuracy) -> String {
+    let AttributeAccuracy { class, colour, pattern, relation, background } = *accuracy;
+    format!(
+        "classes {}, colours {}, patterns {}, relations {}, backgrounds {}",
+        percent(class),
+        percent(colour),
+        percent(pattern),
+        percent(relation),
+        percent(background),
+    )
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share))
+}
+
+/// Captions of each kind that are drawn to measure a model.
+const CAPTIONS: u64 = 250;
 
 const PREVIEWS: u64 = 32;
 const PREVIEW_STEPS: usize = 25;

@@ -1,10 +1,11 @@
 //! The factors of one concept, or of a composition, at all sites of a model.
 
-use burn::tensor::Tensor;
+use burn::tensor::{FloatDType, Tensor};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use seqlora_kernels::lora_linear::LoraPair;
 
 use super::Factors;
+use crate::dual::Dual;
 
 /// ΔW = A Bᵀ at every adapted site. There is no further scale: λ of a composition is folded into A.
 #[derive(Debug, Clone)]
@@ -43,10 +44,15 @@ impl<B: Backend> AdapterSet<B> {
 
     fn pair(&self, direction: impl Fn(usize) -> Option<Tensor<B, 2>>) -> DualAdapters<B> {
         let site = |site| {
-            let up = (self.up.get(site)?.clone(), direction(site));
-            Some(LoraPair { up, down: (self.down.get(site)?.clone(), None) })
+            let LoraPair { up: (up, _), down } = self.site(site)?;
+            Some(LoraPair { up: (up, direction(site)), down })
         };
         DualAdapters((0..self.up.len()).map(site).collect())
+    }
+
+    fn site(&self, site: usize) -> Option<LoraPair<B>> {
+        let [up, down] = [&self.up, &self.down].map(|factors| factors.get(site).cloned());
+        Some(LoraPair { up: (up?, None), down: (down?, None) })
     }
 }
 
@@ -77,6 +83,26 @@ impl<B: Backend> DualAdapters<B> {
     /// No site adapted.
     pub fn none() -> Self {
         Self(Vec::new())
+    }
+
+    /// The same factors with others beside them that do not move.
+    pub fn beside(&self, still: &AdapterSet<B>) -> Self {
+        let sites = self.0.len().max(still.up.len());
+        let cat = |a, b| Dual::<B, 2>::from(a).cat(Dual::from(b), 1).into();
+        let join = |site| match (self.site(site), still.site(site)) {
+            (Some(a), Some(b)) => {
+                Some(LoraPair { up: cat(a.up, b.up), down: cat(a.down, b.down) })
+            }
+            (a, b) => a.or(b),
+        };
+        Self((0..sites).map(join).collect())
+    }
+
+    /// The same factors in the precision of the layers that take them.
+    pub fn cast(&self, dtype: FloatDType) -> Self {
+        let cast = |pair| Dual::<B, 2>::from(pair).cast(dtype).into();
+        let site = |pair: LoraPair<B>| LoraPair { up: cast(pair.up), down: cast(pair.down) };
+        Self(self.0.iter().cloned().map(|pair| pair.map(site)).collect())
     }
 
     /// The factors at one site, if it is adapted.

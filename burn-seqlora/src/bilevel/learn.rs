@@ -10,6 +10,7 @@ use seqlora_kernels::TrainBackend;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::base::{OnBase, earlier};
 use super::checkpoint::{self, CheckpointRecord};
 use super::state::{TrainState, initial_rows};
 use super::step::{Bilevel, StepReport};
@@ -253,7 +254,10 @@ where
     let occupied = bank.occupied()?;
     let basis = basis::<B::InnerBackend>(&occupied, &model.device());
     let reserved = reserved(config.method, occupied);
-    let objective = DenoisingLoss { model, schedule: model.noise_schedule() };
+    let objective = OnBase {
+        objective: DenoisingLoss { model, schedule: model.noise_schedule() },
+        earlier: earlier::<B>(config.base, bank, &model.device())?,
+    };
     let bilevel = Bilevel::<B, _> { objective: &objective, config, sites: &sites, basis: &basis };
     let probe_loss = |state: &TrainState<B::InnerBackend>| -> Result<f64> {
         let probes = encoded.probes()?;

@@ -1,11 +1,13 @@
 //! The trainer: A by inner steps, B by the hypergradient, under orthogonality; plain LoRA beside it.
 
 mod adam;
+mod base;
 mod checkpoint;
 mod learn;
 mod state;
 mod step;
 
+pub use base::OnBase;
 pub use learn::{ConceptPlan, Event, Flow, LearnPlan, learn, plan};
 pub use state::TrainState;
 pub use step::{Bilevel, StepReport};

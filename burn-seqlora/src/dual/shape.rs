@@ -1,7 +1,7 @@
 //! Operations that move elements and so are linear.
 
 use burn::tensor::ops::PadMode;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 
 use super::Dual;
 
@@ -9,6 +9,11 @@ impl<B: Backend, const D: usize> Dual<B, D> {
     /// The same elements in another shape.
     pub fn reshape<const E: usize>(self, shape: [usize; E]) -> Dual<B, E> {
         self.map_linear(|t| t.reshape(shape))
+    }
+
+    /// The same numbers in another precision.
+    pub fn cast(self, dtype: FloatDType) -> Self {
+        self.map_linear(|t| t.cast(dtype))
     }
 
     /// Two dimensions exchanged.

@@ -1,4 +1,5 @@
-//! Kernels for CPUs, in f32; other precisions take the references.
+//! Kernels for CPUs. The arithmetic is in f32; f16 and bf16 are how tensors lie in memory, and f64
+//! takes the references.
 //!
 //! Matrix products are `gemm`'s. The rest is plain loops over slices: rayon shares them out among
 //! the cores, and `pulp` compiles each once per instruction set (AVX-512, AVX2, NEON, none) and
@@ -14,13 +15,16 @@ mod matrix;
 mod normalize;
 mod transpose;
 
+use std::borrow::Cow;
+
+use burn::tensor::ops::FloatTensorOps;
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{Flex, FlexTensor, Layout};
 
 use crate::operation::{BackwardPasses, Gradients, Kernel, Operation};
 use crate::project::Project;
 
-/// An operation with f32 kernels; [`Kernel`] and [`BackwardPasses`] say what they compute.
+/// An operation with kernels of its own, on f32; [`Kernel`] and [`BackwardPasses`] say what they compute.
 trait Tuned: Operation {
     fn value(&self, x: &[FlexTensor]) -> FlexTensor;
 
@@ -39,30 +43,75 @@ trait Tuned: Operation {
 
 impl<O: Tuned> Kernel<O> for Flex {
     fn value(operation: &O, x: &[FlexTensor]) -> FlexTensor {
-        match all_f32(x) {
-            true => Tuned::value(operation, x),
+        match all_tuned(x) {
+            true => cast(Tuned::value(operation, &in_f32(x)), x[0].dtype()),
             false => Operation::value::<Self>(operation, x),
         }
     }
 
     fn tangent(operation: &O, x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> FlexTensor {
-        match all_f32(x) {
-            true => Tuned::tangent(operation, x, dx),
+        match all_tuned(x) {
+            true => cast(Tuned::tangent(operation, &in_f32(x), &some_in_f32(dx)), x[0].dtype()),
             false => Operation::tangent::<Self>(operation, x, dx),
         }
     }
 
     fn backward(x: &[FlexTensor]) -> Option<BackwardPasses<Self, O>> {
-        let passes = BackwardPasses { of_value: O::adjoint, of_tangent: O::tangent_adjoint };
-        all_f32(x).then_some(passes)
+        let passes = BackwardPasses { of_value: adjoint::<O>, of_tangent: tangent_adjoint::<O> };
+        all_tuned(x).then_some(passes)
     }
 }
 
 impl Kernel<Project> for Flex {}
 
-/// Whether the tuned kernels apply.
-fn all_f32<'a>(tensors: impl IntoIterator<Item = &'a FlexTensor>) -> bool {
-    tensors.into_iter().all(|t| t.dtype() == DType::F32)
+fn adjoint<O: Tuned>(
+    operation: &O,
+    x: &[FlexTensor],
+    g: FlexTensor,
+    wanted: &[bool],
+) -> Gradients<Flex> {
+    let dtype = g.dtype();
+    all_cast(operation.adjoint(&in_f32(x), cast(g, DType::F32), wanted), dtype)
+}
+
+fn tangent_adjoint<O: Tuned>(
+    operation: &O,
+    x: &[FlexTensor],
+    dx: &[Option<FlexTensor>],
+    h: FlexTensor,
+    wanted: &[bool],
+) -> Gradients<Flex> {
+    let (dtype, h) = (h.dtype(), cast(h, DType::F32));
+    all_cast(operation.tangent_adjoint(&in_f32(x), &some_in_f32(dx), h, wanted), dtype)
+}
+
+/// Whether the kernels apply.
+fn all_tuned(tensors: &[FlexTensor]) -> bool {
+    let dtype = tensors[0].dtype();
+    let tuned = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
+    tuned && tensors.iter().all(|t| t.dtype() == dtype)
+}
+
+fn in_f32(tensors: &[FlexTensor]) -> Cow<'_, [FlexTensor]> {
+    match tensors.iter().all(|t| t.dtype() == DType::F32) {
+        true => Cow::Borrowed(tensors),
+        false => tensors.iter().map(|t| cast(t.clone(), DType::F32)).collect(),
+    }
+}
+
+fn some_in_f32(tensors: &[Option<FlexTensor>]) -> Cow<'_, [Option<FlexTensor>]> {
+    match tensors.iter().flatten().all(|t| t.dtype() == DType::F32) {
+        true => Cow::Borrowed(tensors),
+        false => Cow::Owned(all_cast(tensors.to_vec(), DType::F32)),
+    }
+}
+
+fn all_cast(tensors: Vec<Option<FlexTensor>>, dtype: DType) -> Vec<Option<FlexTensor>> {
+    tensors.into_iter().map(|t| t.map(|t| cast(t, dtype))).collect()
+}
+
+fn cast(t: FlexTensor, dtype: DType) -> FlexTensor {
+    if t.dtype() == dtype { t } else { Flex::float_cast(t, dtype.into()) }
 }
 
 /// The same elements one after the other, without a copy where they already are.

@@ -43,7 +43,9 @@ impl<B: KernelBackend> TimestepEmbedding<B> {
     /// - timesteps: `[batch]`, output: `[batch, 4 · channels]`
     pub fn forward(&self, timesteps: Tensor<B, 1>) -> Dual<B, 2> {
         let none = DualAdapters::none();
-        let waves = Dual::constant(self.frequency.waves(timesteps));
+        // Angles of a thousand radians need f32.
+        let waves = self.frequency.waves(timesteps).cast(self.linear_1.weight.val().dtype());
+        let waves = Dual::constant(waves);
         self.linear_2.forward(self.linear_1.forward(waves, &none).silu(), &none)
     }
 }

@@ -81,29 +81,38 @@ impl<B: TrainBackend> Denoising<'_, B> {
     ///
     /// # Errors
     /// If a caption cannot be tokenized.
-    pub fn draw<T: KernelBackend>(
+    pub fn draw(
         &self,
-        model: &TextToLatents<T>,
-        vae: &Vae<T>,
+        model: &TextToLatents<B::InnerBackend>,
         captions: &[String],
-        plan: &SamplerPlan,
-        guidance: f64,
-    ) -> Result<Tensor<T, 4>> {
-        let device = vae.device();
+        Drawing { plan, guidance, seed }: &Drawing,
+    ) -> Result<Tensor<B::InnerBackend, 4>> {
+        let device = self.vae.device();
         let none = DualAdapters::none();
-        let encode = |captions: &[String]| -> Result<Context<T>> {
+        let encode = |captions: &[String]| -> Result<Context<B::InnerBackend>> {
             let prompts = self.prompts(captions, &device)?;
             Ok(model.text_encoder.encode(&prompts, None, &none))
         };
         let negative = encode(&vec![String::new(); captions.len()])?;
-        let guidance = Guidance { prompt: encode(captions)?, negative, scale: guidance };
-        let side = self.side / vae.downscale();
-        let shape = [captions.len(), vae.latent_channels(), side, side];
-        let draw = |step: u64| normal(shape, &mut self.seed.fork("preview").at(step), &device);
+        let guidance = Guidance { prompt: encode(captions)?, negative, scale: *guidance };
+        let side = self.side / self.vae.downscale();
+        let shape = [captions.len(), self.vae.latent_channels(), side, side];
+        let draw = |step: u64| normal(shape, &mut seed.at(step), &device);
         let fresh = |step| draw(1 + step as u64);
         let latents = sample(&model.unet, &none, &guidance, plan, draw(0), fresh, |_| true);
-        Ok(vae.decode_latents(latents.expect("nothing stops the loop")))
+        Ok(self.vae.decode_latents(latents.expect("nothing stops the loop")))
     }
+}
+
+/// How captions become pictures.
+#[derive(Debug)]
+pub struct Drawing {
+    /// The sampler's steps.
+    pub plan: SamplerPlan,
+    /// Scale of classifier-free guidance.
+    pub guidance: f64,
+    /// Of the noise.
+    pub seed: Seed,
 }
 
 impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {

@@ -11,6 +11,7 @@
 //! unbroken one.
 
 mod autoencoding;
+mod card;
 mod config;
 mod denoising;
 mod flat;
@@ -23,8 +24,9 @@ mod state;
 mod train;
 
 pub use autoencoding::{Autoencoding, Fidelity};
+pub use card::{Card, DrawingReport, PartTraining};
 pub use config::{PretrainConfig, StageConfig};
-pub use denoising::{Denoising, TextToLatents};
+pub use denoising::{Denoising, Drawing, TextToLatents};
 pub use flat::{flatten_gradient, parameter_count, unflatten};
 pub use initial::initial_values;
 pub use model::{PretrainError, Pretraining, SIDE};

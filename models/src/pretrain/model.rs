@@ -1,5 +1,6 @@
 //! The parts of a pretraining, from an empty folder to a model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn_seqlora::adapter::{Part as SitePart, SiteRegistry};
@@ -7,11 +8,11 @@ use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::NoiseSchedule;
 use burn_seqlora::error::Error;
 use burn_seqlora::rng::Seed;
-use seqlora_kernels::TrainBackend;
-use serde::Serialize;
+use seqlora_kernels::{KernelBackend, TrainBackend};
 use serde_json::json;
 
 use super::autoencoding::{Autoencoding, Fidelity};
+use super::card::{Card, DrawingReport, PartTraining};
 use super::config::PretrainConfig;
 use super::denoising::{Denoising, TextToLatents};
 use super::judging::{JudgeReport, Judging};
@@ -22,7 +23,9 @@ use crate::judge::{Judge, JudgeConfig, JudgeModel};
 use crate::nn::Scope;
 use crate::tokenizer::ClipTokenizer;
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::{KeyTable, ModelError, Stored, WeightFiles, load_weights, save_weights};
+use crate::weights::{
+    KeyTable, ModelError, Stored, WeightFiles, load_weights, save_weights, write_checksums,
+};
 use crate::world::vocabulary;
 
 /// Side of the pictures that the model is for.
@@ -144,12 +147,7 @@ impl Pretraining {
         device: &B::Device,
         observe: impl FnMut(Event<'_, TextToLatents<B>>) -> Flow,
     ) -> Result<bool, PretrainError> {
-        let mut sites = SiteRegistry::default();
-        let mut scope = Scope::root("unet", SitePart::Denoiser, device, &mut sites);
-        let unet = self.model.unet.init(&mut scope);
-        let mut scope = Scope::root("text_encoder", SitePart::TextEncoder, device, &mut sites);
-        let text_encoder = self.model.text_encoder.init(&mut scope);
-        let network = TextToLatents { unet, text_encoder };
+        let network = self.denoiser::<B>(device);
         let folder = self.training("denoiser");
         let trained = train(task, network, &self.config.denoiser, &task.seed, &folder, observe)?;
         match &trained {
@@ -203,14 +201,72 @@ impl Pretraining {
         Ok(Some(report))
     }
 
-    /// Writes what made the model beside it.
+    /// Measures the stored model, and writes what it can do and what made it beside it, with the
+    /// curves and the digests of all files.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn write_card(&self, card: &impl Serialize) -> Result<(), PretrainError> {
-        let card = serde_json::to_value(card).expect("a card is JSON");
-        Ok(write_json(&self.model().join("training.json"), &card)?)
+    /// If a part is missing or damaged, or a file cannot be written.
+    pub fn write_card<B: TrainBackend>(
+        &self,
+        captions: u64,
+        device: &B::Device,
+    ) -> Result<Card, PretrainError> {
+        let model = self.model();
+        let mut training = BTreeMap::new();
+        for part in ["autoencoder", "denoiser", "judge"] {
+            let curve = self.training(part).join("curve.jsonl");
+            training.insert(part.to_string(), PartTraining::of(&curve)?);
+            let copy = model.join("curves").join(part).with_extension("jsonl");
+            copy_file(&curve, &copy)?;
+        }
+        let plain = VaeConfig { scaling_factor: 1.0, ..self.model.vae.clone() };
+        let vae = plain.init::<B::InnerBackend>(device);
+        let files = WeightFiles::find(&model.join("vae"))?;
+        let autoencoder =
+            self.autoencoding().fidelity(&load_weights(vae, &files, &KeyTable::VAE.into())?, 16);
+        let task = self.denoising::<B>(device)?;
+        let judge = Judge::load(&model.join("judge"), device)?;
+        let network = self.stored_denoiser::<B::InnerBackend>(device)?;
+        let scheduler = &self.model.scheduler;
+        let drawing = DrawingReport::measure(&task, scheduler, &network, &judge, captions)?;
+        let config = self.config.clone();
+        let made_by = format!("seqlora {}", env!("CARGO_PKG_VERSION"));
+        let card = Card { made_by, config, training, autoencoder, drawing };
+        write_json(&model.join("training.json"), &json!(card))?;
+        write_checksums(&model)?;
+        Ok(card)
     }
+
+    fn stored_denoiser<B: KernelBackend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<TextToLatents<B>, PretrainError> {
+        let TextToLatents { unet, text_encoder } = self.denoiser::<B>(device);
+        let files = |part: &str| WeightFiles::find(&self.model().join(part));
+        Ok(TextToLatents {
+            unet: load_weights(unet, &files("unet")?, &KeyTable::UNET.into())?,
+            text_encoder: load_weights(
+                text_encoder,
+                &files("text_encoder")?,
+                &KeyTable::CLIP_TEXT.into(),
+            )?,
+        })
+    }
+
+    fn denoiser<B: KernelBackend>(&self, device: &B::Device) -> TextToLatents<B> {
+        let mut sites = SiteRegistry::default();
+        let mut scope = Scope::root("unet", SitePart::Denoiser, device, &mut sites);
+        let unet = self.model.unet.init(&mut scope);
+        let mut scope = Scope::root("text_encoder", SitePart::TextEncoder, device, &mut sites);
+        let text_encoder = self.model.text_encoder.init(&mut scope);
+        TextToLatents { unet, text_encoder }
+    }
+}
+
+fn copy_file(from: &Path, to: &Path) -> Result<(), ModelError> {
+    let folder = to.parent().expect("a file in a folder");
+    std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
+    std::fs::copy(from, to).map(drop).map_err(ModelError::io(to))
 }
 
 const DIFFUSION_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";

@@ -1,22 +1,25 @@
 //! `SHA256SUMS`: which bytes a folder's files should have, as `sha256sum` writes it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use rayon::prelude::*;
 
 use super::ModelError;
 use super::fingerprint::digest;
 
+const LIST: &str = "SHA256SUMS";
+
 /// Checks a folder against its `SHA256SUMS`, if it has one.
 ///
 /// # Errors
 /// If a file is missing or other than it should be; names it.
 pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
-    let list = folder.join("SHA256SUMS");
+    let list = folder.join(LIST);
     if !list.exists() {
         return Ok(());
     }
-    let text = std::fs::read_to_string(&list).map_err(ModelError::io(&list))?;
+    let text = fs::read_to_string(&list).map_err(ModelError::io(&list))?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     lines.par_iter().try_for_each(|line| {
         // Two spaces, or a space and a star for binary, stand between digest and name.
@@ -25,7 +28,7 @@ pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
             return Err(ModelError::config(&list, format!("`{line}` is no digest and file name")));
         };
         let path = folder.join(name);
-        let found: String = digest(&path)?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = hex(&path)?;
         match found == expected.to_lowercase() {
             true => Ok(()),
             false => {
@@ -36,10 +39,42 @@ pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
     })
 }
 
+/// Lists the digests of all files in a folder, in the order of their names.
+///
+/// # Errors
+/// If one cannot be read, or the list cannot be written.
+pub fn write_checksums(folder: &Path) -> Result<(), ModelError> {
+    let mut files = Vec::new();
+    list_files(folder, &mut files).map_err(ModelError::io(folder))?;
+    let mut lines = Vec::new();
+    for file in &files {
+        let name = file.strip_prefix(folder).expect("a file in the folder");
+        // With slashes on every system.
+        let parts: Vec<_> = name.iter().map(|part| part.to_string_lossy()).collect();
+        if parts != [LIST] {
+            lines.push(format!("{}  {}\n", hex(file)?, parts.join("/")));
+        }
+    }
+    lines.sort_by(|a, b| a[64..].cmp(&b[64..]));
+    let list = folder.join(LIST);
+    fs::write(&list, lines.concat()).map_err(ModelError::io(&list))
+}
+
+fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() { list_files(&path, files)? } else { files.push(path) }
+    }
+    Ok(())
+}
+
+fn hex(file: &Path) -> Result<String, ModelError> {
+    Ok(digest(file)?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
 
     #[test]
     fn a_changed_or_missing_file_is_named() {
@@ -59,5 +94,22 @@ mod tests {
         assert!(error().contains("cannot access") && error().contains("unet/a.bin"));
         fs::write(path("SHA256SUMS"), "nonsense").unwrap();
         assert!(error().contains("SHA256SUMS: `nonsense`"));
+    }
+    #[test]
+    fn a_written_list_holds_until_a_file_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("unet")).unwrap();
+        for name in ["b.txt", "unet/a.bin"] {
+            fs::write(folder.path().join(name), name).unwrap();
+        }
+        write_checksums(folder.path()).unwrap();
+        verify_checksums(folder.path()).unwrap();
+        // Again, beside its own list.
+        write_checksums(folder.path()).unwrap();
+        let list = fs::read_to_string(folder.path().join(LIST)).unwrap();
+        let names: Vec<&str> = list.lines().map(|line| &line[66..]).collect();
+        assert_eq!(names, ["b.txt", "unet/a.bin"]);
+        fs::write(folder.path().join("b.txt"), "other").unwrap();
+        assert!(verify_checksums(folder.path()).is_err());
     }
 }

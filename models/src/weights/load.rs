@@ -7,6 +7,7 @@ use burn_store::{
     ApplyError, IdentityAdapter, ModuleAdapter, ModuleSnapshot, ModuleStore, SafetensorsStore,
     TensorSnapshot, TensorSnapshotError,
 };
+use burn_seqlora::precision::Precision;
 
 use super::{Layout, ModelError, WeightFiles, ldm};
 
@@ -18,9 +19,22 @@ const NAMED: usize = 12;
 /// # Errors
 /// If a file is damaged, a key is missing, left over or wrongly shaped, or a weight is not finite.
 pub fn load_weights<B: Backend, M: ModuleSnapshot<B>>(
+    module: M,
+    files: &WeightFiles,
+    layout: &Layout,
+) -> Result<M, ModelError> {
+    load_weights_as(module, files, layout, Precision::F32)
+}
+
+/// Fills `module` with the weights of `files` in a precision of choice.
+///
+/// # Errors
+/// Those of [`load_weights`], or if a weight is beyond the precision's range.
+pub fn load_weights_as<B: Backend, M: ModuleSnapshot<B>>(
     mut module: M,
     files: &WeightFiles,
     layout: &Layout,
+    precision: Precision,
 ) -> Result<M, ModelError> {
     let mut snapshots = Vec::new();
     for file in &files.shards {
@@ -36,7 +50,7 @@ pub fn load_weights<B: Backend, M: ModuleSnapshot<B>>(
             }
         }
     }
-    let result = module.apply(snapshots, None, Some(Box::new(FiniteF32)), true);
+    let result = module.apply(snapshots, None, Some(Box::new(Finite(precision))), true);
     let missing =
         result.missing.iter().map(|(path, _)| format!("`{}` is missing", layout.theirs(path)));
     let unused = result
@@ -85,29 +99,34 @@ fn at_path(snapshot: &TensorSnapshot, path: &str) -> TensorSnapshot {
     )
 }
 
-/// Makes every weight f32 and refuses numbers that are not finite.
+/// Converts every weight and refuses numbers that are not finite.
 #[derive(Debug, Clone)]
-struct FiniteF32;
+struct Finite(Precision);
 
-impl ModuleAdapter for FiniteF32 {
+impl ModuleAdapter for Finite {
     fn adapt(&self, snapshot: &TensorSnapshot) -> TensorSnapshot {
-        let read = snapshot.clone_data_fn();
+        let (read, precision) = (snapshot.clone_data_fn(), self.0);
         let convert = move || -> Result<TensorData, TensorSnapshotError> {
             let data = read()?;
             let data = if data.dtype == DType::F32 { data } else { data.convert_dtype(DType::F32) };
             let numbers = data.as_slice::<f32>();
             let numbers = numbers.map_err(|e| TensorSnapshotError::DataError(format!("{e:?}")))?;
-            match numbers.iter().position(|x| !x.is_finite()) {
-                Some(at) => Err(TensorSnapshotError::DataError(format!(
-                    "element {at} is {}; the file holds a broken model",
-                    numbers[at]
-                ))),
-                None => Ok(data),
+            let failed = |at: usize, why: &str| {
+                let text = format!("element {at} is {}; {why}", numbers[at]);
+                Err(TensorSnapshotError::DataError(text))
+            };
+            if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
+                return failed(at, "the file holds a broken model");
+            }
+            match numbers.iter().position(|x| x.abs() > precision.largest()) {
+                Some(at) => failed(at, "use a precision with a greater range"),
+                None if precision == Precision::F32 => Ok(data),
+                None => Ok(data.convert_dtype(precision.dtype().into())),
             }
         };
         TensorSnapshot::from_closure(
             Rc::new(convert),
-            DType::F32,
+            self.0.dtype().into(),
             snapshot.shape.clone(),
             snapshot.path_stack.clone().unwrap_or_default(),
             snapshot.container_stack.clone().unwrap_or_default(),

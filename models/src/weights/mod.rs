@@ -12,13 +12,13 @@ mod load;
 mod random;
 mod save;
 
-pub use checksums::verify_checksums;
+pub use checksums::{verify_checksums, write_checksums};
 pub use config::{Activation, PerLevel, require_defaults, require_parts};
 pub use error::ModelError;
 pub use files::{WeightFiles, needed_files};
 pub use fingerprint::fingerprint;
 pub use keys::KeyTable;
 pub use layout::Layout;
-pub use load::load_weights;
+pub use load::{load_weights, load_weights_as};
 pub use random::random_weights;
 pub use save::{Stored, save_weights};

@@ -1,7 +1,9 @@
-//! Laws of a backend's own kernels: each against the operation's reference on the tape.
+//! Laws of a backend's own kernels: each against the operation's reference on the tape, in f32.
 
 use burn::backend::Autodiff;
-use burn::tensor::{Tensor, TensorPrimitive, backend::AutodiffBackend, backend::Backend};
+use burn::tensor::{
+    FloatDType, Tensor, TensorMetadata, TensorPrimitive, backend::AutodiffBackend, backend::Backend,
+};
 use burn_seqlora::rng::{Seed, normal};
 use seqlora_kernels::activation::Geglu;
 use seqlora_kernels::attention::{Attention, AttentionMask};
@@ -14,6 +16,21 @@ use seqlora_kernels::{Activation, KernelBackend};
 
 use crate::fixtures::assert_close;
 
+/// How a backend stores numbers, and how near the reference it comes on the same numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored {
+    /// The type in memory.
+    pub dtype: FloatDType,
+    /// Relative error.
+    pub tolerance: f64,
+}
+
+impl From<f64> for Stored {
+    fn from(tolerance: f64) -> Self {
+        Self { dtype: FloatDType::F32, tolerance }
+    }
+}
+
 /// An input with its tangent.
 #[derive(Clone)]
 struct Input<B: Backend> {
@@ -21,6 +38,16 @@ struct Input<B: Backend> {
     dx: Option<Float<B>>,
     /// Neither moves nor is asked for a gradient of the tangent.
     frozen: bool,
+}
+
+impl<B: Backend> Input<B> {
+    fn cast(&self, dtype: FloatDType) -> Self {
+        let cast = |x: &Float<B>| {
+            // What is there already may be a view, and stays one.
+            if x.dtype() == dtype.into() { x.clone() } else { B::float_cast(x.clone(), dtype) }
+        };
+        Self { x: cast(&self.x), dx: self.dx.as_ref().map(cast), frozen: self.frozen }
+    }
 }
 
 fn random<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Tensor<B, D> {
@@ -56,38 +83,38 @@ fn channels_last<B: Backend>(counter: u64) -> Input<B> {
 }
 
 /// Element by element, also on tensors that are not contiguous.
-pub fn activations<B: KernelBackend>(tolerance: f64) {
+pub fn activations<B: KernelBackend>(stored: Stored) {
     for kind in [Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
-        agree::<B, _>(&kind, &[moving([3, 37], 1)], tolerance);
-        agree::<B, _>(&kind, &[heads(5, 2)], tolerance);
-        agree::<B, _>(&kind, &[channels_last(4)], tolerance);
+        agree::<B, _>(&kind, &[moving([3, 37], 1)], stored);
+        agree::<B, _>(&kind, &[heads(5, 2)], stored);
+        agree::<B, _>(&kind, &[channels_last(4)], stored);
     }
-    agree::<B, _>(&Geglu, &[moving([5, 26], 3)], tolerance);
+    agree::<B, _>(&Geglu, &[moving([5, 26], 3)], stored);
 }
 
 /// Tokens, groups of one image, groups of several.
-pub fn normalisation<B: KernelBackend>(tolerance: f64) {
+pub fn normalisation<B: KernelBackend>(stored: Stored) {
     // The last two have more rows of a group than one task takes.
     for shape in [[5, 12, 1], [3, 4, 35], [8, 3, 70], [150, 12, 1], [201, 4, 2]] {
         let inputs = [moving(shape, 1), frozen([12], 2), frozen([12], 3)];
-        agree::<B, _>(&Normalize { epsilon: 1e-5 }, &inputs, tolerance);
+        agree::<B, _>(&Normalize { epsilon: 1e-5 }, &inputs, stored);
     }
 }
 
 /// Full and causal, with few queries and with more than one block, all moving or some.
-pub fn attention<B: KernelBackend>(tolerance: f64) {
+pub fn attention<B: KernelBackend>(stored: Stored) {
     let full = Attention { mask: AttentionMask::Full };
     let causal = Attention { mask: AttentionMask::Causal };
-    agree::<B, _>(&full, &[heads(5, 1), heads(7, 2), heads(7, 3)], tolerance);
-    agree::<B, _>(&causal, &[heads(7, 1), heads(7, 2), heads(7, 3)], tolerance);
-    agree::<B, _>(&causal, &[heads(150, 1), heads(150, 2), heads(150, 3)], tolerance);
+    agree::<B, _>(&full, &[heads(5, 1), heads(7, 2), heads(7, 3)], stored);
+    agree::<B, _>(&causal, &[heads(7, 1), heads(7, 2), heads(7, 3)], stored);
+    agree::<B, _>(&causal, &[heads(150, 1), heads(150, 2), heads(150, 3)], stored);
     let still = |input| Input { dx: None, ..input };
-    agree::<B, _>(&full, &[heads(5, 1), still(heads(7, 2)), heads(7, 3)], tolerance);
-    agree::<B, _>(&full, &[still(heads(5, 1)), heads(7, 2), still(heads(7, 3))], tolerance);
+    agree::<B, _>(&full, &[heads(5, 1), still(heads(7, 2)), heads(7, 3)], stored);
+    agree::<B, _>(&full, &[still(heads(5, 1)), heads(7, 2), still(heads(7, 3))], stored);
 }
 
 /// With and without bias and adapter; B need not move for its gradient to be asked for.
-pub fn linear_layers<B: KernelBackend>(tolerance: f64) {
+pub fn linear_layers<B: KernelBackend>(stored: Stored) {
     let (x, a, b) = (moving([7, 11], 1), moving([9, 3], 2), moving([11, 3], 3));
     let (weight, bias) = (frozen([9, 11], 4), frozen([9], 5));
     let still = |input: &Input<B>| Input { dx: None, ..input.clone() };
@@ -97,7 +124,7 @@ pub fn linear_layers<B: KernelBackend>(tolerance: f64) {
             let mut inputs = vec![x.clone(), weight.clone()];
             inputs.extend(biased.then(|| bias.clone()));
             inputs.extend_from_slice(lora);
-            agree::<B, _>(&layer, &inputs, tolerance);
+            agree::<B, _>(&layer, &inputs, stored);
         };
         with(&x, &[]);
         with(&x, &[a.clone(), b.clone()]);
@@ -108,12 +135,12 @@ pub fn linear_layers<B: KernelBackend>(tolerance: f64) {
 }
 
 /// Kernels of 3 and 1, strides, paddings, one image and several.
-pub fn convolutions<B: KernelBackend>(tolerance: f64) {
+pub fn convolutions<B: KernelBackend>(stored: Stored) {
     for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (3, 2, 0), (1, 1, 0), (1, 2, 0)] {
         for batch in [1, 3] {
             let x = moving([batch, 5, 9, 8], 1);
             let inputs = [x, frozen([6, 5, kernel, kernel], 2), frozen([6], 3)];
-            agree::<B, _>(&Conv2d { stride, padding }, &inputs, tolerance);
+            agree::<B, _>(&Conv2d { stride, padding }, &inputs, stored);
         }
     }
 }
@@ -133,17 +160,21 @@ pub fn projection<B: KernelBackend>(tolerance: f64) {
 
 /// The value with its gradients at all inputs, and the tangent with its gradients at all inputs
 /// that are not frozen and at their tangents.
-fn agree<B: Kernel<O>, O: Operation>(operation: &O, inputs: &[Input<B>], tolerance: f64) {
-    let what = format!("{operation:?}");
+fn agree<B: Kernel<O>, O: Operation>(operation: &O, inputs: &[Input<B>], stored: Stored) {
+    let Stored { dtype, tolerance } = stored;
+    let what = format!("{operation:?} in {dtype:?}");
     let all = vec![true; inputs.len()];
+    let inputs: Vec<_> = inputs.iter().map(|input| input.cast(dtype)).collect();
+    let rounded: Vec<_> = inputs.iter().map(|input| input.cast(FloatDType::F32)).collect();
+    let (inputs, rounded) = (&inputs[..], &rounded[..]);
     let ours = differentiate(inputs, &all, |x, _| <Autodiff<B> as Kernel<O>>::value(operation, x));
-    let theirs = differentiate(inputs, &all, |x, _| operation.value::<Autodiff<B>>(x));
+    let theirs = differentiate(rounded, &all, |x, _| operation.value::<Autodiff<B>>(x));
     assert_equal(&format!("{what} value"), ours, theirs, tolerance);
 
     let learnt: Vec<bool> = inputs.iter().map(|input| !input.frozen).collect();
     let tangent = <Autodiff<B> as Kernel<O>>::tangent;
     let ours = differentiate(inputs, &learnt, |x, dx| tangent(operation, x, dx));
-    let theirs = differentiate(inputs, &learnt, |x, dx| operation.tangent::<Autodiff<B>>(x, dx));
+    let theirs = differentiate(rounded, &learnt, |x, dx| operation.tangent::<Autodiff<B>>(x, dx));
     assert_equal(&format!("{what} tangent"), ours, theirs, tolerance);
 }
 
@@ -165,17 +196,18 @@ fn differentiate<B: Backend>(
     let dx: Vec<_> = with_flag()
         .map(|(input, tracked)| input.dx.as_ref().map(|dx| leaf(dx, *tracked)))
         .collect();
-    let result = flat::<Autodiff<B>>(f(&x, &dx));
+    let result = flat::<Autodiff<B>>(f(&x, &dx)).cast(FloatDType::F32);
     let weights = random::<B, 1>(result.dims(), 99);
     let gradients = (result.clone() * Tensor::from_inner(weights)).sum().backward();
-    let at = |leaf: &Taped<B>| Autodiff::<B>::grad(leaf, &gradients).map(flat::<B>);
+    let at = |leaf: &Taped<B>| {
+        Autodiff::<B>::grad(leaf, &gradients).map(|g| flat::<B>(g).cast(FloatDType::F32))
+    };
     let at_x = x.iter().map(at);
     let at_dx = dx.iter().map(|dx| dx.as_ref().and_then(at));
     [Some(result.inner())].into_iter().chain(at_x).chain(at_dx).collect()
 }
 
 fn flat<B: Backend>(x: Float<B>) -> Tensor<B, 1> {
-    use burn::tensor::TensorMetadata;
     let count = x.shape().num_elements();
     Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(x, [count].into())))
 }

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn_seqlora::adapter::{Factors, directions::Columns, plan_ranks};
 use burn_seqlora::bank::{Bank, BaseModel, StoredAdapter, finish_adapter};
 use burn_seqlora::bilevel::{Bilevel, Flow, TrainState, learn, plan};
-use burn_seqlora::config::{LrSchedule, NoiseReuse, TrainConfig};
+use burn_seqlora::config::{LrSchedule, NoiseReuse, TrainConfig, TrainingBase};
 use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource, Layout, Manifest};
 use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
 use burn_seqlora::encode::EncodedConcept;
@@ -62,6 +62,11 @@ impl<B: KernelBackend> Problem<B> {
 
     /// What `learn` leaves in a new bank.
     fn learn(&self, config: &TrainConfig, name: &str) -> StoredAdapter {
+        self.learn_as(&[&self.source.id], config, name).remove(0)
+    }
+
+    /// What `learn` leaves in a new bank of the same pictures, again under each of these ids.
+    fn learn_as(&self, ids: &[&str], config: &TrainConfig, name: &str) -> Vec<StoredAdapter> {
         let base = BaseModel {
             fingerprint: "tiny".into(),
             name: "tiny".into(),
@@ -70,11 +75,12 @@ impl<B: KernelBackend> Problem<B> {
         };
         let path = self.folder.path().join(name);
         let mut bank = Bank::open_or_create(&path, &base, self.model.sites()).unwrap();
-        let concepts = vec![self.source.clone()];
+        let named = |id: &&str| ConceptSource { id: id.to_string(), ..self.source.clone() };
+        let concepts = ids.iter().map(named).collect();
         let manifest = Manifest { layout: Layout::Flat, concepts, skipped: vec![] };
         let plan = plan(&bank, &manifest, config, false).unwrap();
         assert!(learn(&self.model, &mut bank, &plan, |_| Flow::Continue).unwrap());
-        bank.adapter(&self.source.id).unwrap()
+        ids.iter().map(|id| bank.adapter(id).unwrap()).collect()
     }
 
     /// The same, one `Bilevel::step` after the other: evaluation t of outer iteration k takes
@@ -151,4 +157,19 @@ pub fn learning_takes_each_evaluations_own_noise<B: KernelBackend>(_: f64) {
     let learnt = problem.learn(&own, "own");
     assert_eq!(learnt, problem.train_by_hand(&own));
     assert_ne!(learnt, problem.learn(&config(NoiseReuse::Minibatch), "shared"));
+}
+
+/// The first concept has nothing before it, so the base makes no difference to it; the second is
+/// trained beside the first or without it.
+pub fn only_an_accumulated_base_holds_earlier_concepts<B: KernelBackend>(_: f64) {
+    let problem = Problem::<B>::new();
+    let learn = |base, name| {
+        let config = TrainConfig { base, steps: 1, outer: 1, ..config(NoiseReuse::Minibatch) };
+        problem.learn_as(&["first", "second"], &config, name)
+    };
+    let pretrained = learn(TrainingBase::Pretrained, "pretrained");
+    let accumulated = learn(TrainingBase::Accumulated, "accumulated");
+    assert_eq!(pretrained[0], accumulated[0]);
+    assert_ne!(pretrained[1], accumulated[1]);
+    assert_eq!(accumulated, learn(TrainingBase::Accumulated, "again"));
 }

@@ -2,7 +2,7 @@
 //! backward in f64 (text encoder and UNet, 44 sites).
 
 use burn::backend::Autodiff;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 use burn_seqlora::adapter::{AdapterSet, Factors, Site};
 use burn_seqlora::diff::{
     ConceptParameters, Hvp, InnerStep, Wrt, gradient, hessian_product, hessian_product_fd,
@@ -10,10 +10,12 @@ use burn_seqlora::diff::{
 };
 use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
 use burn_seqlora::model::DiffusionModel;
+use burn_seqlora::precision::Precision;
 use burn_seqlora::text::TextBatch;
 use seqlora_kernels::KernelBackend;
-use seqlora_models::StableDiffusion;
+use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 
+use super::kernel_laws::Stored;
 use crate::fixtures::{self, Fixture, assert_near, distance};
 
 /// The loss of the tiny model on the backend D, the one that is differentiated.
@@ -27,7 +29,13 @@ pub(super) struct Problem<D: KernelBackend> {
 
 impl<D: KernelBackend> Problem<D> {
     pub(super) fn new() -> Self {
-        let model = StableDiffusion::load(&fixtures::path("tiny-sd1"), &D::Device::default());
+        Self::with_weights_in(Precision::F32)
+    }
+
+    fn with_weights_in(precision: Precision) -> Self {
+        let folder = fixtures::path("tiny-sd1");
+        let source = ModelSource::open(&folder, &SourceOptions::default()).unwrap();
+        let model = StableDiffusion::from_source(&source, precision, &D::Device::default());
         Self { model: model.unwrap(), fixture: Fixture::open("second_order_sd1.safetensors") }
     }
 
@@ -117,4 +125,23 @@ pub fn hypergradient_matches_pytorch<B: KernelBackend>(tolerance: f64) {
     steps[1].sample = &samples[0];
     let wrong = distance(&solve(&steps, Hvp::Exact), &expected);
     assert!(wrong > 5e-4, "replaying other minibatches must show: {wrong:.2e}");
+}
+
+/// With weights and activations of 16 bits the derivatives are those of PyTorch in f64 but for
+/// rounding, and what is trained stays f32.
+pub fn derivatives_survive_half_precision<B: KernelBackend>(Stored { dtype, tolerance }: Stored) {
+    let precisions = [Precision::F16, Precision::Bf16];
+    let precision = precisions.into_iter().find(|p| p.dtype() == dtype).expect("16 bits");
+    let problem = Problem::<Autodiff<B>>::with_weights_in(precision);
+    let (loss, at, sample) = (problem.loss(), problem.parameters(), problem.sample(""));
+    let first = gradient::<Autodiff<B>, _>(&loss, &at, &sample, Wrt::All);
+    let all = first.up.iter().chain(first.down.iter());
+    assert!(all.map(|(_, g)| g.dtype()).all(|dtype| dtype == DType::F32));
+    let expected = problem.fixture.values("loss")[0];
+    assert!((first.loss - expected).abs() <= tolerance * expected, "{} {expected}", first.loss);
+    assert_near("∇_A L", &first.up, &problem.factors("grad_A"), 4.0 * tolerance);
+    assert_near("∇_B L", &first.down, &problem.factors("grad_B"), 4.0 * tolerance);
+    let exact = hessian_product::<Autodiff<B>, _>(&loss, &at, &problem.factors("V"), &sample);
+    assert_near("H_AA V", &exact.up, &problem.factors("hAA"), 4.0 * tolerance);
+    assert_near("H_BA V", &exact.down, &problem.factors("hBA"), 4.0 * tolerance);
 }

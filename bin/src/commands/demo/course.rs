@@ -17,7 +17,7 @@ use seqlora_models::StableDiffusion;
 use super::interrupted;
 use super::lessons::{Lesson, pair_prompts, pairs, prompts};
 use super::progress::Progress;
-use super::settings::{Journal, METHODS, Settings};
+use super::settings::{Journal, Settings};
 use super::studio::Studio;
 use crate::failure::Failure;
 
@@ -55,9 +55,11 @@ pub struct Outcome {
 pub fn cost<B: TrainBackend>(settings: &Settings, lessons: &[Lesson]) -> f64 {
     let of_concept = prompts("").len();
     let of_pairs: usize = pairs(lessons).map(|pair| pair_prompts(pair).len()).sum();
-    let pictures = lessons.len() * of_concept * (2 * METHODS.len() + 1) + METHODS.len() * of_pairs;
-    let steps = (lessons.len() * settings.steps) as f64;
-    let training: f64 = METHODS.map(|method| steps * settings.step_cost(method)).iter().sum();
+    let methods = settings.methods.len();
+    let pictures = lessons.len() * of_concept * (2 * methods + 1) + methods * of_pairs;
+    let steps = (lessons.len() * settings.train.steps) as f64;
+    let of_method = |method: &Method| steps * settings.step_cost(*method);
+    let training: f64 = settings.methods.iter().map(of_method).sum();
     training + Studio::<B>::cost(pictures)
 }
 

@@ -29,7 +29,7 @@ use self::lessons::Lesson;
 use self::pages::{headline, report, sheet_rows};
 use self::progress::Progress;
 use self::scores::{Circumstances, Scores};
-use self::settings::{Journal, METHODS, Settings};
+use self::settings::{Journal, Settings};
 use self::studio::Studio;
 use super::{builtin, model};
 use crate::args::{Demo, Global, Model};
@@ -40,11 +40,7 @@ use crate::terminal::Terminal;
 
 /// Learns, measures and reports, or goes on with it.
 pub fn run(args: &Demo, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
-    let settings = Settings {
-        concepts: args.concepts.into(),
-        steps: args.steps as usize,
-        seed: global.seed.unwrap_or(0),
-    };
+    let settings = Settings::new(args, global)?;
     let journal = Journal::open(&args.out, &settings)?;
     global.device.run(Session { args, settings, journal, device: global.device, terminal })
 }
@@ -68,7 +64,7 @@ impl Job for Session<'_> {
                 (folder, judge)
             }
         };
-        let (model, base) = model::open::<B>(&Model::at(&folder), &device, terminal)?;
+        let (model, base) = model::open::<B>(&Model::at(&folder), settings.train.precision, &device, terminal)?;
         let lessons = Lesson::all(settings.concepts, model.resolution(), &args.out.join("photos"))?;
         terminal.line("demo", format!("{} concepts into {}", lessons.len(), args.out.display()));
         let mut course = Course {
@@ -76,15 +72,15 @@ impl Job for Session<'_> {
             base: &base,
             lessons: &lessons,
             settings: &settings,
-            studio: Studio::new(&model, settings.seed, terminal)?,
+            studio: Studio::new(&model, settings.train.seed, terminal)?,
             folder: &args.out,
             progress: Progress::new(terminal, cost::<B>(&settings, &lessons)),
             journal,
         };
         let before = course.before()?;
         let mut outcomes = BTreeMap::new();
-        for method in METHODS {
-            outcomes.insert(method, course.take(method)?);
+        for method in &settings.methods {
+            outcomes.insert(*method, course.take(*method)?);
         }
         course.progress.finish();
         let circumstances = Circumstances {
@@ -96,18 +92,29 @@ impl Job for Session<'_> {
         };
         let scores = Scores::new(&judge, &device, &lessons);
         let summary = scores.summary(&before, &outcomes, &circumstances)?;
-        let command = format!(
-            "seqlora demo{} --concepts {} --steps {} --seed {} --device {place} --out {}",
-            if args.untrained { " --untrained" } else { "" },
-            settings.concepts,
-            settings.steps,
-            settings.seed,
-            args.out.display(),
-        );
+        let command = command(args, &settings, place);
         let report = report(summary, command, &lessons, &before, &outcomes)?;
         let shown = if args.untrained { folder.as_path() } else { Path::new(builtin::NAME) };
         write(&args.out, &report, shown, terminal)
     }
+}
+
+/// The command that makes the same demo.
+fn command(args: &Demo, settings: &Settings, device: Device) -> String {
+    let Settings { concepts, methods, train } = settings;
+    let methods: Vec<&str> = methods.iter().map(|method| method.name()).collect();
+    let config = args.config.as_ref().map(|file| format!(" --config {}", file.display()));
+    format!(
+        "seqlora demo{}{} --method {} --concepts {concepts} --steps {} --seed {} --precision {} \
+         --device {device} --out {}",
+        if args.untrained { " --untrained" } else { "" },
+        config.unwrap_or_default(),
+        methods.join(","),
+        train.steps,
+        train.seed,
+        train.precision,
+        args.out.display(),
+    )
 }
 
 /// A model with random weights, always the same ones.

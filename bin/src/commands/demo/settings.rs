@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use burn_seqlora::bank::{read_json, write_json};
 use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::data::Transform;
+use burn_seqlora::diff::Hvp;
 use burn_seqlora::error::Error;
 use serde::{Deserialize, Serialize};
 
+use crate::args::{Demo, Global};
 use crate::failure::Failure;
-
-/// The methods that are compared, in the order in which they run.
-pub const METHODS: [Method; 2] = [Method::Seqlora, Method::Lora];
+use crate::settings::read_over;
 
 /// What decides a demo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,40 +21,60 @@ pub const METHODS: [Method; 2] = [Method::Seqlora, Method::Lora];
 pub struct Settings {
     /// How many concepts are learnt.
     pub concepts: usize,
-    /// Minibatches per concept.
-    pub steps: usize,
-    /// Seed of everything random.
-    pub seed: u64,
+    /// The methods that are compared, in the order in which they run.
+    pub methods: Vec<Method>,
+    /// How they learn, but for the method.
+    pub train: TrainConfig,
 }
 
 impl Settings {
-    /// How a method learns here. Rates and rank are for a model of a few million parameters; the
-    /// defaults are for SD1.5.
+    /// The settings that the arguments ask for.
+    ///
+    /// # Errors
+    /// If the settings file cannot be read, or a setting has no meaning.
+    pub fn new(args: &Demo, global: &Global) -> Result<Self, Failure> {
+        let mut train = match &args.config {
+            Some(file) => read_over(file, &defaults())?,
+            None => defaults(),
+        };
+        train.steps = args.steps.map_or(train.steps, |steps| steps as usize);
+        train.seed = global.seed.unwrap_or(train.seed);
+        train.precision = global.precision.unwrap_or(train.precision);
+        train.concepts = Some(args.concepts.into());
+        train.validate()?;
+        let mut methods = args.method.clone();
+        methods.dedup();
+        Ok(Self { concepts: args.concepts.into(), methods, train })
+    }
+
+    /// How a method learns here.
     pub fn train_config(&self, method: Method) -> TrainConfig {
-        TrainConfig {
-            method,
-            steps: self.steps,
-            seed: self.seed,
-            // Three times the minibatches for the price of K = 3.
-            outer: 1,
-            lr_unet: 3e-3,
-            lr_text: 1e-3,
-            lr_token: 1e-2,
-            // The limit belongs to the length of SD1.5's embeddings.
-            token_norm_limit: 100.0,
-            // The references have the model's size, and where things stand in them is told.
-            transform: Transform::CenterCrop,
-            crops: 1,
-            concepts: Some(self.concepts),
-            ..TrainConfig::default()
-        }
+        TrainConfig { method, ..self.train.clone() }
     }
 
     /// Roughly what a minibatch costs, in gradients: a Hessian product takes 2.3 of them.
     pub fn step_cost(&self, method: Method) -> f64 {
         let config = self.train_config(method);
-        let products = if method.ingredients().second_order { config.inner } else { 0 };
+        let products = if config.effective_hvp() == Hvp::None { 0 } else { config.inner };
         config.outer as f64 * ((config.inner + 1) as f64 + 2.3 * products as f64)
+    }
+}
+
+/// Rates for a model of a few million parameters; the trainer's own defaults are for SD1.5.
+fn defaults() -> TrainConfig {
+    TrainConfig {
+        steps: 60,
+        // Three times the minibatches for the price of K = 3.
+        outer: 1,
+        lr_unet: 3e-3,
+        lr_text: 1e-3,
+        lr_token: 1e-2,
+        // The limit belongs to the length of SD1.5's embeddings.
+        token_norm_limit: 100.0,
+        // The references have the model's size, and where things stand in them is told.
+        transform: Transform::CenterCrop,
+        crops: 1,
+        ..TrainConfig::default()
     }
 }
 
@@ -86,8 +106,9 @@ impl Journal {
             return match record.settings == *settings {
                 true => Ok(Self { file, record }),
                 false => usage(format!(
-                    "holds a demo of {} concepts, {} steps and seed {}: give these to go on, or choose",
-                    record.settings.concepts, record.settings.steps, record.settings.seed
+                    "holds a demo of {} concepts, {} steps and seed {}: give its settings to go on, \
+                     or choose",
+                    record.settings.concepts, record.settings.train.steps, record.settings.train.seed
                 )),
             };
         }
