@@ -52,6 +52,27 @@ fn the_seed_decides() {
     }
 }
 
+/// Half precision gives nearly the same latents.
+#[test]
+fn half_precision_draws_nearly_the_same() {
+    let project = Project::with_bank();
+    let latents = |precision: &str| {
+        let options = format!("--bank bank --precision {precision} --save-latents {precision}.st");
+        project.generate("a photo of <mug>", &options).succeeds();
+        let (_, numbers) =
+            read(&project.path(&format!("{precision}.st"))).remove("latents").unwrap();
+        numbers
+    };
+    let exact = latents("f32");
+    let length = exact.iter().map(|x| x * x).sum::<f32>().sqrt();
+    for (precision, most) in [("f16", 0.02), ("bf16", 0.2)] {
+        let rounded = latents(precision);
+        let squares = rounded.iter().zip(&exact).map(|(a, b)| (a - b).powi(2));
+        let apart = squares.sum::<f32>().sqrt();
+        assert!(apart > 0.0 && apart < most * length, "{precision}: {apart} of {length}");
+    }
+}
+
 /// A sampler that draws in every step draws the same again, whatever the start, and for each
 /// picture anew.
 #[test]

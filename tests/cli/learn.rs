@@ -53,6 +53,20 @@ fn three_concepts_are_learnt_in_sequence() {
     assert!(THREE.iter().all(|id| text.contains(id)), "{text}");
 }
 
+/// The frozen model may compute in 16 bits; that is kept with the concept, and going on with an
+/// interrupted run in another precision is refused.
+#[test]
+fn a_concept_is_learnt_in_half_precision() {
+    let project = Project::new(&["cat"]);
+    let summary = project.learn("photos", "--steps 2 --precision bf16 --json").succeeds().json();
+    assert_losses_fall(&summary["concepts"]);
+    let record = std::fs::read_to_string(project.path("bank/concepts/cat/concept.json")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(record["config"]["precision"], "bf16");
+    assert_ne!(project.bank().bytes(CAT), plain_adapter());
+    project.learn("photos", "--steps 2 --resume").fails(1, &["cat", "precision"]);
+}
+
 /// Learning another concept leaves the earlier ones' files alone, and it does not matter whether
 /// concepts come in one run or in several.
 #[test]

@@ -32,7 +32,8 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
     };
     config.seed = global.seed.unwrap_or(config.seed);
     if global.precision.is_some_and(|precision| precision != Precision::F32) {
-        let text = "pretrain computes in f32: all of its weights are trained; leave --precision away";
+        let text =
+            "pretrain computes in f32: all of its weights are trained; leave --precision away";
         return Err(Failure::Usage(text.into()));
     }
     if args.out.join("training").exists() && !args.resume {

@@ -1,7 +1,7 @@
 //! The factors of one concept, or of a composition, at all sites of a model.
 
-use burn::tensor::{FloatDType, Tensor};
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{FloatDType, Tensor};
 use seqlora_kernels::lora_linear::LoraPair;
 
 use super::Factors;
@@ -90,9 +90,7 @@ impl<B: Backend> DualAdapters<B> {
         let sites = self.0.len().max(still.up.len());
         let cat = |a, b| Dual::<B, 2>::from(a).cat(Dual::from(b), 1).into();
         let join = |site| match (self.site(site), still.site(site)) {
-            (Some(a), Some(b)) => {
-                Some(LoraPair { up: cat(a.up, b.up), down: cat(a.down, b.down) })
-            }
+            (Some(a), Some(b)) => Some(LoraPair { up: cat(a.up, b.up), down: cat(a.down, b.down) }),
             (a, b) => a.or(b),
         };
         Self((0..sites).map(join).collect())

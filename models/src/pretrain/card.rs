@@ -10,8 +10,8 @@ use burn_seqlora::rng::Seed;
 use seqlora_kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
 
-use super::config::PretrainConfig;
 use super::autoencoding::Fidelity;
+use super::config::PretrainConfig;
 use super::denoising::{Denoising, Drawing, TextToLatents};
 use super::model::PretrainError;
 use super::train::Progress;
@@ -61,9 +61,8 @@ impl PartTraining {
     pub fn of(curve: &Path) -> Result<Self, PretrainError> {
         let text = fs::read_to_string(curve).map_err(ModelError::io(curve))?;
         let lines = text.lines().map(serde_json::from_str::<Progress>);
-        let lines: Vec<Progress> = lines
-            .collect::<Result<_, _>>()
-            .map_err(|e| ModelError::config(curve, e))?;
+        let lines: Vec<Progress> =
+            lines.collect::<Result<_, _>>().map_err(|e| ModelError::config(curve, e))?;
         let before = [0].into_iter().chain(lines.iter().map(|line| line.step));
         let seconds = lines.iter().zip(before).map(|(l, from)| l.seconds * (l.step - from) as f64);
         let last = &lines[lines.len() - lines.len().div_ceil(20)..];

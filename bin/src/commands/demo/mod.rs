@@ -64,7 +64,8 @@ impl Job for Session<'_> {
                 (folder, judge)
             }
         };
-        let (model, base) = model::open::<B>(&Model::at(&folder), settings.train.precision, &device, terminal)?;
+        let (model, base) =
+            model::open::<B>(&Model::at(&folder), settings.train.precision, &device, terminal)?;
         let lessons = Lesson::all(settings.concepts, model.resolution(), &args.out.join("photos"))?;
         terminal.line("demo", format!("{} concepts into {}", lessons.len(), args.out.display()));
         let mut course = Course {

@@ -108,7 +108,9 @@ impl Journal {
                 false => usage(format!(
                     "holds a demo of {} concepts, {} steps and seed {}: give its settings to go on, \
                      or choose",
-                    record.settings.concepts, record.settings.train.steps, record.settings.train.seed
+                    record.settings.concepts,
+                    record.settings.train.steps,
+                    record.settings.train.seed
                 )),
             };
         }
