@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use burn::backend::Autodiff;
+use burn_seqlora::precision::Precision;
 use clap::Args;
 use seqlora_kernels::TrainBackend;
-use seqlora_models::StableDiffusion;
+use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -29,6 +30,24 @@ pub enum Device {
     Cuda,
 }
 
+/// What both sides compute in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Numbers {
+    /// 32 bits.
+    F32,
+    /// 16 bits with the range of f32; factors stay in f32.
+    Bf16,
+}
+
+impl From<Numbers> for Precision {
+    fn from(numbers: Numbers) -> Self {
+        match numbers {
+            Numbers::F32 => Self::F32,
+            Numbers::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 /// Which rows, on what, against what.
 #[derive(Debug, Args)]
 pub struct Options {
@@ -41,6 +60,9 @@ pub struct Options {
     /// A diffusers folder: adds the rows on the whole model.
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+    /// What the frozen model computes in; the operations by themselves too.
+    #[arg(long, value_enum, default_value_t = Numbers::F32)]
+    precision: Numbers,
     /// Side of the pictures in pixels.
     #[arg(long, default_value_t = 256)]
     resolution: usize,
@@ -85,9 +107,11 @@ impl Options {
     }
 
     fn run_on<B: TrainBackend>(&self, threads: usize, device: B::Device) -> Result<(), Failure> {
+        let precision = Precision::from(self.precision);
         let options = PeerOptions {
             python: self.python.clone(),
             device: format!("{:?}", self.device).to_lowercase(),
+            precision,
             threads,
             resolution: self.resolution,
             stock: self.stock,
@@ -102,22 +126,19 @@ impl Options {
         let wanted = |row: &Row| {
             self.only.is_empty() || self.only.iter().any(|part| row.name.contains(part))
         };
-        for row in operations::rows::<B>(&device).into_iter().filter(&wanted) {
+        for row in operations::rows::<B>((&device, precision.dtype())).into_iter().filter(&wanted) {
             comparison.run(&row)?;
         }
         if let Some(model) = model {
-            let model = load::<B>(model, &device)?;
-            let setup = whole_model::Setup::new(model, self.resolution)?;
+            let source = ModelSource::open(model, &SourceOptions::default())?;
+            let model = StableDiffusion::<B>::from_source(&source, precision, &device)?;
+            let setup = whole_model::Setup::new(model, precision, self.resolution)?;
             for row in setup.rows().into_iter().filter(&wanted) {
                 comparison.run(&row)?;
             }
         }
         Ok(())
     }
-}
-
-fn load<B: TrainBackend>(folder: &Path, device: &B::Device) -> Result<StableDiffusion<B>, Failure> {
-    Ok(StableDiffusion::<B>::load(folder, device)?)
 }
 
 struct Comparison {

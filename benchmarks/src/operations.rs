@@ -1,6 +1,6 @@
 //! Single operations at SD1.5's shapes, in three forms.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_seqlora::rng::{Seed, normal};
 use seqlora_kernels::attention::AttentionMask;
 use seqlora_kernels::lora_linear::LoraPair;
@@ -26,32 +26,35 @@ enum Form {
 const FORMS: [(Form, &str); 3] =
     [(Form::Forward, "forward"), (Form::Gradient, "gradient"), (Form::Second, "second")];
 
+/// Where numbers lie, and how.
+type Place<'a, D> = (&'a D, FloatDType);
+
 /// All operations in all forms.
-pub fn rows<B: TrainBackend>(device: &B::Device) -> Vec<Row<'_>> {
+pub fn rows<B: TrainBackend>(place: Place<'_, B::Device>) -> Vec<Row<'_>> {
     let mut rows = Vec::new();
     for [tokens, inputs, outputs] in [[1024, 320, 320], [64, 1280, 1280]] {
         let name = format!("linear_lora/{tokens}x{inputs}x{outputs}");
-        let (weight, bias) = (random::<B, 2>([outputs, inputs], device), random([outputs], device));
+        let (weight, bias) = (random::<B, 2>([outputs, inputs], place), random([outputs], place));
         let sizes = [[tokens, inputs], [outputs, RANK], [inputs, RANK]];
         // As in a Hessian product, x and A move, and B does not.
-        add::<B, 2, 2, 3>(&mut rows, device, name, sizes, 2, move |[x, up, down]| {
+        add::<B, 2, 2, 3>(&mut rows, place, name, sizes, 2, move |[x, up, down]| {
             let lora = LoraPair { up, down };
             pair::lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora))
         });
     }
     for [tokens, inputs, outputs] in [[1024, 320, 320], [1024, 1280, 320], [1232, 768, 3072]] {
         let name = format!("matmul/{tokens}x{inputs}x{outputs}");
-        let weight = random::<B, 2>([outputs, inputs], device);
-        add::<B, 2, 2, 1>(&mut rows, device, name, [[tokens, inputs]], 1, move |[x]| {
+        let weight = random::<B, 2>([outputs, inputs], place);
+        add::<B, 2, 2, 1>(&mut rows, place, name, [[tokens, inputs]], 1, move |[x]| {
             pair::lora_linear(x, weight.clone(), None, None)
         });
     }
     for (channels, side) in [(320, 32), (1280, 8)] {
         let name = format!("conv3x3/1x{channels}x{side}x{side}");
-        let weight = random::<B, 4>([channels, channels, 3, 3], device);
-        let bias = random([channels], device);
+        let weight = random::<B, 4>([channels, channels, 3, 3], place);
+        let bias = random([channels], place);
         let sizes = [[1, channels, side, side]];
-        add::<B, 4, 4, 1>(&mut rows, device, name, sizes, 1, move |[x]| {
+        add::<B, 4, 4, 1>(&mut rows, place, name, sizes, 1, move |[x]| {
             pair::conv2d(x, weight.clone(), bias.clone(), 1, 1)
         });
     }
@@ -64,37 +67,37 @@ pub fn rows<B: TrainBackend>(device: &B::Device) -> Vec<Row<'_>> {
         let size = |tokens| [batch, heads, tokens, d];
         let sizes = [size(queries), size(keys), size(keys)];
         let name = format!("attention/{name}");
-        add::<B, 4, 4, 3>(&mut rows, device, name, sizes, 3, move |[q, k, v]| {
+        add::<B, 4, 4, 3>(&mut rows, place, name, sizes, 3, move |[q, k, v]| {
             pair::attention(q, k, v, mask)
         });
     }
     for (channels, side) in [(320, 32), (1280, 8)] {
         let name = format!("group_norm_silu/1x{channels}x{side}x{side}");
-        let [weight, bias] = [(); 2].map(|_| random::<B, 1>([channels], device));
+        let [weight, bias] = [(); 2].map(|_| random::<B, 1>([channels], place));
         let sizes = [[1, channels, side, side]];
-        add::<B, 4, 4, 1>(&mut rows, device, name, sizes, 1, move |[x]| {
+        add::<B, 4, 4, 1>(&mut rows, place, name, sizes, 1, move |[x]| {
             let y = pair::group_norm(x, 32, weight.clone(), bias.clone(), 1e-5);
             pair::activation(Activation::Silu, y)
         });
     }
-    let [weight, bias] = [(); 2].map(|_| random::<B, 1>([320], device));
+    let [weight, bias] = [(); 2].map(|_| random::<B, 1>([320], place));
     let name = "layer_norm/1024x320".into();
-    add::<B, 2, 2, 1>(&mut rows, device, name, [[1024, 320]], 1, move |[x]| {
+    add::<B, 2, 2, 1>(&mut rows, place, name, [[1024, 320]], 1, move |[x]| {
         pair::layer_norm(x, weight.clone(), bias.clone(), 1e-5)
     });
     let name = "silu/1x320x32x32".into();
-    add::<B, 4, 4, 1>(&mut rows, device, name, [[1, 320, 32, 32]], 1, |[x]| {
+    add::<B, 4, 4, 1>(&mut rows, place, name, [[1, 320, 32, 32]], 1, |[x]| {
         pair::activation(Activation::Silu, x)
     });
     let name = "geglu/1024x2560".into();
-    add::<B, 2, 2, 1>(&mut rows, device, name, [[1024, 2560]], 1, |[x]| pair::geglu(x));
+    add::<B, 2, 2, 1>(&mut rows, place, name, [[1024, 2560]], 1, |[x]| pair::geglu(x));
     rows
 }
 
 /// One operation in all forms; the first `moving` inputs have a tangent in the last one.
 fn add<'a, B: TrainBackend, const D: usize, const E: usize, const N: usize>(
     rows: &mut Vec<Row<'a>>,
-    device: &'a B::Device,
+    place: Place<'a, B::Device>,
     name: String,
     sizes: [[usize; D]; N],
     moving: usize,
@@ -103,8 +106,8 @@ fn add<'a, B: TrainBackend, const D: usize, const E: usize, const N: usize>(
     for (form, suffix) in FORMS {
         let operation = operation.clone();
         rows.push(Row::new(format!("{name}/{suffix}"), move || {
-            let values = sizes.map(|size| random::<B::InnerBackend, D>(size, device));
-            let tangents = sizes.map(|size| random::<B::InnerBackend, D>(size, device));
+            let values = sizes.map(|size| random::<B::InnerBackend, D>(size, place));
+            let tangents = sizes.map(|size| random::<B::InnerBackend, D>(size, place));
             let operation = operation.clone();
             move || {
                 let leaf = |tensor: &Tensor<B::InnerBackend, D>| {
@@ -121,14 +124,17 @@ fn add<'a, B: TrainBackend, const D: usize, const E: usize, const N: usize>(
                     (_, None) => drop(y.backward()),
                     (_, Some(dy)) => drop((y + dy).backward()),
                 }
-                B::sync(device).expect("the device answers");
+                B::sync(place.0).expect("the device answers");
             }
         }));
     }
 }
 
-fn random<B: Backend, const D: usize>(size: [usize; D], device: &B::Device) -> Tensor<B, D> {
+fn random<B: Backend, const D: usize>(
+    size: [usize; D],
+    (device, dtype): Place<'_, B::Device>,
+) -> Tensor<B, D> {
     let fan_in = size.iter().product::<usize>() as f64 / size[0] as f64;
-    let values = normal(size, &mut Seed::new(0).at(0), device);
+    let values = normal::<B, D>(size, &mut Seed::new(0).at(0), device).cast(dtype);
     if D == 1 { values } else { values.mul_scalar(fan_in.powf(-0.25)) }
 }

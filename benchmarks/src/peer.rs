@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use burn_seqlora::precision::Precision;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -16,6 +17,8 @@ pub struct PeerOptions {
     pub python: PathBuf,
     /// `cpu` or `cuda`
     pub device: String,
+    /// `f32` or `bf16`
+    pub precision: Precision,
     /// Threads on the CPU.
     pub threads: usize,
     /// Side of the pictures in pixels.
@@ -43,6 +46,7 @@ impl Peer {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("peer/twin.py");
         let mut command = Command::new(&options.python);
         command.arg(&script).args(["--device", &options.device]);
+        command.args(["--dtype", &options.precision.to_string()]);
         command.args(["--threads", &options.threads.to_string()]);
         command.args(["--resolution", &options.resolution.to_string()]);
         if options.stock {

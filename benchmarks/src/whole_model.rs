@@ -13,6 +13,7 @@ use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample, Guidance, sample};
 use burn_seqlora::dual::Dual;
 use burn_seqlora::encode::concept_vocabulary;
 use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
+use burn_seqlora::precision::Precision;
 use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::text::{Context, TextBatch};
 use seqlora_kernels::{TrainBackend, pair};
@@ -37,8 +38,13 @@ impl<B: TrainBackend> Setup<B> {
     ///
     /// # Errors
     /// If the prompt does not fit the tokenizer.
-    pub fn new(model: StableDiffusion<B>, resolution: usize) -> Result<Self, Failure> {
-        let config = TrainConfig { outer: 1, inner: 2, batch: 1, ..TrainConfig::default() };
+    pub fn new(
+        model: StableDiffusion<B>,
+        precision: Precision,
+        resolution: usize,
+    ) -> Result<Self, Failure> {
+        let config =
+            TrainConfig { outer: 1, inner: 2, batch: 1, precision, ..TrainConfig::default() };
         let side = resolution / model.downscale();
         let device = DiffusionModel::<B>::device(&model);
         let layers = model.cross_attention_layers();
@@ -107,7 +113,8 @@ impl<B: TrainBackend> Setup<B> {
 
     fn context(&self, prompts: usize) -> Context<B> {
         let width = self.model.config().unet.cross_attention_dim;
-        Context::new(Dual::constant(self.draw([prompts, 77, width])), 1)
+        let context = Dual::constant(self.draw([prompts, 77, width]));
+        Context::new(context.cast(self.config.precision.dtype()), 1)
     }
 
     fn unet_forward(&self) -> impl FnMut() {
