@@ -36,8 +36,8 @@ pub struct StageConfig {
     pub steps: usize,
     /// Pictures per minibatch.
     pub batch: usize,
-    /// Parts of a minibatch that are computed side by side, each on its share of the cores. It
-    /// changes nothing but the order of sums.
+    /// Parts of a minibatch that are computed side by side, each on its share of the cores. The
+    /// noise is drawn per part.
     pub shards: usize,
     /// The greatest learning rate.
     pub rate: f64,
