@@ -95,6 +95,7 @@ mod tests {
         fs::write(path("SHA256SUMS"), "nonsense").unwrap();
         assert!(error().contains("SHA256SUMS: `nonsense`"));
     }
+
     #[test]
     fn a_written_list_holds_until_a_file_changes() {
         let folder = tempfile::tempdir().unwrap();

@@ -21,7 +21,7 @@ use crate::settings::read_over;
 pub struct Settings {
     /// How many concepts are learnt.
     pub concepts: usize,
-    /// The methods that are compared, in the order in which they run.
+    /// The methods that are compared, in the order of [`Method::ALL`], in which they run.
     pub methods: Vec<Method>,
     /// How they learn, but for the method.
     pub train: TrainConfig,
@@ -43,6 +43,7 @@ impl Settings {
         train.concepts = Some(args.concepts.into());
         train.validate()?;
         let mut methods = args.method.clone();
+        methods.sort_unstable();
         methods.dedup();
         Ok(Self { concepts: args.concepts.into(), methods, train })
     }
