@@ -17,8 +17,8 @@ pub struct Blueprint {
     pub text_encoder: Value,
     /// `vae/config.json`
     pub vae: Value,
-    /// What the UNet predicts: `epsilon` or `v_prediction`.
-    pub prediction: &'static str,
+    /// What of `scheduler/scheduler_config.json` is not as in Stable Diffusion.
+    pub scheduler: Value,
     /// Words that are one token each; all others are spelt.
     pub words: Vec<&'static str>,
 }
@@ -39,7 +39,7 @@ impl Blueprint {
             ("unet/config.json", self.unet),
             ("text_encoder/config.json", self.text_encoder),
             ("vae/config.json", self.vae),
-            ("scheduler/scheduler_config.json", scheduler(self.prediction)),
+            ("scheduler/scheduler_config.json", scheduler(&self.scheduler)),
         ];
         for (name, config) in configs {
             write_json(&folder.join(name), &config)?;
@@ -59,18 +59,22 @@ fn model_index() -> Value {
     })
 }
 
-/// Stable Diffusion's noise.
-fn scheduler(prediction: &str) -> Value {
-    json!({
+/// Stable Diffusion's noise, changed as told.
+fn scheduler(changes: &Value) -> Value {
+    let mut config = json!({
         "_class_name": "DDIMScheduler",
         "beta_start": 0.00085,
         "beta_end": 0.012,
         "beta_schedule": "scaled_linear",
         "clip_sample": false,
-        "prediction_type": prediction,
+        "prediction_type": "epsilon",
         "set_alpha_to_one": false,
         "steps_offset": 1,
-    })
+    });
+    for (key, value) in changes.as_object().into_iter().flatten() {
+        config[key] = value.clone();
+    }
+    config
 }
 
 /// A merge of byte-pair encoding: two symbols that become one.

@@ -57,5 +57,5 @@ fn blueprint() -> Blueprint {
         "up_block_types": vec!["UpDecoderBlock2D"; 4],
         "norm_num_groups": 8,
     });
-    Blueprint { unet, text_encoder, vae, prediction: "epsilon", words: Vec::new() }
+    Blueprint { unet, text_encoder, vae, scheduler: json!({}), words: Vec::new() }
 }

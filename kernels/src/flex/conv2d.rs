@@ -1,18 +1,27 @@
-//! Convolution as matrix products with the image's patches, some input channels at a time: a
-//! block of patches is small enough to stay in the cores' caches.
+//! Convolution as products of the weights with panels of the image's patches.
 
 use std::ops::Range;
 
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::elementwise::{update, vectorized};
-use super::matrix::{Cores, Dense, Matrix, product};
+use super::matrix::{Cores, Dense, Matrix};
+use super::panel::{Rows, WIDTH, add_product};
 use super::{Tuned, contiguous, dims, new_tensor, slice};
 use crate::conv2d::Conv2d;
 use crate::operation::Gradients;
 
-/// Floats in a block of patches: 2 MB, a core's share of the second-level cache.
+/// Elements of a panel's columns that are gathered at once: 128 kB per panel.
+const DEPTH: usize = 512;
+
+/// Panels side by side: how often weights are used once they are in the cache.
+const PANELS: usize = 4;
+
+/// Rows of weights per product: 96 kB of [`DEPTH`] columns.
+const ROWS: usize = 48;
+
+/// Floats in a block of patches of a weight gradient: 2 MB, a core's share of the second-level
+/// cache.
 const BLOCK: usize = 1 << 19;
 
 /// Sizes of one convolution.
@@ -23,10 +32,19 @@ struct Geometry {
     outputs: usize,
     kernel: usize,
     stride: usize,
-    padding: usize,
+    /// Rows and columns of zeros on every side; where negative, what is cut off.
+    padding: isize,
     /// Height and width of the input and of the output.
     from: [usize; 2],
     to: [usize; 2],
+}
+
+/// A run of patch elements: the same run of each channel.
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    from: usize,
+    to: usize,
+    count: usize,
 }
 
 impl Geometry {
@@ -35,7 +53,8 @@ impl Geometry {
         let [outputs, _, kernel, _] = dims(weight);
         let Conv2d { stride, padding } = *options;
         let to = [height, width].map(|side| (side + 2 * padding - kernel) / stride + 1);
-        Self { batch, inputs, outputs, kernel, stride, padding, from: [height, width], to }
+        let (padding, from) = (padding as isize, [height, width]);
+        Self { batch, inputs, outputs, kernel, stride, padding, from, to }
     }
 
     /// Elements of a kernel.
@@ -43,114 +62,81 @@ impl Geometry {
         self.kernel * self.kernel
     }
 
+    /// Elements of an output's patch.
+    fn depth(&self) -> usize {
+        self.inputs * self.taps()
+    }
+
     /// Pixels of an input and of an output channel.
     fn pixels(&self) -> [usize; 2] {
         [self.from, self.to].map(|[height, width]| height * width)
     }
 
-    /// A kernel of one pixel takes the image as its patches.
-    fn is_pointwise(&self) -> bool {
-        self.kernel == 1 && self.stride == 1 && self.padding == 0
+    /// Which outputs along one axis see the input at an offset into the kernel, and where the first
+    /// of them sees it.
+    fn inside(&self, offset: usize, from: usize, to: usize) -> (Range<usize>, usize) {
+        let shift = offset as isize - self.padding;
+        // 0 ≤ output · stride + shift < from
+        let least = |input: isize| ((input - shift).max(0) as usize).div_ceil(self.stride);
+        let first = least(0).min(to);
+        let last = least(from as isize).clamp(first, to);
+        (first..last, (first * self.stride).saturating_add_signed(shift))
     }
 
-    /// Starts and lengths of the blocks of input channels.
-    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (inputs, taps, pixels) = (self.inputs, self.taps(), self.pixels()[1]);
-        let size = (BLOCK / (taps * pixels)).clamp(1, inputs);
-        (0..inputs).step_by(size).map(move |start| (start, size.min(inputs - start)))
-    }
-
-    /// Where tap (ky, kx) of output row y reads: the input row, the outputs x that lie inside and
-    /// the first input column.
-    #[inline(always)]
-    fn run(&self, tap: usize, y: usize) -> Option<(usize, Range<usize>, usize)> {
-        let (ky, kx) = (tap / self.kernel, tap % self.kernel);
-        let row = (y * self.stride + ky).checked_sub(self.padding).filter(|r| *r < self.from[0])?;
-        let first = self.padding.saturating_sub(kx).div_ceil(self.stride);
-        // x stride + kx − padding < width
-        let last = (self.from[1] + self.padding).checked_sub(kx + 1)? / self.stride + 1;
-        let last = last.min(self.to[1]);
-        (first < last).then(|| (row, first..last, first * self.stride + kx - self.padding))
-    }
-
-    /// Where the output is as large as the input, a tap's patch is the whole channel, moved: its
-    /// elements, the input's, and the columns that come from beyond the edge.
-    fn moved(&self, tap: usize) -> Option<[Range<usize>; 3]> {
-        let ([height, width], padding) = (self.from, self.padding);
-        if self.from != self.to || self.stride > 1 || padding >= width.min(height) {
-            return None;
-        }
-        let (ky, kx) = (tap / self.kernel, tap % self.kernel);
-        let (forward, back) = (ky * width + kx, padding * width + padding);
-        let (ahead, behind) = (forward.saturating_sub(back), back.saturating_sub(forward));
-        let count = height * width - ahead - behind;
-        let beyond = if kx < padding { 0..padding - kx } else { width - (kx - padding)..width };
-        Some([behind..behind + count, ahead..ahead + count, beyond])
-    }
-
-    /// Zero in some columns of a channel.
-    #[inline(always)]
-    fn clear(&self, values: &mut [f32], columns: &Range<usize>) {
-        for column in columns.clone() {
-            values.iter_mut().skip(column).step_by(self.to[1]).for_each(|x| *x = 0.0);
-        }
-    }
-
-    /// Fills the patches of one input channel, `[taps, output pixels]`.
-    fn gather(&self, channel: &[f32], patches: &mut [f32]) {
-        let pixels = self.pixels()[1];
-        for (tap, patch) in patches.chunks_exact_mut(pixels).enumerate() {
-            match self.moved(tap) {
-                Some([to, from, beyond]) => {
-                    patch[..to.start].fill(0.0);
-                    patch[to.end..].fill(0.0);
-                    patch[to].copy_from_slice(&channel[from]);
-                    self.clear(patch, &beyond);
+    /// Where the patches `[taps, width]` of some output pixels come from; elsewhere they are zero.
+    fn pieces(&self, pixels: Range<usize>, width: usize) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for tap in 0..self.taps() {
+            let (rows, top) = self.inside(tap / self.kernel, self.from[0], self.to[0]);
+            let (columns, left) = self.inside(tap % self.kernel, self.from[1], self.to[1]);
+            let (first, last) = (pixels.start / self.to[1], pixels.end.div_ceil(self.to[1]));
+            for row in rows.start.max(first)..rows.end.min(last) {
+                let line = row * self.to[1];
+                let start = (line + columns.start).max(pixels.start);
+                let count = (line + columns.end).min(pixels.end).saturating_sub(start);
+                let from = (top + (row - rows.start) * self.stride) * self.from[1]
+                    + left
+                    + (start - line).saturating_sub(columns.start) * self.stride;
+                let to = tap * width + start - pixels.start;
+                match pieces.last_mut() {
+                    _ if count == 0 => {}
+                    Some(piece) if self.continues(piece, from, to) => piece.count += count,
+                    _ => pieces.push(Piece { from, to, count }),
                 }
-                None => self.gather_rows(tap, channel, patch),
+            }
+        }
+        pieces
+    }
+
+    fn continues(&self, piece: &Piece, from: usize, to: usize) -> bool {
+        piece.from + piece.count * self.stride == from && piece.to + piece.count == to
+    }
+
+    /// Fills the patches of some channels, `[channels, taps, width]`; what no piece fills stays.
+    fn gather(&self, pieces: &[Piece], channels: &[f32], patches: &mut [f32], width: usize) {
+        let channels = channels.chunks_exact(self.pixels()[0]);
+        for (channel, patches) in channels.zip(patches.chunks_exact_mut(self.taps() * width)) {
+            for Piece { from, to, count } in pieces {
+                let to = &mut patches[*to..][..*count];
+                match self.stride {
+                    1 => to.copy_from_slice(&channel[*from..][..*count]),
+                    stride => {
+                        let from = channel[*from..].iter().step_by(stride);
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                    }
+                }
             }
         }
     }
 
-    fn gather_rows(&self, tap: usize, channel: &[f32], patch: &mut [f32]) {
-        for (y, to) in patch.chunks_exact_mut(self.to[1]).enumerate() {
-            let Some((row, inside, column)) = self.run(tap, y) else {
-                to.fill(0.0);
-                continue;
-            };
-            to[..inside.start].fill(0.0);
-            to[inside.end..].fill(0.0);
-            let from = channel[row * self.from[1] + column..].iter().step_by(self.stride);
-            to[inside].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-        }
-    }
-
-    /// The transpose of [`gather`](Self::gather): adds patches, which it may change, to their
-    /// channel.
-    fn scatter(&self, patches: &mut [f32], channel: &mut [f32]) {
-        let pixels = self.pixels()[1];
-        vectorized(
-            #[inline(always)]
-            || {
-                for (tap, patch) in patches.chunks_exact_mut(pixels).enumerate() {
-                    match self.moved(tap) {
-                        Some([from, to, beyond]) => {
-                            self.clear(patch, &beyond);
-                            update(&mut channel[to], [&patch[from]], |to, [from]| to + from);
-                        }
-                        None => self.scatter_rows(tap, patch, channel),
-                    }
-                }
-            },
-        );
-    }
-
-    fn scatter_rows(&self, tap: usize, patch: &[f32], channel: &mut [f32]) {
-        for (y, from) in patch.chunks_exact(self.to[1]).enumerate() {
-            let Some((row, inside, column)) = self.run(tap, y) else { continue };
-            let to = channel[row * self.from[1] + column..].iter_mut().step_by(self.stride);
-            to.zip(&from[inside]).for_each(|(to, from)| *to += *from);
-        }
+    /// The convolution whose value on `g` is this one's gradient at x: the kernels turned around,
+    /// the outputs `stride` pixels apart.
+    fn transposed(&self) -> Self {
+        let (kernel, padding) = (self.kernel as isize, self.padding);
+        let from = self.from.map(|side| (side as isize + 2 * padding - kernel + 1) as usize);
+        let (inputs, outputs) = (self.outputs, self.inputs);
+        let padding = kernel - 1 - padding;
+        Self { inputs, outputs, stride: 1, padding, from, to: self.from, ..*self }
     }
 }
 
@@ -187,60 +173,6 @@ impl Tuned for Conv2d {
     }
 }
 
-/// All cores on one image, or one core on each; the vector is room for patches.
-fn each_image(
-    sizes: &Geometry,
-    values: &mut [f32],
-    body: impl Fn(usize, &mut [f32], &mut Vec<f32>, Cores) + Sync,
-) {
-    let size = values.len() / sizes.batch;
-    if sizes.batch >= rayon::current_num_threads() {
-        let images = values.par_chunks_mut(size).enumerate();
-        images.for_each_init(Vec::new, |room, (image, values)| {
-            body(image, values, room, Cores::One);
-        });
-    } else {
-        let mut room = Vec::new();
-        for (image, values) in values.chunks_mut(size).enumerate() {
-            body(image, values, &mut room, Cores::All);
-        }
-    }
-}
-
-/// Calls `body` for each channel of a block with its `size` elements.
-fn each_channel(
-    values: &mut [f32],
-    size: usize,
-    cores: Cores,
-    body: impl Fn(usize, &mut [f32]) + Sync,
-) {
-    match cores {
-        Cores::One => values.chunks_mut(size).enumerate().for_each(|(i, part)| body(i, part)),
-        Cores::All => values.par_chunks_mut(size).enumerate().for_each(|(i, part)| body(i, part)),
-    }
-}
-
-/// Calls `body` for each channel of a block, `size` elements, with its patches, `other` elements.
-fn each_pair(
-    values: &mut [f32],
-    size: usize,
-    patches: &mut [f32],
-    other: usize,
-    cores: Cores,
-    body: impl Fn(&mut [f32], &mut [f32]) + Sync,
-) {
-    match cores {
-        Cores::One => {
-            let pairs = values.chunks_mut(size).zip(patches.chunks_mut(other));
-            pairs.for_each(|(values, patches)| body(values, patches));
-        }
-        Cores::All => {
-            let pairs = values.par_chunks_mut(size).zip(patches.par_chunks_mut(other));
-            pairs.for_each(|(values, patches)| body(values, patches));
-        }
-    }
-}
-
 fn convolve(
     options: &Conv2d,
     x: &FlexTensor,
@@ -249,54 +181,144 @@ fn convolve(
 ) -> FlexTensor {
     let (x, weight, bias) = (contiguous(x), contiguous(weight), bias.map(contiguous));
     let sizes = Geometry::new(options, &x, &weight);
-    let (taps, [from, to]) = (sizes.taps(), sizes.pixels());
-    let weight = Matrix::new(slice(&weight), sizes.outputs, sizes.inputs * taps);
+    products(&sizes, slice(&x), Kernels::Stored(slice(&weight)), bias.as_ref().map(slice))
+}
+
+/// The weights of a [`Geometry`], `[outputs, inputs, taps]`.
+#[derive(Debug, Clone, Copy)]
+enum Kernels<'a> {
+    Stored(&'a [f32]),
+    /// Those of the convolution that this one's is the gradient of: `[inputs, outputs, taps]`, the
+    /// taps backwards.
+    Turned(&'a [f32]),
+}
+
+impl<'a> Kernels<'a> {
+    /// Some outputs' weights for some inputs; what has to be turned is put into `room`.
+    fn rows(
+        self,
+        sizes: &Geometry,
+        outputs: Range<usize>,
+        inputs: Range<usize>,
+        room: &'a mut Vec<f32>,
+    ) -> Rows<'a> {
+        let taps = sizes.taps();
+        let depth = inputs.len() * taps;
+        let values = match self {
+            Self::Stored(values) => {
+                let values = &values[outputs.start * sizes.depth() + inputs.start * taps..];
+                return Rows { values, stride: sizes.depth(), depth };
+            }
+            Self::Turned(values) => values,
+        };
+        room.resize(outputs.len() * depth, 0.0);
+        for (at, input) in inputs.enumerate() {
+            let kernels = &values[(input * sizes.outputs + outputs.start) * taps..];
+            for (kernel, row) in kernels.chunks_exact(taps).zip(room.chunks_exact_mut(depth)) {
+                let row = &mut row[at * taps..][..taps];
+                row.iter_mut().zip(kernel.iter().rev()).for_each(|(to, from)| *to = *from);
+            }
+        }
+        Rows { values: room, stride: depth, depth }
+    }
+}
+
+/// What a core needs besides input and output.
+#[derive(Default)]
+struct Room {
+    patches: Vec<f32>,
+    sums: Vec<f32>,
+    kernels: Vec<f32>,
+}
+
+/// W ⋆ x + b, some rows of W on one image per task.
+fn products(sizes: &Geometry, x: &[f32], weight: Kernels, bias: Option<&[f32]>) -> FlexTensor {
+    let [from, to] = sizes.pixels();
+    let parts = (2 * rayon::current_num_threads()).div_ceil(sizes.batch.max(1));
+    let rows = sizes.outputs.div_ceil(parts).next_multiple_of(12);
     let mut y = vec![0.0; sizes.batch * sizes.outputs * to];
-    each_image(&sizes, &mut y, |image, y, room, cores| {
-        let x = &slice(&x)[image * sizes.inputs * from..][..sizes.inputs * from];
-        if let Some(bias) = &bias {
-            each_channel(y, to, cores, |channel, y| y.fill(slice(bias)[channel]));
-        }
-        if sizes.is_pointwise() {
-            let x = Matrix::new(x, sizes.inputs, from);
-            return product(y, to, weight, x, [1.0, 1.0], cores);
-        }
-        for (start, count) in sizes.blocks() {
-            room.resize(count * taps * to, 0.0);
-            each_channel(room, taps * to, cores, |channel, patches| {
-                sizes.gather(&x[(start + channel) * from..][..from], patches);
-            });
-            let columns = weight.columns(start * taps, count * taps);
-            let patches = Matrix::new(room, count * taps, to);
-            let old = if start == 0 && bias.is_none() { 0.0 } else { 1.0 };
-            product(y, to, columns, patches, [old, 1.0], cores);
-        }
+    let images = x.chunks(sizes.inputs * from).zip(y.chunks_mut(sizes.outputs * to));
+    let tasks: Vec<_> = images
+        .flat_map(|(x, y)| y.chunks_mut(rows * to).enumerate().map(move |(i, y)| (x, i * rows, y)))
+        .collect();
+    tasks.into_par_iter().for_each_init(Room::default, |room, (x, first, y)| {
+        let outputs = first..first + y.len() / to;
+        image_products(sizes, x, weight, bias.map(|bias| &bias[first..]), outputs, y, room);
     });
     new_tensor(y, [sizes.batch, sizes.outputs, sizes.to[0], sizes.to[1]])
 }
 
-/// Wᵀ g, its patches added up.
-fn input_gradient(sizes: &Geometry, weight: &FlexTensor, g: &FlexTensor) -> FlexTensor {
+/// Some rows of W on one image; bias and y are theirs alone.
+fn image_products(
+    sizes: &Geometry,
+    x: &[f32],
+    weight: Kernels,
+    bias: Option<&[f32]>,
+    outputs: Range<usize>,
+    y: &mut [f32],
+    Room { patches, sums, kernels }: &mut Room,
+) {
     let (taps, [from, to]) = (sizes.taps(), sizes.pixels());
-    let weight = Matrix::new(slice(weight), sizes.outputs, sizes.inputs * taps);
-    let mut at_x = vec![0.0; sizes.batch * sizes.inputs * from];
-    each_image(sizes, &mut at_x, |image, at_x, room, cores| {
-        let g = &slice(g)[image * sizes.outputs * to..][..sizes.outputs * to];
-        let g = Matrix::new(g, sizes.outputs, to);
-        if sizes.is_pointwise() {
-            return product(at_x, to, weight.t(), g, [0.0, 1.0], cores);
+    let channels = (DEPTH / taps).clamp(1, sizes.inputs);
+    let [panel, sum] = [channels * taps * WIDTH, outputs.len() * WIDTH];
+    for start in (0..to).step_by(PANELS * WIDTH) {
+        let panels = (start..to.min(start + PANELS * WIDTH)).step_by(WIDTH);
+        let panels = panels.map(|first| first..to.min(first + WIDTH));
+        let panels: Vec<_> = panels.map(|p| (sizes.pieces(p.clone(), WIDTH), p)).collect();
+        sums.clear();
+        sums.resize(panels.len() * sum, 0.0);
+        // Where no piece goes, a panel is zero for all channels alike.
+        patches.clear();
+        patches.resize(panels.len() * panel, 0.0);
+        for first in (0..sizes.inputs).step_by(channels) {
+            let inputs = first..sizes.inputs.min(first + channels);
+            let x = &x[first * from..inputs.end * from];
+            for ((pieces, _), patches) in panels.iter().zip(patches.chunks_mut(panel)) {
+                sizes.gather(pieces, x, patches, WIDTH);
+            }
+            for row in (0..outputs.len()).step_by(ROWS) {
+                let count = ROWS.min(outputs.len() - row);
+                let rows = outputs.start + row..outputs.start + row + count;
+                let factor = weight.rows(sizes, rows, inputs.clone(), kernels);
+                let panels = panels.iter().zip(patches.chunks(panel));
+                for (((_, pixels), patches), sums) in panels.zip(sums.chunks_mut(sum)) {
+                    let patches = &patches[..factor.depth * WIDTH];
+                    let sums = &mut sums[row * WIDTH..][..count * WIDTH];
+                    add_product(factor, patches, pixels.len(), sums);
+                }
+            }
         }
-        for (start, count) in sizes.blocks() {
-            room.resize(count * taps * to, 0.0);
-            let columns = weight.columns(start * taps, count * taps);
-            product(room, to, columns.t(), g, [0.0, 1.0], cores);
-            let channels = &mut at_x[start * from..][..count * from];
-            each_pair(channels, from, room, taps * to, cores, |at_x, patches| {
-                sizes.scatter(patches, at_x);
-            });
+        for ((_, pixels), sums) in panels.iter().zip(sums.chunks(sum)) {
+            for (row, sums) in sums.chunks(WIDTH).enumerate() {
+                let bias = bias.map_or(0.0, |bias| bias[row]);
+                let y = &mut y[row * to..][pixels.clone()];
+                y.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum + bias);
+            }
         }
-    });
-    new_tensor(at_x, [sizes.batch, sizes.inputs, sizes.from[0], sizes.from[1]])
+    }
+}
+
+/// W turned around ⋆ g.
+fn input_gradient(sizes: &Geometry, weight: &FlexTensor, g: &FlexTensor) -> FlexTensor {
+    let (transposed, weight) = (sizes.transposed(), Kernels::Turned(slice(weight)));
+    match sizes.stride {
+        1 => products(&transposed, slice(g), weight, None),
+        _ => products(&transposed, &spread(sizes, slice(g), transposed.from), weight, None),
+    }
+}
+
+/// Output gradients as far apart as the patches that they belong to, zeros between them.
+fn spread(sizes: &Geometry, g: &[f32], [height, width]: [usize; 2]) -> Vec<f32> {
+    let mut spread = vec![0.0; sizes.batch * sizes.outputs * height * width];
+    let channels = spread.chunks_exact_mut(height * width).zip(g.chunks_exact(sizes.pixels()[1]));
+    for (to, from) in channels {
+        let rows = to.chunks_exact_mut(width).step_by(sizes.stride);
+        for (to, from) in rows.zip(from.chunks_exact(sizes.to[1])) {
+            let to = to.iter_mut().step_by(sizes.stride);
+            to.zip(from).for_each(|(to, from)| *to = *from);
+        }
+    }
+    spread
 }
 
 /// Σ over images of g patchesᵀ, a block of input channels per task.
@@ -306,6 +328,7 @@ fn weight_gradient(sizes: &Geometry, x: &FlexTensor, g: &FlexTensor) -> FlexTens
     let most = (BLOCK / (taps * to)).max(1);
     let size = share.min(most);
     let starts: Vec<usize> = (0..sizes.inputs).step_by(size).collect();
+    let pieces = sizes.pieces(0..to, to);
     let blocks: Vec<Dense> = starts
         .into_par_iter()
         .map(|start| {
@@ -313,10 +336,8 @@ fn weight_gradient(sizes: &Geometry, x: &FlexTensor, g: &FlexTensor) -> FlexTens
             let mut patches = vec![0.0; count * taps * to];
             let mut sum = Dense::zeros(sizes.outputs, count * taps);
             for image in 0..sizes.batch {
-                let x = &slice(x)[image * sizes.inputs * from..][..sizes.inputs * from];
-                each_channel(&mut patches, taps * to, Cores::One, |channel, patches| {
-                    sizes.gather(&x[(start + channel) * from..][..from], patches);
-                });
+                let x = &slice(x)[(image * sizes.inputs + start) * from..][..count * from];
+                sizes.gather(&pieces, x, &mut patches, to);
                 let patches = Matrix::new(&patches, count * taps, to);
                 let g = &slice(g)[image * sizes.outputs * to..][..sizes.outputs * to];
                 let g = Matrix::new(g, sizes.outputs, to);

@@ -71,11 +71,6 @@ impl<'a> Matrix<'a> {
         Self { values: &self.values[start * self.row_stride..], rows: count, ..self }
     }
 
-    /// `count` columns from `start` on.
-    pub fn columns(self, start: usize, count: usize) -> Self {
-        self.t().rows(start, count).t()
-    }
-
     /// The number of rows and columns.
     pub fn size(&self) -> [usize; 2] {
         [self.rows, self.columns]

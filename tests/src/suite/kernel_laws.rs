@@ -134,14 +134,15 @@ pub fn linear_layers<B: KernelBackend>(stored: Stored) {
     }
 }
 
-/// Kernels of 3 and 1, strides, paddings, one image and several.
+/// Kernels of 3 and 1, strides, paddings, one image and several; sizes beyond the kernels' blocks.
 pub fn convolutions<B: KernelBackend>(stored: Stored) {
-    for (kernel, stride, padding) in [(3, 1, 1), (3, 2, 1), (3, 2, 0), (1, 1, 0), (1, 2, 0)] {
-        for batch in [1, 3] {
-            let x = moving([batch, 5, 9, 8], 1);
-            let inputs = [x, frozen([6, 5, kernel, kernel], 2), frozen([6], 3)];
-            agree::<B, _>(&Conv2d { stride, padding }, &inputs, stored);
-        }
+    let small = [(3, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 0), (1, 1, 0), (1, 1, 1), (1, 2, 0)];
+    let small = small.into_iter().flat_map(|layer| [1, 3].map(|n| (layer, [n, 5, 9, 8], 6)));
+    let large = [((3, 1, 1), [1, 70, 20, 17], 50), ((3, 2, 1), [2, 70, 33, 5], 50)];
+    for ((kernel, stride, padding), x, outputs) in small.chain(large) {
+        let weight = frozen([outputs, x[1], kernel, kernel], 2);
+        let inputs = [moving(x, 1), weight, frozen([outputs], 3)];
+        agree::<B, _>(&Conv2d { stride, padding }, &inputs, stored);
     }
 }
 
