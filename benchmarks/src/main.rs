@@ -6,6 +6,8 @@
 //! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
 //! ```
 
+#[path = "../../bin/src/allocator.rs"]
+mod allocator;
 mod compare;
 mod measure;
 mod operations;
@@ -15,10 +17,6 @@ mod sweep;
 mod whole_model;
 
 use clap::Parser;
-
-/// Keeps freed memory: with the system's allocator every large tensor costs page faults again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -32,6 +30,7 @@ enum Command {
 }
 
 fn main() -> Result<(), Failure> {
+    allocator::keep_freed_memory();
     match Command::parse() {
         Command::Compare(options) => options.run(),
         Command::Sweep(options) => options.run(),

@@ -1,5 +1,6 @@
 //! `seqlora`: parse, call the library, print.
 
+mod allocator;
 mod args;
 mod commands;
 mod device;
@@ -17,12 +18,8 @@ use clap::Parser;
 use args::{Args, Command};
 use terminal::Terminal;
 
-/// Keeps freed memory for a while: with the system's allocator every large tensor costs page faults
-/// again.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
+    allocator::keep_freed_memory();
     let args = Args::parse();
     let terminal = Terminal::new(args.verbosity(), args.json);
     interrupt::install();

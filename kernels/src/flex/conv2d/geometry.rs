@@ -1,0 +1,151 @@
+//! Sizes of a convolution, and where its patches lie in an image.
+
+use std::ops::Range;
+
+use burn_flex::FlexTensor;
+
+use super::super::dims;
+use crate::conv2d::Conv2d;
+
+/// Sizes of one convolution.
+#[derive(Debug, Clone, Copy)]
+pub struct Geometry {
+    /// Images.
+    pub batch: usize,
+    /// Channels of x.
+    pub inputs: usize,
+    /// Channels of y.
+    pub outputs: usize,
+    /// Side of a kernel.
+    pub kernel: usize,
+    /// Step in both directions.
+    pub stride: usize,
+    /// Rows and columns of zeros on every side; where negative, what is cut off.
+    pub padding: isize,
+    /// Height and width of x.
+    pub from: [usize; 2],
+    /// Height and width of y.
+    pub to: [usize; 2],
+}
+
+/// A run of patch elements: the same run of each channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Piece {
+    /// Where it begins in a channel.
+    pub from: usize,
+    /// Where it begins among a channel's patches.
+    pub to: usize,
+    /// Its length.
+    pub count: usize,
+}
+
+impl Geometry {
+    /// Of x `[batch, inputs, height, width]` and W `[outputs, inputs, kernel, kernel]`.
+    pub fn new(options: &Conv2d, x: &FlexTensor, weight: &FlexTensor) -> Self {
+        let [batch, inputs, height, width] = dims(x);
+        let [outputs, _, kernel, _] = dims(weight);
+        let Conv2d { stride, padding } = *options;
+        let to = [height, width].map(|side| (side + 2 * padding - kernel) / stride + 1);
+        let (padding, from) = (padding as isize, [height, width]);
+        Self { batch, inputs, outputs, kernel, stride, padding, from, to }
+    }
+
+    /// Elements of a kernel.
+    pub fn taps(&self) -> usize {
+        self.kernel * self.kernel
+    }
+
+    /// Elements of an output's patch.
+    pub fn depth(&self) -> usize {
+        self.inputs * self.taps()
+    }
+
+    /// Pixels of an input and of an output channel.
+    pub fn pixels(&self) -> [usize; 2] {
+        [self.from, self.to].map(|[height, width]| height * width)
+    }
+
+    /// Which outputs along one axis see the input at an offset into the kernel, and where the first
+    /// of them sees it.
+    fn inside(&self, offset: usize, from: usize, to: usize) -> (Range<usize>, usize) {
+        let shift = offset as isize - self.padding;
+        // 0 ≤ output · stride + shift < from
+        let least = |input: isize| ((input - shift).max(0) as usize).div_ceil(self.stride);
+        let first = least(0).min(to);
+        let last = least(from as isize).clamp(first, to);
+        (first..last, (first * self.stride).saturating_add_signed(shift))
+    }
+
+    /// Where the patches `[taps, width]` of some output pixels come from; elsewhere they are zero.
+    pub fn pieces(&self, pixels: Range<usize>, width: usize) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Vec::new();
+        for tap in 0..self.taps() {
+            let (rows, top) = self.inside(tap / self.kernel, self.from[0], self.to[0]);
+            let (columns, left) = self.inside(tap % self.kernel, self.from[1], self.to[1]);
+            let (first, last) = (pixels.start / self.to[1], pixels.end.div_ceil(self.to[1]));
+            for row in rows.start.max(first)..rows.end.min(last) {
+                let line = row * self.to[1];
+                let start = (line + columns.start).max(pixels.start);
+                let count = (line + columns.end).min(pixels.end).saturating_sub(start);
+                let from = (top + (row - rows.start) * self.stride) * self.from[1]
+                    + left
+                    + (start - line).saturating_sub(columns.start) * self.stride;
+                let to = tap * width + start - pixels.start;
+                match pieces.last_mut() {
+                    _ if count == 0 => {}
+                    Some(piece) if self.continues(piece, from, to) => piece.count += count,
+                    _ => pieces.push(Piece { from, to, count }),
+                }
+            }
+        }
+        pieces
+    }
+
+    fn continues(&self, piece: &Piece, from: usize, to: usize) -> bool {
+        piece.from + piece.count * self.stride == from && piece.to + piece.count == to
+    }
+
+    /// Fills the patches of some channels, `[channels, taps, width]`; what no piece fills stays.
+    pub fn gather(&self, pieces: &[Piece], channels: &[f32], patches: &mut [f32], width: usize) {
+        let channels = channels.chunks_exact(self.pixels()[0]);
+        for (channel, patches) in channels.zip(patches.chunks_exact_mut(self.taps() * width)) {
+            for Piece { from, to, count } in pieces {
+                let to = &mut patches[*to..][..*count];
+                match self.stride {
+                    1 => to.copy_from_slice(&channel[*from..][..*count]),
+                    stride => {
+                        let from = channel[*from..].iter().step_by(stride);
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The convolution whose value on `g` is this one's gradient at x: the kernels turned around,
+    /// the outputs `stride` pixels apart.
+    pub fn transposed(&self) -> Self {
+        let (kernel, padding) = (self.kernel as isize, self.padding);
+        let from = self.from.map(|side| (side as isize + 2 * padding - kernel + 1) as usize);
+        let (inputs, outputs) = (self.outputs, self.inputs);
+        let padding = kernel - 1 - padding;
+        Self { inputs, outputs, stride: 1, padding, from, to: self.from, ..*self }
+    }
+
+    /// Output gradients of all images as far apart as the patches that they belong to, with zeros
+    /// between them: what [`transposed`](Self::transposed) takes.
+    pub fn spread(&self, g: &[f32]) -> Vec<f32> {
+        let [height, width] = self.transposed().from;
+        let mut spread = vec![0.0; self.batch * self.outputs * height * width];
+        let channels =
+            spread.chunks_exact_mut(height * width).zip(g.chunks_exact(self.pixels()[1]));
+        for (to, from) in channels {
+            let rows = to.chunks_exact_mut(width).step_by(self.stride);
+            for (to, from) in rows.zip(from.chunks_exact(self.to[1])) {
+                let to = to.iter_mut().step_by(self.stride);
+                to.zip(from).for_each(|(to, from)| *to = *from);
+            }
+        }
+        spread
+    }
+}

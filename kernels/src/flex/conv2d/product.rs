@@ -1,0 +1,159 @@
+//! W ⋆ x as products of W with panels of patches, which never exist all at once.
+
+use std::ops::Range;
+
+use burn_flex::FlexTensor;
+use rayon::prelude::*;
+
+use super::super::new_tensor;
+use super::super::panel::{Rows, WIDTH, add_product};
+use super::geometry::{Geometry, Piece};
+
+/// Patch elements that are gathered at once: 128 kB per panel.
+const DEPTH: usize = 512;
+
+/// Panels side by side: how often weights are used once they are in the cache.
+const PANELS: usize = 4;
+
+/// Rows of weights per product: 96 kB of [`DEPTH`] columns.
+const ROWS: usize = 48;
+
+/// The weights of a [`Geometry`], `[outputs, inputs, taps]`.
+#[derive(Debug, Clone, Copy)]
+pub enum Kernels<'a> {
+    /// As they lie in memory.
+    Stored(&'a [f32]),
+    /// Those of the convolution that this one's is the gradient of: `[inputs, outputs, taps]`, the
+    /// taps backwards.
+    Turned(&'a [f32]),
+}
+
+impl<'a> Kernels<'a> {
+    /// Some outputs' weights for some inputs; what has to be turned is put into `room`.
+    fn rows(
+        self,
+        sizes: &Geometry,
+        outputs: Range<usize>,
+        inputs: Range<usize>,
+        room: &'a mut Vec<f32>,
+    ) -> Rows<'a> {
+        let taps = sizes.taps();
+        let depth = inputs.len() * taps;
+        let values = match self {
+            Self::Stored(values) => {
+                let values = &values[outputs.start * sizes.depth() + inputs.start * taps..];
+                return Rows { values, stride: sizes.depth(), depth };
+            }
+            Self::Turned(values) => values,
+        };
+        room.resize(outputs.len() * depth, 0.0);
+        for (at, input) in inputs.enumerate() {
+            let kernels = &values[(input * sizes.outputs + outputs.start) * taps..];
+            for (kernel, row) in kernels.chunks_exact(taps).zip(room.chunks_exact_mut(depth)) {
+                let row = &mut row[at * taps..][..taps];
+                row.iter_mut().zip(kernel.iter().rev()).for_each(|(to, from)| *to = *from);
+            }
+        }
+        Rows { values: room, stride: depth, depth }
+    }
+}
+
+/// `W ⋆ x + b`, some rows of W on one image per task.
+pub fn products(sizes: &Geometry, x: &[f32], weight: Kernels, bias: Option<&[f32]>) -> FlexTensor {
+    let [from, to] = sizes.pixels();
+    let parts = (2 * rayon::current_num_threads()).div_ceil(sizes.batch.max(1));
+    let rows = sizes.outputs.div_ceil(parts).next_multiple_of(12);
+    let mut y = vec![0.0; sizes.batch * sizes.outputs * to];
+    let images = x.chunks(sizes.inputs * from).zip(y.chunks_mut(sizes.outputs * to));
+    let tasks: Vec<_> = images
+        .flat_map(|(x, y)| y.chunks_mut(rows * to).enumerate().map(move |(i, y)| (x, i * rows, y)))
+        .collect();
+    tasks.into_par_iter().for_each_init(Room::default, |room, (x, first, y)| {
+        let outputs = first..first + y.len() / to;
+        let bias = bias.map(|bias| &bias[outputs.clone()]);
+        Task { sizes, x, weight, bias, outputs }.run(y, room);
+    });
+    new_tensor(y, [sizes.batch, sizes.outputs, sizes.to[0], sizes.to[1]])
+}
+
+/// What a core needs besides input and output.
+#[derive(Default)]
+struct Room {
+    patches: Vec<f32>,
+    sums: Vec<f32>,
+    kernels: Vec<f32>,
+}
+
+/// Some outputs of one image.
+struct Task<'a> {
+    sizes: &'a Geometry,
+    x: &'a [f32],
+    weight: Kernels<'a>,
+    /// Of these outputs.
+    bias: Option<&'a [f32]>,
+    outputs: Range<usize>,
+}
+
+/// Up to [`WIDTH`] pixels, and where their patches come from.
+struct Panel {
+    pixels: Range<usize>,
+    pieces: Vec<Piece>,
+}
+
+impl Task<'_> {
+    /// Fills y `[outputs, pixels]`.
+    fn run(&self, y: &mut [f32], room: &mut Room) {
+        let to = self.sizes.pixels()[1];
+        for start in (0..to).step_by(PANELS * WIDTH) {
+            let firsts = (start..to.min(start + PANELS * WIDTH)).step_by(WIDTH);
+            let panels = firsts
+                .map(|first| first..to.min(first + WIDTH))
+                .map(|pixels| Panel { pieces: self.sizes.pieces(pixels.clone(), WIDTH), pixels });
+            let panels: Vec<Panel> = panels.collect();
+            self.sum(&panels, room);
+            self.write(&panels, &room.sums, y);
+        }
+    }
+
+    /// Σ over inputs, `[panels, outputs, WIDTH]`.
+    fn sum(&self, panels: &[Panel], Room { patches, sums, kernels }: &mut Room) {
+        let Self { sizes, outputs, .. } = self;
+        let channels = (DEPTH / sizes.taps()).clamp(1, sizes.inputs);
+        let [panel, sum] = [channels * sizes.taps() * WIDTH, outputs.len() * WIDTH];
+        sums.clear();
+        sums.resize(panels.len() * sum, 0.0);
+        // Where no piece goes, a panel is zero for all channels alike.
+        patches.clear();
+        patches.resize(panels.len() * panel, 0.0);
+        for first in (0..sizes.inputs).step_by(channels) {
+            let inputs = first..sizes.inputs.min(first + channels);
+            let pixels = sizes.pixels()[0];
+            let x = &self.x[first * pixels..inputs.end * pixels];
+            for (Panel { pieces, .. }, patches) in panels.iter().zip(patches.chunks_mut(panel)) {
+                sizes.gather(pieces, x, patches, WIDTH);
+            }
+            for row in (0..outputs.len()).step_by(ROWS) {
+                let count = ROWS.min(outputs.len() - row);
+                let rows = outputs.start + row..outputs.start + row + count;
+                let factor = self.weight.rows(sizes, rows, inputs.clone(), kernels);
+                let panels = panels.iter().zip(patches.chunks(panel)).zip(sums.chunks_mut(sum));
+                for ((Panel { pixels, .. }, patches), sums) in panels {
+                    let patches = &patches[..factor.depth * WIDTH];
+                    let sums = &mut sums[row * WIDTH..][..count * WIDTH];
+                    add_product(factor, patches, pixels.len(), sums);
+                }
+            }
+        }
+    }
+
+    fn write(&self, panels: &[Panel], sums: &[f32], y: &mut [f32]) {
+        let to = self.sizes.pixels()[1];
+        for (Panel { pixels, .. }, sums) in panels.iter().zip(sums.chunks(y.len() / to * WIDTH)) {
+            for (row, sums) in sums.chunks(WIDTH).enumerate() {
+                let bias = self.bias.map_or(0.0, |bias| bias[row]);
+                let y = &mut y[row * to..][pixels.clone()];
+                y.iter_mut().zip(sums).for_each(|(y, sum)| *y = sum + bias);
+            }
+        }
+    }
+}
