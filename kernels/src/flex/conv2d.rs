@@ -63,7 +63,7 @@ fn convolve(
 
 /// W turned around ⋆ g.
 fn input_gradient(sizes: &Geometry, weight: &FlexTensor, g: &FlexTensor) -> FlexTensor {
-    let (transposed, weight) = (sizes.transposed(), Kernels::Turned(slice(weight)));
+    let (transposed, weight) = (sizes.transposed(), Kernels::Exchanged(slice(weight)));
     match sizes.stride {
         1 => products(&transposed, slice(g), weight, None),
         _ => products(&transposed, &sizes.spread(slice(g)), weight, None),

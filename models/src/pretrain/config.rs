@@ -67,12 +67,12 @@ impl Default for PretrainConfig {
             caption_dropout: 0.1,
             autoencoder: StageConfig {
                 steps: 3000,
-                batch: 16,
+                batch: 4,
                 rate: 2e-3,
                 average: 0.995,
                 ..StageConfig::default()
             },
-            denoiser: StageConfig::default(),
+            denoiser: StageConfig { steps: 12_000, batch: 16, ..StageConfig::default() },
             judge: StageConfig {
                 steps: 4000,
                 weight_decay: 0.05,

@@ -22,6 +22,8 @@ pub struct Geometry {
     pub stride: usize,
     /// Rows and columns of zeros on every side; where negative, what is cut off.
     pub padding: isize,
+    /// Whether a patch's elements come in the kernel's order or backwards.
+    pub backwards: bool,
     /// Height and width of x.
     pub from: [usize; 2],
     /// Height and width of y.
@@ -47,7 +49,7 @@ impl Geometry {
         let Conv2d { stride, padding } = *options;
         let to = [height, width].map(|side| (side + 2 * padding - kernel) / stride + 1);
         let (padding, from) = (padding as isize, [height, width]);
-        Self { batch, inputs, outputs, kernel, stride, padding, from, to }
+        Self { batch, inputs, outputs, kernel, stride, padding, backwards: false, from, to }
     }
 
     /// Elements of a kernel.
@@ -79,7 +81,8 @@ impl Geometry {
     /// Where the patches `[taps, width]` of some output pixels come from; elsewhere they are zero.
     pub fn pieces(&self, pixels: Range<usize>, width: usize) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
-        for tap in 0..self.taps() {
+        for place in 0..self.taps() {
+            let tap = if self.backwards { self.taps() - 1 - place } else { place };
             let (rows, top) = self.inside(tap / self.kernel, self.from[0], self.to[0]);
             let (columns, left) = self.inside(tap % self.kernel, self.from[1], self.to[1]);
             let (first, last) = (pixels.start / self.to[1], pixels.end.div_ceil(self.to[1]));
@@ -90,7 +93,7 @@ impl Geometry {
                 let from = (top + (row - rows.start) * self.stride) * self.from[1]
                     + left
                     + (start - line).saturating_sub(columns.start) * self.stride;
-                let to = tap * width + start - pixels.start;
+                let to = place * width + start - pixels.start;
                 match pieces.last_mut() {
                     _ if count == 0 => {}
                     Some(piece) if self.continues(piece, from, to) => piece.count += count,
@@ -122,14 +125,15 @@ impl Geometry {
         }
     }
 
-    /// The convolution whose value on `g` is this one's gradient at x: the kernels turned around,
-    /// the outputs `stride` pixels apart.
+    /// The convolution whose value on `g` is this one's gradient at x: inputs and outputs exchanged,
+    /// the kernels turned around, for which patches come backwards, and g `stride` pixels apart.
     pub fn transposed(&self) -> Self {
         let (kernel, padding) = (self.kernel as isize, self.padding);
         let from = self.from.map(|side| (side as isize + 2 * padding - kernel + 1) as usize);
         let (inputs, outputs) = (self.outputs, self.inputs);
         let padding = kernel - 1 - padding;
-        Self { inputs, outputs, stride: 1, padding, from, to: self.from, ..*self }
+        let (stride, backwards) = (1, !self.backwards);
+        Self { inputs, outputs, stride, padding, backwards, from, to: self.from, ..*self }
     }
 
     /// Output gradients of all images as far apart as the patches that they belong to, with zeros

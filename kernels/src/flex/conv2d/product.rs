@@ -23,13 +23,12 @@ const ROWS: usize = 48;
 pub enum Kernels<'a> {
     /// As they lie in memory.
     Stored(&'a [f32]),
-    /// Those of the convolution that this one's is the gradient of: `[inputs, outputs, taps]`, the
-    /// taps backwards.
-    Turned(&'a [f32]),
+    /// Those of the convolution that this one's is the gradient of: `[inputs, outputs, taps]`.
+    Exchanged(&'a [f32]),
 }
 
 impl<'a> Kernels<'a> {
-    /// Some outputs' weights for some inputs; what has to be turned is put into `room`.
+    /// Some outputs' weights for some inputs; what lies elsewhere is put into `room`.
     fn rows(
         self,
         sizes: &Geometry,
@@ -44,18 +43,25 @@ impl<'a> Kernels<'a> {
                 let values = &values[outputs.start * sizes.depth() + inputs.start * taps..];
                 return Rows { values, stride: sizes.depth(), depth };
             }
-            Self::Turned(values) => values,
+            Self::Exchanged(values) => values,
         };
         room.resize(outputs.len() * depth, 0.0);
         for (at, input) in inputs.enumerate() {
             let kernels = &values[(input * sizes.outputs + outputs.start) * taps..];
-            for (kernel, row) in kernels.chunks_exact(taps).zip(room.chunks_exact_mut(depth)) {
-                let row = &mut row[at * taps..][..taps];
-                row.iter_mut().zip(kernel.iter().rev()).for_each(|(to, from)| *to = *from);
+            let rows = room.chunks_exact_mut(depth).map(|row| &mut row[at * taps..][..taps]);
+            let pairs = kernels.chunks_exact(taps).zip(rows);
+            match taps {
+                // Of known length, a copy is two instructions.
+                9 => pairs.for_each(|(kernel, row)| copy::<9>(kernel, row)),
+                _ => pairs.for_each(|(kernel, row)| row.copy_from_slice(kernel)),
             }
         }
         Rows { values: room, stride: depth, depth }
     }
+}
+
+fn copy<const N: usize>(from: &[f32], to: &mut [f32]) {
+    to.copy_from_slice(from.first_chunk::<N>().expect("as many elements"));
 }
 
 /// `W ⋆ x + b`, some rows of W on one image per task.
