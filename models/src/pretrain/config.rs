@@ -1,4 +1,4 @@
-//! What can be chosen about pretraining; the defaults made the built-in model.
+//! What can be chosen about pretraining; the defaults are meant for the built-in model.
 
 use serde::{Deserialize, Serialize};
 
