@@ -248,7 +248,7 @@ pub struct Generate {
     /// Write the final latents to this file, in the same format
     #[arg(long, value_name = "FILE")]
     pub save_latents: Option<PathBuf>,
-    /// Where the pictures go
+    /// Where the pictures go, numbered on from those that are there
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
 }
@@ -312,7 +312,9 @@ pub struct Pretrain {
 pub enum Part {
     /// The VAE
     Autoencoder,
-    /// UNet and text encoder together; needs the VAE
+    /// The text encoder, on captions alone
+    TextEncoder,
+    /// UNet and text encoder together; needs the VAE and the text encoder
     Denoiser,
     /// What tells which objects pictures show; needs no other part
     Judge,

@@ -36,6 +36,19 @@ fn the_base_model_alone() {
     assert_eq!(dimensions(&fs::read(project.path("out/00000.png")).unwrap()), (32, 48));
 }
 
+/// Pictures that are there already stay, and the new ones are numbered on from them.
+#[test]
+fn nothing_is_written_over() {
+    let project = Project::new(&[]);
+    let first = project.generate("a mug", "--out kept --json").succeeds().json();
+    assert_eq!(first["pictures"][0], "kept/00000.png");
+    let before = fs::read(project.path("kept/00000.png")).unwrap();
+    project.write("kept/00007.png", "not ours");
+    let second = project.generate("a cat", "--out kept --num 2 --json").succeeds().json();
+    assert_eq!(second["pictures"], serde_json::json!(["kept/00008.png", "kept/00009.png"]));
+    assert!(before == fs::read(project.path("kept/00000.png")).unwrap());
+}
+
 /// A seed gives the same bytes each time; another seed, sampler, guidance or negative prompt
 /// gives others.
 #[test]

@@ -166,11 +166,13 @@ impl Project {
         Running::start(self.learn_command("photos", options))
     }
 
-    /// `seqlora generate` in four steps, without a bank unless the options name it.
+    /// `seqlora generate` in four steps into an empty `out`, without a bank unless the options name
+    /// it.
     pub fn generate_command(&self, prompt: &str, options: &str) -> Command {
         let mut command = self.command(&["generate", "--prompt", prompt, "--steps", "4"]);
         command.arg("--model").arg(&self.model).args(options.split_whitespace());
         if !options.contains("--out") {
+            let _ = fs::remove_dir_all(self.path("out"));
             command.args(["--out", "out"]);
         }
         command

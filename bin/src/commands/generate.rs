@@ -1,7 +1,7 @@
 //! `seqlora generate`
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::bank::{Bank, write_atomic};
@@ -78,6 +78,7 @@ impl Job for Session<'_> {
         let guidance = painter.guidance(args, [shape[3] * side, shape[2] * side], terminal)?;
         let bar = terminal.bar("generate", args.num * plan.steps.len(), "steps");
         let (mut files, mut finals) = (Vec::new(), Vec::new());
+        let first = first_free(&args.out)?;
         for (number, noise) in noise.into_iter().enumerate() {
             let noise = Tensor::from_data(noise, &device);
             let done = number * plan.steps.len();
@@ -92,7 +93,7 @@ impl Job for Session<'_> {
                 return Err(Failure::Interrupted(format!("stopped after {number} pictures")));
             };
             let picture = to_rgb(model.decode_latents(latents.clone()));
-            let file = args.out.join(format!("{number:05}.png"));
+            let file = args.out.join(format!("{:05}.png", first + number));
             write_png(&file, &picture, &parameters(args, seed, number))?;
             files.push(file);
             finals.extend(latents.to_data().iter::<f32>());
@@ -105,6 +106,17 @@ impl Job for Session<'_> {
             files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join("\n")
         })
     }
+}
+
+/// The number after the greatest that a picture in the folder has: nothing is written over.
+fn first_free(folder: &Path) -> Result<usize, Error> {
+    let entries = fs::read_dir(folder).map_err(Error::io("cannot read", folder))?;
+    let number = |path: PathBuf| {
+        let picture = path.extension().is_some_and(|extension| extension == "png");
+        picture.then(|| path.file_stem()?.to_str()?.parse::<usize>().ok()).flatten()
+    };
+    let taken = entries.filter_map(|entry| number(entry.ok()?.path())).max();
+    Ok(taken.map_or(0, |number| number + 1))
 }
 
 /// The concepts that were asked for, or all of the bank.

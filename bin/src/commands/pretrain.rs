@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::precision::Precision;
+use clap::ValueEnum as _;
 use image::RgbImage;
 use indicatif::ProgressBar;
 use seqlora_kernels::{KernelBackend, TrainBackend};
@@ -36,14 +37,28 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
             "pretrain computes in f32: all of its weights are trained; leave --precision away";
         return Err(Failure::Usage(text.into()));
     }
-    if args.out.join("training").exists() && !args.resume {
+    let begun = |part: &Part| Pretraining::has_begun(&args.out, &name(*part));
+    if let Some(part) = parts(args).into_iter().find(begun).filter(|_| !args.resume) {
         let text = format!(
-            "{} holds a pretraining already; use --resume or another --out",
-            args.out.display()
+            "{} holds a training of the {} already; use --resume or another --out",
+            args.out.display(),
+            name(part)
         );
         return Err(Failure::Usage(text));
     }
     global.device.run(Session { args, config, terminal })
+}
+
+/// The parts that were asked for, or all, in their order.
+fn parts(args: &Pretrain) -> Vec<Part> {
+    match &args.part[..] {
+        [] => Part::value_variants().to_vec(),
+        parts => parts.to_vec(),
+    }
+}
+
+fn name(part: Part) -> String {
+    part.to_possible_value().expect("no part is hidden").get_name().to_string()
 }
 
 struct Session<'a> {
@@ -55,13 +70,10 @@ struct Session<'a> {
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let pretraining = Pretraining::open(&self.args.out, self.config.clone())?;
-        let parts = match &self.args.part[..] {
-            [] => vec![Part::Autoencoder, Part::Denoiser, Part::Judge, Part::Card],
-            parts => parts.to_vec(),
-        };
-        for part in parts {
+        for part in parts(self.args) {
             match part {
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,
+                Part::TextEncoder => self.text_encoder::<B>(&pretraining, &device)?,
                 Part::Denoiser => self.denoiser::<B>(&pretraining, &device)?,
                 Part::Judge => self.judge::<B>(&pretraining, &device)?,
                 Part::Card => self.card::<B>(&pretraining, &device)?,
@@ -98,6 +110,20 @@ impl Session<'_> {
             format!("PSNR {:.1} dB, latents' deviation {:.3}", fidelity.psnr, fidelity.latent_std),
         );
         Ok(())
+    }
+
+    fn text_encoder<B: TrainBackend>(
+        &self,
+        pretraining: &Pretraining,
+        device: &B::Device,
+    ) -> Result<(), Failure> {
+        let bar = self.terminal.bar("text encoder", self.config.text_encoder.steps, "steps");
+        let finished = pretraining.train_text_encoder::<B>(device, |event| match event {
+            Event::Step(progress) => advance(&bar, progress),
+            Event::Preview { .. } => Flow::Continue,
+        })?;
+        bar.finish_and_clear();
+        if finished { Ok(()) } else { Err(stopped()) }
     }
 
     fn denoiser<B: TrainBackend>(

@@ -13,7 +13,10 @@ use crate::weights::{Activation, ModelError, require_defaults};
 pub struct JudgeConfig {
     /// Tells this config from those of other models.
     pub model_type: String,
-    /// The vision transformer.
+    /// Channels of the convolutions before the transformer, each of which halves the sides. They
+    /// make a transformer learn early from few pictures (Xiao et al. 2021, arXiv 2106.14881).
+    pub stem: Vec<usize>,
+    /// The vision transformer; its pictures are what the stem makes.
     pub vision_config: VitConfig,
     /// Width of the identity embedding.
     pub projection_dim: usize,
@@ -24,13 +27,15 @@ impl Default for JudgeConfig {
     fn default() -> Self {
         Self {
             model_type: "picture_world_judge".into(),
+            stem: vec![32, 64],
             vision_config: VitConfig {
                 hidden_size: 128,
                 num_hidden_layers: 6,
                 num_attention_heads: 4,
                 intermediate_size: 512,
-                image_size: 64,
-                patch_size: 8,
+                image_size: 16,
+                num_channels: 64,
+                patch_size: 2,
                 qkv_bias: true,
                 layer_norm_eps: 1e-6,
                 hidden_act: Activation::Gelu,
@@ -51,5 +56,10 @@ impl JudgeConfig {
         let check = config.vision_config.check();
         check.map_err(|reason| ModelError::config(file, format!("`vision_config`: {reason}")))?;
         Ok(config)
+    }
+
+    /// Side of the pictures that the judge is for.
+    pub fn side(&self) -> usize {
+        self.vision_config.image_size << self.stem.len()
     }
 }

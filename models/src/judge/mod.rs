@@ -19,7 +19,9 @@ mod score;
 mod trained;
 
 pub use config::JudgeConfig;
-pub use model::{BACKGROUNDS, CLASSES, COLOURS, JudgeModel, JudgeOutput, PATTERNS};
+pub use model::{
+    Answers, BACKGROUNDS, CLASSES, COLOURS, JudgeModel, JudgeOutput, PATTERNS, TRAITS,
+};
 pub use reading::{Found, PRESENT, Reading};
 pub use score::{Agreement, AttributeAccuracy};
 pub use trained::Judge;

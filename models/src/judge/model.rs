@@ -1,17 +1,15 @@
 //! A vision transformer and its heads.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, activation::softmax, backend::Backend};
 use burn_seqlora::adapter::DualAdapters;
 use burn_seqlora::dual::Dual;
-use seqlora_kernels::{KernelBackend, attention::AttentionMask};
+use seqlora_kernels::KernelBackend;
 
 use super::config::JudgeConfig;
 use super::identity::{normalised, scores};
-use crate::nn::{
-    Attention, AttentionConfig, LayerNames, LayerNorm, Linear, LinearConfig, Scope, frozen,
-};
-use crate::vit::VitModel;
+use crate::nn::{Conv2d, Conv2dConfig, Linear, LinearConfig, frozen};
+use crate::vit::{VitConfig, VitModel};
 use crate::world::{Background, Class, Colour, Individual, Pattern};
 
 /// The number of classes.
@@ -25,18 +23,17 @@ pub const BACKGROUNDS: usize = Background::ALL.len();
 
 /// The judge as a module.
 ///
-/// Each class looks for itself among the patches with a query of its own, and what it finds is
-/// read by one layer for all classes. So a colour learnt on mugs is known on cats.
+/// Each patch says how much it looks like a part of each class. A class is there if some patch says
+/// so, and the mean of the patches, weighted by what they say, is read by one layer for all classes.
+/// So a colour learnt on mugs is known on cats. The identity is that of the patches that look like
+/// any class. (Class tokens and queries that had to learn where to look knew 13 % of the classes and
+/// 60 % of the individuals after 4000 minibatches.)
 #[derive(Module, Debug)]
 pub struct JudgeModel<B: Backend> {
+    stem: Vec<Conv2d<B>>,
     vit: VitModel<B>,
-    /// What each class looks for, `[classes, width]`.
-    queries: Param<Tensor<B, 2>>,
-    query_norm: LayerNorm<B>,
-    look: Attention<B>,
-    look_norm: LayerNorm<B>,
-    /// What each class looks like when found, `[classes, width]`.
-    likeness: Param<Tensor<B, 2>>,
+    /// From patches to classes.
+    classes: Linear<B>,
     /// Colours, patterns, x and y.
     traits: Linear<B>,
     background: Linear<B>,
@@ -45,9 +42,9 @@ pub struct JudgeModel<B: Backend> {
     individuals: Param<Tensor<B, 2>>,
 }
 
-/// What the heads say. Scores become probabilities by a sigmoid (`present`) or a softmax.
+/// What a scene holds. Scores become probabilities by a sigmoid (`present`) or a softmax.
 #[derive(Debug, Clone)]
-pub struct JudgeOutput<B: Backend> {
+pub struct Answers<B: Backend> {
     /// Scores, `[batch, classes]`
     pub present: Tensor<B, 2>,
     /// Scores of each class' colour, if it is present: `[batch, classes, colours]`
@@ -58,8 +55,34 @@ pub struct JudgeOutput<B: Backend> {
     pub centre: Tensor<B, 3>,
     /// Scores, `[batch, backgrounds]`
     pub background: Tensor<B, 2>,
+}
+
+/// What the heads say.
+#[derive(Debug, Clone)]
+pub struct JudgeOutput<B: Backend> {
+    /// Scores of each patch, row by row: `[batch, patches, classes]`
+    pub patches: Tensor<B, 3>,
+    /// What the picture shows.
+    pub answers: Answers<B>,
     /// Of length one, `[batch, projection]`
     pub embedding: Tensor<B, 2>,
+}
+
+/// Numbers that [`Answers::new`] takes for each class: colours, patterns, x and y.
+pub const TRAITS: usize = COLOURS + PATTERNS + 2;
+
+impl<B: Backend> Answers<B> {
+    /// Answers from scores of classes `[batch, classes]`, of their traits `[batch, classes, traits]`
+    /// and of backgrounds `[batch, backgrounds]`.
+    pub fn new(present: Tensor<B, 2>, traits: Tensor<B, 3>, background: Tensor<B, 2>) -> Self {
+        Self {
+            present,
+            colour: traits.clone().narrow(2, 0, COLOURS),
+            pattern: traits.clone().narrow(2, COLOURS, PATTERNS),
+            centre: traits.narrow(2, COLOURS + PATTERNS, 2),
+            background,
+        }
+    }
 }
 
 impl JudgeConfig {
@@ -67,18 +90,17 @@ impl JudgeConfig {
     pub fn init<B: KernelBackend>(&self, device: &B::Device) -> JudgeModel<B> {
         let vit = &self.vision_config;
         let (width, projection) = (vit.hidden_size, self.projection_dim);
+        let num_channels = self.stem.last().copied().unwrap_or(3);
+        let inputs = [3].iter().chain(&self.stem);
+        let halving = |(inputs, outputs): (&usize, &usize)| {
+            Conv2dConfig::same3(*inputs, *outputs).with_stride(2).init(device)
+        };
         let linear = |outputs| LinearConfig::new(width, outputs).init(device);
-        let look = AttentionConfig::new(width, vit.num_attention_heads).with_context(Some(width));
-        let norm = || LayerNorm::new(width, vit.layer_norm_eps, device);
-        let mut scope = Scope::without_sites(device);
         JudgeModel {
-            vit: vit.init(device),
-            queries: frozen([CLASSES, width], device),
-            query_norm: norm(),
-            look: look.with_bias(true).init(&mut scope, LayerNames::FIELDS.attention),
-            look_norm: norm(),
-            likeness: frozen([CLASSES, width], device),
-            traits: linear(COLOURS + PATTERNS + 2),
+            stem: inputs.zip(&self.stem).map(halving).collect(),
+            vit: VitConfig { num_channels, ..vit.clone() }.init(device),
+            classes: linear(CLASSES),
+            traits: linear(TRAITS),
             background: linear(BACKGROUNDS),
             projection: linear(projection),
             individuals: frozen([Individual::COUNT, projection], device),
@@ -86,36 +108,43 @@ impl JudgeConfig {
     }
 }
 
+/// A smooth maximum over patches: `[batch, patches, classes]` to `[batch, classes]`.
+fn log_mean_exp<B: Backend>(scores: Tensor<B, 3>) -> Tensor<B, 2> {
+    let greatest = scores.clone().detach().max_dim(1);
+    ((scores - greatest.clone()).exp().mean_dim(1).log() + greatest).squeeze_dim(1)
+}
+
 impl<B: KernelBackend> JudgeModel<B> {
     /// Where its tensors are.
     pub fn device(&self) -> B::Device {
-        self.queries.lazy_device()
+        self.individuals.lazy_device()
     }
 
     /// # Shapes
     /// - pixels: `[batch, 3, height, width]`, -1 to 1
     ///
     /// # Panics
-    /// If a patch does not divide a side.
+    /// If a patch does not divide a side of what the stem makes.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> JudgeOutput<B> {
         let none = DualAdapters::none();
-        let tokens = self.vit.forward(Dual::constant(pixels));
-        let class = tokens.class;
-        let [batch, width] = class.dims();
-
-        let queries = self.query_norm.forward(Dual::constant(self.queries.val()));
-        let queries = queries.map_linear(|t| t.unsqueeze::<3>().expand([batch, CLASSES, width]));
-        let found = self.look.forward(queries, Some(tokens.patches), AttentionMask::Full, &none);
-        let found = self.look_norm.forward(found);
-        let likeness = found.primal.clone() * self.likeness.val().unsqueeze::<3>();
+        let halved = |x, conv: &Conv2d<B>| conv.forward(x).silu();
+        let features = self.stem.iter().fold(Dual::constant(pixels), halved);
+        let tokens = self.vit.forward(features);
+        let (class, patches) = (tokens.class, tokens.patches);
+        // [batch, patches, classes]
+        let scores = self.classes.forward(patches.clone(), &none).primal;
+        let mean = |scores| {
+            let weights = softmax(scores, 1).swap_dims(1, 2);
+            patches.clone().map_linear(|patches| weights.clone().matmul(patches))
+        };
+        let found = mean(scores.clone());
+        let objects = mean(scores.clone().max_dim(2)).map_linear(|t| t.squeeze_dim::<2>(1));
         let traits = self.traits.forward(found, &none).primal;
+        let background = self.background.forward(class, &none).primal;
         JudgeOutput {
-            present: likeness.sum_dim(2).squeeze_dim(2),
-            colour: traits.clone().narrow(2, 0, COLOURS),
-            pattern: traits.clone().narrow(2, COLOURS, PATTERNS),
-            centre: traits.narrow(2, COLOURS + PATTERNS, 2),
-            background: self.background.forward(class.clone(), &none).primal,
-            embedding: normalised(self.projection.forward(class, &none).primal),
+            patches: scores.clone(),
+            answers: Answers::new(log_mean_exp(scores), traits, background),
+            embedding: normalised(self.projection.forward(objects, &none).primal),
         }
     }
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, activation::sigmoid, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use super::model::{BACKGROUNDS, CLASSES, COLOURS, JudgeOutput, PATTERNS};
+use super::model::{Answers, BACKGROUNDS, CLASSES, COLOURS, PATTERNS};
 use crate::world::{Background, Class, Colour, Pattern, Relation};
 
 /// Probability from which a class counts as present.
@@ -34,14 +34,14 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A reading for each picture of an output.
-    pub fn of<B: Backend>(output: &JudgeOutput<B>) -> Vec<Self> {
-        let present = numbers(sigmoid(output.present.clone()));
-        let colour = numbers(output.colour.clone());
-        let pattern = numbers(output.pattern.clone());
-        let centre = numbers(output.centre.clone());
-        let background = numbers(output.background.clone());
-        let pictures = output.present.dims()[0];
+    /// A reading for each row of answers.
+    pub fn of<B: Backend>(answers: &Answers<B>) -> Vec<Self> {
+        let present = numbers(sigmoid(answers.present.clone()));
+        let colour = numbers(answers.colour.clone());
+        let pattern = numbers(answers.pattern.clone());
+        let centre = numbers(answers.centre.clone());
+        let background = numbers(answers.background.clone());
+        let pictures = answers.present.dims()[0];
         let found = |row: usize| Found {
             class: Class::ALL[row % CLASSES],
             probability: present[row],
@@ -93,17 +93,16 @@ mod tests {
     use crate::world::{Description, Seed, Wanted};
     use seqlora_kernels::Flex;
 
-    /// The output of a judge that is right and sure.
-    fn perfect(description: &Description) -> JudgeOutput<Flex> {
+    /// The answers of a judge that is right and sure.
+    fn perfect(description: &Description) -> Answers<Flex> {
         let truth = description.scene(&Seed::new(3), 0).truth();
         let targets = Targets::<Flex>::new(&[truth], &Default::default());
-        JudgeOutput {
+        Answers {
             present: targets.present * 20.0 - 10.0,
             colour: targets.colour,
             pattern: targets.pattern,
             centre: targets.centre,
             background: targets.background,
-            embedding: targets.identity,
         }
     }
 

@@ -37,7 +37,7 @@ impl<B: KernelBackend> Judge<B> {
         let config = JudgeConfig::parse(&text, &file)?;
         let model =
             load_weights(config.init(device), &WeightFiles::find(folder)?, &KeyTable::VIT.into())?;
-        Ok(Self::new(model, config.vision_config.image_size))
+        Ok(Self::new(model, config.side()))
     }
 
     /// Side of the pictures that it was trained on.
@@ -53,7 +53,7 @@ impl<B: KernelBackend> Judge<B> {
     /// # Panics
     /// If a patch does not divide a side.
     pub fn read(&self, pixels: Tensor<B, 4>) -> Vec<Reading> {
-        self.chunks(pixels).flat_map(|output| Reading::of(&output)).collect()
+        self.chunks(pixels).flat_map(|output| Reading::of(&output.answers)).collect()
     }
 
     /// The identity embeddings, of length one: `[pictures, projection]`. Pixels as in

@@ -16,10 +16,14 @@ pub struct PretrainConfig {
     pub individuals: f64,
     /// Weight of the latents' divergence from a standard normal, per latent.
     pub divergence: f64,
+    /// Weight of the error of pictures of half the side, decoded from latents of half the side.
+    pub halved: f64,
     /// Share of captions replaced by the empty one, for classifier-free guidance.
     pub caption_dropout: f64,
     /// Training of the VAE.
     pub autoencoder: StageConfig,
+    /// Training of the text encoder on captions alone.
+    pub text_encoder: StageConfig,
     /// Training of UNet and text encoder together.
     pub denoiser: StageConfig,
     /// Training of the judge.
@@ -64,6 +68,7 @@ impl Default for PretrainConfig {
             pairs: 0.6,
             individuals: 0.3,
             divergence: 5e-4,
+            halved: 0.25,
             caption_dropout: 0.1,
             autoencoder: StageConfig {
                 steps: 3000,
@@ -72,6 +77,7 @@ impl Default for PretrainConfig {
                 average: 0.995,
                 ..StageConfig::default()
             },
+            text_encoder: StageConfig { steps: 2000, batch: 48, ..StageConfig::default() },
             denoiser: StageConfig { steps: 12_000, batch: 16, ..StageConfig::default() },
             judge: StageConfig {
                 steps: 4000,

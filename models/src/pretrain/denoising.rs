@@ -7,14 +7,15 @@ use burn::tensor::{Tensor, backend::Backend};
 use burn_seqlora::adapter::DualAdapters;
 use burn_seqlora::diffusion::{Guidance, NoiseSchedule, SamplerPlan, noised, sample};
 use burn_seqlora::dual::Dual;
-use burn_seqlora::error::{Error, Result};
+use burn_seqlora::error::Result;
 use burn_seqlora::model::{Denoiser as _, LatentCodec as _};
 use burn_seqlora::rng::{Seed, normal};
-use burn_seqlora::text::{Context, Piece, TextBatch, Vocabulary};
+use burn_seqlora::text::{Context, TextBatch, Vocabulary};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use seqlora_kernels::{KernelBackend, TrainBackend};
 
+use super::captions::{captioned, tokenize};
 use super::config::PretrainConfig;
 use super::scenes::to_pixels;
 use super::train::Stage;
@@ -22,7 +23,7 @@ use crate::clip::ClipTextModel;
 use crate::tokenizer::ClipTokenizer;
 use crate::unet::UNet;
 use crate::vae::Vae;
-use crate::world::{Scene, SceneOptions, Split};
+use crate::world::Scene;
 
 /// What is trained together.
 #[derive(Module, Debug)]
@@ -56,11 +57,7 @@ impl<B: TrainBackend> Denoising<'_, B> {
         captions: &[String],
         device: &T::Device,
     ) -> Result<TextBatch<T>> {
-        let tokens = captions.iter().map(|caption| {
-            let pieces = [Piece::Text(caption.clone())];
-            self.tokenizer.assemble(&pieces).map_err(|e| Error::Prompt(e.to_string()))
-        });
-        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        let tokens = tokenize(captions, &self.tokenizer)?;
         Ok(TextBatch::new(&tokens, &Vocabulary::default(), 1, device))
     }
 
@@ -121,15 +118,8 @@ impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
     fn loss(&self, model: &TextToLatents<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
         let first = samples.start;
         let device = self.vae.device();
-        let options = SceneOptions { split: Split::Train, pairs: self.config.pairs };
-        let (mut scenes, mut captions) = (Vec::new(), Vec::new());
-        for index in samples {
-            let scene = Scene::random(&self.seed, index, &options);
-            let mut rng = self.seed.fork("caption").at(index);
-            let silent = rng.random_bool(self.config.caption_dropout);
-            captions.push(if silent { String::new() } else { scene.caption(&mut rng) });
-            scenes.push(scene);
-        }
+        let captioned = samples.map(|index| captioned(self.config, &self.seed, index));
+        let (scenes, captions): (Vec<Scene>, Vec<String>) = captioned.unzip();
         let posterior = self.vae.encode_image(to_pixels(&scenes, self.side, &device));
         let draw = |purpose| {
             normal::<B::InnerBackend, 4>(

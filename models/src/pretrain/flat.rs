@@ -21,6 +21,13 @@ pub fn unflatten<B: AutodiffBackend, M: Module<B>>(
     module.map(&mut Fill::<B> { flat: flat.clone(), at: 0 })
 }
 
+/// The values of all parameters, `[parameters]`.
+pub fn flatten<B: AutodiffBackend, M: Module<B>>(module: &M) -> Tensor<B::InnerBackend, 1> {
+    let mut values = Values::<B> { parts: Vec::new() };
+    module.visit(&mut values);
+    Tensor::cat(values.parts, 0)
+}
+
 /// The gradients of all parameters, `[parameters]`; zero where the loss does not depend on one.
 pub fn flatten_gradient<B: AutodiffBackend, M: Module<B>>(
     module: &M,
@@ -43,6 +50,18 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Fill<B> {
         let values = self.flat.clone().narrow(0, self.at, count).reshape(shape);
         self.at += count;
         Param::initialized(param.id, Tensor::from_inner(values).require_grad())
+    }
+}
+
+struct Values<B: AutodiffBackend> {
+    parts: Vec<Tensor<B::InnerBackend, 1>>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Values<B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let value = param.val().inner();
+        let count = value.shape().num_elements();
+        self.parts.push(value.reshape([count]));
     }
 }
 

@@ -1,36 +1,55 @@
 //! The weights that training starts from.
 
 use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::rng::Seed;
 use rand_distr::{Distribution, StandardNormal};
 
-/// Initial values of all parameters `[parameters]`, and where weight decay acts (1 or 0), in the
-/// order in which modules are visited.
+use super::flat::unflatten;
+
+/// The module with the weights that training starts from.
 ///
 /// Matrices and kernels are normal with variance 1 / inputs, embeddings with a standard deviation
 /// of 0.02, normalisations are 1, biases 0. What ends a residual branch is 0, so that the network
 /// starts as its skips (Goyal et al. 2017, arXiv 1706.02677, section 5.1; diffusion UNets since
 /// Ho et al. 2020).
-pub fn initial_values<B: Backend, M: Module<B>>(
-    module: &M,
+pub fn initialised<B: AutodiffBackend, M: Module<B>>(
+    module: M,
     seed: &Seed,
     device: &B::Device,
-) -> (Tensor<B, 1>, Tensor<B, 1>) {
-    let mut draw = Draw { seed, path: Vec::new(), values: Vec::new(), decay: Vec::new() };
+) -> M {
+    let mut draw = Draw { seed, path: Vec::new(), values: Vec::new() };
     module.visit(&mut draw);
-    let tensor = |values: Vec<f32>| {
-        let count = values.len();
-        Tensor::from_data(TensorData::new(values, [count]), device)
-    };
-    (tensor(draw.values), tensor(draw.decay))
+    let count = draw.values.len();
+    unflatten::<B, M>(module, &Tensor::from_data(TensorData::new(draw.values, [count]), device))
+}
+
+/// Where weight decay acts: 1 for matrices and kernels, 0 for the other parameters, in the order in
+/// which modules are visited, `[parameters]`.
+pub fn decayed<B: AutodiffBackend, M: Module<B>>(
+    module: &M,
+    device: &B::Device,
+) -> Tensor<B::InnerBackend, 1> {
+    let mut decay = Decay(Vec::new());
+    module.visit(&mut decay);
+    let count = decay.0.len();
+    Tensor::from_data(TensorData::new(decay.0, [count]), device)
+}
+
+struct Decay(Vec<f32>);
+
+impl<B: Backend> ModuleVisitor<B> for Decay {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let count = param.lazy_shape().num_elements();
+        self.0.extend(std::iter::repeat_n(if D == 1 { 0.0 } else { 1.0 }, count));
+    }
 }
 
 struct Draw<'a> {
     seed: &'a Seed,
     path: Vec<String>,
     values: Vec<f32>,
-    decay: Vec<f32>,
 }
 
 /// The last layers of residual branches, in our names.
@@ -53,12 +72,11 @@ impl<B: Backend> ModuleVisitor<B> for Draw<'_> {
         let inputs: usize = shape[1..].iter().product();
         let std = match () {
             () if D == 1 || ENDS.iter().any(|end| key.ends_with(end)) => 0.0,
-            () if key.ends_with("embedding.weight") => 0.02,
+            () if D == 2 && key.ends_with("embedding.weight") => 0.02,
             () => (inputs as f32).powf(-0.5),
         };
         let mean = if D == 1 && key.ends_with("weight") { 1.0 } else { 0.0 };
         let normal = StandardNormal.sample_iter(self.seed.fork(&key).at(0));
         self.values.extend(normal.take(count).map(|x: f32| mean + std * x));
-        self.decay.extend(std::iter::repeat_n(if D == 1 { 0.0 } else { 1.0 }, count));
     }
 }

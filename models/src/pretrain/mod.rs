@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Blueprint ─► configs, tokenizer
-//! scenes ─► pixels ─ Autoencoding ─► vae/        scenes, captions ─ Denoising ─► unet/, text_encoder/
+//! scenes ─► pixels ─ Autoencoding ─► vae/ ───────────┐
+//! scenes ─► captions ─ CaptionReading ─► text_encoder/ ┴─ Denoising ─► unet/, text_encoder/
 //! scenes ─► pixels, truths ─ Judging ─► judge/
 //!                       └── train(): one loop, one flat vector of parameters, AdamW and its average
 //! ```
@@ -11,6 +12,7 @@
 //! unbroken one.
 
 mod autoencoding;
+mod captions;
 mod card;
 mod config;
 mod denoising;
@@ -24,11 +26,12 @@ mod state;
 mod train;
 
 pub use autoencoding::{Autoencoding, Fidelity};
+pub use captions::{CaptionReader, CaptionReading, Prompts, captioned, tokenize};
 pub use card::{Card, DrawingReport, PartTraining};
 pub use config::{PretrainConfig, StageConfig};
 pub use denoising::{Denoising, Drawing, TextToLatents};
-pub use flat::{flatten_gradient, parameter_count, unflatten};
-pub use initial::initial_values;
+pub use flat::{flatten, flatten_gradient, parameter_count, unflatten};
+pub use initial::{decayed, initialised};
 pub use model::{PretrainError, Pretraining, SIDE};
 pub use optimizer::Optimizer;
 pub use scenes::to_pixels;

@@ -12,13 +12,16 @@ use seqlora_kernels::{KernelBackend, TrainBackend};
 use serde_json::json;
 
 use super::autoencoding::{Autoencoding, Fidelity};
+use super::captions::{CaptionReader, CaptionReading};
 use super::card::{Card, DrawingReport, PartTraining};
 use super::config::PretrainConfig;
 use super::denoising::{Denoising, TextToLatents};
+use super::initial::initialised;
 use super::judging::{JudgeReport, Judging};
 use super::train::{Event, train};
 use crate::StableDiffusionConfig;
 use crate::blueprint::{Blueprint, write_json};
+use crate::clip::ClipTextModel;
 use crate::judge::{Judge, JudgeConfig, JudgeModel};
 use crate::nn::Scope;
 use crate::tokenizer::ClipTokenizer;
@@ -69,6 +72,11 @@ impl Pretraining {
         Ok(Self { config, folder: folder.into(), model })
     }
 
+    /// Whether training of a part (`autoencoder`, `text-encoder`, `denoiser`, `judge`) has begun in a folder.
+    pub fn has_begun(folder: &Path, part: &str) -> bool {
+        folder.join("training").join(part).exists()
+    }
+
     /// The diffusers folder.
     pub fn model(&self) -> PathBuf {
         self.folder.join("model")
@@ -100,7 +108,8 @@ impl Pretraining {
         let plain = VaeConfig { scaling_factor: 1.0, ..self.model.vae.clone() };
         let folder = self.training("autoencoder");
         let config = &self.config.autoencoder;
-        let vae = train(&task, plain.init::<B>(device), config, &task.seed, &folder, observe)?;
+        let vae = initialised(plain.init::<B>(device), &task.seed.fork("weights"), device);
+        let vae = train(&task, vae, config, &folder, observe)?;
         let Some(vae) = vae else { return Ok(None) };
         let folder = self.model().join("vae");
         save_weights(&vae, KeyTable::VAE, Stored::F16, &folder.join(DIFFUSION_WEIGHTS))?;
@@ -113,7 +122,29 @@ impl Pretraining {
         Ok(Some(fidelity))
     }
 
-    /// The task of UNet and text encoder; the VAE must have been trained.
+    /// Trains the text encoder on captions alone and writes its weights in f16; `false` if it was
+    /// stopped.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, or a file cannot be read or written.
+    pub fn train_text_encoder<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+        observe: impl FnMut(Event<'_, CaptionReader<B>>) -> Flow,
+    ) -> Result<bool, PretrainError> {
+        let seed = self.seed("text-encoder");
+        let tokenizer = self.tokenizer()?;
+        let reader = CaptionReader::<B>::new(&self.model.text_encoder, device);
+        let reader = initialised(reader, &seed.fork("weights"), device);
+        let task = CaptionReading { config: &self.config, tokenizer, seed };
+        let folder = self.training("text-encoder");
+        let trained = train(&task, reader, &self.config.text_encoder, &folder, observe)?;
+        let Some(reader) = trained else { return Ok(false) };
+        self.save_text_encoder(&reader.text_encoder)?;
+        Ok(true)
+    }
+
+    /// The task of UNet and text encoder; VAE and text encoder must have been trained.
     ///
     /// # Errors
     /// If the model's folder is incomplete or damaged.
@@ -124,17 +155,19 @@ impl Pretraining {
         let model = StableDiffusionConfig::read(&self.model())?;
         let vae = WeightFiles::find(&self.model().join("vae"))?;
         let schedule = NoiseSchedule::new(&model.scheduler).map_err(Error::from)?;
-        let tokenizer = ClipTokenizer::from_folder(self.model().join("tokenizer"));
         Ok(Denoising {
             config: &self.config,
             vae: load_weights(model.vae.init(device), &vae, &KeyTable::VAE.into())?,
-            tokenizer: tokenizer
-                .map_err(ModelError::from)?
-                .with_context_length(model.text_encoder.max_position_embeddings),
+            tokenizer: self.tokenizer()?,
             schedule,
             side: SIDE,
             seed: self.seed("denoiser"),
         })
+    }
+
+    fn tokenizer(&self) -> Result<ClipTokenizer, ModelError> {
+        let tokenizer = ClipTokenizer::from_folder(self.model().join("tokenizer"))?;
+        Ok(tokenizer.with_context_length(self.model.text_encoder.max_position_embeddings))
     }
 
     /// Trains UNet and text encoder and writes their weights in f16; `false` if it was stopped.
@@ -147,9 +180,11 @@ impl Pretraining {
         device: &B::Device,
         observe: impl FnMut(Event<'_, TextToLatents<B>>) -> Flow,
     ) -> Result<bool, PretrainError> {
-        let network = self.denoiser::<B>(device);
+        let mut network =
+            initialised(self.denoiser::<B>(device), &task.seed.fork("weights"), device);
+        network.text_encoder = self.stored_text_encoder(network.text_encoder)?;
         let folder = self.training("denoiser");
-        let trained = train(task, network, &self.config.denoiser, &task.seed, &folder, observe)?;
+        let trained = train(task, network, &self.config.denoiser, &folder, observe)?;
         match &trained {
             Some(model) => self.save_denoiser(model).map(|()| true),
             None => Ok(false),
@@ -166,8 +201,23 @@ impl Pretraining {
     ) -> Result<(), PretrainError> {
         let file = self.model().join("unet").join(DIFFUSION_WEIGHTS);
         save_weights(&model.unet, KeyTable::UNET, Stored::F16, &file)?;
+        Ok(self.save_text_encoder(&model.text_encoder)?)
+    }
+
+    fn save_text_encoder<B: TrainBackend>(
+        &self,
+        text_encoder: &ClipTextModel<B>,
+    ) -> Result<(), ModelError> {
         let file = self.model().join("text_encoder/model.safetensors");
-        Ok(save_weights(&model.text_encoder, KeyTable::CLIP_TEXT, Stored::F16, &file)?)
+        save_weights(text_encoder, KeyTable::CLIP_TEXT, Stored::F16, &file)
+    }
+
+    fn stored_text_encoder<B: KernelBackend>(
+        &self,
+        text_encoder: ClipTextModel<B>,
+    ) -> Result<ClipTextModel<B>, ModelError> {
+        let files = WeightFiles::find(&self.model().join("text_encoder"))?;
+        load_weights(text_encoder, &files, &KeyTable::CLIP_TEXT.into())
     }
 
     /// Trains the judge, writes it in f16, measures what is stored, and writes that beside it;
@@ -184,7 +234,8 @@ impl Pretraining {
         let augmentation = &self.config.augmentation;
         let task = Judging { augmentation, side: SIDE, seed: self.seed("judge") };
         let folder = self.training("judge");
-        let judge = train(&task, sizes.init::<B>(device), config, &task.seed, &folder, observe)?;
+        let judge = initialised(sizes.init::<B>(device), &task.seed.fork("weights"), device);
+        let judge = train(&task, judge, config, &folder, observe)?;
         let Some(judge) = judge else { return Ok(None) };
         let folder = self.model().join("judge");
         save_weights(&judge, KeyTable::VIT, Stored::F16, &folder.join("model.safetensors"))?;
@@ -213,7 +264,7 @@ impl Pretraining {
     ) -> Result<Card, PretrainError> {
         let model = self.model();
         let mut training = BTreeMap::new();
-        for part in ["autoencoder", "denoiser", "judge"] {
+        for part in ["autoencoder", "text-encoder", "denoiser", "judge"] {
             let curve = self.training(part).join("curve.jsonl");
             training.insert(part.to_string(), PartTraining::of(&curve)?);
             let copy = model.join("curves").join(part).with_extension("jsonl");
@@ -242,14 +293,10 @@ impl Pretraining {
         device: &B::Device,
     ) -> Result<TextToLatents<B>, PretrainError> {
         let TextToLatents { unet, text_encoder } = self.denoiser::<B>(device);
-        let files = |part: &str| WeightFiles::find(&self.model().join(part));
+        let files = WeightFiles::find(&self.model().join("unet"))?;
         Ok(TextToLatents {
-            unet: load_weights(unet, &files("unet")?, &KeyTable::UNET.into())?,
-            text_encoder: load_weights(
-                text_encoder,
-                &files("text_encoder")?,
-                &KeyTable::CLIP_TEXT.into(),
-            )?,
+            unet: load_weights(unet, &files, &KeyTable::UNET.into())?,
+            text_encoder: self.stored_text_encoder(text_encoder)?,
         })
     }
 

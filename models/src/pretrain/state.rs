@@ -52,6 +52,9 @@ pub fn save<B: Backend>(
 
 /// Puts a saved state, if there is one, into an optimiser that has not begun.
 ///
+/// The length of training and what is written on the way may be others than before; the learning
+/// rate's curve then bends where training goes on.
+///
 /// # Errors
 /// If it is damaged, or was made with other settings or for another network.
 pub fn restore<B: Backend>(
@@ -60,8 +63,10 @@ pub fn restore<B: Backend>(
     config: &StageConfig,
 ) -> Result<()> {
     let Some(record) = read(folder)? else { return Ok(()) };
-    if record.config != *config {
-        let reason = "it was begun with other settings; use those, or delete the folder";
+    let StageConfig { steps, save_every, preview_every, .. } = *config;
+    if *config != (StageConfig { steps, save_every, preview_every, ..record.config.clone() }) {
+        let reason = "it was begun with other settings; use those (only `steps`, `save_every` and \
+                      `preview_every` may change), or delete the folder";
         return Err(Error::Damaged { path: folder.join(RECORD), reason: reason.into() });
     }
     let file = folder.join(&record.tensors);

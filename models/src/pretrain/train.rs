@@ -11,14 +11,13 @@ use burn::module::Module;
 use burn::tensor::{ElementConversion, Tensor};
 use burn_seqlora::bilevel::Flow;
 use burn_seqlora::error::{Error, Result};
-use burn_seqlora::rng::Seed;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use seqlora_kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
 
 use super::config::StageConfig;
-use super::flat::{flatten_gradient, unflatten};
-use super::initial::initial_values;
+use super::flat::{flatten, flatten_gradient, unflatten};
+use super::initial::decayed;
 use super::optimizer::Optimizer;
 use super::state;
 
@@ -68,8 +67,8 @@ pub struct Progress {
 /// Steps per line of the curve.
 const LINE: usize = 10;
 
-/// Trains `module` from its initial weights or from the state in `folder`, and returns it with
-/// averaged weights, or `None` if it was stopped; the state is then saved.
+/// Trains `module` from its weights or from the state in `folder`, and returns it with averaged
+/// weights, or `None` if it was stopped; the state is then saved.
 ///
 /// # Errors
 /// If the loss is no longer finite, or a file cannot be read or written.
@@ -77,13 +76,12 @@ pub fn train<B: TrainBackend, S: Stage<B>>(
     stage: &S,
     module: S::Module,
     config: &StageConfig,
-    seed: &Seed,
     folder: &Path,
     mut observe: impl FnMut(Event<'_, S::Module>) -> Flow,
 ) -> Result<Option<S::Module>> {
     let device = module.devices().first().cloned().unwrap_or_default();
-    let (values, decay) = initial_values(&module, &seed.fork("weights"), &device);
-    let mut optimizer = Optimizer::<B::InnerBackend>::new(values.inner(), decay.inner());
+    let (values, decay) = (flatten(&module), decayed(&module, &device));
+    let mut optimizer = Optimizer::<B::InnerBackend>::new(values, decay);
     state::restore(folder, &mut optimizer, config)?;
     let mut curve = Curve::open(folder, optimizer.step)?;
     let shards = Shards::new(config);
@@ -216,5 +214,68 @@ impl Curve {
             file.sync_all()
         };
         write().map_err(Error::io("cannot write", &self.file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pretrain::initialised;
+    use burn::backend::Autodiff;
+    use burn::nn::{Linear, LinearConfig};
+    use burn_seqlora::rng::{Seed, normal};
+    use seqlora_kernels::Flex;
+
+    type B = Autodiff<Flex>;
+
+    /// A linear layer is to double what it gets.
+    struct Doubling;
+
+    impl Stage<B> for Doubling {
+        type Module = Linear<B>;
+
+        fn loss(&self, module: &Linear<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
+            let count = (samples.end - samples.start) as usize;
+            let x: Tensor<B, 2> =
+                normal([count, 3], &mut Seed::new(1).at(samples.start), &Default::default());
+            Ok((module.forward(x.clone()) - x.mul_scalar(2.0)).powi_scalar(2).mean())
+        }
+    }
+
+    const CONFIG: fn() -> StageConfig =
+        || StageConfig { steps: 40, batch: 8, warmup: 5, rate: 0.05, ..StageConfig::default() };
+
+    /// Trains in a folder up to a step; the weights if that was the last.
+    fn run(folder: &Path, config: &StageConfig, until: usize) -> Result<Option<Vec<f32>>> {
+        let device = Default::default();
+        let module = LinearConfig::new(3, 3).init::<B>(&device);
+        let module = initialised(module, &Seed::new(0), &device);
+        let stop = |event: Event<'_, Linear<B>>| match event {
+            Event::Step(progress) if progress.step >= until => Flow::Stop,
+            _ => Flow::Continue,
+        };
+        let trained = train(&Doubling, module, config, folder, stop)?;
+        Ok(trained.map(|module| module.weight.val().to_data().iter::<f32>().collect()))
+    }
+
+    #[test]
+    fn a_resumed_training_is_an_unbroken_one() {
+        let [unbroken, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let config = CONFIG();
+        let weights = run(unbroken.path(), &config, config.steps).unwrap().unwrap();
+        assert!(run(broken.path(), &config, 17).unwrap().is_none(), "it was stopped");
+        assert_eq!(run(broken.path(), &config, config.steps).unwrap().unwrap(), weights);
+        assert!((weights[0] - 2.0).abs() < 0.1 && weights[1].abs() < 0.1, "{weights:?}");
+    }
+
+    #[test]
+    fn only_the_length_of_a_training_may_change() {
+        let folder = tempfile::tempdir().unwrap();
+        run(folder.path(), &CONFIG(), 10).unwrap();
+        let other = StageConfig { rate: 0.01, ..CONFIG() };
+        let refusal = run(folder.path(), &other, 40).unwrap_err().to_string();
+        assert!(refusal.contains("other settings"), "{refusal}");
+        let longer = StageConfig { steps: 60, save_every: 7, ..CONFIG() };
+        assert!(run(folder.path(), &longer, 60).unwrap().is_some());
     }
 }

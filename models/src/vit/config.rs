@@ -23,6 +23,8 @@ pub struct VitConfig {
     pub intermediate_size: usize,
     /// Side of the square pictures that the position embeddings were learnt on.
     pub image_size: usize,
+    /// Channels of the pictures.
+    pub num_channels: usize,
     /// Side of a square patch.
     pub patch_size: usize,
     /// Whether query, key and value have biases.
@@ -41,6 +43,7 @@ impl Default for VitConfig {
             num_attention_heads: 12,
             intermediate_size: 3072,
             image_size: 224,
+            num_channels: 3,
             patch_size: 16,
             qkv_bias: true,
             layer_norm_eps: 1e-12,

@@ -42,6 +42,7 @@ impl VitConfig {
     /// A model without weights yet. It has no sites: adapters belong to what draws pictures.
     pub fn init<B: KernelBackend>(&self, device: &B::Device) -> VitModel<B> {
         let (width, patch, grid) = (self.hidden_size, self.patch_size, self.grid());
+        let patches = Conv2dConfig::new(self.num_channels, width, patch).with_stride(patch);
         let layer = EncoderLayerConfig {
             width,
             inner: self.intermediate_size,
@@ -56,7 +57,7 @@ impl VitConfig {
         VitModel {
             cls_token: frozen([1, 1, width], device),
             position_embeddings: frozen([1, 1 + grid * grid, width], device),
-            patch_embedding: Conv2dConfig::new(3, width, patch).with_stride(patch).init(device),
+            patch_embedding: patches.init(device),
             layers: layers.collect(),
             norm: LayerNorm::new(width, self.layer_norm_eps, device),
             grid,
@@ -81,7 +82,7 @@ impl<B: KernelBackend> VitModel<B> {
     /// for sizes other than the config's.
     ///
     /// # Shapes
-    /// - pixels: `[batch, 3, height, width]`, normalised as in training
+    /// - pixels: `[batch, channels, height, width]`, normalised as in training
     ///
     /// # Panics
     /// If a patch does not divide a side.

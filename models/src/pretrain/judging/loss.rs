@@ -4,8 +4,9 @@ use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Tensor, backend::Backend};
 use seqlora_kernels::KernelBackend;
 
-use super::targets::Targets;
-use crate::judge::JudgeModel;
+use super::targets::{Targets, covered};
+use crate::judge::{Answers, JudgeModel};
+use crate::world::Truth;
 
 /// Scale of the cosines in the softmax over individuals (NormFace,
 /// [arXiv 1704.06369](https://arxiv.org/abs/1704.06369)).
@@ -18,9 +19,10 @@ const NEAR: f64 = 0.05;
 /// Weight of the centres: an error of a tenth of the picture in x and y counts as half a nat.
 const CENTRE_WEIGHT: f64 = 3.0;
 
-/// The terms of the loss, each `[1]`: sums over what a picture shows, and means over pictures.
+/// How far answers are from the truth, each `[1]`: sums over what a picture shows, and means over
+/// pictures.
 #[derive(Debug, Clone)]
-pub struct JudgeLoss<B: Backend> {
+pub struct AnswersLoss<B: Backend> {
     /// Binary cross-entropies of the classes.
     pub present: Tensor<B, 1>,
     /// Cross-entropies of ordinary objects' colours.
@@ -31,40 +33,54 @@ pub struct JudgeLoss<B: Backend> {
     pub centre: Tensor<B, 1>,
     /// Cross-entropy of the background.
     pub background: Tensor<B, 1>,
-    /// Cross-entropy of the individuals.
-    pub identity: Tensor<B, 1>,
 }
 
-impl<B: KernelBackend> JudgeLoss<B> {
-    /// A pure function of the parameters, pictures `[batch, 3, side, side]` and what they show.
-    pub fn new(model: &JudgeModel<B>, pixels: Tensor<B, 4>, targets: Targets<B>) -> Self {
-        let output = model.forward(pixels);
-        let cosines = model.cosines(output.embedding);
+impl<B: Backend> AnswersLoss<B> {
+    /// A pure function of the answers and what should have been said.
+    pub fn new(answers: Answers<B>, targets: &Targets<B>) -> Self {
+        let Targets { present, colour, pattern, centre, background, .. } = targets.clone();
         Self {
-            centre: centre_distance(output.centre, targets.centre, targets.present.clone()),
-            present: binary_cross_entropy(output.present, targets.present),
-            colour: cross_entropy(output.colour, targets.colour),
-            pattern: cross_entropy(output.pattern, targets.pattern),
-            background: cross_entropy(output.background, targets.background),
-            identity: cross_entropy(cosines * COSINE_SCALE, targets.identity),
+            centre: centre_distance(answers.centre, centre, present.clone()),
+            present: binary_cross_entropy(answers.present, present),
+            colour: cross_entropy(answers.colour, colour),
+            pattern: cross_entropy(answers.pattern, pattern),
+            background: cross_entropy(answers.background, background),
         }
     }
-}
 
-impl<B: Backend> JudgeLoss<B> {
     /// The weighted sum.
     pub fn total(self) -> Tensor<B, 1> {
-        self.present
-            + self.colour
-            + self.pattern
-            + self.centre * CENTRE_WEIGHT
-            + self.background
-            + self.identity
+        self.present + self.colour + self.pattern + self.centre * CENTRE_WEIGHT + self.background
     }
+}
+
+/// Weight of the patches' cross-entropies, whose sum over classes is averaged over patches. They are
+/// what a judge learns first: they say where to look.
+const PATCH_WEIGHT: f64 = 4.0;
+
+/// The judge's loss, `[1]`: [`AnswersLoss`], the cross-entropy of the individuals, and those of what
+/// patches are [`covered`] by, for pictures `[batch, 3, side, side]` and what they show.
+pub fn judge_loss<B: KernelBackend>(
+    model: &JudgeModel<B>,
+    pixels: Tensor<B, 4>,
+    truths: &[Truth],
+) -> Tensor<B, 1> {
+    let device = model.device();
+    let output = model.forward(pixels);
+    let patches = output.patches.dims()[1];
+    let covered = covered(truths, patches.isqrt(), &device);
+    let targets = Targets::new(truths, &device);
+    let cosines = model.cosines(output.embedding) * COSINE_SCALE;
+    AnswersLoss::new(output.answers, &targets).total()
+        + cross_entropy(cosines, targets.identity)
+        + binary_cross_entropy(output.patches, covered) * (PATCH_WEIGHT / patches as f64)
 }
 
 /// `Σ −t log σ(x) − (1 − t) log σ(−x)`, written without overflow.
-fn binary_cross_entropy<B: Backend>(scores: Tensor<B, 2>, targets: Tensor<B, 2>) -> Tensor<B, 1> {
+fn binary_cross_entropy<B: Backend, const D: usize>(
+    scores: Tensor<B, D>,
+    targets: Tensor<B, D>,
+) -> Tensor<B, 1> {
     let absent = targets.neg().add_scalar(1.0);
     per_picture(absent * scores.clone() - log_sigmoid(scores))
 }

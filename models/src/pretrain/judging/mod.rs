@@ -14,9 +14,9 @@ use rand::RngExt;
 use seqlora_kernels::TrainBackend;
 
 pub use augment::Augmentation;
-pub use loss::JudgeLoss;
+pub use loss::{AnswersLoss, judge_loss};
 pub use report::JudgeReport;
-pub use targets::Targets;
+pub use targets::{Targets, covered};
 
 use super::scenes::to_pixels;
 use super::train::Stage;
@@ -64,7 +64,7 @@ impl<B: TrainBackend> Stage<B> for Judging<'_> {
         let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
         let pixels = to_pixels(&scenes, self.side, &device);
         let pixels = self.augmentation.apply(pixels, samples, &self.seed);
-        Ok(JudgeLoss::new(judge, pixels, Targets::new(&truths, &device)).total())
+        Ok(judge_loss(judge, pixels, &truths))
     }
 }
 
@@ -72,7 +72,7 @@ impl<B: TrainBackend> Stage<B> for Judging<'_> {
 mod tests {
     use super::*;
     use crate::judge::{Judge, JudgeConfig};
-    use crate::pretrain::{StageConfig, train};
+    use crate::pretrain::{StageConfig, initialised, train};
     use crate::vit::VitConfig;
     use crate::weights::{KeyTable, Stored, save_weights};
     use crate::world::Split;
@@ -89,9 +89,10 @@ mod tests {
         let settings =
             StageConfig { steps, batch: 8, warmup: 20, rate: 3e-3, ..StageConfig::default() };
         let folder = tempfile::tempdir().unwrap();
-        let judge = config.init::<B>(&Default::default());
+        let device = Default::default();
+        let judge = initialised(config.init::<B>(&device), &stage.seed, &device);
         let fixed = Fixed(&stage);
-        let judge = train(&fixed, judge, &settings, &stage.seed, folder.path(), |_| Flow::Continue);
+        let judge = train(&fixed, judge, &settings, folder.path(), |_| Flow::Continue);
         (judge.unwrap().unwrap(), stage)
     }
 
@@ -114,11 +115,11 @@ mod tests {
             hidden_size: 32,
             num_hidden_layers: 2,
             intermediate_size: 64,
-            image_size: 16,
-            patch_size: 4,
+            image_size: 8,
+            patch_size: 2,
             ..JudgeConfig::default().vision_config
         };
-        JudgeConfig { vision_config, projection_dim: 16, ..JudgeConfig::default() }
+        JudgeConfig { stem: vec![16], vision_config, projection_dim: 16, ..JudgeConfig::default() }
     }
 
     #[test]

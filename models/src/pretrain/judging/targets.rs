@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 use crate::judge::{BACKGROUNDS, CLASSES, COLOURS, PATTERNS};
-use crate::world::{Background, Class, Colour, Individual, Pattern, Truth};
+use crate::world::{Background, Bounds, Class, Colour, Individual, Pattern, Truth};
 
 /// Distributions over the answers. What does not apply (the colour of a class that is not there)
 /// is a row of zeros, which adds nothing to a cross-entropy.
@@ -69,6 +69,24 @@ impl<B: Backend> Targets<B> {
     }
 }
 
+/// How much of each patch lies in the box round an object of each class, 0 to 1, for
+/// `side × side` patches row by row: `[batch, patches, classes]`.
+pub fn covered<B: Backend>(truths: &[Truth], side: usize, device: &B::Device) -> Tensor<B, 3> {
+    let mut table = Table::new([truths.len(), side * side, CLASSES]);
+    let edge = |at: usize| at as f32 / side as f32;
+    for (row, truth) in truths.iter().enumerate() {
+        for (patch, seen) in
+            (0..side * side).flat_map(|p| truth.objects.iter().map(move |s| (p, s)))
+        {
+            let (x, y) = (patch % side, patch / side);
+            let square =
+                Bounds { left: edge(x), top: edge(y), right: edge(x + 1), bottom: edge(y + 1) };
+            table.set([row, patch, place(&Class::ALL, seen.class)], square.overlap(&seen.bounds));
+        }
+    }
+    table.tensor(device)
+}
+
 /// The place of an item in the table of all.
 fn place<T: PartialEq>(all: &[T], item: T) -> usize {
     all.iter().position(|other| *other == item).expect("the table holds all")
@@ -103,6 +121,21 @@ mod tests {
 
     fn sum<const D: usize>(tensor: &Tensor<Flex, D>) -> f32 {
         tensor.clone().sum().into_scalar()
+    }
+
+    #[test]
+    fn an_object_covers_as_much_of_the_patches_as_of_the_picture() {
+        let description =
+            Description { objects: vec![Wanted::any(Class::Boat)], ..Description::default() };
+        let truth = description.scene(&Seed::new(2), 0).truth();
+        let bounds = truth.objects[0].bounds;
+        let covered: Tensor<Flex, 3> = covered(&[truth], 8, &Default::default());
+        let mean = sum(&covered) / 64.0;
+        assert!((mean - bounds.width() * bounds.height()).abs() < 1e-4, "{mean}");
+        let boats = covered.narrow(2, place(&Class::ALL, Class::Boat), 1).to_data();
+        let (x, y) = bounds.centre();
+        let patch = (y * 8.0) as usize * 8 + (x * 8.0) as usize;
+        assert!((boats.iter::<f32>().nth(patch).unwrap() - 1.0).abs() < 1e-5);
     }
 
     #[test]
