@@ -302,6 +302,9 @@ pub struct Pretrain {
     /// What to train [default: all, one after another]
     #[arg(long, value_enum)]
     pub part: Vec<Part>,
+    /// Begin with this model's weights, `builtin` or a folder, instead of random ones
+    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    pub from: Option<PathBuf>,
     /// Go on with an interrupted run
     #[arg(long)]
     pub resume: bool,

@@ -14,6 +14,7 @@ mod harness;
 mod hub;
 mod learn;
 mod pictures;
+mod pretrain;
 mod regions;
 #[cfg(unix)]
 mod resume;

@@ -17,6 +17,7 @@ use seqlora_models::pretrain::{
 use seqlora_models::world::{Scene, SceneOptions, Seed, Split};
 use serde_json::json;
 
+use super::builtin;
 use crate::args::{Global, Part, Pretrain};
 use crate::device::Job;
 use crate::failure::Failure;
@@ -69,7 +70,13 @@ struct Session<'a> {
 
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
-        let pretraining = Pretraining::open(&self.args.out, self.config.clone())?;
+        let Pretrain { out, from, .. } = self.args;
+        let pretraining = match from {
+            Some(from) => {
+                Pretraining::open_from(out, self.config.clone(), &builtin::resolve(from)?)?
+            }
+            None => Pretraining::open(out, self.config.clone())?,
+        };
         for part in parts(self.args) {
             match part {
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,

@@ -13,8 +13,9 @@ use crate::weights::{Activation, ModelError, require_defaults};
 pub struct JudgeConfig {
     /// Tells this config from those of other models.
     pub model_type: String,
-    /// Channels of the convolutions before the transformer, each of which halves the sides. They
-    /// make a transformer learn early from few pictures (Xiao et al. 2021, arXiv 2106.14881).
+    /// Channels of the levels of convolutions before the transformer, each of which halves the
+    /// sides. They make a transformer learn early from few pictures (Xiao et al. 2021, arXiv
+    /// 2106.14881).
     pub stem: Vec<usize>,
     /// The vision transformer; its pictures are what the stem makes.
     pub vision_config: VitConfig,
@@ -27,15 +28,15 @@ impl Default for JudgeConfig {
     fn default() -> Self {
         Self {
             model_type: "picture_world_judge".into(),
-            stem: vec![32, 64],
+            stem: vec![32, 64, 128],
             vision_config: VitConfig {
                 hidden_size: 128,
-                num_hidden_layers: 6,
+                num_hidden_layers: 3,
                 num_attention_heads: 4,
                 intermediate_size: 512,
-                image_size: 16,
+                image_size: 8,
                 num_channels: 64,
-                patch_size: 2,
+                patch_size: 1,
                 qkv_bias: true,
                 layer_norm_eps: 1e-6,
                 hidden_act: Activation::Gelu,

@@ -8,7 +8,7 @@ use seqlora_kernels::KernelBackend;
 
 use super::config::JudgeConfig;
 use super::identity::{normalised, scores};
-use crate::nn::{Conv2d, Conv2dConfig, Linear, LinearConfig, frozen};
+use crate::nn::{Conv2d, Conv2dConfig, GroupNorm, Linear, LinearConfig, frozen};
 use crate::vit::{VitConfig, VitModel};
 use crate::world::{Background, Class, Colour, Individual, Pattern};
 
@@ -30,7 +30,7 @@ pub const BACKGROUNDS: usize = Background::ALL.len();
 /// 60 % of the individuals after 4000 minibatches.)
 #[derive(Module, Debug)]
 pub struct JudgeModel<B: Backend> {
-    stem: Vec<Conv2d<B>>,
+    stem: Vec<StemBlock<B>>,
     vit: VitModel<B>,
     /// From patches to classes.
     classes: Linear<B>,
@@ -41,6 +41,16 @@ pub struct JudgeModel<B: Backend> {
     /// The direction of each individual's embeddings, `[individuals, projection]`.
     individuals: Param<Tensor<B, 2>>,
 }
+
+/// `silu(norm(conv(x)))`
+#[derive(Module, Debug)]
+struct StemBlock<B: Backend> {
+    conv: Conv2d<B>,
+    norm: GroupNorm<B>,
+}
+
+/// Groups of channels that the stem's blocks normalise together.
+const STEM_GROUPS: usize = 8;
 
 /// What a scene holds. Scores become probabilities by a sigmoid (`present`) or a softmax.
 #[derive(Debug, Clone)]
@@ -92,12 +102,16 @@ impl JudgeConfig {
         let (width, projection) = (vit.hidden_size, self.projection_dim);
         let num_channels = self.stem.last().copied().unwrap_or(3);
         let inputs = [3].iter().chain(&self.stem);
-        let halving = |(inputs, outputs): (&usize, &usize)| {
-            Conv2dConfig::same3(*inputs, *outputs).with_stride(2).init(device)
+        let level = |(inputs, outputs): (&usize, &usize)| {
+            let block = |inputs, stride| StemBlock {
+                conv: Conv2dConfig::same3(inputs, *outputs).with_stride(stride).init(device),
+                norm: GroupNorm::new(STEM_GROUPS, *outputs, vit.layer_norm_eps, device),
+            };
+            [block(*inputs, 2), block(*outputs, 1)]
         };
         let linear = |outputs| LinearConfig::new(width, outputs).init(device);
         JudgeModel {
-            stem: inputs.zip(&self.stem).map(halving).collect(),
+            stem: inputs.zip(&self.stem).flat_map(level).collect(),
             vit: VitConfig { num_channels, ..vit.clone() }.init(device),
             classes: linear(CLASSES),
             traits: linear(TRAITS),
@@ -127,8 +141,9 @@ impl<B: KernelBackend> JudgeModel<B> {
     /// If a patch does not divide a side of what the stem makes.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> JudgeOutput<B> {
         let none = DualAdapters::none();
-        let halved = |x, conv: &Conv2d<B>| conv.forward(x).silu();
-        let features = self.stem.iter().fold(Dual::constant(pixels), halved);
+        let block =
+            |x, StemBlock { conv, norm }: &StemBlock<B>| norm.forward(conv.forward(x)).silu();
+        let features = self.stem.iter().fold(Dual::constant(pixels), block);
         let tokens = self.vit.forward(features);
         let (class, patches) = (tokens.class, tokens.patches);
         // [batch, patches, classes]

@@ -78,9 +78,11 @@ impl Default for PretrainConfig {
                 ..StageConfig::default()
             },
             text_encoder: StageConfig { steps: 2000, batch: 48, ..StageConfig::default() },
-            denoiser: StageConfig { steps: 12_000, batch: 16, ..StageConfig::default() },
+            denoiser: StageConfig { steps: 10_000, batch: 16, ..StageConfig::default() },
             judge: StageConfig {
                 steps: 4000,
+                rate: 1.5e-3,
+                warmup: 100,
                 weight_decay: 0.05,
                 average: 0.998,
                 ..StageConfig::default()

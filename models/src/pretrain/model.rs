@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
 use burn_seqlora::adapter::{Part as SitePart, SiteRegistry};
 use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::NoiseSchedule;
@@ -30,6 +31,7 @@ use crate::weights::{
     KeyTable, ModelError, Stored, WeightFiles, load_weights, save_weights, write_checksums,
 };
 use crate::world::vocabulary;
+use burn_store::ModuleSnapshot;
 
 /// Side of the pictures that the model is for.
 pub const SIDE: usize = 64;
@@ -41,6 +43,8 @@ pub struct Pretraining {
     pub config: PretrainConfig,
     folder: PathBuf,
     model: StableDiffusionConfig,
+    /// Whether parts start from the weights in the model's folder.
+    continued: bool,
 }
 
 /// An error in pretraining.
@@ -69,10 +73,54 @@ impl Pretraining {
             std::fs::write(&vae, &text).map_err(ModelError::io(&vae))?;
             model.vae = VaeConfig::parse(&text, &vae)?;
         }
-        Ok(Self { config, folder: folder.into(), model })
+        Ok(Self { config, folder: folder.into(), model, continued: false })
     }
 
-    /// Whether training of a part (`autoencoder`, `text-encoder`, `denoiser`, `judge`) has begun in a folder.
+    /// The same with a copy of another model's weights, from which each part starts.
+    ///
+    /// # Errors
+    /// If there are none, or the folder cannot be written.
+    pub fn open_from(
+        folder: &Path,
+        config: PretrainConfig,
+        from: &Path,
+    ) -> Result<Self, PretrainError> {
+        let parts = ["vae", "text_encoder", "unet", "judge"];
+        let there = parts.into_iter().filter(|part| from.join(part).is_dir());
+        let there: Vec<&str> = there.collect();
+        if there.is_empty() {
+            let error = std::io::Error::other("it holds no part of a model");
+            return Err(ModelError::io(from)(error).into());
+        }
+        for part in there {
+            copy_folder(&from.join(part), &folder.join("model").join(part))?;
+        }
+        Ok(Self { continued: true, ..Self::open(folder, config)? })
+    }
+
+    /// A part as training begins: with random weights, or with those it has already.
+    fn begun<B: TrainBackend, M: Module<B> + ModuleSnapshot<B>>(
+        &self,
+        module: M,
+        (part, table): (&str, KeyTable),
+        seed: &Seed,
+        device: &B::Device,
+    ) -> Result<M, ModelError> {
+        let module = initialised(module, &seed.fork("weights"), device);
+        if self.continued { self.stored(module, part, table) } else { Ok(module) }
+    }
+
+    fn stored<B: KernelBackend, M: ModuleSnapshot<B>>(
+        &self,
+        module: M,
+        part: &str,
+        table: KeyTable,
+    ) -> Result<M, ModelError> {
+        load_weights(module, &WeightFiles::find(&self.model().join(part))?, &table.into())
+    }
+
+    /// Whether training of a part (`autoencoder`, `text-encoder`, `denoiser`, `judge`) has begun in a
+    /// folder.
     pub fn has_begun(folder: &Path, part: &str) -> bool {
         folder.join("training").join(part).exists()
     }
@@ -108,7 +156,8 @@ impl Pretraining {
         let plain = VaeConfig { scaling_factor: 1.0, ..self.model.vae.clone() };
         let folder = self.training("autoencoder");
         let config = &self.config.autoencoder;
-        let vae = initialised(plain.init::<B>(device), &task.seed.fork("weights"), device);
+        let vae =
+            self.begun(plain.init::<B>(device), ("vae", KeyTable::VAE), &task.seed, device)?;
         let vae = train(&task, vae, config, &folder, observe)?;
         let Some(vae) = vae else { return Ok(None) };
         let folder = self.model().join("vae");
@@ -135,7 +184,10 @@ impl Pretraining {
         let seed = self.seed("text-encoder");
         let tokenizer = self.tokenizer()?;
         let reader = CaptionReader::<B>::new(&self.model.text_encoder, device);
-        let reader = initialised(reader, &seed.fork("weights"), device);
+        let mut reader = initialised(reader, &seed.fork("weights"), device);
+        if self.continued {
+            reader.text_encoder = self.stored_text_encoder(reader.text_encoder)?;
+        }
         let task = CaptionReading { config: &self.config, tokenizer, seed };
         let folder = self.training("text-encoder");
         let trained = train(&task, reader, &self.config.text_encoder, &folder, observe)?;
@@ -183,6 +235,9 @@ impl Pretraining {
         let mut network =
             initialised(self.denoiser::<B>(device), &task.seed.fork("weights"), device);
         network.text_encoder = self.stored_text_encoder(network.text_encoder)?;
+        if self.continued {
+            network.unet = self.stored(network.unet, "unet", KeyTable::UNET)?;
+        }
         let folder = self.training("denoiser");
         let trained = train(task, network, &self.config.denoiser, &folder, observe)?;
         match &trained {
@@ -216,8 +271,7 @@ impl Pretraining {
         &self,
         text_encoder: ClipTextModel<B>,
     ) -> Result<ClipTextModel<B>, ModelError> {
-        let files = WeightFiles::find(&self.model().join("text_encoder"))?;
-        load_weights(text_encoder, &files, &KeyTable::CLIP_TEXT.into())
+        self.stored(text_encoder, "text_encoder", KeyTable::CLIP_TEXT)
     }
 
     /// Trains the judge, writes it in f16, measures what is stored, and writes that beside it;
@@ -234,7 +288,8 @@ impl Pretraining {
         let augmentation = &self.config.augmentation;
         let task = Judging { augmentation, side: SIDE, seed: self.seed("judge") };
         let folder = self.training("judge");
-        let judge = initialised(sizes.init::<B>(device), &task.seed.fork("weights"), device);
+        let judge =
+            self.begun(sizes.init::<B>(device), ("judge", KeyTable::VIT), &task.seed, device)?;
         let judge = train(&task, judge, config, &folder, observe)?;
         let Some(judge) = judge else { return Ok(None) };
         let folder = self.model().join("judge");
@@ -293,9 +348,8 @@ impl Pretraining {
         device: &B::Device,
     ) -> Result<TextToLatents<B>, PretrainError> {
         let TextToLatents { unet, text_encoder } = self.denoiser::<B>(device);
-        let files = WeightFiles::find(&self.model().join("unet"))?;
         Ok(TextToLatents {
-            unet: load_weights(unet, &files, &KeyTable::UNET.into())?,
+            unet: self.stored(unet, "unet", KeyTable::UNET)?,
             text_encoder: self.stored_text_encoder(text_encoder)?,
         })
     }
@@ -308,6 +362,17 @@ impl Pretraining {
         let text_encoder = self.model.text_encoder.init(&mut scope);
         TextToLatents { unet, text_encoder }
     }
+}
+
+/// Copies a folder's files.
+fn copy_folder(from: &Path, to: &Path) -> Result<(), ModelError> {
+    for entry in std::fs::read_dir(from).map_err(ModelError::io(from))? {
+        let file = entry.map_err(ModelError::io(from))?.path();
+        if let Some(name) = file.file_name().filter(|_| file.is_file()) {
+            copy_file(&file, &to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<(), ModelError> {

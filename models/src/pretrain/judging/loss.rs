@@ -54,8 +54,10 @@ impl<B: Backend> AnswersLoss<B> {
     }
 }
 
-/// Weight of the patches' cross-entropies, whose sum over classes is averaged over patches. They are
-/// what a judge learns first: they say where to look.
+/// Weight of the patches' terms, each an average over a picture's patches: the cross-entropy of what
+/// class a covered patch belongs to, and the binary ones of all classes. The first is what a judge
+/// learns first. The binary ones alone stay where classes are as frequent as they are: 16 rare ones
+/// hide what distinguishes them.
 const PATCH_WEIGHT: f64 = 4.0;
 
 /// The judge's loss, `[1]`: [`AnswersLoss`], the cross-entropy of the individuals, and those of what
@@ -73,7 +75,9 @@ pub fn judge_loss<B: KernelBackend>(
     let cosines = model.cosines(output.embedding) * COSINE_SCALE;
     AnswersLoss::new(output.answers, &targets).total()
         + cross_entropy(cosines, targets.identity)
-        + binary_cross_entropy(output.patches, covered) * (PATCH_WEIGHT / patches as f64)
+        + (cross_entropy(output.patches.clone(), covered.clone())
+            + binary_cross_entropy(output.patches, covered))
+            * (PATCH_WEIGHT / patches as f64)
 }
 
 /// `Σ −t log σ(x) − (1 − t) log σ(−x)`, written without overflow.

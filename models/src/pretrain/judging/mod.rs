@@ -116,7 +116,7 @@ mod tests {
             num_hidden_layers: 2,
             intermediate_size: 64,
             image_size: 8,
-            patch_size: 2,
+            patch_size: 1,
             ..JudgeConfig::default().vision_config
         };
         JudgeConfig { stem: vec![16], vision_config, projection_dim: 16, ..JudgeConfig::default() }

@@ -1,0 +1,44 @@
+//! `seqlora pretrain`, a step or two at a time.
+
+use std::fs;
+
+use crate::harness::Project;
+
+/// One step of each part, at a rate that changes something or nothing.
+fn config(project: &Project, name: &str, rate: f64) {
+    let stage = format!("steps = 1\nbatch = 2\nwarmup = 0\nrate = {rate:?}\n");
+    project.write(name, format!("[autoencoder]\n{stage}[text_encoder]\n{stage}"));
+}
+
+fn weights(project: &Project, out: &str, file: &str) -> Vec<u8> {
+    fs::read(project.path(&format!("{out}/model/{file}"))).unwrap()
+}
+
+const VAE: &str = "vae/diffusion_pytorch_model.safetensors";
+const TEXT_ENCODER: &str = "text_encoder/model.safetensors";
+
+/// A training that begins with another model's weights keeps them where its rate is zero, and parts
+/// that have begun are left alone unless they are to be resumed.
+#[test]
+fn a_model_is_trained_on() {
+    let project = Project::new(&[]);
+    config(&project, "one.toml", 1e-3);
+    config(&project, "still.toml", 0.0);
+    let one = ["pretrain", "--out", "one", "--config", "one.toml"];
+    let part = |part| [&one[..], &["--part", part]].concat();
+    project.run(&part("autoencoder")).succeeds();
+    project.run(&part("text-encoder")).succeeds();
+    project.run(&part("autoencoder")).fails(2, &["training of the autoencoder", "--resume"]);
+    let both = ["--part", "autoencoder", "--part", "text-encoder"];
+    let from = ["pretrain", "--out", "two", "--config", "still.toml", "--from", "one/model"];
+    project.run(&[&from[..], &both].concat()).succeeds();
+    for file in [VAE, TEXT_ENCODER] {
+        assert!(weights(&project, "one", file) == weights(&project, "two", file), "{file}");
+    }
+    let anew = ["pretrain", "--out", "three", "--config", "still.toml", "--part", "autoencoder"];
+    project.run(&anew).succeeds();
+    assert!(weights(&project, "one", VAE) != weights(&project, "three", VAE));
+    project.write("empty/notes.txt", "no model");
+    let nothing = ["pretrain", "--out", "four", "--from", "empty", "--part", "autoencoder"];
+    project.run(&nothing).fails(1, &["empty", "no part of a model"]);
+}
