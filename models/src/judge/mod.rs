@@ -1,4 +1,5 @@
-//! The judge of the picture world: a small vision transformer that tells what pictures show.
+//! The judge of the picture world: convolutions and a small vision transformer that tell what
+//! pictures show.
 //!
 //! It measures generated pictures, as detectors and DINO do for photos:
 //!

@@ -242,8 +242,16 @@ mod tests {
         }
     }
 
-    const CONFIG: fn() -> StageConfig =
-        || StageConfig { steps: 40, batch: 8, warmup: 5, rate: 0.05, ..StageConfig::default() };
+    fn config() -> StageConfig {
+        StageConfig {
+            steps: 150,
+            batch: 8,
+            warmup: 5,
+            rate: 0.05,
+            average: 0.5,
+            ..StageConfig::default()
+        }
+    }
 
     /// Trains in a folder up to a step; the weights if that was the last.
     fn run(folder: &Path, config: &StageConfig, until: usize) -> Result<Option<Vec<f32>>> {
@@ -261,7 +269,7 @@ mod tests {
     #[test]
     fn a_resumed_training_is_an_unbroken_one() {
         let [unbroken, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
-        let config = CONFIG();
+        let config = config();
         let weights = run(unbroken.path(), &config, config.steps).unwrap().unwrap();
         assert!(run(broken.path(), &config, 17).unwrap().is_none(), "it was stopped");
         assert_eq!(run(broken.path(), &config, config.steps).unwrap().unwrap(), weights);
@@ -271,11 +279,11 @@ mod tests {
     #[test]
     fn only_the_length_of_a_training_may_change() {
         let folder = tempfile::tempdir().unwrap();
-        run(folder.path(), &CONFIG(), 10).unwrap();
-        let other = StageConfig { rate: 0.01, ..CONFIG() };
-        let refusal = run(folder.path(), &other, 40).unwrap_err().to_string();
+        run(folder.path(), &config(), 10).unwrap();
+        let other = StageConfig { rate: 0.01, ..config() };
+        let refusal = run(folder.path(), &other, 150).unwrap_err().to_string();
         assert!(refusal.contains("other settings"), "{refusal}");
-        let longer = StageConfig { steps: 60, save_every: 7, ..CONFIG() };
-        assert!(run(folder.path(), &longer, 60).unwrap().is_some());
+        let longer = StageConfig { steps: 160, save_every: 7, ..config() };
+        assert!(run(folder.path(), &longer, 160).unwrap().is_some());
     }
 }
