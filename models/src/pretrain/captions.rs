@@ -1,8 +1,8 @@
 //! Training the text encoder on captions alone: from what they say to what the scene holds.
 //!
 //! Stable Diffusion's denoiser learns from a text encoder that knows language already. From
-//! nothing, a denoiser sees little in the mean of forty meaningless states: after 2500 steps the
-//! true caption explained 9 % of a latent at the noisiest timestep, another one's 2 %.
+//! nothing, a denoiser sees little in the mean of forty meaningless states: after some 2000
+//! steps the true caption explained 12 % of the target at timestep 990, another one's 2 %.
 
 use std::ops::Range;
 
