@@ -47,6 +47,13 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
         );
         return Err(Failure::Usage(text));
     }
+    if args.from.is_some() && args.out.join("model").exists() {
+        let text = format!(
+            "{} holds a model already, which --from would write over; use another --out",
+            args.out.display()
+        );
+        return Err(Failure::Usage(text));
+    }
     global.device.run(Session { args, config, terminal })
 }
 

@@ -24,7 +24,7 @@ pub struct JudgeConfig {
 }
 
 impl Default for JudgeConfig {
-    /// 1.3 M parameters for pictures of 64².
+    /// 0.9 M parameters for pictures of 64².
     fn default() -> Self {
         Self {
             model_type: "picture_world_judge".into(),
@@ -35,7 +35,7 @@ impl Default for JudgeConfig {
                 num_attention_heads: 4,
                 intermediate_size: 512,
                 image_size: 8,
-                num_channels: 64,
+                num_channels: 128,
                 patch_size: 1,
                 qkv_bias: true,
                 layer_norm_eps: 1e-6,

@@ -9,6 +9,7 @@ use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::NoiseSchedule;
 use burn_seqlora::error::Error;
 use burn_seqlora::rng::Seed;
+use burn_store::ModuleSnapshot;
 use seqlora_kernels::{KernelBackend, TrainBackend};
 use serde_json::json;
 
@@ -31,7 +32,6 @@ use crate::weights::{
     KeyTable, ModelError, Stored, WeightFiles, load_weights, save_weights, write_checksums,
 };
 use crate::world::vocabulary;
-use burn_store::ModuleSnapshot;
 
 /// Side of the pictures that the model is for.
 pub const SIDE: usize = 64;
