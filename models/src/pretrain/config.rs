@@ -18,6 +18,10 @@ pub struct PretrainConfig {
     pub divergence: f64,
     /// Weight of the error of pictures of half the side, decoded from latents of half the side.
     pub halved: f64,
+    /// Weight of the denoiser's error where objects are; it is 1 elsewhere.
+    pub objects: f64,
+    /// Weight of what the denoiser's coarse features do not tell of what covers each place.
+    pub places: f64,
     /// Share of captions replaced by the empty one, for classifier-free guidance.
     pub caption_dropout: f64,
     /// Training of the VAE.
@@ -69,6 +73,8 @@ impl Default for PretrainConfig {
             individuals: 0.3,
             divergence: 5e-4,
             halved: 0.25,
+            objects: 2.0,
+            places: 0.2,
             caption_dropout: 0.1,
             autoencoder: StageConfig {
                 steps: 3000,

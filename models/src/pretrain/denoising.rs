@@ -8,7 +8,7 @@ use burn_seqlora::adapter::DualAdapters;
 use burn_seqlora::diffusion::{Guidance, NoiseSchedule, SamplerPlan, noised, sample};
 use burn_seqlora::dual::Dual;
 use burn_seqlora::error::Result;
-use burn_seqlora::model::{Denoiser as _, LatentCodec as _};
+use burn_seqlora::model::LatentCodec as _;
 use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::text::{Context, TextBatch, Vocabulary};
 use rand::RngExt;
@@ -17,13 +17,15 @@ use seqlora_kernels::{KernelBackend, TrainBackend};
 
 use super::captions::{captioned, tokenize};
 use super::config::PretrainConfig;
+use super::judging::covered;
+use super::places::PlaceReader;
 use super::scenes::to_pixels;
 use super::train::Stage;
 use crate::clip::ClipTextModel;
 use crate::tokenizer::ClipTokenizer;
 use crate::unet::UNet;
 use crate::vae::Vae;
-use crate::world::Scene;
+use crate::world::{Scene, Truth};
 
 /// What is trained together.
 #[derive(Module, Debug)]
@@ -32,9 +34,12 @@ pub struct TextToLatents<B: Backend> {
     pub unet: UNet<B>,
     /// What makes of captions what the denoiser sees.
     pub text_encoder: ClipTextModel<B>,
+    /// What the UNet's middle is to know, for training only.
+    pub places: PlaceReader<B>,
 }
 
-/// The mean squared error of the prediction on random scenes, timesteps and noise.
+/// The mean squared error of the prediction on random scenes, timesteps and noise, and what the
+/// middle's features do not know of the scenes.
 #[derive(Debug)]
 pub struct Denoising<'a, B: TrainBackend> {
     /// Batch size and shares.
@@ -72,6 +77,14 @@ impl<B: TrainBackend> Denoising<'_, B> {
         let mut timesteps: Vec<usize> = (0..batch).map(draw).collect();
         timesteps.shuffle(&mut self.seed.fork("order").at(counter));
         timesteps
+    }
+
+    /// How much the error counts at each place of the latents, `[batch, 1, side, side]`.
+    fn weights(&self, truths: &[Truth], device: &B::Device) -> Tensor<B, 4> {
+        let side = self.side / self.vae.downscale();
+        let covered = covered(truths, side, device).sum_dim(2);
+        let weights = covered * (self.config.objects - 1.0) + 1.0;
+        weights.reshape([truths.len(), 1, side, side])
     }
 
     /// Pictures for captions, `[captions, 3, side, side]`, by the averaged or any other network.
@@ -136,7 +149,10 @@ impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
         let context = model.text_encoder.encode(&prompts, None, &none);
         let [input, target] = [noised.input, noised.target].map(Tensor::from_inner);
         let timesteps = Tensor::from_inner(noised.timesteps);
-        let output = model.unet.predict(Dual::constant(input), timesteps, &context, &none).primal;
-        Ok((output - target).powi_scalar(2).mean())
+        let (output, middle) =
+            model.unet.forward(Dual::constant(input), timesteps, &context, &none);
+        let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
+        let error = (output.primal - target).powi_scalar(2) * self.weights(&truths, &device);
+        Ok(error.mean() + model.places.loss(middle.primal, &truths) * self.config.places)
     }
 }

@@ -20,6 +20,7 @@ use super::config::PretrainConfig;
 use super::denoising::{Denoising, TextToLatents};
 use super::initial::initialised;
 use super::judging::{JudgeReport, Judging};
+use super::places::PlaceReader;
 use super::train::{Event, train};
 use crate::StableDiffusionConfig;
 use crate::blueprint::{Blueprint, write_json};
@@ -347,10 +348,11 @@ impl Pretraining {
         &self,
         device: &B::Device,
     ) -> Result<TextToLatents<B>, PretrainError> {
-        let TextToLatents { unet, text_encoder } = self.denoiser::<B>(device);
+        let TextToLatents { unet, text_encoder, places } = self.denoiser::<B>(device);
         Ok(TextToLatents {
             unet: self.stored(unet, "unet", KeyTable::UNET)?,
             text_encoder: self.stored_text_encoder(text_encoder)?,
+            places,
         })
     }
 
@@ -360,7 +362,8 @@ impl Pretraining {
         let unet = self.model.unet.init(&mut scope);
         let mut scope = Scope::root("text_encoder", SitePart::TextEncoder, device, &mut sites);
         let text_encoder = self.model.text_encoder.init(&mut scope);
-        TextToLatents { unet, text_encoder }
+        let places = PlaceReader::new(self.model.unet.middle_width(), device);
+        TextToLatents { unet, text_encoder, places }
     }
 }
 

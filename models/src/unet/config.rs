@@ -131,6 +131,11 @@ impl UNetConfig {
         self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim).at(level)
     }
 
+    /// Channels in the middle.
+    pub fn middle_width(&self) -> usize {
+        self.block_out_channels[self.block_out_channels.len() - 1]
+    }
+
     /// Width of the time embedding.
     pub fn time_width(&self) -> usize {
         4 * self.block_out_channels[0]

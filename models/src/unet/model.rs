@@ -57,6 +57,36 @@ impl UNetConfig {
     }
 }
 
+impl<B: KernelBackend> UNet<B> {
+    /// The prediction, and what the middle makes of it at the coarsest level.
+    ///
+    /// # Shapes
+    /// - noisy, prediction: `[batch, channels, height, width]`
+    /// - timesteps: `[batch]`
+    /// - middle: `[batch, middle width, height / 2^(levels − 1), width / 2^(levels − 1)]`
+    pub fn forward(
+        &self,
+        noisy: Dual<B, 4>,
+        timesteps: Tensor<B, 1>,
+        context: &Context<B>,
+        adapters: &DualAdapters<B>,
+    ) -> (Dual<B, 4>, Dual<B, 4>) {
+        let time = self.time_embedding.forward(timesteps).silu();
+        let conditions = Conditions { time, context, adapters };
+        let mut x = self.conv_in.forward(noisy);
+        let mut skips = vec![x.clone()];
+        for block in &self.down_blocks {
+            x = block.forward(x, &conditions, &mut skips);
+        }
+        let middle = self.mid_block.forward(x, &conditions);
+        let mut x = middle.clone();
+        for block in &self.up_blocks {
+            x = block.forward(x, &conditions, &mut skips);
+        }
+        (self.conv_out.forward(self.conv_norm_out.forward(x).silu()), middle)
+    }
+}
+
 impl<B: KernelBackend> Denoiser<B> for UNet<B> {
     fn predict(
         &self,
@@ -65,18 +95,7 @@ impl<B: KernelBackend> Denoiser<B> for UNet<B> {
         context: &Context<B>,
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 4> {
-        let time = self.time_embedding.forward(timesteps).silu();
-        let conditions = Conditions { time, context, adapters };
-        let mut x = self.conv_in.forward(noisy);
-        let mut skips = vec![x.clone()];
-        for block in &self.down_blocks {
-            x = block.forward(x, &conditions, &mut skips);
-        }
-        x = self.mid_block.forward(x, &conditions);
-        for block in &self.up_blocks {
-            x = block.forward(x, &conditions, &mut skips);
-        }
-        self.conv_out.forward(self.conv_norm_out.forward(x).silu())
+        self.forward(noisy, timesteps, context, adapters).0
     }
 
     fn cross_attention_layers(&self) -> usize {

@@ -77,13 +77,17 @@ impl Wanted {
         object
     }
 
-    /// The traits as asked, and drawn where they are free: three in five objects are plain.
+    /// The traits as asked, and drawn where they are free: three in four objects are plain, with
+    /// smaller parts in the colour that goes with their body's.
     fn traits(&self, rng: &mut ChaCha8Rng) -> Traits {
         let colour = self.colour.unwrap_or_else(|| any(&Colour::ALL, rng));
-        let second = self.second.unwrap_or_else(|| any(&colour.contrasting(), rng));
-        let pattern = self.pattern.unwrap_or_else(|| match rng.random_bool(0.5) {
+        let pattern = self.pattern.unwrap_or_else(|| match rng.random_bool(0.7) {
             true => Pattern::Plain,
             false => any(&Pattern::ALL, rng),
+        });
+        let second = self.second.unwrap_or_else(|| match pattern {
+            Pattern::Plain => colour.contrasting()[0],
+            _ => any(&colour.contrasting(), rng),
         });
         Traits { colour, second, pattern }
     }

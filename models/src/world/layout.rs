@@ -17,7 +17,7 @@ const GAP: f32 = 0.005;
 const INSET: f32 = 0.16;
 
 /// Largest turn, in degrees.
-const TURN: f32 = 18.0;
+const TURN: f32 = 12.0;
 
 /// The cell of each object: the whole picture, or its halves in the relation's direction.
 pub(crate) fn cells(relation: Option<Relation>) -> Vec<Bounds> {

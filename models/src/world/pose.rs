@@ -31,12 +31,12 @@ impl Size {
     /// The range of the longer side, for an object that is alone or one of two.
     pub(crate) fn range(self, alone: bool) -> (f32, f32) {
         match (self, alone) {
-            (Self::Small, true) => (0.32, 0.40),
-            (Self::Medium, true) => (0.50, 0.62),
-            (Self::Large, true) => (0.74, 0.88),
-            (Self::Small, false) => (0.26, 0.30),
-            (Self::Medium, false) => (0.36, 0.43),
-            (Self::Large, false) => (0.45, 0.47),
+            (Self::Small, true) => (0.38, 0.45),
+            (Self::Medium, true) => (0.56, 0.67),
+            (Self::Large, true) => (0.78, 0.90),
+            (Self::Small, false) => (0.30, 0.34),
+            (Self::Medium, false) => (0.40, 0.45),
+            (Self::Large, false) => (0.46, 0.47),
         }
     }
 }

@@ -90,7 +90,7 @@ fn binary_cross_entropy<B: Backend, const D: usize>(
 }
 
 /// `−Σ t log softmax(x)` over the last dimension; rows of zeros among the targets add nothing.
-fn cross_entropy<B: Backend, const D: usize>(
+pub(crate) fn cross_entropy<B: Backend, const D: usize>(
     scores: Tensor<B, D>,
     targets: Tensor<B, D>,
 ) -> Tensor<B, 1> {

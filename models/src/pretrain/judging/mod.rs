@@ -14,9 +14,10 @@ use rand::RngExt;
 use seqlora_kernels::TrainBackend;
 
 pub use augment::Augmentation;
+pub(super) use loss::cross_entropy;
 pub use loss::{AnswersLoss, judge_loss};
 pub use report::JudgeReport;
-pub use targets::{Targets, covered};
+pub use targets::{Targets, covered, covered_by};
 
 use super::scenes::to_pixels;
 use super::train::Stage;

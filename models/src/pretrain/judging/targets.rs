@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 use crate::judge::{BACKGROUNDS, CLASSES, COLOURS, PATTERNS};
-use crate::world::{Background, Bounds, Class, Colour, Individual, Pattern, Truth};
+use crate::world::{Background, Bounds, Class, Colour, Individual, Pattern, Seen, Truth};
 
 /// Distributions over the answers. What does not apply (the colour of a class that is not there)
 /// is a row of zeros, which adds nothing to a cross-entropy.
@@ -35,19 +35,19 @@ impl<B: Backend> Targets<B> {
         let mut background = Table::new([batch, BACKGROUNDS]);
         let mut identity = Table::new([batch, Individual::COUNT]);
         for (row, truth) in truths.iter().enumerate() {
-            background.set([row, place(&Background::ALL, truth.background)], 1.0);
+            background.add([row, place(&Background::ALL, truth.background)], 1.0);
             for seen in &truth.objects {
                 let class = place(&Class::ALL, seen.class);
-                present.set([row, class], 1.0);
+                present.add([row, class], 1.0);
                 if let Some(named) = seen.colour {
-                    colour.set([row, class, place(&Colour::ALL, named)], 1.0);
+                    colour.add([row, class, place(&Colour::ALL, named)], 1.0);
                 }
                 if let Some(named) = seen.pattern {
-                    pattern.set([row, class, place(&Pattern::ALL, named)], 1.0);
+                    pattern.add([row, class, place(&Pattern::ALL, named)], 1.0);
                 }
                 let (x, y) = seen.bounds.centre();
-                centre.set([row, class, 0], x);
-                centre.set([row, class, 1], y);
+                centre.add([row, class, 0], x);
+                centre.add([row, class, 1], y);
             }
             let individuals = truth.objects.iter().filter_map(|seen| seen.individual);
             let individuals: Vec<usize> = match individuals.collect::<Vec<_>>() {
@@ -55,7 +55,7 @@ impl<B: Backend> Targets<B> {
                 some => some,
             };
             for individual in &individuals {
-                identity.set([row, *individual], 1.0 / individuals.len() as f32);
+                identity.add([row, *individual], 1.0 / individuals.len() as f32);
             }
         }
         Self {
@@ -72,7 +72,19 @@ impl<B: Backend> Targets<B> {
 /// How much of each patch lies in the box round an object of each class, 0 to 1, for
 /// `side × side` patches row by row: `[batch, patches, classes]`.
 pub fn covered<B: Backend>(truths: &[Truth], side: usize, device: &B::Device) -> Tensor<B, 3> {
-    let mut table = Table::new([truths.len(), side * side, CLASSES]);
+    covered_by(truths, side, &Class::ALL, |seen| Some(seen.class), device)
+}
+
+/// The same for objects of each label, `[batch, patches, labels]`; an object without one adds
+/// nothing.
+pub fn covered_by<B: Backend, T: PartialEq>(
+    truths: &[Truth],
+    side: usize,
+    labels: &[T],
+    label: impl Fn(&Seen) -> Option<T>,
+    device: &B::Device,
+) -> Tensor<B, 3> {
+    let mut table = Table::new([truths.len(), side * side, labels.len()]);
     let edge = |at: usize| at as f32 / side as f32;
     for (row, truth) in truths.iter().enumerate() {
         for (patch, seen) in
@@ -81,7 +93,9 @@ pub fn covered<B: Backend>(truths: &[Truth], side: usize, device: &B::Device) ->
             let (x, y) = (patch % side, patch / side);
             let square =
                 Bounds { left: edge(x), top: edge(y), right: edge(x + 1), bottom: edge(y + 1) };
-            table.set([row, patch, place(&Class::ALL, seen.class)], square.overlap(&seen.bounds));
+            if let Some(label) = label(seen) {
+                table.add([row, patch, place(labels, label)], square.overlap(&seen.bounds));
+            }
         }
     }
     table.tensor(device)
@@ -103,9 +117,9 @@ impl<const D: usize> Table<D> {
         Self { shape, values: vec![0.0; shape.iter().product()] }
     }
 
-    fn set(&mut self, at: [usize; D], value: f32) {
+    fn add(&mut self, at: [usize; D], value: f32) {
         let flat = at.iter().zip(&self.shape).fold(0, |flat, (at, size)| flat * size + at);
-        self.values[flat] = value;
+        self.values[flat] += value;
     }
 
     fn tensor<B: Backend>(self, device: &B::Device) -> Tensor<B, D> {
