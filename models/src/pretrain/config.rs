@@ -18,6 +18,9 @@ pub struct PretrainConfig {
     pub divergence: f64,
     /// Weight of the error of pictures of half the side, decoded from latents of half the side.
     pub halved: f64,
+    /// How the denoiser's timesteps are spread: their density goes with this power of the timestep,
+    /// so 0 takes all alike and 1 takes noise more often than what is almost clean.
+    pub timestep_power: f64,
     /// Weight of the denoiser's error where objects are; it is 1 elsewhere.
     pub objects: f64,
     /// Weight of what the denoiser's coarse features do not tell of what covers each place.
@@ -73,6 +76,7 @@ impl Default for PretrainConfig {
             individuals: 0.3,
             divergence: 5e-4,
             halved: 0.25,
+            timestep_power: 1.0,
             objects: 2.0,
             places: 0.2,
             caption_dropout: 0.1,

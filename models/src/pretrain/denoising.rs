@@ -13,6 +13,7 @@ use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::text::{Context, TextBatch, Vocabulary};
 use rand::RngExt;
 use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use seqlora_kernels::{KernelBackend, TrainBackend};
 
 use super::captions::{captioned, tokenize};
@@ -66,15 +67,11 @@ impl<B: TrainBackend> Denoising<'_, B> {
         Ok(TextBatch::new(&tokens, &Vocabulary::default(), 1, device))
     }
 
-    /// One timestep per picture, spread evenly over the whole range (stratified), in random order.
+    /// One timestep per picture, in random order.
     fn timesteps(&self, counter: u64, batch: usize) -> Vec<usize> {
         let mut rng = self.seed.fork("timesteps").at(counter);
         let count = self.schedule.num_train_timesteps();
-        let draw = |i: usize| {
-            let at = (i as f64 + rng.random_range(0.0..1.0)) / batch as f64;
-            ((at * count as f64) as usize).min(count - 1)
-        };
-        let mut timesteps: Vec<usize> = (0..batch).map(draw).collect();
+        let mut timesteps = stratified(batch, count, self.config.timestep_power, &mut rng);
         timesteps.shuffle(&mut self.seed.fork("order").at(counter));
         timesteps
     }
@@ -112,6 +109,16 @@ impl<B: TrainBackend> Denoising<'_, B> {
         let latents = sample(&model.unet, &none, &guidance, plan, draw(0), fresh, |_| true);
         Ok(self.vae.decode_latents(latents.expect("nothing stops the loop")))
     }
+}
+
+/// Timesteps below `count` whose density goes with their `power`: one from each of `batch` equally
+/// likely ranges, in order.
+fn stratified(batch: usize, count: usize, power: f64, rng: &mut ChaCha8Rng) -> Vec<usize> {
+    let draw = |range: usize| {
+        let share = (range as f64 + rng.random_range(0.0..1.0)) / batch as f64;
+        ((share.powf(1.0 / (1.0 + power)) * count as f64) as usize).min(count - 1)
+    };
+    (0..batch).map(draw).collect()
 }
 
 /// How captions become pictures.
@@ -154,5 +161,23 @@ impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
         let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
         let error = (output.primal - target).powi_scalar(2) * self.weights(&truths, &device);
         Ok(error.mean() + model.places.loss(middle.primal, &truths) * self.config.places)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timesteps_cover_the_range_as_densely_as_their_power_says() {
+        let drawn = |power| stratified(1000, 500, power, &mut Seed::new(0).at(0));
+        let mean = |steps: &[usize]| steps.iter().sum::<usize>() as f64 / steps.len() as f64;
+        // The mean of t with density t^p on [0, 1] is (p + 1) / (p + 2).
+        for (power, expected) in [(0.0, 1.0 / 2.0), (1.0, 2.0 / 3.0), (2.0, 3.0 / 4.0)] {
+            let steps = drawn(power);
+            assert!((mean(&steps) / 500.0 - expected).abs() < 2e-3, "{power}");
+            assert!(steps.is_sorted() && steps[999] < 500);
+        }
+        assert!((0..500).all(|step| drawn(0.0).contains(&step)), "two of each timestep");
     }
 }
