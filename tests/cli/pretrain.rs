@@ -44,3 +44,18 @@ fn a_model_is_trained_on() {
     let nothing = ["pretrain", "--out", "four", "--from", "empty", "--part", "autoencoder"];
     project.run(&nothing).fails(1, &["empty", "no part of a model"]);
 }
+
+/// Settings that mean nothing are refused before anything is written.
+#[test]
+fn settings_that_mean_nothing_are_refused() {
+    let project = Project::new(&[]);
+    let refused = |text: &str, code, said: &str| {
+        project.write("bad.toml", text);
+        let run = project.run(&["pretrain", "--out", "out", "--config", "bad.toml"]);
+        run.fails(code, &[said]);
+        assert!(!project.path("out").exists());
+    };
+    refused("pairs = 1.5", 1, "`pairs` is 1.5");
+    refused("[denoiser]\nbatch = 0", 1, "`denoiser.batch` must be at least 1");
+    refused("colours = 3", 2, "colours");
+}

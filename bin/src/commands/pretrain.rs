@@ -33,6 +33,7 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
         None => PretrainConfig::default(),
     };
     config.seed = global.seed.unwrap_or(config.seed);
+    config.validate()?;
     if global.precision.is_some_and(|precision| precision != Precision::F32) {
         let text =
             "pretrain computes in f32: all of its weights are trained; leave --precision away";

@@ -1,5 +1,6 @@
 //! What can be chosen about pretraining; the defaults are meant for the built-in model.
 
+use burn_seqlora::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::judging::Augmentation;
@@ -120,7 +121,72 @@ impl Default for StageConfig {
     }
 }
 
+impl PretrainConfig {
+    /// Refuses values that mean nothing.
+    ///
+    /// # Errors
+    /// Names the first such key.
+    pub fn validate(&self) -> Result<()> {
+        let shares = [
+            ("pairs", self.pairs),
+            ("individuals", self.individuals),
+            ("caption_dropout", self.caption_dropout),
+        ];
+        if let Some((name, value)) = shares.iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+            return Err(Error::Invalid(format!("`{name}` is {value}; it must be from 0 to 1")));
+        }
+        let weights = [
+            ("divergence", self.divergence),
+            ("halved", self.halved),
+            ("timestep_power", self.timestep_power),
+            ("objects", self.objects),
+            ("places", self.places),
+        ];
+        not_negative(&weights)?;
+        self.autoencoder.validate("autoencoder")?;
+        self.text_encoder.validate("text_encoder")?;
+        self.denoiser.validate("denoiser")?;
+        self.judge.validate("judge")
+    }
+}
+
+/// Refuses negative numbers and what is none.
+fn not_negative(values: &[(&str, f64)]) -> Result<()> {
+    match values.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
+        Some((name, value)) => {
+            Err(Error::Invalid(format!("`{name}` is {value}; it must be a number, 0 or more")))
+        }
+        None => Ok(()),
+    }
+}
+
 impl StageConfig {
+    fn validate(&self, stage: &str) -> Result<()> {
+        let name = |key: &str| format!("{stage}.{key}");
+        let counts = [
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("shards", self.shards),
+            ("save_every", self.save_every),
+            ("preview_every", self.preview_every),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(Error::Invalid(format!("`{}` must be at least 1", name(key))));
+        }
+        if !(0.0..1.0).contains(&self.average) {
+            let (key, value) = (name("average"), self.average);
+            return Err(Error::Invalid(format!(
+                "`{key}` is {value}; it must be from 0 to below 1"
+            )));
+        }
+        not_negative(&[
+            (&name("rate"), self.rate),
+            (&name("final_rate"), self.final_rate),
+            (&name("weight_decay"), self.weight_decay),
+            (&name("clip"), self.clip),
+        ])
+    }
+
     /// The learning rate of step `step`, counted from 0.
     pub fn rate_at(&self, step: usize) -> f64 {
         if step < self.warmup {
@@ -136,6 +202,21 @@ impl StageConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_means_nothing_is_refused_by_name() {
+        PretrainConfig::default().validate().unwrap();
+        let wrong = |text: &str, name: &str| {
+            let config: PretrainConfig = serde_json::from_str(text).unwrap();
+            let refusal = config.validate().unwrap_err().to_string();
+            assert!(refusal.contains(name), "{refusal}");
+        };
+        wrong(r#"{ "pairs": 1.5 }"#, "`pairs` is 1.5");
+        wrong(r#"{ "timestep_power": -1.0 }"#, "`timestep_power`");
+        wrong(r#"{ "denoiser": { "batch": 0 } }"#, "`denoiser.batch`");
+        wrong(r#"{ "judge": { "rate": -1e-3 } }"#, "`judge.rate`");
+        wrong(r#"{ "judge": { "average": 1.0 } }"#, "`judge.average`");
+    }
 
     #[test]
     fn the_rate_rises_then_falls_to_its_end() {
