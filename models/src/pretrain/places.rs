@@ -1,7 +1,7 @@
 //! What the denoiser's coarse features should tell: what covers each place.
 //!
-//! For training only. The error of a velocity says little about shapes: most of it is texture and
-//! noise, and after 120 000 pictures objects had their colour and no form. Features that are told
+//! For training only. The error of a velocity says little about objects: after 120 000 pictures they
+//! had neither the class nor the colour that the text said. Features that are told
 //! what they look at get there sooner (compare REPA, [arXiv 2410.06940](https://arxiv.org/abs/2410.06940),
 //! which takes them from a pretrained encoder; the drawn world knows the truth).
 
