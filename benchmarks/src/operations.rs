@@ -64,11 +64,11 @@ pub fn rows<B: TrainBackend>(place: Place<'_, B::Device>) -> Vec<Row<'_>> {
         ("cross_1x8x1024x40_77", [1, 8, 1024, 77, 40], full),
         ("causal_16x12x77x64", [16, 12, 77, 77, 64], causal),
     ] {
-        let size = |tokens| [batch, heads, tokens, d];
+        let size = |tokens| [batch, tokens, heads * d];
         let sizes = [size(queries), size(keys), size(keys)];
         let name = format!("attention/{name}");
-        add::<B, 4, 4, 3>(&mut rows, place, name, sizes, 3, move |[q, k, v]| {
-            pair::attention(q, k, v, mask)
+        add::<B, 3, 3, 3>(&mut rows, place, name, sizes, 3, move |[q, k, v]| {
+            pair::attention(q, k, v, heads, mask)
         });
     }
     for (channels, side) in [(320, 32), (1280, 8)] {

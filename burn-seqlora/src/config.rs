@@ -99,6 +99,17 @@ pub enum WarmStart {
     Rerun,
 }
 
+/// What becomes of what an inner step's gradient computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InnerPasses {
+    /// It is kept for the Hessian product at the same point: docs/decisions/0008.
+    #[default]
+    Keep,
+    /// It is forgotten and computed once more, which takes less memory.
+    Repeat,
+}
+
 /// What the evaluations within one minibatch share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -170,6 +181,8 @@ pub struct TrainConfig {
     pub warm_start: WarmStart,
     /// What the evaluations within one minibatch share.
     pub noise: NoiseReuse,
+    /// Time or memory; the result is the same but for rounding.
+    pub inner_passes: InnerPasses,
     /// The weights that the adapter is added to.
     pub base: TrainingBase,
     /// λ: ridge on A in the lower level.
@@ -231,6 +244,7 @@ impl Default for TrainConfig {
             outer_optimizer: OuterOptimizer::AdamW,
             warm_start: WarmStart::Carry,
             noise: NoiseReuse::Minibatch,
+            inner_passes: InnerPasses::Keep,
             base: TrainingBase::Pretrained,
             ridge: 1e-8,
             weight_decay: 0.01,
@@ -258,6 +272,11 @@ impl TrainConfig {
     /// How second derivatives are really taken.
     pub fn effective_hvp(&self) -> Hvp {
         if self.method.ingredients().second_order { self.hvp } else { Hvp::None }
+    }
+
+    /// Whether inner steps keep what their gradients computed; without exact products it is of no use.
+    pub fn keeps_inner_passes(&self) -> bool {
+        self.inner_passes == InnerPasses::Keep && self.effective_hvp() == Hvp::Exact
     }
 
     /// The learning rate of A at a site and step.

@@ -17,22 +17,25 @@ pub enum AttentionMask {
 /// `o = p v` with `p = softmax(s)`, `s = q kᵀ/√d`; `ȯ = ṗ v + p v̇`, `ṗ = p ∘ (ṡ − ⟨p, ṡ⟩)`,
 /// `ṡ = (q̇ kᵀ + q k̇ᵀ)/√d`.
 ///
-/// Inputs: q `[batch, heads, queries, d]`, k and v `[batch, heads, keys, d]`; output as q.
+/// Inputs: q `[batch, queries, heads × d]`, k and v `[batch, keys, heads × d]`, as linear layers
+/// give them; output as q.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
+    /// Heads beside each other; they divide the last dimension.
+    pub heads: usize,
     /// Which keys a query may see.
     pub mask: AttentionMask,
 }
 
 impl Operation for Attention {
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
-        let [q, k, v] = [0, 1, 2].map(|i| tensor::<B, 4>(x[i].clone()));
-        float(self.probabilities(scale(q), k).matmul(v))
+        let [q, k, v] = [0, 1, 2].map(|i| self.split::<B>(&x[i]));
+        self.join(self.probabilities(scale(q), k).matmul(v))
     }
 
     fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
-        let [q, k, v] = [0, 1, 2].map(|i| tensor::<B, 4>(x[i].clone()));
-        let [dq, dk, dv] = [0, 1, 2].map(|i| dx[i].clone().map(tensor::<B, 4>));
+        let [q, k, v] = [0, 1, 2].map(|i| self.split::<B>(&x[i]));
+        let [dq, dk, dv] = [0, 1, 2].map(|i| dx[i].as_ref().map(|dx| self.split::<B>(dx)));
         let q = scale(q);
         let p = self.probabilities(q.clone(), k.clone());
         let ds = add_tangents(
@@ -44,11 +47,24 @@ impl Operation for Attention {
             weighted.clone() - p.clone() * weighted.sum_dim(3)
         });
         let tangent = add_tangents(dp.map(|dp| dp.matmul(v)), dv.map(|dv| p.matmul(dv)));
-        float(tangent.expect("not all tangents are missing"))
+        self.join(tangent.expect("not all tangents are missing"))
     }
 }
 
 impl Attention {
+    /// `[batch, tokens, heads × d]` to `[batch, heads, tokens, d]`
+    fn split<B: Backend>(&self, x: &Float<B>) -> Tensor<B, 4> {
+        let x = tensor::<B, 3>(x.clone());
+        let [batch, tokens, channels] = x.dims();
+        x.reshape([batch, tokens, self.heads, channels / self.heads]).swap_dims(1, 2)
+    }
+
+    /// And back.
+    fn join<B: Backend>(&self, y: Tensor<B, 4>) -> Float<B> {
+        let [batch, heads, tokens, d] = y.dims();
+        float(y.swap_dims(1, 2).reshape([batch, tokens, heads * d]))
+    }
+
     /// softmax(q kᵀ + mask)
     fn probabilities<B: Backend>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>) -> Tensor<B, 4> {
         let (queries, keys) = (q.dims()[2], k.dims()[2]);

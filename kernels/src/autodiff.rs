@@ -1,6 +1,7 @@
 //! Operations on the tape: one node for the value, one for the tangent.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -8,6 +9,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::Backend;
 
+use crate::kept::{self, Work};
 use crate::operation::{Float, Kernel, OfTangent, OfValue, Operation};
 
 /// The most inputs an operation has (x, W, b, A, B), and as many tangents.
@@ -17,8 +19,8 @@ impl<B: Kernel<O>, O: Operation, C: CheckpointStrategy> Kernel<O> for Autodiff<B
     fn value(operation: &O, x: &[Float<Self>]) -> Float<Self> {
         let inner: Vec<Float<B>> = x.iter().map(|x| x.primitive.clone()).collect();
         let Some(passes) = B::backward(&inner) else { return operation.value::<Self>(x) };
-        let value = B::value(operation, &inner);
-        let node = ValueNode { operation: operation.clone(), backward: passes.of_value };
+        let (value, work) = kept::value::<B, O>(&inner, || B::value(operation, &inner));
+        let node = ValueNode { operation: operation.clone(), backward: passes.of_value, work };
         record::<B, C, _, _>(node, x.iter().map(Some), inner, value)
     }
 
@@ -28,7 +30,9 @@ impl<B: Kernel<O>, O: Operation, C: CheckpointStrategy> Kernel<O> for Autodiff<B
         let primitive = |dx: &Option<Float<Self>>| dx.as_ref().map(|dx| dx.primitive.clone());
         let inner_dx: Vec<Option<Float<B>>> = dx.iter().map(primitive).collect();
         let tangent = B::tangent(operation, &inner, &inner_dx);
-        let node = TangentNode { operation: operation.clone(), backward: passes.of_tangent };
+        let at_input = kept::at_input::<B, O>();
+        let (operation, backward) = (operation.clone(), passes.of_tangent);
+        let node = TangentNode { operation, backward, at_input };
         let parents = x.iter().map(Some).chain(dx.iter().map(Option::as_ref));
         record::<B, C, _, _>(node, parents, (inner, inner_dx), tangent)
     }
@@ -51,6 +55,8 @@ macro_rules! register {
 struct ValueNode<B: Backend, O> {
     operation: O,
     backward: OfValue<B, O>,
+    /// Where the gradient at the first input is kept for a second pass.
+    work: Option<Arc<Work<B>>>,
 }
 
 /// A tangent on the tape.
@@ -58,6 +64,8 @@ struct ValueNode<B: Backend, O> {
 struct TangentNode<B: Backend, O> {
     operation: O,
     backward: OfTangent<B, O>,
+    /// The gradient at the first input's tangent, if a first pass found it.
+    at_input: Option<Float<B>>,
 }
 
 impl<B: Backend, O: Operation> Backward<B, PARENTS> for ValueNode<B, O> {
@@ -68,6 +76,10 @@ impl<B: Backend, O: Operation> Backward<B, PARENTS> for ValueNode<B, O> {
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let x = ops.state;
         let gradients = (self.backward)(&self.operation, &x, g, &wanted[..x.len()]);
+        if let (Some(work), Some(at_input)) = (self.work, &gradients[0]) {
+            // A tape runs backward once.
+            let _ = work.at_input.set(at_input.clone());
+        }
         register!(grads, ops.parents, gradients);
     }
 }
@@ -77,9 +89,14 @@ impl<B: Backend, O: Operation> Backward<B, PARENTS> for TangentNode<B, O> {
 
     fn backward(self, ops: Ops<Self::State, PARENTS>, grads: &mut Gradients, _: &mut Checkpointer) {
         let h = grads.consume::<B>(&ops.node);
-        let wanted = ops.parents.each_ref().map(Option::is_some);
+        let mut wanted = ops.parents.each_ref().map(Option::is_some);
         let (x, dx) = ops.state;
-        let gradients = (self.backward)(&self.operation, &x, &dx, h, &wanted[..2 * x.len()]);
+        let first = x.len();
+        wanted[first] &= self.at_input.is_none();
+        let mut gradients = (self.backward)(&self.operation, &x, &dx, h, &wanted[..2 * first]);
+        if let Some(at_input) = self.at_input {
+            gradients[first] = Some(at_input);
+        }
         register!(grads, ops.parents, gradients);
     }
 }

@@ -17,6 +17,8 @@ pub struct Conv2d {
 }
 
 impl Operation for Conv2d {
+    const COSTLY: bool = true;
+
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
         self.convolve::<B>(&x[0], &x[1], Some(&x[2]))
     }

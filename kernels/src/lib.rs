@@ -27,6 +27,7 @@ pub mod conv2d;
 mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
+mod kept;
 pub mod lora_linear;
 pub mod normalize;
 pub mod operation;
@@ -41,4 +42,5 @@ pub use burn_cuda::{Cuda, CudaDevice};
 pub use burn_flex::{Flex, FlexDevice};
 #[cfg(feature = "wgpu")]
 pub use burn_wgpu::{Wgpu, WgpuDevice};
+pub use kept::Kept;
 pub use pair::{Pair, add_tangents};

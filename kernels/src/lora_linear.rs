@@ -56,6 +56,8 @@ impl LoraLinear {
 }
 
 impl Operation for LoraLinear {
+    const COSTLY: bool = true;
+
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
         let LoraInputs { x, weight, bias, lora } = self.inputs(x);
         let matrix = |t| tensor::<B, 2>(t);

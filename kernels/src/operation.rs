@@ -12,6 +12,10 @@ pub type Float<B> = burn::tensor::ops::FloatTensor<B>;
 ///
 /// The inputs' order is the operation's own. What is not smooth (sizes, masks, ε) is in `self`.
 pub trait Operation: Clone + Debug + Send + 'static {
+    /// Whether computing it once more costs much more than [keeping](crate::Kept) what it gave:
+    /// hundreds of products for each number.
+    const COSTLY: bool = false;
+
     /// f(x)
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B>;
 

@@ -81,18 +81,24 @@ fn normalize<B: KernelBackend>(
     apply(&Normalize { epsilon }, vec![input(x), still(weight), still(bias)])
 }
 
-/// `softmax(q kᵀ/√d + mask) v`
+/// `softmax(q kᵀ/√d + mask) v`, head by head.
 ///
 /// # Shapes
-/// - query: `[batch, heads, queries, d]`, key and value: `[batch, heads, keys, d]`
-/// - output: `[batch, heads, queries, d]`
+/// - query: `[batch, queries, heads × d]`, key and value: `[batch, keys, heads × d]`
+/// - output: `[batch, queries, heads × d]`
+///
+/// # Panics
+/// If `heads` does not divide the last dimension.
 pub fn attention<B: KernelBackend>(
-    query: Pair<B, 4>,
-    key: Pair<B, 4>,
-    value: Pair<B, 4>,
+    query: Pair<B, 3>,
+    key: Pair<B, 3>,
+    value: Pair<B, 3>,
+    heads: usize,
     mask: AttentionMask,
-) -> Pair<B, 4> {
-    apply(&Attention { mask }, vec![input(query), input(key), input(value)])
+) -> Pair<B, 3> {
+    let channels = query.0.dims()[2];
+    assert!(channels % heads == 0, "attention: {channels} channels in {heads} heads");
+    apply(&Attention { heads, mask }, vec![input(query), input(key), input(value)])
 }
 
 /// `x Wᵀ + b + (x B) Aᵀ`

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use seqlora_kernels::{TrainBackend, pair};
+use seqlora_kernels::{Kept, TrainBackend, pair};
 
 use super::state::TrainState;
 use crate::adapter::{AdapterSet, Factors, Site};
@@ -89,7 +89,8 @@ where
         O::Sample: 's,
     {
         let start = (state.parameters.adapters.up.clone(), state.inner.clone());
-        let steps = self.inner_steps(state, &sample);
+        let keeps = self.config.keeps_inner_passes();
+        let steps = self.inner_steps(state, &sample, keeps);
         let outer = sample(self.config.inner);
         let (ridge, hvp) = (self.config.ridge, self.config.effective_hvp());
         let hyper =
@@ -100,7 +101,7 @@ where
         self.step_down(state, &direction);
         if self.config.warm_start == WarmStart::Rerun {
             (state.parameters.adapters.up, state.inner) = start;
-            self.inner_steps(state, &sample);
+            self.inner_steps(state, &sample, false);
         }
         if let Some(rows) = hyper.rows {
             report.row_norm = self.step_rows(state, rows);
@@ -128,11 +129,13 @@ where
         }
     }
 
-    /// T steps in A; returns what is needed to differentiate through them.
+    /// T steps in A; returns what is needed to differentiate through them, and `keeps` what their
+    /// gradients computed.
     fn inner_steps<'s>(
         &self,
         state: &mut TrainState<B::InnerBackend>,
         sample: impl Fn(usize) -> &'s O::Sample,
+        keeps: bool,
     ) -> InnerSteps<'s, B::InnerBackend, O::Sample>
     where
         O::Sample: 's,
@@ -141,7 +144,14 @@ where
             let sample = sample(t);
             let at = &state.parameters;
             let up = at.adapters.up.clone();
-            let gradient = gradient::<B, O>(self.objective, at, sample, Wrt::Up).up;
+            let gradient = || gradient::<B, O>(self.objective, at, sample, Wrt::Up).up;
+            let (gradient, kept) = match keeps {
+                true => {
+                    let (gradient, kept) = Kept::of(gradient);
+                    (gradient, Some(kept))
+                }
+                false => (gradient(), None),
+            };
             let gradient = gradient.axpy(self.config.ridge, &up);
             let scale = match self.config.preconditioner {
                 Preconditioner::Adam => state.inner.second.observe(&gradient),
@@ -149,7 +159,7 @@ where
             };
             let step = scale.map(|site, p| p.mul_scalar(self.rate(site, state.step)));
             state.parameters.adapters.up = up.axpy(-1.0, &gradient.mul(&step));
-            InnerStep { up, step, sample }
+            InnerStep { up, step, sample, kept }
         };
         (0..self.config.inner).map(step).collect()
     }

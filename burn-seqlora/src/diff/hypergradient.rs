@@ -9,7 +9,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use seqlora_kernels::TrainBackend;
+use seqlora_kernels::{Kept, TrainBackend};
 
 use super::gradient::{ConceptParameters, Gradient, Objective, Wrt, gradient};
 use super::hessian::{HessianProduct, Hvp, hessian_product, hessian_product_fd};
@@ -27,6 +27,8 @@ pub struct InnerStep<B: Backend, S> {
     pub step: Factors<B>,
     /// ξ_t: what the step's gradient saw, to be replayed exactly.
     pub sample: S,
+    /// What the step's gradient computed, if it was kept.
+    pub kept: Option<Kept>,
 }
 
 /// The gradient of F(B) = L(A_T(B), B), with what its first pass also gave.
@@ -60,12 +62,15 @@ where
     let Gradient { loss, up: mut adjoint, down: partial, rows } =
         gradient::<B, O>(objective, end, outer, Wrt::All);
     let mut down = partial.clone();
-    for InnerStep { up, step, sample } in steps.iter().rev() {
+    for InnerStep { up, step, sample, kept } in steps.iter().rev() {
         let adapters = AdapterSet { up: up.clone(), down: end.adapters.down.clone() };
         let at = ConceptParameters { adapters, rows: end.rows.clone() };
         let direction = adjoint.mul(step);
         let HessianProduct { up: h_aa, down: h_ba } = match hvp {
-            Hvp::Exact => hessian_product::<B, O>(objective, &at, &direction, sample),
+            Hvp::Exact => {
+                let product = || hessian_product::<B, O>(objective, &at, &direction, sample);
+                kept.as_ref().map_or_else(product, |kept| kept.reused_in(product))
+            }
             Hvp::FiniteDifference => {
                 let epsilon = FINITE_DIFFERENCE_STEP;
                 hessian_product_fd::<B, O>(objective, &at, &direction, sample, epsilon)

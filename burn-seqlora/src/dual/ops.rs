@@ -40,6 +40,19 @@ impl<B: KernelBackend> Dual<B, 2> {
     }
 }
 
+impl<B: KernelBackend> Dual<B, 3> {
+    /// `softmax(q kᵀ/√d) v` over `[batch, tokens, heads × d]`, head by head.
+    pub fn attention(
+        query: Self,
+        key: Self,
+        value: Self,
+        heads: usize,
+        mask: AttentionMask,
+    ) -> Self {
+        pair::attention(query.into(), key.into(), value.into(), heads, mask).into()
+    }
+}
+
 impl<B: KernelBackend> Dual<B, 4> {
     /// Normalisation over groups of channels, with frozen weights.
     pub fn group_norm(
@@ -50,11 +63,6 @@ impl<B: KernelBackend> Dual<B, 4> {
         epsilon: f64,
     ) -> Self {
         pair::group_norm(self.into(), groups, weight, bias, epsilon).into()
-    }
-
-    /// `softmax(q kᵀ/√d) v` over `[batch, heads, tokens, d]`.
-    pub fn attention(query: Self, key: Self, value: Self, mask: AttentionMask) -> Self {
-        pair::attention(query.into(), key.into(), value.into(), mask).into()
     }
 
     /// Convolution with a frozen weight `[outputs, inputs, height, width]`.

@@ -24,9 +24,17 @@ struct Head<'a> {
     v: Matrix<'a>,
 }
 
+/// Which head of which image.
+#[derive(Clone, Copy)]
+struct Place {
+    image: usize,
+    head: usize,
+    heads: usize,
+}
+
 impl<'a> Head<'a> {
-    fn of(x: &'a [FlexTensor], image: usize, head: usize) -> Self {
-        let [q, k, v] = [0, 1, 2].map(|i| head_of(&x[i], image, head));
+    fn of(x: &'a [FlexTensor], place: Place) -> Self {
+        let [q, k, v] = [0, 1, 2].map(|i| head_of(&x[i], place));
         Self { q, k, v }
     }
 
@@ -42,15 +50,17 @@ impl<'a> Head<'a> {
     }
 }
 
-fn head_of(x: &FlexTensor, image: usize, head: usize) -> Matrix<'_> {
-    let strides = x.layout().strides();
-    Matrix::of(x, image * strides[0] as usize + head * strides[1] as usize)
+fn head_of(x: &FlexTensor, Place { image, head, heads }: Place) -> Matrix<'_> {
+    let [_, _, channels] = dims(x);
+    let d = channels / heads;
+    let stride = x.layout().strides()[0];
+    Matrix::of(x, image * stride as usize).columns(head * d, d)
 }
 
 impl Tuned for Attention {
     fn value(&self, x: &[FlexTensor]) -> FlexTensor {
-        let [out] = each_head(x, [&x[0]], |image, head| {
-            let x = Head::of(x, image, head);
+        let [out] = self.each_head(x, [&x[0]], |place| {
+            let x = Head::of(x, place);
             let mut out = zeros_like(x.q);
             for (start, count) in x.blocks() {
                 let p = block_probabilities(self.mask, x, start, count);
@@ -63,8 +73,8 @@ impl Tuned for Attention {
 
     fn tangent(&self, x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> FlexTensor {
         let dx = filled(x, dx);
-        let [out] = each_head(x, [&x[0]], |image, head| {
-            let (x, dx) = (Head::of(x, image, head), Head::of(&dx, image, head));
+        let [out] = self.each_head(x, [&x[0]], |place| {
+            let (x, dx) = (Head::of(x, place), Head::of(&dx, place));
             let mut out = zeros_like(x.q);
             for (start, count) in x.blocks() {
                 let p = block_probabilities(self.mask, x, start, count);
@@ -88,8 +98,8 @@ impl Tuned for Attention {
 
     /// With u = g vᵀ and t = p ∘ (u − ⟨p, u⟩): t k/√d at q, tᵀ q/√d at k, pᵀ g at v.
     fn adjoint(&self, x: &[FlexTensor], g: FlexTensor, wanted: &[bool]) -> Gradients<Flex> {
-        let gradients = each_head(x, [&x[0], &x[1], &x[2]], |image, head| {
-            let (x, g) = (Head::of(x, image, head), head_of(&g, image, head));
+        let gradients = self.each_head(x, [&x[0], &x[1], &x[2]], |place| {
+            let (x, g) = (Head::of(x, place), head_of(&g, place));
             let [mut at_q, mut at_k, mut at_v] = [x.q, x.k, x.v].map(zeros_like);
             for (start, count) in x.blocks() {
                 let (q, g) = (x.q.rows(start, count), g.rows(start, count));
@@ -127,9 +137,9 @@ impl Tuned for Attention {
     ) -> Gradients<Flex> {
         let dx = filled(x, dx);
         let like = [&x[0], &x[1], &x[2], &x[0], &x[1], &x[2]];
-        let gradients = each_head(x, like, |image, head| {
-            let (x, dx) = (Head::of(x, image, head), Head::of(&dx, image, head));
-            let h = head_of(&h, image, head);
+        let gradients = self.each_head(x, like, |place| {
+            let (x, dx) = (Head::of(x, place), Head::of(&dx, place));
+            let h = head_of(&h, place);
             let scale = x.scale();
             let mut at = [x.q, x.k, x.v, x.q, x.k, x.v].map(zeros_like);
             let [at_q, at_k, at_v, at_dq, at_dk, at_dv] = &mut at;
@@ -208,39 +218,42 @@ fn score_tangent(x: Head, dx: Head, start: usize, count: usize) -> Dense {
     ds
 }
 
-/// Calls `body(image, head)` for all heads on all cores; joins what they give, each like a given
-/// tensor `[batch, heads, tokens, d]`.
-fn each_head<const N: usize>(
-    x: &[FlexTensor],
-    like: [&FlexTensor; N],
-    body: impl Fn(usize, usize) -> [Dense; N] + Sync,
-) -> [FlexTensor; N] {
-    let [batch, heads, _, _] = dims(&x[0]);
-    let tasks = (0..batch * heads).into_par_iter();
-    let parts: Vec<[Dense; N]> = tasks.map(|task| body(task / heads, task % heads)).collect();
-    std::array::from_fn(|i| {
-        let [_, _, tokens, d] = dims(like[i]);
-        let part = |image: usize, head: usize| &parts[image * heads + head][i];
-        join([batch, heads, tokens, d], part)
-    })
+impl Attention {
+    /// Calls `body` for all heads on all cores; joins what they give, each like a given tensor
+    /// `[batch, tokens, heads × d]`.
+    fn each_head<const N: usize>(
+        &self,
+        x: &[FlexTensor],
+        like: [&FlexTensor; N],
+        body: impl Fn(Place) -> [Dense; N] + Sync,
+    ) -> [FlexTensor; N] {
+        let heads = self.heads;
+        let [batch, _, _] = dims(&x[0]);
+        let tasks = (0..batch * heads).into_par_iter();
+        let place = |task| Place { image: task / heads, head: task % heads, heads };
+        let parts: Vec<[Dense; N]> = tasks.map(|task| body(place(task))).collect();
+        std::array::from_fn(|i| {
+            let [_, tokens, channels] = dims(like[i]);
+            let part = |image: usize, head: usize| &parts[image * heads + head][i];
+            join([batch, tokens, channels], channels / heads, part)
+        })
+    }
 }
 
-/// `[batch, heads, tokens, d]`, stored as `[batch, tokens, heads, d]`: putting the heads side by
-/// side, which is what follows, then moves nothing.
+/// Heads of width `d` beside each other.
 fn join<'a>(
-    [batch, heads, tokens, d]: [usize; 4],
+    [batch, tokens, channels]: [usize; 3],
+    d: usize,
     part: impl Fn(usize, usize) -> &'a Dense + Sync,
 ) -> FlexTensor {
-    let mut values = vec![0.0; batch * tokens * heads * d];
-    values.par_chunks_mut(heads * d).enumerate().for_each(|(row, to)| {
+    let mut values = vec![0.0; batch * tokens * channels];
+    values.par_chunks_mut(channels).enumerate().for_each(|(row, to)| {
         let (image, token) = (row / tokens, row % tokens);
         for (head, to) in to.chunks_exact_mut(d).enumerate() {
             to.copy_from_slice(&part(image, head).values[token * d..][..d]);
         }
     });
-    let stored = new_tensor(values, [batch, tokens, heads, d]);
-    let layout = stored.layout().permute(&[0, 2, 1, 3]);
-    stored.with_layout(layout)
+    new_tensor(values, [batch, tokens, channels])
 }
 
 /// With zeros for the missing.

@@ -71,6 +71,12 @@ impl<'a> Matrix<'a> {
         Self { values: &self.values[start * self.row_stride..], rows: count, ..self }
     }
 
+    /// `count` columns from `start` on.
+    pub fn columns(self, start: usize, count: usize) -> Self {
+        assert!(start + count <= self.columns, "columns beyond the matrix");
+        Self { values: &self.values[start * self.column_stride..], columns: count, ..self }
+    }
+
     /// The number of rows and columns.
     pub fn size(&self) -> [usize; 2] {
         [self.rows, self.columns]

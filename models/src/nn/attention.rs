@@ -103,26 +103,8 @@ impl<B: KernelBackend> Attention<B> {
     ) -> Dual<B, 3> {
         let key = self.to_k.forward(context.clone(), adapters);
         let value = self.to_v.forward(context, adapters);
-        multi_head(query, key, value, self.heads, mask)
+        Dual::attention(query, key, value, self.heads, mask)
     }
-}
-
-/// Attention of `[batch, tokens, channels]` in `heads` heads.
-pub fn multi_head<B: KernelBackend>(
-    query: Dual<B, 3>,
-    key: Dual<B, 3>,
-    value: Dual<B, 3>,
-    heads: usize,
-    mask: AttentionMask,
-) -> Dual<B, 3> {
-    let [batch, tokens, channels] = query.dims();
-    let split = |x: Dual<B, 3>| {
-        let tokens = x.dims()[1];
-        x.reshape([batch, tokens, heads, channels / heads]).swap_dims(1, 2)
-    };
-    Dual::attention(split(query), split(key), split(value), mask)
-        .swap_dims(1, 2)
-        .reshape([batch, tokens, channels])
 }
 
 #[cfg(all(test, feature = "cpu"))]

@@ -14,7 +14,7 @@ mod resnet;
 mod scope;
 mod timestep;
 
-pub use attention::{Attention, AttentionConfig, ProjectionNames, multi_head};
+pub use attention::{Attention, AttentionConfig, ProjectionNames};
 pub use conv2d::{Conv2d, Conv2dConfig, Downsample, Upsample};
 pub use embedding::Embedding;
 pub use encoder_layer::{EncoderLayer, EncoderLayerConfig, LayerNames};

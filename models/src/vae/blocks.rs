@@ -7,9 +7,7 @@ use burn_seqlora::dual::Dual;
 use seqlora_kernels::{KernelBackend, attention::AttentionMask};
 
 use super::config::VaeConfig;
-use crate::nn::{
-    Downsample, GroupNorm, Linear, LinearConfig, ResnetBlock, ResnetConfig, Upsample, multi_head,
-};
+use crate::nn::{Downsample, GroupNorm, Linear, LinearConfig, ResnetBlock, ResnetConfig, Upsample};
 
 /// ε of every normalisation in a VAE.
 pub(super) const EPSILON: f64 = 1e-6;
@@ -131,7 +129,7 @@ impl<B: KernelBackend> PixelAttention<B> {
         let h = h.reshape([batch, channels, height * width]).swap_dims(1, 2);
         let [q, k, v] =
             [&self.to_q, &self.to_k, &self.to_v].map(|linear| linear.forward(h.clone(), &none));
-        let h = self.to_out.forward(multi_head(q, k, v, 1, AttentionMask::Full), &none);
+        let h = self.to_out.forward(Dual::attention(q, k, v, 1, AttentionMask::Full), &none);
         x + h.swap_dims(1, 2).reshape(shape)
     }
 }

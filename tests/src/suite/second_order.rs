@@ -12,7 +12,7 @@ use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::precision::Precision;
 use burn_seqlora::text::TextBatch;
-use seqlora_kernels::KernelBackend;
+use seqlora_kernels::{Kept, KernelBackend};
 use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 
 use super::kernel_laws::Stored;
@@ -106,18 +106,26 @@ pub fn hypergradient_matches_pytorch<B: KernelBackend>(tolerance: f64) {
     let mut steps = Vec::new();
     for (t, sample) in samples.iter().enumerate() {
         let up = end.adapters.up.clone();
-        let g = gradient::<Autodiff<B>, _>(&loss, &end, sample, Wrt::Up);
+        let gradient = || gradient::<Autodiff<B>, _>(&loss, &end, sample, Wrt::Up);
+        let (g, kept) = Kept::of(gradient);
         end.adapters.up = up.axpy(-rate, &g.up);
         let expected = problem.factors(&format!("inner{t}.A"));
         assert_near("A_t", &end.adapters.up, &expected, tolerance);
         let step = up.map(|_, a: Tensor<B, 2>| a.ones_like().mul_scalar(rate));
-        steps.push(InnerStep { up, step, sample });
+        steps.push(InnerStep { up, step, sample, kept: Some(kept) });
     }
     let solve = |steps: &[_], hvp| {
         hypergradient::<Autodiff<B>, _>(&loss, &end, steps, &outer, 0.0, hvp).down
     };
     let expected = problem.factors("hyper");
     assert_near("∇F", &solve(&steps, Hvp::Exact), &expected, tolerance.min(2e-4));
+    let kept = steps.iter_mut().map(|step| step.kept.take()).collect::<Vec<_>>();
+    assert_near(
+        "∇F, all computed twice",
+        &solve(&steps, Hvp::Exact),
+        &expected,
+        tolerance.min(2e-4),
+    );
     assert_near("∇F without", &solve(&steps, Hvp::None), &problem.factors("hyper_none"), tolerance);
     assert!(distance(&solve(&steps, Hvp::FiniteDifference), &expected) < 1e-2);
 
@@ -125,6 +133,14 @@ pub fn hypergradient_matches_pytorch<B: KernelBackend>(tolerance: f64) {
     steps[1].sample = &samples[0];
     let wrong = distance(&solve(&steps, Hvp::Exact), &expected);
     assert!(wrong > 5e-4, "replaying other minibatches must show: {wrong:.2e}");
+
+    steps[0].sample = &samples[0];
+    steps[1].sample = &samples[1];
+    for (step, kept) in steps.iter_mut().zip(kept.into_iter().rev()) {
+        step.kept = kept;
+    }
+    let wrong = distance(&solve(&steps, Hvp::Exact), &expected);
+    assert!(wrong > 2e-4, "what another step kept must show: {wrong:.2e}");
 }
 
 /// With weights and activations of 16 bits the derivatives are those of PyTorch in f64 but for

@@ -8,7 +8,7 @@ use burn_seqlora::bilevel::{Bilevel, StepReport, TrainState};
 use burn_seqlora::config::{LrSchedule, TrainConfig};
 use burn_seqlora::diff::{ConceptParameters, InnerStep, Objective, Wrt, gradient};
 use burn_seqlora::rng::Seed;
-use seqlora_kernels::KernelBackend;
+use seqlora_kernels::{Kept, KernelBackend};
 
 use super::{Net, Sample, Toy, columns, matrix};
 
@@ -129,11 +129,12 @@ pub fn unroll<'s, B: KernelBackend, O: Objective<Autodiff<B>>>(
     let mut steps = Vec::new();
     for (t, sample) in samples.iter().enumerate() {
         let up = end.adapters.up.clone();
-        let slope = gradient::<Autodiff<B>, O>(objective, &end, sample, Wrt::Up).up;
+        let slope = || gradient::<Autodiff<B>, O>(objective, &end, sample, Wrt::Up).up;
+        let (slope, kept) = Kept::of(slope);
         let slope = slope.axpy(ridge, &up);
         let step = scale(t, &slope);
         end.adapters.up = up.axpy(-1.0, &slope.mul(&step));
-        steps.push(InnerStep { up, step, sample });
+        steps.push(InnerStep { up, step, sample, kept: Some(kept) });
     }
     Unrolled { end, steps }
 }

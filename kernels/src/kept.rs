@@ -1,0 +1,147 @@
+//! What a first-order pass computed, kept for the second-order pass at the same point.
+//!
+//! A Hessian product differentiates φ = ⟨∇L, V⟩ where the gradient of L was taken before. It needs
+//! the value y of every layer once more, and its backward pass finds ∂φ/∂ẏ = ∂L/∂y, which the
+//! gradient had found already. A layer that is [costly](Operation::COSTLY) takes both from there:
+//! of the six passes that a gradient and its Hessian product are, two are saved.
+//!
+//! Layers do not know of it. The tape does, for as long as [`Kept::of`] or [`Kept::reused_in`] run
+//! their function, and on their thread alone.
+
+use std::any::{Any, TypeId, type_name};
+use std::cell::RefCell;
+use std::sync::{Arc, OnceLock};
+
+use burn::tensor::{Shape, TensorMetadata, backend::Backend};
+
+use crate::operation::{Float, Operation};
+
+/// What the costly operations of a gradient computed, in the order of their values.
+#[derive(Debug, Clone)]
+pub struct Kept(Vec<Slot>);
+
+/// The [`Work`] of some backend.
+type Slot = Arc<dyn Any + Send + Sync>;
+
+/// What was computed for one operation.
+#[derive(Debug)]
+pub(crate) struct Work<B: Backend> {
+    operation: TypeId,
+    shapes: Vec<Shape>,
+    value: Float<B>,
+    /// The gradient of the loss at the first input, if it was wanted.
+    pub at_input: OnceLock<Float<B>>,
+}
+
+impl<B: Backend> Work<B> {
+    fn new<O: Operation>(x: &[Float<B>], value: Float<B>) -> Self {
+        let shapes = x.iter().map(TensorMetadata::shape).collect();
+        Self { operation: TypeId::of::<O>(), shapes, value, at_input: OnceLock::new() }
+    }
+
+    fn is_of<O: Operation>(&self, x: &[Float<B>]) -> bool {
+        let shapes = x.iter().map(TensorMetadata::shape);
+        self.operation == TypeId::of::<O>() && shapes.eq(self.shapes.iter().cloned())
+    }
+}
+
+enum Pass {
+    First(Vec<Slot>),
+    Second { rest: std::vec::IntoIter<Slot>, last: Option<Slot> },
+}
+
+thread_local! {
+    static PASS: RefCell<Option<Pass>> = const { RefCell::new(None) };
+}
+
+impl Kept {
+    /// What `gradient` computes, and what it returns. It evaluates the loss and runs backward.
+    pub fn of<T>(gradient: impl FnOnce() -> T) -> (T, Self) {
+        let (result, pass) = during(Pass::First(Vec::new()), gradient);
+        let Pass::First(slots) = pass else { unreachable!("the pass that was begun") };
+        (result, Self(slots))
+    }
+
+    /// Runs `product`, which evaluates the same loss at the same point and runs backward from its
+    /// tangent.
+    ///
+    /// # Panics
+    /// If its costly operations are not those of the gradient.
+    pub fn reused_in<T>(&self, product: impl FnOnce() -> T) -> T {
+        let second = Pass::Second { rest: self.0.clone().into_iter(), last: None };
+        let (result, pass) = during(second, product);
+        let left = matches!(&pass, Pass::Second { rest, .. } if rest.len() > 0);
+        assert!(!left, "the second pass has fewer operations than the first");
+        result
+    }
+}
+
+/// Runs a function within a pass; a panic leaves none behind.
+fn during<T>(pass: Pass, function: impl FnOnce() -> T) -> (T, Pass) {
+    struct Reset;
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            PASS.take();
+        }
+    }
+    let before = PASS.replace(Some(pass));
+    assert!(before.is_none(), "one pass within another");
+    let reset = Reset;
+    let result = function();
+    let pass = PASS.take().expect("only this function ends a pass");
+    drop(reset);
+    (result, pass)
+}
+
+/// The value of an operation: computed, or the one of the first pass. The work is where a first
+/// pass puts the gradient at the input.
+pub(crate) fn value<B: Backend, O: Operation>(
+    x: &[Float<B>],
+    compute: impl FnOnce() -> Float<B>,
+) -> (Float<B>, Option<Arc<Work<B>>>) {
+    if !O::COSTLY {
+        return (compute(), None);
+    }
+    if let Some(slot) = next() {
+        let work = slot.downcast::<Work<B>>().ok().filter(|work| work.is_of::<O>(x));
+        let work =
+            work.unwrap_or_else(|| panic!("the first pass had no such {}", type_name::<O>()));
+        return (work.value.clone(), None);
+    }
+    let value = compute();
+    let work = PASS.with_borrow_mut(|pass| match pass {
+        Some(Pass::First(slots)) => {
+            let work = Arc::new(Work::<B>::new::<O>(x, value.clone()));
+            slots.push(work.clone());
+            Some(work)
+        }
+        _ => None,
+    });
+    (value, work)
+}
+
+/// What the first pass had for the next operation, in a second pass.
+fn next() -> Option<Slot> {
+    PASS.with_borrow_mut(|pass| match pass {
+        Some(Pass::Second { rest, last }) => {
+            *last = rest.next();
+            let slot = last.clone();
+            Some(slot.expect("the second pass has more operations than the first"))
+        }
+        _ => None,
+    })
+}
+
+/// The gradient of the loss at the input of the operation whose value was asked for last, if this
+/// is a second pass and the first one wanted it.
+pub(crate) fn at_input<B: Backend, O: Operation>() -> Option<Float<B>> {
+    if !O::COSTLY {
+        return None;
+    }
+    PASS.with_borrow(|pass| match pass {
+        Some(Pass::Second { last: Some(slot), .. }) => {
+            slot.downcast_ref::<Work<B>>()?.at_input.get().cloned()
+        }
+        _ => None,
+    })
+}
