@@ -95,7 +95,13 @@ impl Options {
         match self.device {
             #[cfg(feature = "cpu")]
             Device::Cpu => {
-                self.run_on::<Autodiff<seqlora_kernels::Flex>>(threads, Default::default())
+                // On a thread of the pool, as `seqlora` does.
+                let run = |_: &_| {
+                    let done =
+                        self.run_on::<Autodiff<seqlora_kernels::Flex>>(threads, Default::default());
+                    done.map_err(|failure| failure.to_string())
+                };
+                Ok(rayon::scope(run)?)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda => {

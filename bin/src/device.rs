@@ -54,7 +54,7 @@ impl fmt::Display for Device {
 }
 
 /// Something that runs on any backend.
-pub trait Job {
+pub trait Job: Send {
     /// Runs it.
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure>;
 }
@@ -67,7 +67,11 @@ impl Device {
     pub fn run(self, job: impl Job) -> Result<(), Failure> {
         match self {
             #[cfg(feature = "cpu")]
-            Self::Cpu => job.run::<Autodiff<seqlora_kernels::Flex>>(Default::default()),
+            Self::Cpu => {
+                // On a thread of the pool, which works itself where others would wait for it.
+                let run = |_: &_| job.run::<Autodiff<seqlora_kernels::Flex>>(Default::default());
+                rayon::scope(run)
+            }
             #[cfg(feature = "wgpu")]
             Self::Wgpu(number) => {
                 use seqlora_kernels::WgpuDevice;

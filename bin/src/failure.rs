@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Debug)]
 pub enum Failure {
     /// Something went wrong.
-    Failed(Box<dyn std::error::Error>),
+    Failed(Box<dyn std::error::Error + Send + Sync>),
     /// The command line asks for something that does not exist.
     Usage(String),
     /// Ctrl-C; what was done is saved.
@@ -33,7 +33,7 @@ impl fmt::Display for Failure {
     }
 }
 
-impl<E: std::error::Error + 'static> From<E> for Failure {
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Failed(Box::new(error))
     }

@@ -99,6 +99,9 @@ pub enum WarmStart {
     Rerun,
 }
 
+/// See [`TrainConfig::kept_from`] and docs/decisions/0008.
+const KEPT_FROM: usize = 512;
+
 /// What becomes of what an inner step's gradient computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -274,9 +277,11 @@ impl TrainConfig {
         if self.method.ingredients().second_order { self.hvp } else { Hvp::None }
     }
 
-    /// Whether inner steps keep what their gradients computed; without exact products it is of no use.
-    pub fn keeps_inner_passes(&self) -> bool {
-        self.inner_passes == InnerPasses::Keep && self.effective_hvp() == Hvp::Exact
+    /// [Products](seqlora_kernels::operation::Operation::products) for a number from which on inner
+    /// steps keep it for the Hessian product, if they keep anything: only an exact one takes it.
+    pub fn kept_from(&self) -> Option<usize> {
+        let keeps = self.inner_passes == InnerPasses::Keep && self.effective_hvp() == Hvp::Exact;
+        keeps.then_some(KEPT_FROM)
     }
 
     /// The learning rate of A at a site and step.

@@ -19,7 +19,7 @@ impl<B: Kernel<O>, O: Operation, C: CheckpointStrategy> Kernel<O> for Autodiff<B
     fn value(operation: &O, x: &[Float<Self>]) -> Float<Self> {
         let inner: Vec<Float<B>> = x.iter().map(|x| x.primitive.clone()).collect();
         let Some(passes) = B::backward(&inner) else { return operation.value::<Self>(x) };
-        let (value, work) = kept::value::<B, O>(&inner, || B::value(operation, &inner));
+        let (value, work) = kept::value(operation, &inner, || B::value(operation, &inner));
         let node = ValueNode { operation: operation.clone(), backward: passes.of_value, work };
         record::<B, C, _, _>(node, x.iter().map(Some), inner, value)
     }
@@ -30,7 +30,7 @@ impl<B: Kernel<O>, O: Operation, C: CheckpointStrategy> Kernel<O> for Autodiff<B
         let primitive = |dx: &Option<Float<Self>>| dx.as_ref().map(|dx| dx.primitive.clone());
         let inner_dx: Vec<Option<Float<B>>> = dx.iter().map(primitive).collect();
         let tangent = B::tangent(operation, &inner, &inner_dx);
-        let at_input = kept::at_input::<B, O>();
+        let at_input = kept::at_input::<B>();
         let (operation, backward) = (operation.clone(), passes.of_tangent);
         let node = TangentNode { operation, backward, at_input };
         let parents = x.iter().map(Some).chain(dx.iter().map(Option::as_ref));

@@ -1,6 +1,6 @@
 //! Convolution of images.
 
-use burn::tensor::{backend::Backend, module, ops::ConvOptions};
+use burn::tensor::{TensorMetadata, backend::Backend, module, ops::ConvOptions};
 
 use crate::operation::{Float, Operation, float, tensor};
 
@@ -17,7 +17,10 @@ pub struct Conv2d {
 }
 
 impl Operation for Conv2d {
-    const COSTLY: bool = true;
+    fn products<B: Backend>(&self, x: &[Float<B>]) -> [usize; 2] {
+        let [outputs, inputs, height, width] = x[1].shape().dims();
+        [inputs, outputs].map(|channels| channels * height * width)
+    }
 
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
         self.convolve::<B>(&x[0], &x[1], Some(&x[2]))

@@ -2,8 +2,8 @@
 //!
 //! A Hessian product differentiates φ = ⟨∇L, V⟩ where the gradient of L was taken before. It needs
 //! the value y of every layer once more, and its backward pass finds ∂φ/∂ẏ = ∂L/∂y, which the
-//! gradient had found already. A layer that is [costly](Operation::COSTLY) takes both from there:
-//! of the six passes that a gradient and its Hessian product are, two are saved.
+//! gradient had found already. Linear layers and convolutions that are wide enough take both from
+//! there: of the six passes that a gradient and its Hessian product are, two are saved.
 //!
 //! Layers do not know of it. The tape does, for as long as [`Kept::of`] or [`Kept::reused_in`] run
 //! their function, and on their thread alone.
@@ -16,9 +16,13 @@ use burn::tensor::{Shape, TensorMetadata, backend::Backend};
 
 use crate::operation::{Float, Operation};
 
-/// What the costly operations of a gradient computed, in the order of their values.
+/// What the wide operations of a gradient computed, in the order of their values.
 #[derive(Debug, Clone)]
-pub struct Kept(Vec<Slot>);
+pub struct Kept {
+    /// [Products](Operation::products) for a number from which on it is kept.
+    least: usize,
+    slots: Vec<Slot>,
+}
 
 /// The [`Work`] of some backend.
 type Slot = Arc<dyn Any + Send + Sync>;
@@ -28,13 +32,14 @@ type Slot = Arc<dyn Any + Send + Sync>;
 pub(crate) struct Work<B: Backend> {
     operation: TypeId,
     shapes: Vec<Shape>,
-    value: Float<B>,
+    /// Where it is wide enough.
+    value: Option<Float<B>>,
     /// The gradient of the loss at the first input, if it was wanted.
     pub at_input: OnceLock<Float<B>>,
 }
 
 impl<B: Backend> Work<B> {
-    fn new<O: Operation>(x: &[Float<B>], value: Float<B>) -> Self {
+    fn new<O: Operation>(x: &[Float<B>], value: Option<Float<B>>) -> Self {
         let shapes = x.iter().map(TensorMetadata::shape).collect();
         Self { operation: TypeId::of::<O>(), shapes, value, at_input: OnceLock::new() }
     }
@@ -45,7 +50,12 @@ impl<B: Backend> Work<B> {
     }
 }
 
-enum Pass {
+struct Pass {
+    least: usize,
+    order: Order,
+}
+
+enum Order {
     First(Vec<Slot>),
     Second { rest: std::vec::IntoIter<Slot>, last: Option<Slot> },
 }
@@ -55,22 +65,23 @@ thread_local! {
 }
 
 impl Kept {
-    /// What `gradient` computes, and what it returns. It evaluates the loss and runs backward.
-    pub fn of<T>(gradient: impl FnOnce() -> T) -> (T, Self) {
-        let (result, pass) = during(Pass::First(Vec::new()), gradient);
-        let Pass::First(slots) = pass else { unreachable!("the pass that was begun") };
-        (result, Self(slots))
+    /// What `gradient` computes where a number takes at least so many products, and what it
+    /// returns. It evaluates the loss and runs backward.
+    pub fn of<T>(least: usize, gradient: impl FnOnce() -> T) -> (T, Self) {
+        let (result, pass) = during(Pass { least, order: Order::First(Vec::new()) }, gradient);
+        let Order::First(slots) = pass.order else { unreachable!("the pass that was begun") };
+        (result, Self { least, slots })
     }
 
     /// Runs `product`, which evaluates the same loss at the same point and runs backward from its
     /// tangent.
     ///
     /// # Panics
-    /// If its costly operations are not those of the gradient.
+    /// If its wide operations are not those of the gradient.
     pub fn reused_in<T>(&self, product: impl FnOnce() -> T) -> T {
-        let second = Pass::Second { rest: self.0.clone().into_iter(), last: None };
-        let (result, pass) = during(second, product);
-        let left = matches!(&pass, Pass::Second { rest, .. } if rest.len() > 0);
+        let order = Order::Second { rest: self.slots.clone().into_iter(), last: None };
+        let (result, pass) = during(Pass { least: self.least, order }, product);
+        let left = matches!(&pass.order, Order::Second { rest, .. } if rest.len() > 0);
         assert!(!left, "the second pass has fewer operations than the first");
         result
     }
@@ -96,34 +107,45 @@ fn during<T>(pass: Pass, function: impl FnOnce() -> T) -> (T, Pass) {
 /// The value of an operation: computed, or the one of the first pass. The work is where a first
 /// pass puts the gradient at the input.
 pub(crate) fn value<B: Backend, O: Operation>(
+    operation: &O,
     x: &[Float<B>],
     compute: impl FnOnce() -> Float<B>,
 ) -> (Float<B>, Option<Arc<Work<B>>>) {
-    if !O::COSTLY {
+    let Some([keeps_value, keeps_input]) = wide::<B, O>(operation, x) else {
         return (compute(), None);
-    }
+    };
     if let Some(slot) = next() {
         let work = slot.downcast::<Work<B>>().ok().filter(|work| work.is_of::<O>(x));
         let work =
             work.unwrap_or_else(|| panic!("the first pass had no such {}", type_name::<O>()));
-        return (work.value.clone(), None);
+        return (work.value.clone().unwrap_or_else(compute), None);
     }
     let value = compute();
-    let work = PASS.with_borrow_mut(|pass| match pass {
-        Some(Pass::First(slots)) => {
-            let work = Arc::new(Work::<B>::new::<O>(x, value.clone()));
-            slots.push(work.clone());
-            Some(work)
-        }
-        _ => None,
+    let work = Arc::new(Work::<B>::new::<O>(x, keeps_value.then(|| value.clone())));
+    PASS.with_borrow_mut(|pass| match pass {
+        Some(Pass { order: Order::First(slots), .. }) => slots.push(work.clone()),
+        _ => unreachable!("a pass is a first or a second one"),
     });
-    (value, work)
+    (value, keeps_input.then_some(work))
+}
+
+/// Within a pass, whether value and gradient at the input are kept, if either is. What is not wide
+/// leaves no last operation behind.
+fn wide<B: Backend, O: Operation>(operation: &O, x: &[Float<B>]) -> Option<[bool; 2]> {
+    PASS.with_borrow_mut(|pass| {
+        let Pass { least, order } = pass.as_mut()?;
+        if let Order::Second { last, .. } = order {
+            *last = None;
+        }
+        let keeps = operation.products::<B>(x).map(|products| products >= *least);
+        keeps.contains(&true).then_some(keeps)
+    })
 }
 
 /// What the first pass had for the next operation, in a second pass.
 fn next() -> Option<Slot> {
     PASS.with_borrow_mut(|pass| match pass {
-        Some(Pass::Second { rest, last }) => {
+        Some(Pass { order: Order::Second { rest, last }, .. }) => {
             *last = rest.next();
             let slot = last.clone();
             Some(slot.expect("the second pass has more operations than the first"))
@@ -133,13 +155,10 @@ fn next() -> Option<Slot> {
 }
 
 /// The gradient of the loss at the input of the operation whose value was asked for last, if this
-/// is a second pass and the first one wanted it.
-pub(crate) fn at_input<B: Backend, O: Operation>() -> Option<Float<B>> {
-    if !O::COSTLY {
-        return None;
-    }
+/// is a second pass and the first one kept it.
+pub(crate) fn at_input<B: Backend>() -> Option<Float<B>> {
     PASS.with_borrow(|pass| match pass {
-        Some(Pass::Second { last: Some(slot), .. }) => {
+        Some(Pass { order: Order::Second { last: Some(slot), .. }, .. }) => {
             slot.downcast_ref::<Work<B>>()?.at_input.get().cloned()
         }
         _ => None,

@@ -12,9 +12,11 @@ pub type Float<B> = burn::tensor::ops::FloatTensor<B>;
 ///
 /// The inputs' order is the operation's own. What is not smooth (sizes, masks, ε) is in `self`.
 pub trait Operation: Clone + Debug + Send + 'static {
-    /// Whether computing it once more costs much more than [keeping](crate::Kept) what it gave:
-    /// hundreds of products for each number.
-    const COSTLY: bool = false;
+    /// Products for each number of the value, and for each of the gradient at the first input:
+    /// how much is saved by [keeping](crate::Kept) one. Zero where that is not worth a thought.
+    fn products<B: Backend>(&self, _x: &[Float<B>]) -> [usize; 2] {
+        [0; 2]
+    }
 
     /// f(x)
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B>;

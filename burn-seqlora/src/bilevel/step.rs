@@ -89,8 +89,8 @@ where
         O::Sample: 's,
     {
         let start = (state.parameters.adapters.up.clone(), state.inner.clone());
-        let keeps = self.config.keeps_inner_passes();
-        let steps = self.inner_steps(state, &sample, keeps);
+        let kept_from = self.config.kept_from();
+        let steps = self.inner_steps(state, &sample, kept_from);
         let outer = sample(self.config.inner);
         let (ridge, hvp) = (self.config.ridge, self.config.effective_hvp());
         let hyper =
@@ -101,7 +101,7 @@ where
         self.step_down(state, &direction);
         if self.config.warm_start == WarmStart::Rerun {
             (state.parameters.adapters.up, state.inner) = start;
-            self.inner_steps(state, &sample, false);
+            self.inner_steps(state, &sample, None);
         }
         if let Some(rows) = hyper.rows {
             report.row_norm = self.step_rows(state, rows);
@@ -129,13 +129,13 @@ where
         }
     }
 
-    /// T steps in A; returns what is needed to differentiate through them, and `keeps` what their
-    /// gradients computed.
+    /// T steps in A; returns what is needed to differentiate through them, with what their
+    /// gradients computed if that is wanted.
     fn inner_steps<'s>(
         &self,
         state: &mut TrainState<B::InnerBackend>,
         sample: impl Fn(usize) -> &'s O::Sample,
-        keeps: bool,
+        kept_from: Option<usize>,
     ) -> InnerSteps<'s, B::InnerBackend, O::Sample>
     where
         O::Sample: 's,
@@ -145,12 +145,12 @@ where
             let at = &state.parameters;
             let up = at.adapters.up.clone();
             let gradient = || gradient::<B, O>(self.objective, at, sample, Wrt::Up).up;
-            let (gradient, kept) = match keeps {
-                true => {
-                    let (gradient, kept) = Kept::of(gradient);
+            let (gradient, kept) = match kept_from {
+                Some(least) => {
+                    let (gradient, kept) = Kept::of(least, gradient);
                     (gradient, Some(kept))
                 }
-                false => (gradient(), None),
+                None => (gradient(), None),
             };
             let gradient = gradient.axpy(self.config.ridge, &up);
             let scale = match self.config.preconditioner {

@@ -35,27 +35,15 @@ impl<R, F: FnMut() -> R> NullaryFnOnce for Body<F> {
 /// # Panics
 /// If the inputs differ in length.
 pub fn map<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32 + Copy + Sync) -> Vec<f32> {
-    let count = x[0].len();
-    let mut y = Vec::with_capacity(count);
-    let room = &mut y.spare_capacity_mut()[..count];
-    room.par_chunks_mut(TASK).enumerate().for_each(|(task, y)| {
-        let range = task * TASK..task * TASK + y.len();
-        let x = x.map(|x| &x[range.clone()]);
+    // Zeros first: into memory without values compilers wrote one element after the other.
+    let mut y = vec![0.0; x[0].len()];
+    y.par_chunks_mut(TASK).enumerate().for_each(|(task, y)| {
+        let x = x.map(|x| &x[task * TASK..][..y.len()]);
         vectorized(
             #[inline(always)]
-            || {
-                let x = x.map(|x| &x[..y.len()]);
-                for i in 0..y.len() {
-                    y[i].write(f(x.map(|x| x[i])));
-                }
-            },
+            || map_into(x, y, f),
         );
     });
-    // SAFETY: every element of the room was written.
-    #[expect(unsafe_code, reason = "filling with zeros first costs a pass over memory")]
-    unsafe {
-        y.set_len(count);
-    }
     y
 }
 

@@ -107,7 +107,7 @@ pub fn hypergradient_matches_pytorch<B: KernelBackend>(tolerance: f64) {
     for (t, sample) in samples.iter().enumerate() {
         let up = end.adapters.up.clone();
         let gradient = || gradient::<Autodiff<B>, _>(&loss, &end, sample, Wrt::Up);
-        let (g, kept) = Kept::of(gradient);
+        let (g, kept) = Kept::of(1, gradient);
         end.adapters.up = up.axpy(-rate, &g.up);
         let expected = problem.factors(&format!("inner{t}.A"));
         assert_near("A_t", &end.adapters.up, &expected, tolerance);

@@ -130,7 +130,7 @@ pub fn unroll<'s, B: KernelBackend, O: Objective<Autodiff<B>>>(
     for (t, sample) in samples.iter().enumerate() {
         let up = end.adapters.up.clone();
         let slope = || gradient::<Autodiff<B>, O>(objective, &end, sample, Wrt::Up).up;
-        let (slope, kept) = Kept::of(slope);
+        let (slope, kept) = Kept::of(1, slope);
         let slope = slope.axpy(ridge, &up);
         let step = scale(t, &slope);
         end.adapters.up = up.axpy(-1.0, &slope.mul(&step));
