@@ -5,9 +5,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::{Part, Site, SiteSelection};
+use crate::check::{at_least_one, not_negative};
 use crate::data::{CaptionOptions, Transform};
 use crate::diff::Hvp;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::precision::Precision;
 use crate::text::TokenScheme;
 
@@ -304,7 +305,7 @@ impl TrainConfig {
     /// # Errors
     /// If a setting has no meaning; names it.
     pub fn validate(&self) -> Result<()> {
-        let positive = [
+        at_least_one([
             ("rank", self.rank),
             ("steps", self.steps),
             ("batch", self.batch),
@@ -313,11 +314,8 @@ impl TrainConfig {
             ("crops", self.crops),
             ("probes", self.probes),
             ("save_every", self.save_every),
-        ];
-        if let Some((name, _)) = positive.iter().find(|(_, value)| *value == 0) {
-            return Err(Error::Invalid(format!("`{name}` must be at least 1")));
-        }
-        let rates = [
+        ])?;
+        not_negative([
             ("lr_unet", self.lr_unet),
             ("lr_text", self.lr_text),
             ("lr_token", self.lr_token),
@@ -327,13 +325,7 @@ impl TrainConfig {
             ("noise_offset", self.noise_offset),
             ("down_norm", self.down_norm),
             ("token_std", self.token_std),
-        ];
-        match rates.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
-            Some((name, value)) => {
-                Err(Error::Invalid(format!("`{name}` is {value}; it must be a number, 0 or more")))
-            }
-            None => Ok(()),
-        }
+        ])
     }
 }
 

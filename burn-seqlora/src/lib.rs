@@ -14,6 +14,7 @@
 pub mod adapter;
 pub mod bank;
 pub mod bilevel;
+pub mod check;
 pub mod compose;
 pub mod config;
 pub mod data;

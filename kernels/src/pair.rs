@@ -97,7 +97,7 @@ pub fn attention<B: KernelBackend>(
     mask: AttentionMask,
 ) -> Pair<B, 3> {
     let channels = query.0.dims()[2];
-    assert!(channels % heads == 0, "attention: {channels} channels in {heads} heads");
+    assert!(channels.is_multiple_of(heads), "attention: {channels} channels in {heads} heads");
     apply(&Attention { heads, mask }, vec![input(query), input(key), input(value)])
 }
 

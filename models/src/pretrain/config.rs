@@ -1,5 +1,6 @@
 //! What can be chosen about pretraining; the defaults are meant for the built-in model.
 
+use burn_seqlora::check::{at_least_one, not_negative};
 use burn_seqlora::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -142,7 +143,7 @@ impl PretrainConfig {
             ("objects", self.objects),
             ("places", self.places),
         ];
-        not_negative(&weights)?;
+        not_negative(weights)?;
         self.autoencoder.validate("autoencoder")?;
         self.text_encoder.validate("text_encoder")?;
         self.denoiser.validate("denoiser")?;
@@ -150,40 +151,27 @@ impl PretrainConfig {
     }
 }
 
-/// Refuses negative numbers and what is none.
-fn not_negative(values: &[(&str, f64)]) -> Result<()> {
-    match values.iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
-        Some((name, value)) => {
-            Err(Error::Invalid(format!("`{name}` is {value}; it must be a number, 0 or more")))
-        }
-        None => Ok(()),
-    }
-}
-
 impl StageConfig {
     fn validate(&self, stage: &str) -> Result<()> {
         let name = |key: &str| format!("{stage}.{key}");
-        let counts = [
-            ("steps", self.steps),
-            ("batch", self.batch),
-            ("shards", self.shards),
-            ("save_every", self.save_every),
-            ("preview_every", self.preview_every),
-        ];
-        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(Error::Invalid(format!("`{}` must be at least 1", name(key))));
-        }
+        at_least_one([
+            (&*name("steps"), self.steps),
+            (&*name("batch"), self.batch),
+            (&*name("shards"), self.shards),
+            (&*name("save_every"), self.save_every),
+            (&*name("preview_every"), self.preview_every),
+        ])?;
         if !(0.0..1.0).contains(&self.average) {
             let (key, value) = (name("average"), self.average);
             return Err(Error::Invalid(format!(
                 "`{key}` is {value}; it must be from 0 to below 1"
             )));
         }
-        not_negative(&[
-            (&name("rate"), self.rate),
-            (&name("final_rate"), self.final_rate),
-            (&name("weight_decay"), self.weight_decay),
-            (&name("clip"), self.clip),
+        not_negative([
+            (&*name("rate"), self.rate),
+            (&*name("final_rate"), self.final_rate),
+            (&*name("weight_decay"), self.weight_decay),
+            (&*name("clip"), self.clip),
         ])
     }
 

@@ -1,0 +1,44 @@
+//! Checks that all settings share.
+
+use crate::error::{Error, Result};
+
+/// Refuses counts of none.
+///
+/// # Errors
+/// Names the first.
+pub fn at_least_one<'a>(counts: impl IntoIterator<Item = (&'a str, usize)>) -> Result<()> {
+    match counts.into_iter().find(|(_, count)| *count == 0) {
+        Some((name, _)) => Err(Error::Invalid(format!("`{name}` must be at least 1"))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses negative numbers and what is none.
+///
+/// # Errors
+/// Names the first.
+pub fn not_negative<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Result<()> {
+    match values.into_iter().find(|(_, value)| !value.is_finite() || *value < 0.0) {
+        Some((name, value)) => {
+            Err(Error::Invalid(format!("`{name}` is {value}; it must be a number, 0 or more")))
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_that_means_nothing_is_named() {
+        assert!(at_least_one([("steps", 1)]).is_ok());
+        let refusal = at_least_one([("steps", 1), ("batch", 0)]).unwrap_err();
+        assert!(refusal.to_string().contains("`batch`"));
+        assert!(not_negative([("rate", 0.0)]).is_ok());
+        for value in [-1.0, f64::NAN, f64::INFINITY] {
+            let refusal = not_negative([("rate", value)]).unwrap_err();
+            assert!(refusal.to_string().contains("`rate`"));
+        }
+    }
+}
