@@ -164,3 +164,47 @@ pub(crate) fn at_input<B: Backend>() -> Option<Float<B>> {
         _ => None,
     })
 }
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use burn::backend::Autodiff;
+    use burn::tensor::Tensor;
+    use burn_flex::Flex;
+
+    use super::*;
+    use crate::pair::lora_linear;
+
+    /// Four inputs, three outputs.
+    fn layer(rows: usize, x: f32) -> Tensor<Autodiff<Flex>, 2> {
+        let device = Default::default();
+        let x = Tensor::full([rows, 4], x, &device).require_grad();
+        lora_linear((x, None), Tensor::ones([3, 4], &device), None, None).0
+    }
+
+    #[test]
+    fn a_second_pass_takes_the_values_of_the_first() {
+        let (y, kept) = Kept::of(4, || layer(2, 1.0));
+        let again = kept.reused_in(|| layer(2, 7.0));
+        assert_eq!(y.to_data(), again.to_data());
+        assert_ne!(y.to_data(), layer(2, 7.0).to_data(), "outside of a pass nothing is taken");
+    }
+
+    #[test]
+    fn a_second_pass_with_other_operations_is_refused() {
+        let (_, kept) = Kept::of(4, || layer(2, 1.0));
+        let others: [fn(); 3] =
+            [|| {}, || drop(layer(3, 1.0)), || drop((layer(2, 1.0), layer(2, 1.0)))];
+        for other in others {
+            assert!(catch_unwind(AssertUnwindSafe(|| kept.reused_in(other))).is_err());
+            kept.reused_in(|| layer(2, 1.0));
+        }
+    }
+
+    #[test]
+    fn what_is_narrow_is_not_kept() {
+        let kept = |least| Kept::of(least, || layer(2, 1.0)).1.slots.len();
+        assert_eq!([kept(3), kept(4), kept(5)], [1, 1, 0]);
+    }
+}

@@ -160,7 +160,8 @@ impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
             model.unet.forward(Dual::constant(input), timesteps, &context, &none);
         let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
         let error = (output.primal - target).powi_scalar(2) * self.weights(&truths, &device);
-        Ok(error.mean() + model.places.loss(middle.primal, &truths) * self.config.places)
+        let places = middle.primal.flatten::<3>(2, 3).swap_dims(1, 2);
+        Ok(error.mean() + model.places.loss(places, &truths) * self.config.places)
     }
 }
 

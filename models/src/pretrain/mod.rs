@@ -27,7 +27,7 @@ mod state;
 mod train;
 
 pub use autoencoding::{Autoencoding, Fidelity};
-pub use captions::{CaptionReader, CaptionReading, Prompts, captioned, tokenize};
+pub use captions::{CaptionReader, CaptionReading, captioned, tokenize};
 pub use card::{Card, DrawingReport, PartTraining};
 pub use config::{PretrainConfig, StageConfig};
 pub use denoising::{Denoising, Drawing, TextToLatents};

@@ -1,4 +1,5 @@
-//! What the denoiser's coarse features should tell: what covers each place.
+//! What the denoiser's coarse features should tell, and the text encoder's states: what covers each
+//! place.
 //!
 //! For training only. The error of a velocity says little about objects: after 120 000 pictures they
 //! had neither the class nor the colour that the text said. Features that are told
@@ -37,11 +38,11 @@ impl<B: KernelBackend> PlaceReader<B> {
     /// nothing covers add nothing.
     ///
     /// # Shapes
-    /// - features: `[batch, channels, side, side]`
-    pub fn loss(&self, features: Tensor<B, 4>, truths: &[Truth]) -> Tensor<B, 1> {
+    /// - features: `[batch, places, channels]`, the places of a square row by row
+    pub fn loss(&self, features: Tensor<B, 3>, truths: &[Truth]) -> Tensor<B, 1> {
         let (none, device) = (DualAdapters::none(), features.device());
-        let side = features.dims()[3];
-        let places = Dual::constant(features.flatten::<3>(2, 3).swap_dims(1, 2));
+        let side = features.dims()[1].isqrt();
+        let places = Dual::constant(features);
         let scores = self.labels.forward(self.hidden.forward(places, &none).silu(), &none).primal;
         let [classes, colours, patterns] = LABELS;
         let read = |first, count| scores.clone().narrow(2, first, count);
@@ -77,7 +78,7 @@ mod tests {
             .map(|seen| f64::from(seen.bounds.width() * seen.bounds.height()))
             .sum();
         // Without features all scores are equal.
-        let loss = reader.loss(Tensor::zeros([1, 4, 8, 8], &device), &[scene.truth()]);
+        let loss = reader.loss(Tensor::zeros([1, 64, 4], &device), &[scene.truth()]);
         let entropy: f64 = LABELS.iter().map(|count| (*count as f64).ln()).sum();
         let loss: f64 = loss.into_scalar().into();
         assert!((loss - covered * entropy).abs() < 1e-4, "{loss} {covered}");
