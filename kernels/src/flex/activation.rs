@@ -1,10 +1,9 @@
 //! Activations and their first two derivatives in one pass each.
 
 use burn_flex::{Flex, FlexTensor};
-use rayon::prelude::*;
 
-use super::elementwise::{map, map_into, vectorized};
-use super::math::{normal_cdf, normal_pdf, sigmoid};
+use super::elementwise::{in_parts, map, map_both_into, map_into, vectorized};
+use super::math::{normal, sigmoid};
 use super::{Tuned, contiguous, dims, new_tensor, shape_of, slice};
 use crate::activation::{Activation, Geglu};
 use crate::operation::Gradients;
@@ -45,17 +44,18 @@ impl Curve for Gated {
 impl Curve for Gelu {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
-        x * normal_cdf(x)
+        x * normal(x).cdf
     }
 
     #[inline(always)]
     fn slope(self, x: f32) -> f32 {
-        normal_cdf(x) + x * normal_pdf(x)
+        let normal = normal(x);
+        normal.cdf + x * normal.pdf
     }
 
     #[inline(always)]
     fn curvature(self, x: f32) -> f32 {
-        normal_pdf(x) * (2.0 - x * x)
+        normal(x).pdf * (2.0 - x * x)
     }
 }
 
@@ -179,18 +179,11 @@ impl Tuned for Geglu {
             #[inline(always)]
             |row, ga, gb| {
                 let [a, b] = halves(row, &x);
-                let g = half(row, &g);
-                map_into(
-                    [b, g],
-                    ga,
+                map_both_into(
+                    [a, b, half(row, &g)],
+                    [ga, gb],
                     #[inline(always)]
-                    |[b, g]| Gelu.value(b) * g,
-                );
-                map_into(
-                    [a, b, g],
-                    gb,
-                    #[inline(always)]
-                    |[a, b, g]| a * Gelu.slope(b) * g,
+                    |[a, b, g]| [Gelu.value(b) * g, a * Gelu.slope(b) * g],
                 );
             },
         ))]
@@ -211,18 +204,14 @@ impl Tuned for Geglu {
                 #[inline(always)]
                 |row, ga, gb| {
                     let ([a, b], [da, db]) = (halves(row, &x), halves(row, &dx));
-                    let h = half(row, &h);
-                    map_into(
-                        [b, db, h],
-                        ga,
+                    map_both_into(
+                        [a, b, da, db, half(row, &h)],
+                        [ga, gb],
                         #[inline(always)]
-                        |[b, db, h]| Gelu.slope(b) * db * h,
-                    );
-                    map_into(
-                        [a, b, da, db, h],
-                        gb,
-                        #[inline(always)]
-                        |[a, b, da, db, h]| (Gelu.slope(b) * da + a * Gelu.curvature(b) * db) * h,
+                        |[a, b, da, db, h]| {
+                            let slope = Gelu.slope(b);
+                            [slope * db * h, (slope * da + a * Gelu.curvature(b) * db) * h]
+                        },
                     );
                 },
             )
@@ -237,8 +226,8 @@ impl Tuned for Geglu {
 /// Fills each row of `[rows, n]` for an x of `[rows, 2 n]`.
 fn gate(x: &FlexTensor, fill: impl Fn(usize, &mut [f32]) + Sync) -> FlexTensor {
     let [rows, width] = dims(x);
-    let mut y = vec![0.0; rows * width / 2];
-    y.par_chunks_mut(width / 2).enumerate().for_each(|(row, y)| {
+    let nothing = || ();
+    let y = in_parts(rows * width / 2, width / 2, nothing, |(), row, y| {
         vectorized(
             #[inline(always)]
             || fill(row, y),
@@ -250,8 +239,8 @@ fn gate(x: &FlexTensor, fill: impl Fn(usize, &mut [f32]) + Sync) -> FlexTensor {
 /// Fills both halves of each row of a tensor like x.
 fn ungate(x: &FlexTensor, fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> FlexTensor {
     let [rows, width] = dims(x);
-    let mut y = vec![0.0; rows * width];
-    y.par_chunks_mut(width).enumerate().for_each(|(row, y)| {
+    let nothing = || ();
+    let y = in_parts(rows * width, width, nothing, |(), row, y| {
         let (a, b) = y.split_at_mut(width / 2);
         vectorized(
             #[inline(always)]

@@ -4,7 +4,7 @@
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::elementwise::{maximum, sum, update, vectorized};
+use super::elementwise::{in_parts, maximum, sum, update, vectorized};
 use super::math::exp;
 use super::matrix::{Cores, Dense, Matrix, product};
 use super::{Tuned, dims, new_tensor, shape_of};
@@ -246,8 +246,8 @@ fn join<'a>(
     d: usize,
     part: impl Fn(usize, usize) -> &'a Dense + Sync,
 ) -> FlexTensor {
-    let mut values = vec![0.0; batch * tokens * channels];
-    values.par_chunks_mut(channels).enumerate().for_each(|(row, to)| {
+    let nothing = || ();
+    let values = in_parts(batch * tokens * channels, channels, nothing, |(), row, to| {
         let (image, token) = (row / tokens, row % tokens);
         for (head, to) in to.chunks_exact_mut(d).enumerate() {
             to.copy_from_slice(&part(image, head).values[token * d..][..d]);

@@ -1,5 +1,7 @@
 //! Maps over elements, on all cores and at full width.
 
+use std::mem::MaybeUninit;
+
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
@@ -35,16 +37,44 @@ impl<R, F: FnMut() -> R> NullaryFnOnce for Body<F> {
 /// # Panics
 /// If the inputs differ in length.
 pub fn map<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32 + Copy + Sync) -> Vec<f32> {
-    // Zeros first: into memory without values compilers wrote one element after the other.
-    let mut y = vec![0.0; x[0].len()];
-    y.par_chunks_mut(TASK).enumerate().for_each(|(task, y)| {
+    let nothing = || ();
+    in_parts(x[0].len(), TASK, nothing, |(), task, y| {
         let x = x.map(|x| &x[task * TASK..][..y.len()]);
         vectorized(
             #[inline(always)]
             || map_into(x, y, f),
         );
+    })
+}
+
+/// `count` values, made `part` by `part` on all cores. `fill` gets what `scratch` makes once per
+/// task, the part's number, and its place, which holds zeros.
+///
+/// # Panics
+/// If `part` is 0.
+pub fn in_parts<S>(
+    count: usize,
+    part: usize,
+    scratch: impl Fn() -> S + Send + Sync,
+    fill: impl Fn(&mut S, usize, &mut [f32]) + Send + Sync,
+) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count);
+    let parts = values.spare_capacity_mut()[..count].par_chunks_mut(part).enumerate();
+    parts.for_each_init(scratch, |scratch, (number, room)| {
+        // Here and not for all at once, where one core would walk through memory alone; and needed:
+        // into memory without values compilers wrote one element after the other.
+        room.fill(MaybeUninit::new(0.0));
+        // SAFETY: every element has just been written.
+        #[expect(unsafe_code, reason = "a slice whose elements all hold numbers")]
+        let room = unsafe { &mut *(std::ptr::from_mut(room) as *mut [f32]) };
+        fill(scratch, number, room);
     });
-    y
+    // SAFETY: the parts are all of the room, and each has been written.
+    #[expect(unsafe_code, reason = "filling with zeros first costs a pass over memory")]
+    unsafe {
+        values.set_len(count);
+    }
+    values
 }
 
 /// [`map`] on this core, into a given place.
@@ -53,6 +83,19 @@ pub fn map_into<const N: usize>(x: [&[f32]; N], y: &mut [f32], f: impl Fn([f32; 
     let x = x.map(|x| &x[..y.len()]);
     for i in 0..y.len() {
         y[i] = f(x.map(|x| x[i]));
+    }
+}
+
+/// `[y[0][i], y[1][i]] = f(x[0][i], x[1][i], ...)` on this core.
+#[inline(always)]
+pub fn map_both_into<const N: usize>(
+    x: [&[f32]; N],
+    [y, z]: [&mut [f32]; 2],
+    f: impl Fn([f32; N]) -> [f32; 2],
+) {
+    let (x, z) = (x.map(|x| &x[..y.len()]), &mut z[..y.len()]);
+    for i in 0..y.len() {
+        [y[i], z[i]] = f(x.map(|x| x[i]));
     }
 }
 
@@ -78,7 +121,14 @@ pub fn sum<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
             *total += f(x.map(|x| x[lane]));
         }
     }
-    let mut total: f32 = lanes.iter().sum();
+    // In halves: one after the other, each addition would wait for the one before.
+    let mut half = LANES / 2;
+    while half > 0 {
+        let (kept, added) = lanes.split_at_mut(half);
+        kept.iter_mut().zip(added).for_each(|(kept, added)| *kept += *added);
+        half /= 2;
+    }
+    let mut total = lanes[0];
     for i in whole..length {
         total += f(x.map(|x| x[i]));
     }

@@ -7,7 +7,7 @@
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
-use super::elementwise::{map_into, sum, update, vectorized};
+use super::elementwise::{in_parts, map_into, sum, update, vectorized};
 use super::{Tuned, contiguous, dims, new_tensor, slice};
 use crate::normalize::Normalize;
 use crate::operation::Gradients;
@@ -236,9 +236,8 @@ fn each_row(
 ) -> FlexTensor {
     let [rows, channels, elements] = dims(x);
     let width = channels * elements;
-    let mut y = vec![0.0; rows * width];
     let scratch = || (vec![0.0; width], vec![0.0; width]);
-    y.par_chunks_mut(width).enumerate().for_each_init(scratch, |(a, b), (row, y)| {
+    let y = in_parts(rows * width, width, scratch, |(a, b), row, y| {
         vectorized(
             #[inline(always)]
             || fill(row, [a, b], y),

@@ -3,8 +3,8 @@
 //! Burn walks through them one element at a time; here tiles keep to the cores' caches.
 
 use burn_flex::FlexTensor;
-use rayon::prelude::*;
 
+use super::elementwise::in_parts;
 use super::{new_tensor, shape_of, slice_from};
 
 /// Side of a tile: one cache line of floats.
@@ -17,8 +17,8 @@ pub fn copy(t: &FlexTensor) -> Option<FlexTensor> {
     let [stack @ .., (rows, 1), (columns, stride)] = &dims[..] else { return None };
     let (rows, columns, stride) = (*rows, *columns, *stride);
     let from = slice_from(t);
-    let mut values = vec![0.0; t.layout().num_elements()];
-    values.par_chunks_mut(rows * columns).enumerate().for_each(|(matrix, to)| {
+    let nothing = || ();
+    let values = in_parts(t.layout().num_elements(), rows * columns, nothing, |(), matrix, to| {
         transpose(&from[offset(stack, matrix)..], stride, to, rows, columns);
     });
     Some(new_tensor(values, shape_of(t)))

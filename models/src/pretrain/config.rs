@@ -58,7 +58,10 @@ pub struct StageConfig {
     pub warmup: usize,
     /// The rate at the end, as a share of the greatest; it falls along half a cosine.
     pub final_rate: f64,
-    /// AdamW's decay of matrices and kernels, per step and unit of rate.
+    /// Steps of matrices and kernels are made orthogonal (Muon), as long as those of AdamW, which
+    /// the other parameters get; else all get AdamW.
+    pub orthogonal: bool,
+    /// Decay of matrices and kernels, per step and unit of rate.
     pub weight_decay: f64,
     /// Gradients longer than this are shortened to it.
     pub clip: f64,
@@ -113,6 +116,7 @@ impl Default for StageConfig {
             rate: 1e-3,
             warmup: 200,
             final_rate: 0.02,
+            orthogonal: false,
             weight_decay: 0.01,
             clip: 1.0,
             average: 0.999,

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::rng::Seed;
 use rand_distr::{Distribution, StandardNormal};
 
-use super::flat::unflatten;
+use super::parameters::with_parameters;
 
 /// The module with the weights that training starts from.
 ///
@@ -21,35 +21,17 @@ pub fn initialised<B: AutodiffBackend, M: Module<B>>(
 ) -> M {
     let mut draw = Draw { seed, path: Vec::new(), values: Vec::new() };
     module.visit(&mut draw);
-    let count = draw.values.len();
-    unflatten::<B, M>(module, &Tensor::from_data(TensorData::new(draw.values, [count]), device))
-}
-
-/// Where weight decay acts: 1 for matrices and kernels, 0 for the other parameters, in the order in
-/// which modules are visited, `[parameters]`.
-pub fn decayed<B: AutodiffBackend, M: Module<B>>(
-    module: &M,
-    device: &B::Device,
-) -> Tensor<B::InnerBackend, 1> {
-    let mut decay = Decay(Vec::new());
-    module.visit(&mut decay);
-    let count = decay.0.len();
-    Tensor::from_data(TensorData::new(decay.0, [count]), device)
-}
-
-struct Decay(Vec<f32>);
-
-impl<B: Backend> ModuleVisitor<B> for Decay {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
-        let count = param.lazy_shape().num_elements();
-        self.0.extend(std::iter::repeat_n(if D == 1 { 0.0 } else { 1.0 }, count));
-    }
+    let vector = |values: Vec<f32>| {
+        let count = values.len();
+        Tensor::from_data(TensorData::new(values, [count]), device)
+    };
+    with_parameters::<B, M>(module, draw.values.into_iter().map(vector).collect())
 }
 
 struct Draw<'a> {
     seed: &'a Seed,
     path: Vec<String>,
-    values: Vec<f32>,
+    values: Vec<Vec<f32>>,
 }
 
 /// The last layers of residual branches, in our names.
@@ -77,6 +59,6 @@ impl<B: Backend> ModuleVisitor<B> for Draw<'_> {
         };
         let mean = if D == 1 && key.ends_with("weight") { 1.0 } else { 0.0 };
         let normal = StandardNormal.sample_iter(self.seed.fork(&key).at(0));
-        self.values.extend(normal.take(count).map(|x: f32| mean + std * x));
+        self.values.push(normal.take(count).map(|x: f32| mean + std * x).collect());
     }
 }

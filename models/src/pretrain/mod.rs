@@ -5,7 +5,7 @@
 //! scenes ─► pixels ─ Autoencoding ─► vae/ ───────────┐
 //! scenes ─► captions ─ CaptionReading ─► text_encoder/ ┴─ Denoising ─► unet/, text_encoder/
 //! scenes ─► pixels, truths ─ Judging ─► judge/
-//!                       └── train(): one loop, one flat vector of parameters, AdamW and its average
+//!                       └── train(): one loop, one optimiser, the weights' running average
 //! ```
 //!
 //! Every batch is a function of the seed and the step's number, so that a resumed run repeats an
@@ -16,11 +16,11 @@ mod captions;
 mod card;
 mod config;
 mod denoising;
-mod flat;
 mod initial;
 pub mod judging;
 mod model;
 mod optimizer;
+mod parameters;
 mod places;
 mod scenes;
 mod state;
@@ -31,10 +31,10 @@ pub use captions::{CaptionReader, CaptionReading, captioned, tokenize};
 pub use card::{Card, DrawingReport, PartTraining};
 pub use config::{PretrainConfig, StageConfig};
 pub use denoising::{Denoising, Drawing, TextToLatents};
-pub use flat::{flatten, flatten_gradient, parameter_count, unflatten};
-pub use initial::{decayed, initialised};
+pub use initial::initialised;
 pub use model::{PretrainError, Pretraining, SIDE};
-pub use optimizer::Optimizer;
+pub use optimizer::{Optimizer, Parameter};
+pub use parameters::{Kind, gradients, kinds, parameter_count, parameters, with_parameters};
 pub use places::PlaceReader;
 pub use scenes::to_pixels;
 pub use train::{Event, Progress, Stage, train};

@@ -9,7 +9,7 @@ use burn_seqlora::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::config::StageConfig;
-use super::optimizer::Optimizer;
+use super::optimizer::{Optimizer, Parameter};
 
 /// Where training stands. It is written last: it makes the state count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,18 @@ struct StateRecord {
 }
 
 const RECORD: &str = "state.json";
+
+/// The optimiser's vectors, each of all parameters behind each other, by their names in the file.
+type Vector<B> = for<'a> fn(&'a mut Parameter<B>) -> &'a mut Tensor<B, 1>;
+
+fn vectors<B: Backend>() -> [(&'static str, Vector<B>); 4] {
+    [
+        ("parameters", |parameter| &mut parameter.value),
+        ("first", |parameter| &mut parameter.first),
+        ("second", |parameter| &mut parameter.second),
+        ("average", |parameter| &mut parameter.average),
+    ]
+}
 
 /// Writes the optimiser's vectors to `folder`.
 ///
@@ -35,16 +47,15 @@ pub fn save<B: Backend>(
     // Two files take turns, so that the record never refers to one that is being replaced.
     let turn = read(folder)?.is_some_and(|record| record.tensors == "state-0.safetensors");
     let tensors = format!("state-{}.safetensors", turn as u8);
-    let vectors = [
-        ("parameters", &optimizer.parameters),
-        ("first", &optimizer.first),
-        ("second", &optimizer.second),
-        ("average", &optimizer.average),
-    ];
-    let named: NamedTensors = vectors
-        .into_iter()
-        .map(|(name, t)| (name.to_string(), ([1, t.dims()[0]], t.to_data().iter().collect())))
-        .collect();
+    let mut named = NamedTensors::new();
+    for (name, vector) in vectors::<B>() {
+        let all = optimizer.parameters.iter().flat_map(|parameter| {
+            let values = vector(&mut parameter.clone()).to_data();
+            values.iter::<f32>().collect::<Vec<_>>()
+        });
+        let all: Vec<f32> = all.collect();
+        named.insert(name.to_string(), ([1, all.len()], all));
+    }
     write_tensors(&folder.join(&tensors), &named)?;
     let record = StateRecord { tensors, step: optimizer.step, config: config.clone() };
     write_json(&folder.join(RECORD), &record)
@@ -71,20 +82,20 @@ pub fn restore<B: Backend>(
     }
     let file = folder.join(&record.tensors);
     let mut tensors = read_tensors(&file)?;
-    let vectors = [
-        ("parameters", &mut optimizer.parameters),
-        ("first", &mut optimizer.first),
-        ("second", &mut optimizer.second),
-        ("average", &mut optimizer.average),
-    ];
-    for (name, vector) in vectors {
-        let count = vector.dims()[0];
+    for (name, vector) in vectors::<B>() {
+        let vectors = optimizer.parameters.iter_mut().map(vector);
+        let count = vectors.map(|vector| vector.dims()[0]).sum::<usize>();
         let values = tensors.remove(name).filter(|(_, values)| values.len() == count);
         let (_, values) = values.ok_or_else(|| Error::Damaged {
             path: file.clone(),
             reason: format!("`{name}` is missing or not of {count} parameters"),
         })?;
-        *vector = Tensor::from_data(TensorData::new(values, [count]), &vector.device());
+        let mut values = values.into_iter();
+        for vector in optimizer.parameters.iter_mut().map(vector) {
+            let shape = vector.dims();
+            let own: Vec<f32> = values.by_ref().take(shape[0]).collect();
+            *vector = Tensor::from_data(TensorData::new(own, shape), &vector.device());
+        }
     }
     optimizer.step = record.step;
     Ok(())

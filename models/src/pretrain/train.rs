@@ -8,17 +8,18 @@ use std::thread;
 use std::time::Instant;
 
 use burn::module::Module;
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{ElementConversion, Tensor};
 use burn_seqlora::bilevel::Flow;
 use burn_seqlora::error::{Error, Result};
+use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use seqlora_kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
 
 use super::config::StageConfig;
-use super::flat::{flatten, flatten_gradient, unflatten};
-use super::initial::decayed;
 use super::optimizer::Optimizer;
+use super::parameters::{gradients, kinds, parameters, with_parameters};
 use super::state;
 
 /// What is trained, and on what.
@@ -79,9 +80,7 @@ pub fn train<B: TrainBackend, S: Stage<B>>(
     folder: &Path,
     mut observe: impl FnMut(Event<'_, S::Module>) -> Flow,
 ) -> Result<Option<S::Module>> {
-    let device = module.devices().first().cloned().unwrap_or_default();
-    let (values, decay) = (flatten(&module), decayed(&module, &device));
-    let mut optimizer = Optimizer::<B::InnerBackend>::new(values, decay);
+    let mut optimizer = Optimizer::new(parameters::<B, _>(&module), kinds(&module));
     state::restore(folder, &mut optimizer, config)?;
     let mut curve = Curve::open(folder, optimizer.step)?;
     let shards = Shards::new(config);
@@ -94,13 +93,13 @@ pub fn train<B: TrainBackend, S: Stage<B>>(
             let text = format!("the loss is {value} at step {step}; use a lower `rate`");
             return Err(Error::Invalid(text));
         }
-        let norm = optimizer.update(gradient, config);
+        let norm = optimizer.update(&gradient, config);
         let step = optimizer.step;
         let seconds = started.elapsed().as_secs_f64();
         curve.add(Progress { step, loss: value, gradient: norm, rate, seconds });
         let flow = observe(Event::Step(&curve.mean()));
         if step.is_multiple_of(config.preview_every) || step == config.steps {
-            let averaged = unflatten::<B, _>(module.clone(), &optimizer.average);
+            let averaged = with_parameters::<B, _>(module.clone(), optimizer.averages());
             observe(Event::Preview { step, module: &averaged });
         }
         if step.is_multiple_of(config.save_every) || step == config.steps || flow == Flow::Stop {
@@ -111,8 +110,11 @@ pub fn train<B: TrainBackend, S: Stage<B>>(
             return Ok(None);
         }
     }
-    Ok(Some(unflatten::<B, _>(module, &optimizer.average)))
+    Ok(Some(with_parameters::<B, _>(module, optimizer.averages())))
 }
+
+/// By parameter, `[elements]` each.
+type Gradient<B> = Vec<Tensor<<B as AutodiffBackend>::InnerBackend, 1>>;
 
 /// Threads that compute parts of a minibatch side by side. The operations of a small network are
 /// too short to be shared well among cores; whole passes are not.
@@ -130,22 +132,22 @@ impl Shards {
         Self { pools: pools.expect("the system gives threads"), batch: config.batch as u64 }
     }
 
-    /// The loss of the optimiser's next step and its gradient `[parameters]`.
+    /// The loss of the optimiser's next step and its gradient, by parameter.
     fn gradient<B: TrainBackend, S: Stage<B>>(
         &self,
         stage: &S,
         module: &S::Module,
         optimizer: &Optimizer<B::InnerBackend>,
-    ) -> Result<(f64, Tensor<B::InnerBackend, 1>)> {
+    ) -> Result<(f64, Gradient<B>)> {
         let first = optimizer.step as u64 * self.batch;
         let edge = |shard: usize| first + self.batch * shard as u64 / self.pools.len() as u64;
         let pass = |shard: usize, module: S::Module| {
             let samples = edge(shard)..edge(shard + 1);
             let share = (samples.end - samples.start) as f64 / self.batch as f64;
-            let module = unflatten::<B, _>(module, &optimizer.parameters);
+            let module = with_parameters::<B, _>(module, optimizer.values());
             let loss = stage.loss(&module, samples)?.mul_scalar(share);
             let value: f64 = loss.clone().into_scalar().elem();
-            Ok((value, flatten_gradient::<B, _>(&module, &loss.backward())))
+            Ok((value, gradients::<B, _>(&module, &loss.backward())))
         };
         let parts: Vec<Result<_>> = thread::scope(|scope| {
             let mut threads = Vec::new();
@@ -158,7 +160,9 @@ impl Shards {
                 .map(|thread| thread.join().expect("a pass does not panic"))
                 .collect()
         });
-        let sum = |(a, x): (f64, Tensor<_, 1>), (b, y): (f64, Tensor<_, 1>)| (a + b, x + y);
+        let add =
+            |x: Gradient<B>, y: Gradient<B>| x.into_par_iter().zip(y).map(|(x, y)| x + y).collect();
+        let sum = |(a, x): (f64, Gradient<B>), (b, y): (f64, Gradient<B>)| (a + b, add(x, y));
         let parts = parts.into_iter().collect::<Result<Vec<_>>>()?;
         Ok(parts.into_iter().reduce(sum).expect("there is a shard"))
     }

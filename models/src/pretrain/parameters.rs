@@ -1,0 +1,119 @@
+//! A module's parameters as a list of vectors, which is what optimiser, running average and
+//! checkpoint work on.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+
+/// The number of a module's parameters.
+pub fn parameter_count<B: Backend, M: Module<B>>(module: &M) -> usize {
+    module.num_params()
+}
+
+/// The module with other values, `[elements]` each, in the order in which modules are visited; each
+/// of them is a leaf that gets a gradient.
+pub fn with_parameters<B: AutodiffBackend, M: Module<B>>(
+    module: M,
+    values: Vec<Tensor<B::InnerBackend, 1>>,
+) -> M {
+    module.map(&mut Fill::<B>(values.into_iter()))
+}
+
+/// The values of all parameters, `[elements]` each.
+pub fn parameters<B: AutodiffBackend, M: Module<B>>(module: &M) -> Vec<Tensor<B::InnerBackend, 1>> {
+    let mut values = Values::<B>(Vec::new());
+    module.visit(&mut values);
+    values.0
+}
+
+/// The gradients of all parameters, `[elements]` each; zero where the loss does not depend on one.
+pub fn gradients<B: AutodiffBackend, M: Module<B>>(
+    module: &M,
+    gradients: &B::Gradients,
+) -> Vec<Tensor<B::InnerBackend, 1>> {
+    let mut collect = Collect::<B> { gradients, found: Vec::new() };
+    module.visit(&mut collect);
+    collect.found
+}
+
+/// What a parameter is to the optimiser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A bias or a scale, which does not decay.
+    Vector,
+    /// Rows that are looked up.
+    Table,
+    /// A matrix `[rows, columns]`; of a kernel, all but the outputs are columns.
+    Matrix {
+        /// Outputs.
+        rows: usize,
+        /// Inputs.
+        columns: usize,
+    },
+}
+
+/// What all parameters are, in the order in which modules are visited.
+pub fn kinds<B: Backend, M: Module<B>>(module: &M) -> Vec<Kind> {
+    let mut kinds = Kinds { path: Vec::new(), found: Vec::new() };
+    module.visit(&mut kinds);
+    kinds.found
+}
+
+struct Fill<B: AutodiffBackend>(std::vec::IntoIter<Tensor<B::InnerBackend, 1>>);
+
+impl<B: AutodiffBackend> ModuleMapper<B> for Fill<B> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let shape: [usize; D] = param.lazy_shape().dims();
+        let values = self.0.next().expect("a vector for each parameter").reshape(shape);
+        Param::initialized(param.id, Tensor::from_inner(values).require_grad())
+    }
+}
+
+struct Values<B: AutodiffBackend>(Vec<Tensor<B::InnerBackend, 1>>);
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Values<B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let value = param.val().inner();
+        let count = value.shape().num_elements();
+        self.0.push(value.reshape([count]));
+    }
+}
+
+struct Collect<'a, B: AutodiffBackend> {
+    gradients: &'a B::Gradients,
+    found: Vec<Tensor<B::InnerBackend, 1>>,
+}
+
+impl<B: AutodiffBackend> ModuleVisitor<B> for Collect<'_, B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let value = param.val();
+        let gradient = value.grad(self.gradients);
+        let gradient = gradient.unwrap_or_else(|| value.inner().zeros_like());
+        let count = gradient.shape().num_elements();
+        self.found.push(gradient.reshape([count]));
+    }
+}
+
+struct Kinds {
+    path: Vec<String>,
+    found: Vec<Kind>,
+}
+
+impl<B: Backend> ModuleVisitor<B> for Kinds {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let shape: [usize; D] = param.lazy_shape().dims();
+        self.found.push(match () {
+            () if D == 1 => Kind::Vector,
+            () if self.path.join(".").ends_with("embedding.weight") => Kind::Table,
+            () => Kind::Matrix { rows: shape[0], columns: shape[1..].iter().product() },
+        });
+    }
+}
