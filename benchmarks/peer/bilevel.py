@@ -1,4 +1,4 @@
-"""One concept's training step, upper and lower level (methods.md sections 1.2 to 1.5).
+"""One concept's training step, upper and lower level.
 
     lower   A_{t+1} = A_t − s_t ∘ g_t,  g_t = ∇_A L(A_t, B; ξ_t) + λ A_t,  s_t = α P_t
     upper   v = ∇_A L(A_T, B; ξ),  h = ∇_B L(A_T, B; ξ),  then for t = T − 1 … 0

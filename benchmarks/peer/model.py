@@ -1,4 +1,4 @@
-"""Stable Diffusion with adapters, and its denoising loss (methods.md sections 0 and 1).
+"""Stable Diffusion with adapters, and its denoising loss.
 
 A site is a linear layer of attention and computes `y = x Wᵀ + b + (x B) Aᵀ`; W and b are frozen.
 As in PEFT, A is held as `up` `[outputs, rank]` (there `lora_B.weight`), and B, transposed, as

@@ -174,7 +174,7 @@ pub struct Train {
     /// How many concepts the model will hold in the end; each gets the same capacity
     #[arg(long, value_name = "N")]
     pub concepts: Option<usize>,
-    /// Stop if a layer has no capacity left, instead of skipping it
+    /// Stop if a layer has room for less than the rank, instead of shrinking or skipping it
     #[arg(long)]
     pub strict_capacity: bool,
     /// Save the state after so many steps [default: 50]
@@ -282,7 +282,8 @@ pub struct Demo {
     /// Methods to compare
     #[arg(long, value_parser = parse_name::<Method>, value_delimiter = ',', default_value = "seqlora,lora")]
     pub method: Vec<Method>,
-    /// Settings as TOML, as `learn` takes them; what it leaves out keeps the demo's value
+    /// Settings as TOML, as `learn` takes them; what it leaves out keeps the demo's value, and
+    /// `--method` and `--concepts` win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Take a small model with random weights and measure identity by shrunken pictures: it shows

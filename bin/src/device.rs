@@ -13,7 +13,8 @@ use crate::failure::Failure;
 pub enum Device {
     /// Burn's Flex.
     Cpu,
-    /// The GPU with this number through Vulkan, Metal or DirectX; `None` for the best one.
+    /// The discrete GPU with this number through Vulkan, Metal or DirectX; `None` for the best one of
+    /// any kind.
     Wgpu(Option<usize>),
     /// The NVIDIA GPU with this number.
     Cuda(usize),

@@ -1,10 +1,10 @@
 //! Pictures as PNG files.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use burn_seqlora::bank::write_atomic;
+use burn_seqlora::bank::{write_atomic, write_new};
 use burn_seqlora::error::{Error, Result};
 use image::{ImageReader, RgbImage};
 
@@ -47,6 +47,29 @@ pub fn read_png(path: &Path) -> Result<RgbImage> {
 pub fn write_png(path: &Path, picture: &RgbImage, parameters: &str) -> Result<()> {
     let bytes = encode_png(picture, parameters).map_err(Error::io("cannot write", path))?;
     write_atomic(path, &bytes)
+}
+
+/// [`write_png`] as `00000.png` in a folder, or with the first number from `number` on that no file
+/// has; returns the number.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_numbered(
+    folder: &Path,
+    mut number: usize,
+    picture: &RgbImage,
+    parameters: &str,
+) -> Result<usize> {
+    let bytes = encode_png(picture, parameters).map_err(Error::io("cannot write to", folder))?;
+    while !write_new(&numbered(folder, number), &bytes)? {
+        number += 1;
+    }
+    Ok(number)
+}
+
+/// The name of a picture with a number.
+pub fn numbered(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("{number:05}.png"))
 }
 
 fn encode_png(picture: &RgbImage, parameters: &str) -> io::Result<Vec<u8>> {

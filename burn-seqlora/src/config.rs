@@ -1,4 +1,4 @@
-//! Every free choice of the method, with its default (design.md §7, methods.md §1.8).
+//! Every free choice of the method, with its default.
 
 use std::fmt;
 
@@ -85,7 +85,7 @@ pub enum OuterOptimizer {
     /// AdamW.
     #[default]
     AdamW,
-    /// Plain gradient descent, as in the paper's convergence theorem.
+    /// Plain gradient descent, as in the paper's convergence theorem, with `weight_decay`.
     GradientDescent,
 }
 
@@ -136,7 +136,7 @@ pub enum LrSchedule {
     Constant,
 }
 
-/// The weights that a concept is trained on (methods.md §9, point 5).
+/// The weights that a concept is trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrainingBase {
@@ -218,7 +218,8 @@ pub struct TrainConfig {
     pub probes: usize,
     /// The number of concepts that will share the model, if known: each gets the same capacity.
     pub concepts: Option<usize>,
-    /// Full layers are an error instead of a warning.
+    /// Layers that are full, or have room for less than `rank`, are an error instead of a warning. If
+    /// all are full, it is an error in any case.
     pub strict_capacity: bool,
     /// What the frozen model computes in.
     pub precision: Precision,
@@ -325,6 +326,7 @@ impl TrainConfig {
             ("noise_offset", self.noise_offset),
             ("down_norm", self.down_norm),
             ("token_std", self.token_std),
+            ("token_norm_limit", self.token_norm_limit),
         ])
     }
 }

@@ -111,10 +111,10 @@ pub enum Error {
         /// What differs.
         difference: String,
     },
-    /// Layers are full and `--strict-capacity` is set.
+    /// All layers are full, or some have too little room and `--strict-capacity` is set.
     #[error(
         "no capacity left for `{id}` at rank {rank}: {sites} of {selected} sites are full or below it \
-         (first: {first}); use a lower rank, other sites, or leave out --strict-capacity"
+         (first: {first}); use a lower rank or other sites, or, if it is set, leave out --strict-capacity"
     )]
     NoCapacity {
         /// The concept.

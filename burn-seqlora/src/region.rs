@@ -1,5 +1,5 @@
 //! Prompts of their own for parts of a picture: the regionally controllable sampling of Mix-of-Show
-//! (arXiv 2305.18292, methods.md §4.6), in cross-attention alone.
+//! (arXiv 2305.18292), in cross-attention alone.
 //!
 //! At a place u of a layer that sees `H × W` places, with `o_i` the layer's output for prompt i,
 //! `o_0` that of the whole picture's prompt and `M(u)` the number of boxes that hold u:

@@ -19,7 +19,7 @@ pub struct LoraPair<B: Backend> {
 
 /// `y = x Wᵀ + b + (x B) Aᵀ`, `ẏ = ẋ Wᵀ + (ẋ B + x Ḃ) Aᵀ + (x B) Ȧᵀ`; A Bᵀ is never formed.
 ///
-/// Differentiating ⟨ẏ, ·⟩ backwards gives the cross-Hessian products of methods.md §1.2: with
+/// Differentiating ⟨ẏ, ·⟩ backwards gives the cross-Hessian products of docs/math.md: with
 /// Ȧ = V, the gradient of the tangent loss is H_AA V at A and H_BA V at B.
 ///
 /// Inputs: x `[rows, inputs]`, W `[outputs, inputs]` (PyTorch's layout), b `[outputs]` if `bias`,

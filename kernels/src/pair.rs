@@ -124,6 +124,9 @@ pub fn lora_linear<B: KernelBackend>(
 /// # Shapes
 /// - x: `[batch, inputs, height, width]`, weight: `[outputs, inputs, kernel, kernel]`
 /// - bias: `[outputs]`
+///
+/// # Panics
+/// If x and the weight differ in their inputs.
 pub fn conv2d<B: KernelBackend>(
     x: Pair<B, 4>,
     weight: Tensor<B, 4>,
@@ -131,6 +134,8 @@ pub fn conv2d<B: KernelBackend>(
     stride: usize,
     padding: usize,
 ) -> Pair<B, 4> {
+    let (shape, kernel) = (x.0.dims(), weight.dims());
+    assert!(shape[1] == kernel[1], "conv2d: an input of {shape:?} and a weight of {kernel:?}");
     apply(&Conv2d { stride, padding }, vec![input(x), still(weight), still(bias)])
 }
 

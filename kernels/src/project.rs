@@ -6,7 +6,7 @@ use crate::operation::{Float, Operation, float, tensor};
 
 /// `B ← B − Q (Qᵀ B)`, twice (classical Gram-Schmidt with one repetition, CGS2).
 ///
-/// In f32 one pass leaves overlaps of 2e-4 to 1, two passes at most 1.1e-7 (methods.md §1.4), and
+/// In f32 one pass leaves overlaps of 2e-4 to 1, two passes at most 1.1e-7, and
 /// further passes change nothing.
 ///
 /// Inputs: B `[inputs, rank]`, Q `[inputs, directions]` with orthonormal columns.

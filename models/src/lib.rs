@@ -2,7 +2,7 @@
 //!
 //! [`StableDiffusion`] loads a [`ModelSource`], a diffusers folder or a single file, and implements
 //! what `burn-seqlora` asks of a model. Its parts: [`unet`], [`clip`] and [`vae`], built from the
-//! layers in [`nn`]; [`tokenizer`]; [`weights`], the only place that knows foreign file and key
+//! layers in [`nn`]; [`tokenizer`]; [`weights`], which knows foreign file and key
 //! names. [`world`] draws captioned pictures to train and to measure small models on, and the demo's
 //! concepts; [`judge`], a small vision transformer of the family of [`vit`], tells what such pictures
 //! show.

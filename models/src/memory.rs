@@ -1,7 +1,8 @@
-//! How much memory training takes, before anything is loaded.
+//! How much memory training takes, before it starts.
 
 use burn_seqlora::adapter::Site;
 use burn_seqlora::config::TrainConfig;
+use burn_seqlora::diff::Hvp;
 use burn_seqlora::model::LatentCodec as _;
 use seqlora_kernels::KernelBackend;
 
@@ -55,7 +56,7 @@ pub fn training_estimate<B: KernelBackend>(
     };
     let floats: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
     // The second-order pass remembers the tangents as well.
-    let passes = if train.method.ingredients().second_order { 2 } else { 1 };
+    let passes = if train.effective_hvp() == Hvp::Exact { 2 } else { 1 };
     MemoryEstimate {
         weights: model.weight_bytes(),
         // A, B, two moments of each, and the gradients, adjoints and steps in flight.

@@ -165,6 +165,13 @@ fn a_manifest_decides_ids_and_steps() {
     project.write("concepts.toml", manifest);
     let plan = project.learn("concepts.toml", "--plan").succeeds();
     assert!(plan.stderr.contains("<rex>") && plan.stderr.contains("rank 2"), "{}", plan.stderr);
+    let plan = project.learn("concepts.toml", "--plan --json").succeeds();
+    let plan: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
+    let first = &plan["concepts"][0];
+    assert_eq!(
+        (&first["id"], &first["steps"], &first["full"]),
+        (&"rex".into(), &1.into(), &0.into())
+    );
     assert_eq!(project.ids(), [""; 0]);
 
     project.learn("concepts.toml", "--steps 2").succeeds();

@@ -1,6 +1,6 @@
 //! Test bodies, generic over the backend, and what they share.
 //!
-//! Each body in [`mod@suite`] runs on every backend: `tests/cpu.rs` instantiates them for Flex,
+//! Each body in [`mod@suite`] runs on every backend, but `nested` and `quadratic` on the CPU only: `tests/cpu.rs` instantiates them for Flex,
 //! `tests/wgpu.rs` for wgpu, `tests/cuda.rs` for CUDA. Reference numbers come from
 //! `reference/make_fixtures.py`.
 

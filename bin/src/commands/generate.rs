@@ -23,7 +23,7 @@ use crate::args::{Generate, Global, Region};
 use crate::device::Job;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::pictures::{to_rgb, write_png};
+use crate::pictures::{numbered, to_rgb, write_numbered};
 use crate::terminal::Terminal;
 
 /// Generates pictures.
@@ -59,7 +59,9 @@ impl Job for Session<'_> {
             None => return Err(Failure::Usage("--concept needs --bank".into())),
         };
         let shape = latent_shape(&model, args.size)?;
-        builtin::warn_of_words(&args.model.model, [args.prompt.as_str(), &args.negative], terminal);
+        let regions = args.region.iter().map(|region| region.prompt.as_str());
+        let texts = [args.prompt.as_str(), &args.negative].into_iter().chain(regions);
+        builtin::warn_of_words(&args.model.model, texts, terminal);
         warn_of_size(&args.model.model, args.size, model.resolution(), terminal);
         // Every draw is a function of the seed, the picture's number and the step.
         let draws = Seed::new(seed);
@@ -78,7 +80,7 @@ impl Job for Session<'_> {
         let guidance = painter.guidance(args, [shape[3] * side, shape[2] * side], terminal)?;
         let bar = terminal.bar("generate", args.num * plan.steps.len(), "steps");
         let (mut files, mut finals) = (Vec::new(), Vec::new());
-        let first = first_free(&args.out)?;
+        let mut free = first_free(&args.out)?;
         for (number, noise) in noise.into_iter().enumerate() {
             let noise = Tensor::from_data(noise, &device);
             let done = number * plan.steps.len();
@@ -93,9 +95,10 @@ impl Job for Session<'_> {
                 return Err(Failure::Interrupted(format!("stopped after {number} pictures")));
             };
             let picture = to_rgb(model.decode_latents(latents.clone()));
-            let file = args.out.join(format!("{:05}.png", first + number));
-            write_png(&file, &picture, &parameters(args, seed, number))?;
-            files.push(file);
+            // Another process may write to the same folder.
+            let taken = write_numbered(&args.out, free, &picture, &parameters(args, seed, number))?;
+            files.push(numbered(&args.out, taken));
+            free = taken + 1;
             finals.extend(latents.to_data().iter::<f32>());
         }
         bar.finish_and_clear();

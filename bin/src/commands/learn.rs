@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use burn_seqlora::adapter::{Part, Site};
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, max_overlap};
-use burn_seqlora::bilevel::{Event, Flow, LearnPlan, learn, plan};
+use burn_seqlora::bilevel::{ConceptPlan, Event, Flow, LearnPlan, learn, plan};
 use burn_seqlora::config::TrainConfig;
 use burn_seqlora::data::{DiscoverOptions, Manifest};
 use burn_seqlora::model::DiffusionModel;
 use indicatif::ProgressBar;
 use seqlora_kernels::TrainBackend;
 use seqlora_models::{StableDiffusion, memory};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{builtin, model};
 use crate::args::{Global, Learn};
@@ -56,11 +56,16 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, config, manifest, terminal, .. } = &self;
         let (model, base) = model::open::<B>(&args.model, config.precision, &device, terminal)?;
-        let mut bank = Bank::open_or_create(&args.bank, &base, model.sites())?;
+        let mut bank = match (args.plan, args.bank.join("bank.json").exists()) {
+            (false, _) => Bank::open_or_create(&args.bank, &base, model.sites())?,
+            (true, true) => Bank::open_for(&args.bank, &base)?,
+            (true, false) => Bank::imagined(&args.bank, &base, model.sites()),
+        };
         let plan = plan(&bank, manifest, config, args.resume)?;
         self.show_plan(&model, &base, &bank, &plan);
         if args.plan {
-            return Ok(());
+            let nothing = || "nothing is trained: --plan stops here".into();
+            return terminal.result(&plan_json(&plan), nothing);
         }
         let mut progress = Progress::new(terminal);
         let finished = learn::<B, _>(&model, &mut bank, &plan, |event| progress.show(event))?;
@@ -71,6 +76,25 @@ impl Job for Session<'_> {
         }
         report(&bank, &progress, terminal)
     }
+}
+
+/// A plan for machines.
+fn plan_json(plan: &LearnPlan) -> Value {
+    let concept = |concept: &ConceptPlan| {
+        let ConceptPlan { source, config, capacity, resume_at, .. } = concept;
+        json!({
+            "id": source.id,
+            "class": source.class_word,
+            "images": source.images.len(),
+            "steps": config.steps,
+            "resume_at": resume_at,
+            "layers": capacity.ranks.iter().filter(|rank| **rank > 0).count(),
+            "shrunk": capacity.shrunk.len(),
+            "full": capacity.full.len(),
+        })
+    };
+    let concepts: Vec<Value> = plan.concepts.iter().map(concept).collect();
+    json!({ "concepts": concepts, "done": plan.done })
 }
 
 impl Session<'_> {
@@ -120,7 +144,11 @@ impl Session<'_> {
         );
         let inputs = selected.iter().map(|s| bank.sites()[*s].inputs).min().unwrap_or(0);
         let capacity = match config.method.ingredients().orthogonal {
-            true => format!("{} concepts at rank {}", inputs / config.rank, config.rank),
+            true => {
+                let shared = config.concepts.map_or(config.rank, |count| inputs / count.max(1));
+                let rank = config.rank.min(shared).max(1);
+                format!("{} concepts at rank {rank}", inputs / rank)
+            }
             false => "any number of concepts: nothing keeps them apart".into(),
         };
         terminal.line("capacity", format!("{capacity} (narrowest layer: {inputs})"));

@@ -53,7 +53,8 @@ pub fn folder(id: &str, terminal: &Terminal) -> Result<PathBuf, Failure> {
 
 /// Downloads what is missing of the newest commit; only then it becomes the one that is used.
 fn download(id: &str, cache: &Cache, terminal: &Terminal) -> Result<PathBuf, Failure> {
-    if env::var("HF_HUB_OFFLINE").is_ok_and(|value| !["", "0"].contains(&value.as_str())) {
+    let offline = env::var("HF_HUB_OFFLINE").unwrap_or_default().to_uppercase();
+    if ["1", "ON", "YES", "TRUE"].contains(&offline.as_str()) {
         return Err(Failure::Failed("HF_HUB_OFFLINE forbids the network".into()));
     }
     let hub = Hub::new(id, cache::token());

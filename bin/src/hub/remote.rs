@@ -89,6 +89,13 @@ impl Hub {
             if have > 0 { request.header("Range", format!("bytes={have}-")) } else { request };
         let response = answer(request, &url)?;
         if response.status() == 416 {
+            // There is nothing after what is here: it may be all, if the process ended before the name.
+            let range =
+                response.headers().get("Content-Range").and_then(|range| range.to_str().ok());
+            let whole = range.and_then(|range| range.strip_prefix("bytes */")?.parse().ok());
+            if whole == Some(have) {
+                return Ok(fs::rename(part, to).map_err(Error::io("cannot write", to))?);
+            }
             fs::remove_file(part).map_err(Error::io("cannot remove", part))?;
             let text = format!("{} belonged to another file; it is removed", part.display());
             return Err(Failure::Failed(text.into()));

@@ -13,7 +13,7 @@ pub struct CapacityPlan {
     pub full: Vec<usize>,
 }
 
-/// Plans ranks by methods.md §1.7: `min(rank, m − used)`, and at most `m / concepts` where the
+/// Plans ranks: `min(rank, m − used)`, and at most `m / concepts` where the
 /// number of concepts is announced, so that all of them get the same share.
 ///
 /// `used` holds the directions that earlier concepts occupy, per site.
@@ -53,7 +53,7 @@ mod tests {
         Site { name: "s".into(), inputs, outputs: 64, part: Part::Denoiser, role }
     }
 
-    /// methods.md §1.12 test 12: m = 8, r = 3 gives ranks 3, 3, 2, 0.
+    /// m = 8, r = 3 gives ranks 3, 3, 2, 0.
     #[test]
     fn ranks_shrink_and_then_the_layer_is_full() {
         let sites = [site(8, Role::SelfAttention)];
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(ranks, [3, 3, 2, 0]);
     }
 
-    /// methods.md §1.7: 101 concepts at r = 4 get 3, 4, 4, 4 at m = 320, 640, 768, 1280.
+    /// 101 concepts at r = 4 get 3, 4, 4, 4 at m = 320, 640, 768, 1280.
     #[test]
     fn an_announced_number_of_concepts_shares_out_the_directions() {
         let sites = [320, 640, 768, 1280].map(|m| site(m, Role::CrossAttention));

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 /// A candidate counts as a new direction if this share of it survives the projection. Below it the
-/// rest is round-off, which lies inside the occupied span (methods.md §1.7).
+/// rest is round-off, which lies inside the occupied span.
 const RANK_TOLERANCE: f64 = 1e-3;
 
 /// How often a dependent candidate is drawn anew.
@@ -61,7 +61,7 @@ pub fn kaiming_uniform(inputs: usize, rank: usize, rng: &mut ChaCha8Rng) -> Colu
 /// B = Q R with orthonormal Q orthogonal to the `occupied` directions.
 ///
 /// Q has only the columns that pass the rank test; R is `[columns of Q][columns of B]`. Then
-/// `A Bᵀ = (A Rᵀ) Qᵀ`: the same ΔW in another gauge (methods.md §1.4, `finish_concept`).
+/// `A Bᵀ = (A Rᵀ) Qᵀ`: the same ΔW in another gauge (docs/math.md, after a concept).
 pub fn orthonormal_gauge(down: Columns, occupied: &Columns) -> (Columns, Vec<Vec<f64>>) {
     let mut basis = Columns::new();
     let mut coefficients: Vec<Vec<f64>> = Vec::new();
@@ -115,7 +115,7 @@ mod tests {
         a.iter().flat_map(|x| b.iter().map(move |y| dot(x, y).abs())).fold(0.0, f64::max)
     }
 
-    /// methods.md §1.12 test 12: m = 8, r = 3 gives ranks 3, 3, 2, 0 and never a NaN.
+    /// m = 8, r = 3 gives ranks 3, 3, 2, 0 and never a NaN.
     #[test]
     fn directions_run_out_without_round_off_ones() {
         let mut occupied = Columns::new();

@@ -2,8 +2,6 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::scalar::scalar;
-
 /// One matrix per site; `None` where the site is not adapted.
 ///
 /// The factors A of a concept form one such vector, the factors B another, and so do their
@@ -81,13 +79,14 @@ impl<B: Backend> Factors<B> {
         self.zip_map(other, |_, a, b| a * b)
     }
 
-    /// `⟨self, other⟩` summed over all sites, accumulated in f64.
+    /// `⟨self, other⟩`; the sites' sums are fetched together and added in f64.
     pub fn dot(&self, other: &Self) -> f64 {
         let terms = self.iter().map(|(site, a)| {
             let b = other.get(site).expect("the same sites in both sets").clone();
-            scalar((a.clone() * b).sum())
+            (a.clone() * b).sum()
         });
-        terms.sum()
+        let terms: Vec<Tensor<B, 1>> = terms.collect();
+        if terms.is_empty() { 0.0 } else { Tensor::cat(terms, 0).into_data().iter::<f64>().sum() }
     }
 
     /// The Euclidean norm over all sites.

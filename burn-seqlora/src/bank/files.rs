@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use serde::{Serialize, de::DeserializeOwned};
-use tempfile::{Builder, NamedTempFile};
+use tempfile::{Builder, NamedTempFile, PersistError};
 
 use crate::error::{Error, Result};
 
@@ -18,17 +18,36 @@ const TEMPORARY: &str = ".seqlora-tmp-";
 /// # Errors
 /// If the disk is full or the folder cannot be written; the old file is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write(path, bytes, |file| file.persist(path)).map_err(Error::io("cannot write", path))
+}
+
+/// [`write_atomic`], but `false` if there is a file already, which then stays.
+///
+/// # Errors
+/// If the disk is full or the folder cannot be written.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    match write(path, bytes, |file| file.persist_noclobber(path)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(Error::io("cannot write", path)(error)),
+    }
+}
+
+fn write(
+    path: &Path,
+    bytes: &[u8],
+    persist: impl FnOnce(NamedTempFile) -> std::result::Result<File, PersistError>,
+) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let write = || {
-        let mut file = temporary(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|e| e.error)?;
-        // The rename itself has to reach the disk too.
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(Error::io("cannot write", path))
+    let mut file = temporary(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    persist(file).map_err(|e| e.error)?;
+    // The rename itself has to reach the disk too; other systems open no folders.
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    Ok(())
 }
 
 /// A temporary file that the group and others may read as far as the umask lets them.

@@ -11,7 +11,8 @@
 //!
 //! The stored B has orthonormal columns, so a layer's basis Q is simply the B of all concepts side
 //! by side. With plain LoRA that holds within a concept only; a bank holds the concepts of one method,
-//! so that its name tells whether they may be added without a thought. A concept counts once `bank.json` lists it; until then nothing refers to its folder.
+//! so that its name tells whether they interfere where they are added. A concept counts once
+//! `bank.json` lists it; until then nothing refers to its folder.
 
 mod files;
 mod overlap;
@@ -19,7 +20,7 @@ mod record;
 mod stored;
 
 use files::{is_temporary, remove_temporary};
-pub use files::{read_json, write_atomic, write_json};
+pub use files::{read_json, write_atomic, write_json, write_new};
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, ConceptRecord};
 pub use stored::{
@@ -71,13 +72,14 @@ impl Bank {
     /// Also if another process has it open for writing, or the folder holds something else.
     pub fn open_or_create(path: &Path, base: &BaseModel, sites: &[Site]) -> Result<Self> {
         fs::create_dir_all(path).map_err(Error::io("cannot create", path))?;
-        let is_bank = path.join("bank.json").exists();
-        if !is_bank && !is_empty_but_for_ours(path)? {
+        let is_bank = || path.join("bank.json").exists();
+        if !is_bank() && !is_empty_but_for_ours(path)? {
             return Err(Error::NotABank { path: path.into() });
         }
         let lock = lock(path)?;
         remove_temporary(path)?;
-        let bank = match is_bank {
+        // Asked again: another process may have made it before the lock was ours.
+        let bank = match is_bank() {
             true => Self { _lock: Some(lock), ..Self::open_for(path, base)? },
             false => {
                 let record = BankRecord::new(base.clone(), sites.to_vec());
@@ -90,6 +92,12 @@ impl Bank {
             bank.remove_checkpoint(id)?;
         }
         Ok(bank)
+    }
+
+    /// A bank in a folder that is not touched, to plan with.
+    pub fn imagined(path: &Path, base: &BaseModel, sites: &[Site]) -> Self {
+        let record = BankRecord::new(base.clone(), sites.to_vec());
+        Self { path: path.into(), record, _lock: None }
     }
 
     fn check_base(&self, base: &BaseModel) -> Result<()> {

@@ -19,7 +19,7 @@ const VERSION: u32 = 1;
 pub struct BaseModel {
     /// A digest of the model's weights.
     pub fingerprint: String,
-    /// Where it was when the bank was made; for people only.
+    /// The last part of its path, or its id on the hub; for people only.
     pub name: String,
     /// The number of cross-attention layers.
     pub cross_attention_layers: usize,

@@ -95,7 +95,7 @@ impl StoredAdapter {
 }
 
 /// The trained factors in the bank's gauge: B orthonormal and orthogonal to the `occupied`
-/// directions, A Bᵀ unchanged (methods.md §1.4, `finish_concept`).
+/// directions, A Bᵀ unchanged (docs/math.md, after a concept).
 pub fn finish_adapter<B: Backend>(set: &AdapterSet<B>, occupied: &[Columns]) -> StoredAdapter {
     let site = |number: usize| {
         let (up, down) = (set.up.get(number)?, set.down.get(number)?);

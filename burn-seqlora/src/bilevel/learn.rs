@@ -1,54 +1,24 @@
 //! Learning one concept after another: the order of the paper, from manifest to bank.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::path::PathBuf;
-
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use seqlora_kernels::TrainBackend;
-use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::base::{OnBase, earlier};
 use super::checkpoint::{self, CheckpointRecord};
+use super::metrics::Metrics;
+use super::plan::{ConceptPlan, LearnPlan, file_name, reserved};
 use super::state::{TrainState, initial_rows};
 use super::step::{Bilevel, StepReport};
+use crate::adapter::Factors;
 use crate::adapter::directions::{Columns, from_columns};
-use crate::adapter::{CapacityPlan, Factors, plan_ranks};
 use crate::bank::{Bank, ConceptRecord, NamedTensors, finish_adapter};
-use crate::config::{Method, NoiseReuse, TrainConfig};
-use crate::data::{ConceptSource, ImageSource, Manifest};
+use crate::config::{NoiseReuse, TrainConfig};
 use crate::diffusion::{DenoisingLoss, DenoisingSample};
 use crate::encode::EncodedConcept;
 use crate::error::{Error, Result};
 use crate::model::DiffusionModel;
 use crate::rng::Seed;
-use crate::text::next_placeholder;
-
-/// What is about to be trained.
-#[derive(Debug, Clone)]
-pub struct LearnPlan {
-    /// The concepts that are not in the bank yet, in order.
-    pub concepts: Vec<ConceptPlan>,
-    /// Concepts of the manifest that a resumed run finds in the bank.
-    pub done: Vec<String>,
-}
-
-/// What is about to be trained for one concept.
-#[derive(Debug, Clone)]
-pub struct ConceptPlan {
-    /// Where it comes from.
-    pub source: ConceptSource,
-    /// Its settings: the run's, with the manifest's own number of steps.
-    pub config: TrainConfig,
-    /// Its rank at each site.
-    pub capacity: CapacityPlan,
-    /// The step from which a checkpoint goes on.
-    pub resume_at: usize,
-    /// A digest of images, masks and captions.
-    pub data_digest: String,
-}
 
 /// What happens during training, for whoever shows it.
 #[derive(Debug)]
@@ -79,136 +49,6 @@ pub enum Flow {
     Stop,
 }
 
-/// Checks a run before anything expensive happens: ids, capacity, checkpoints.
-///
-/// # Errors
-/// If the bank belongs to another method, a concept is in the bank already, a run is unfinished and `resume` is not set, settings have
-/// changed since, or capacity is missing under `strict_capacity`.
-pub fn plan(
-    bank: &Bank,
-    manifest: &Manifest,
-    config: &TrainConfig,
-    resume: bool,
-) -> Result<LearnPlan> {
-    config.validate()?;
-    bank.check_method(config.method)?;
-    let orthogonal = config.method.ingredients().orthogonal;
-    let mut used: Vec<usize> =
-        reserved(config.method, bank.occupied()?).iter().map(Columns::len).collect();
-    // How many come is of no concern to a concept that shares nothing with the others.
-    let announced = config.concepts.filter(|_| orthogonal);
-    let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
-    for source in &manifest.concepts {
-        let config = TrainConfig { steps: source.steps.unwrap_or(config.steps), ..config.clone() };
-        check_prompts(source)?;
-        let data_digest = digest(source)?;
-        if let Some(known) = bank.like(&source.id) {
-            if !resume || known != source.id {
-                let hint = ", or add --resume if it is from the same, interrupted run";
-                return Err(Error::DuplicateConcept { id: known.into(), hint });
-            }
-            let before = bank.concept(&source.id)?;
-            let before = (&before.config, before.data_digest.as_str());
-            checkpoint::check_unchanged(&source.id, before, (&config, &data_digest))?;
-            plan.done.push(source.id.clone());
-            continue;
-        }
-        let capacity = plan_ranks(bank.sites(), config.sites, &used, config.rank, announced);
-        check_capacity(bank, &config, &capacity, source)?;
-        let resume_at = match CheckpointRecord::find(bank, &source.id)? {
-            None => 0,
-            Some(record) if resume => {
-                record.check(&source.id, &config, &data_digest, bank.concepts())?;
-                record.step
-            }
-            Some(record) => {
-                return Err(Error::Interrupted {
-                    bank: bank.path().into(),
-                    id: source.id.clone(),
-                    step: record.step,
-                    checkpoint: bank.checkpoint_folder(&source.id),
-                });
-            }
-        };
-        if orthogonal {
-            used.iter_mut().zip(&capacity.ranks).for_each(|(used, rank)| *used += rank);
-        }
-        plan.concepts.push(ConceptPlan {
-            source: source.clone(),
-            config,
-            capacity,
-            resume_at,
-            data_digest,
-        });
-    }
-    Ok(plan)
-}
-
-/// The directions that a new concept has to leave to those that occupy them.
-fn reserved(method: Method, occupied: Vec<Columns>) -> Vec<Columns> {
-    match method.ingredients().orthogonal {
-        true => occupied,
-        false => vec![Columns::new(); occupied.len()],
-    }
-}
-
-fn check_capacity(
-    bank: &Bank,
-    config: &TrainConfig,
-    capacity: &CapacityPlan,
-    source: &ConceptSource,
-) -> Result<()> {
-    let selected = bank.sites().iter().filter(|site| config.sites.contains(site)).count();
-    let short: Vec<usize> = capacity.full.iter().chain(&capacity.shrunk).copied().collect();
-    let nothing_left = capacity.full.len() == selected;
-    match short.first() {
-        Some(first) if config.strict_capacity || nothing_left => Err(Error::NoCapacity {
-            id: source.id.clone(),
-            rank: config.rank,
-            sites: short.len(),
-            selected,
-            first: bank.sites()[*first].name.clone(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// Captions and templates may name no concept but their own.
-fn check_prompts(source: &ConceptSource) -> Result<()> {
-    let caption = |image: &ImageSource| Some((file_name(&image.path), image.caption.clone()?));
-    let template = |template: &String| ("the manifest".to_string(), template.clone());
-    let captions = source.images.iter().filter_map(caption);
-    for (origin, text) in captions.chain(source.templates.iter().map(template)) {
-        let mut rest = text.as_str();
-        while let Some((_, id, after)) = next_placeholder(rest) {
-            if id != source.id && id != "TOK" {
-                return Err(Error::Prompt(format!(
-                    "{origin}: `{text}` names <{id}>, but shows the concept `{}`; write {{}} or \
-                     <{}> for it, and other words without < >",
-                    source.id, source.id
-                )));
-            }
-            rest = after;
-        }
-    }
-    Ok(())
-}
-
-/// A digest of everything that a concept is learnt from.
-fn digest(source: &ConceptSource) -> Result<String> {
-    let mut hash = Sha256::new();
-    let text = format!("{}|{:?}|{}", source.class_word, source.templates, source.repeats);
-    hash.update(text.as_bytes());
-    for image in &source.images {
-        for path in [Some(&image.path), image.mask.as_ref()].into_iter().flatten() {
-            let bytes = fs::read(path).map_err(Error::io("cannot read", path))?;
-            hash.update(Sha256::digest(bytes));
-        }
-        hash.update(image.caption.as_deref().unwrap_or_default().as_bytes());
-    }
-    Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
-}
-
 /// Trains the planned concepts one after the other and adds each to the bank.
 ///
 /// Returns `false` if an event's receiver stopped the run; its state is then on disk.
@@ -225,13 +65,15 @@ where
     B: TrainBackend,
     M: DiffusionModel<B>,
 {
-    for concept in &plan.concepts {
+    for (number, concept) in plan.concepts.iter().enumerate() {
         if events(Event::Start(concept)) == Flow::Stop {
             return Ok(false);
         }
-        match learn_concept::<B, M>(model, bank, concept, &mut events)? {
-            Some(record) if events(Event::Learnt(&record)) == Flow::Continue => {}
-            _ => return Ok(false),
+        let learnt = learn_concept::<B, M>(model, bank, concept, &mut events)?;
+        let Some(record) = learnt else { return Ok(false) };
+        let more = number + 1 < plan.concepts.len();
+        if events(Event::Learnt(&record)) == Flow::Stop && more {
+            return Ok(false);
         }
     }
     Ok(true)
@@ -262,7 +104,9 @@ where
     let probe_loss = |state: &TrainState<B::InnerBackend>| -> Result<f64> {
         let probes = encoded.probes()?;
         let losses = probes.iter().map(|probe| bilevel.loss(&state.parameters, probe));
-        Ok(losses.sum::<f64>() / probes.len() as f64)
+        let loss = losses.sum::<f64>() / probes.len() as f64;
+        let not_finite = || Error::NotFinite { id: id.into(), step: state.step, loss };
+        loss.is_finite().then_some(loss).ok_or_else(not_finite)
     };
 
     let mut state = match CheckpointRecord::find(bank, id)? {
@@ -347,59 +191,4 @@ fn basis<B: Backend>(occupied: &[Columns], device: &B::Device) -> Factors<B> {
         Some(Tensor::from_data(data, device))
     };
     Factors::new(occupied.iter().map(matrix).collect())
-}
-
-fn file_name(path: &std::path::Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-/// `metrics.jsonl`: one line per step, without times, so that equal runs write equal files.
-struct Metrics {
-    path: PathBuf,
-    file: fs::File,
-    bytes: u64,
-}
-
-#[derive(Serialize)]
-struct MetricsLine {
-    step: usize,
-    loss: f64,
-    hypergradient_norm: f64,
-    overlap: f64,
-    row_norm: f64,
-}
-
-impl Metrics {
-    /// Goes on where the checkpoint left off: lines of steps that will be repeated are cut.
-    fn open(bank: &Bank, id: &str) -> Result<Self> {
-        let folder = bank.concept_folder(id);
-        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
-        let path = folder.join("metrics.jsonl");
-        let bytes = CheckpointRecord::find(bank, id)?.map_or(0, |record| record.metrics_bytes);
-        let open = || {
-            let file = OpenOptions::new().create(true).append(true).open(&path)?;
-            file.set_len(bytes)?;
-            Ok(file)
-        };
-        let file = open().map_err(Error::io("cannot write", &path))?;
-        Ok(Self { path, file, bytes })
-    }
-
-    fn append(&mut self, report: &StepReport) -> Result<()> {
-        let line = MetricsLine {
-            step: report.step,
-            loss: report.loss,
-            hypergradient_norm: report.hypergradient,
-            overlap: report.overlap,
-            row_norm: report.row_norm,
-        };
-        let line = serde_json::to_string(&line).expect("numbers are JSON") + "\n";
-        self.bytes += line.len() as u64;
-        self.file.write_all(line.as_bytes()).map_err(Error::io("cannot write", &self.path))
-    }
-
-    fn sync(&mut self) -> Result<u64> {
-        self.file.sync_data().map_err(Error::io("cannot write", &self.path))?;
-        Ok(self.bytes)
-    }
 }

@@ -4,10 +4,13 @@ mod adam;
 mod base;
 mod checkpoint;
 mod learn;
+mod metrics;
+mod plan;
 mod state;
 mod step;
 
 pub use base::OnBase;
-pub use learn::{ConceptPlan, Event, Flow, LearnPlan, learn, plan};
+pub use learn::{Event, Flow, learn};
+pub use plan::{ConceptPlan, LearnPlan, plan};
 pub use state::TrainState;
 pub use step::{Bilevel, StepReport};

@@ -81,7 +81,7 @@ impl<B: Backend> TrainState<B> {
     }
 }
 
-/// The rows of a new concept `[words × rows per word, width]` (methods.md §0.3).
+/// The rows of a new concept `[words × rows per word, width]`.
 ///
 /// ED-LoRA's first word is one random vector for all layers, its second the class word; a single
 /// word starts as the class word.

@@ -1,4 +1,4 @@
-//! One minibatch of training (methods.md §1.5).
+//! One minibatch of training (docs/math.md, one outer iteration).
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -221,13 +221,15 @@ where
     }
 }
 
-/// Largest |entry| of Qᵀ B over all sites, with unit columns.
+/// Largest |entry| of Qᵀ B over all sites, with unit columns; asked for once, since a device is
+/// waited for each time.
 fn overlap<B: Backend>(down: &Factors<B>, basis: &Factors<B>) -> f64 {
     let of_site = |(site, b): (usize, &Tensor<B, 2>)| {
         let basis = basis.get(site)?.clone();
         let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
         let unit = b.clone() / norms;
-        Some(scalar(basis.transpose().matmul(unit).abs().max()))
+        Some(basis.transpose().matmul(unit).abs().max())
     };
-    down.iter().filter_map(of_site).fold(0.0, f64::max)
+    let largest: Vec<Tensor<B, 1>> = down.iter().filter_map(of_site).collect();
+    if largest.is_empty() { 0.0 } else { scalar(Tensor::cat(largest, 0).max()) }
 }

@@ -58,7 +58,8 @@ pub struct ConceptSource {
     pub templates: Vec<String>,
     /// Training steps, where the manifest asks for a number.
     pub steps: Option<usize>,
-    /// How often each image counts per epoch (kohya's folder prefix); 1 unless given.
+    /// kohya's folder prefix; 1 unless given. It has no effect: training counts steps, not epochs, and
+    /// all images of a concept are drawn alike.
     pub repeats: usize,
     /// File of evaluation prompts, where the manifest names one.
     pub prompts: Option<PathBuf>,

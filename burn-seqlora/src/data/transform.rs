@@ -85,7 +85,7 @@ impl Transform {
         canvas: Canvas,
         rng: &mut impl Rng,
     ) -> Example {
-        self.validate().expect("transforms are validated when the configuration is read");
+        self.validate().expect("transforms are validated before pictures are encoded");
         let (part, target) = self.place(image.dimensions(), canvas, rng);
         let Rect { x, y, width, height } = part;
         let frame = canvas.block_means(&canvas.plane(target, |_, _| 1.0));

@@ -30,7 +30,7 @@ pub struct HessianProduct<B: Backend> {
     pub down: Factors<B>,
 }
 
-/// Both products by one backward pass of φ = ⟨∇_A L, V⟩ (methods.md §1.2).
+/// Both products by one backward pass of φ = ⟨∇_A L, V⟩.
 pub fn hessian_product<B, O>(
     objective: &O,
     at: &ConceptParameters<B::InnerBackend>,
@@ -61,7 +61,7 @@ where
 
 /// Both products by central differences: `(∇L(A + εV) − ∇L(A − εV)) / 2ε` with ε‖V‖ = `step`.
 ///
-/// In f32 the best `step` is about 1e-2, with a relative error of 4e-5 (methods.md §1.2).
+/// In f32 the best `step` is about 1e-2, with a relative error of 4e-5.
 pub fn hessian_product_fd<B, O>(
     objective: &O,
     at: &ConceptParameters<B::InnerBackend>,

@@ -1,4 +1,4 @@
-//! The gradient of the upper level through T unrolled inner steps (methods.md §1.2).
+//! The gradient of the upper level through T unrolled inner steps (docs/math.md, one outer iteration).
 //!
 //! Inner: `A_{t+1} = A_t − s_t ∘ (∇_A L(A_t, B; ξ_t) + λ A_t)`, where the step `s_t = α P_t` holds
 //! learning rate and a detached preconditioner. Adjoint, from v = ∇_A L(A_T, B; ξ):
@@ -15,7 +15,7 @@ use super::gradient::{ConceptParameters, Gradient, Objective, Wrt, gradient};
 use super::hessian::{HessianProduct, Hvp, hessian_product, hessian_product_fd};
 use crate::adapter::{AdapterSet, Factors};
 
-/// ε‖V‖ of the central differences: the best in f32 (methods.md §1.2).
+/// ε‖V‖ of the central differences: the best in f32.
 const FINITE_DIFFERENCE_STEP: f64 = 1e-2;
 
 /// What one inner step did; enough to differentiate through it.

@@ -28,7 +28,7 @@ pub struct DenoisingSample<B: Backend> {
 /// `L = mean_b( Σ_chw M (ε̂ − target)² / Σ_hw M )`, target ε or v.
 ///
 /// The sum runs over all channels but the denominator counts each pixel once, so for four channels
-/// it is four times the plain masked mean (Mix-of-Show's loss, methods.md §0.4).
+/// it is four times the plain masked mean (Mix-of-Show's loss).
 #[derive(Debug)]
 pub struct DenoisingLoss<'a, M> {
     /// The model that predicts the noise.

@@ -7,7 +7,7 @@
 //! - gradients: the same, with the factors required to have gradients;
 //! - Hessian products: put the direction V on the factors A; the loss's tangent is then
 //!   φ = ⟨∇_A L, V⟩, and one ordinary backward pass of φ gives H_AA V at A and H_BA V at B
-//!   (methods.md §1.2, reverse over forward).
+//!   (reverse over forward).
 //!
 //! The rules: linear operations apply to the tangent as they are, bilinear ones follow the product
 //! rule, and the others live in the kernels crate with their own tangents. Nothing in here leaves
@@ -33,15 +33,6 @@ impl<B: Backend, const D: usize> Dual<B, D> {
     /// A value that does not depend on the direction.
     pub fn constant(primal: Tensor<B, D>) -> Self {
         Self { primal, tangent: None }
-    }
-
-    /// A value that moves along `tangent`.
-    ///
-    /// # Panics
-    /// If the shapes differ.
-    pub fn with_tangent(primal: Tensor<B, D>, tangent: Tensor<B, D>) -> Self {
-        assert_eq!(primal.dims(), tangent.dims(), "a tangent has the shape of its value");
-        Self { primal, tangent: Some(tangent) }
     }
 
     /// The sizes of the dimensions.

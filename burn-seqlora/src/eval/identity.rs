@@ -68,7 +68,7 @@ impl Identity {
 }
 
 /// The crudest encoder: the picture itself in 8 × 8 pixels, without its mean grey. It needs no
-/// weights, so tests use it; it takes a place in the picture for a look.
+/// weights, so tests and `demo --untrained` use it; it takes a place in the picture for a look.
 #[derive(Debug, Clone, Copy)]
 pub struct SmallPictures;
 

@@ -62,7 +62,7 @@ impl Tuned for LoraLinear {
         in_order(at_x, at_weight, at_bias, at_lora)
     }
 
-    /// The cross-Hessian products (methods.md §1.2). With `h_A = h A` and `h_V = h Ȧ`:
+    /// The cross-Hessian products. With `h_A = h A` and `h_V = h Ȧ`:
     ///
     /// - at x: h_V Bᵀ + h_A Ḃᵀ, at A: hᵀ (ẋ B + x Ḃ), at B: ẋᵀ h_A + xᵀ h_V;
     /// - at ẋ: h W + h_A Bᵀ, at Ȧ: hᵀ (x B), at Ḃ: xᵀ h_A.

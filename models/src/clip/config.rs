@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{Activation, ModelError, require_defaults};
+use crate::weights::{Activation, ModelError, require_defaults, require_parts};
 
 /// The sizes of a text encoder, with transformers' names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +48,13 @@ impl ClipTextConfig {
     /// If it is no JSON or asks for something that is not implemented.
     pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
         require_defaults(text, file, &[("model_type", "\"clip_text_model\"")])?;
-        serde_json::from_str(text).map_err(|e| ModelError::config(file, e))
+        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
+        require_parts(file, "num_attention_heads", config.hidden_size, config.num_attention_heads)?;
+        if config.max_position_embeddings < 2 {
+            let reason =
+                "max_position_embeddings leaves no room for the start and the end of a text";
+            return Err(ModelError::config(file, reason));
+        }
+        Ok(config)
     }
 }

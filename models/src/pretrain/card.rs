@@ -1,7 +1,6 @@
 //! What a pretrained model can do and what made it: `training.json`, curves and digests beside it.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan, SchedulerConfig};
@@ -9,14 +8,18 @@ use burn_seqlora::error::Error;
 use burn_seqlora::rng::Seed;
 use seqlora_kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::autoencoding::Fidelity;
 use super::config::PretrainConfig;
 use super::denoising::{Denoising, Drawing, TextToLatents};
-use super::model::PretrainError;
-use super::train::Progress;
+use super::model::{PretrainError, Pretraining, copy_file};
+use super::state;
+use super::train::read_curve;
+use crate::blueprint::write_json;
 use crate::judge::{AttributeAccuracy, Judge};
-use crate::weights::ModelError;
+use crate::vae::VaeConfig;
+use crate::weights::{KeyTable, WeightFiles, load_weights, write_checksums};
 use crate::world::{Description, Scene, SceneOptions, Split};
 
 /// Pictures that are drawn at once.
@@ -32,7 +35,7 @@ const GUIDANCE: f64 = 4.0;
 pub struct Card {
     /// The program's version.
     pub made_by: String,
-    /// The free choices, with the seed.
+    /// The free choices of the last run, with the seed; each part's own are those it ended with.
     pub config: PretrainConfig,
     /// How each part was trained.
     pub training: BTreeMap<String, PartTraining>,
@@ -59,10 +62,7 @@ impl PartTraining {
     /// # Errors
     /// If there is none.
     pub fn of(curve: &Path) -> Result<Self, PretrainError> {
-        let text = fs::read_to_string(curve).map_err(ModelError::io(curve))?;
-        let lines = text.lines().map(serde_json::from_str::<Progress>);
-        let lines: Vec<Progress> =
-            lines.collect::<Result<_, _>>().map_err(|e| ModelError::config(curve, e))?;
+        let lines = read_curve(curve)?;
         let before = [0].into_iter().chain(lines.iter().map(|line| line.step));
         let seconds = lines.iter().zip(before).map(|(l, from)| l.seconds * (l.step - from) as f64);
         let last = &lines[lines.len() - lines.len().div_ceil(20)..];
@@ -71,6 +71,52 @@ impl PartTraining {
             seconds: seconds.sum(),
             loss: last.iter().map(|line| line.loss).sum::<f64>() / last.len().max(1) as f64,
         })
+    }
+}
+
+impl Pretraining {
+    /// Measures the stored model, and writes what it can do and what made it beside it, with the
+    /// curves and the digests of all files.
+    ///
+    /// # Errors
+    /// If a part is missing or damaged, or a file cannot be written.
+    pub fn write_card<B: TrainBackend>(
+        &self,
+        captions: u64,
+        device: &B::Device,
+    ) -> Result<Card, PretrainError> {
+        let model = self.model();
+        let mut training = BTreeMap::new();
+        for part in ["autoencoder", "text-encoder", "denoiser", "judge"] {
+            let curve = self.training(part).join("curve.jsonl");
+            training.insert(part.to_string(), PartTraining::of(&curve)?);
+            let copy = model.join("curves").join(part).with_extension("jsonl");
+            copy_file(&curve, &copy)?;
+        }
+        let plain = VaeConfig { scaling_factor: 1.0, ..self.design.vae.clone() };
+        let vae = plain.init::<B::InnerBackend>(device);
+        let files = WeightFiles::find(&model.join("vae"))?;
+        let autoencoder =
+            self.autoencoding().fidelity(&load_weights(vae, &files, &KeyTable::VAE.into())?, 16);
+        let task = self.denoising::<B>(device)?;
+        let judge = Judge::load(&model.join("judge"), device)?;
+        let network = self.stored_denoiser::<B::InnerBackend>(device)?;
+        let scheduler = &self.design.scheduler;
+        let drawing = DrawingReport::measure(&task, scheduler, &network, &judge, captions)?;
+        let mut config = self.config.clone();
+        for (part, settings) in [
+            ("autoencoder", &mut config.autoencoder),
+            ("text-encoder", &mut config.text_encoder),
+            ("denoiser", &mut config.denoiser),
+            ("judge", &mut config.judge),
+        ] {
+            *settings = state::settings(&self.training(part))?;
+        }
+        let made_by = format!("seqlora {}", env!("CARGO_PKG_VERSION"));
+        let card = Card { made_by, config, training, autoencoder, drawing };
+        write_json(&model.join("training.json"), &json!(card))?;
+        write_checksums(&model)?;
+        Ok(card)
     }
 }
 
@@ -136,6 +182,8 @@ fn told(seed: &Seed, number: u64, pairs: f64) -> (Description, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pretrain::Progress;
+    use std::fs;
 
     #[test]
     fn a_curve_tells_steps_time_and_last_loss() {

@@ -12,7 +12,7 @@ use super::judging::Augmentation;
 pub struct PretrainConfig {
     /// Of scenes, noise, timesteps and initial weights.
     pub seed: u64,
-    /// Share of scenes with two objects, 0 to 1.
+    /// Share of scenes with two objects, 0 to 1; not of the judge's.
     pub pairs: f64,
     /// Share of the autoencoder's pictures that show an individual, which the denoiser never sees.
     pub individuals: f64,

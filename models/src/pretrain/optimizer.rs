@@ -58,11 +58,15 @@ impl<B: Backend> Optimizer<B> {
         self.parameters.iter().map(|parameter| parameter.average.clone()).collect()
     }
 
-    /// One step; returns the gradient's length before it was shortened.
+    /// One step; returns the gradient's length before it was shortened. If that is not finite,
+    /// nothing changes.
     pub fn update(&mut self, gradients: &[Tensor<B, 1>], config: &StageConfig) -> f64 {
         let squares = gradients.par_iter().map(|gradient| gradient.clone().powi_scalar(2).sum());
         let squares: Vec<Tensor<B, 1>> = squares.collect();
         let norm: f64 = Tensor::cat(squares, 0).sum().sqrt().into_scalar().elem();
+        if !norm.is_finite() {
+            return norm;
+        }
         let scale = (config.clip / norm).min(1.0);
         let (config, step) = (config.clone(), self.step);
         self.step += 1;
@@ -163,6 +167,14 @@ mod tests {
         assert!((norm - 5.0).abs() < 1e-6);
         assert!((table - (1.0 - 0.5 * rate - rate)).abs() < 1e-6, "{table}");
         assert!((bias - (2.0 + rate)).abs() < 1e-6, "{bias}");
+    }
+
+    #[test]
+    fn a_gradient_that_is_not_finite_changes_nothing() {
+        let mut optimizer = Optimizer::new(vec![vector([1.0])], vec![Kind::Vector]);
+        let norm = optimizer.update(&[vector([f32::NAN])], &StageConfig::default());
+        assert!(norm.is_nan() && optimizer.step == 0);
+        assert_eq!(values(&optimizer.parameters[0].value), [1.0]);
     }
 
     /// Whatever the gradient's singular values are, those of the step are about equal.

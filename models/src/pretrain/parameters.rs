@@ -5,11 +5,6 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 
-/// The number of a module's parameters.
-pub fn parameter_count<B: Backend, M: Module<B>>(module: &M) -> usize {
-    module.num_params()
-}
-
 /// The module with other values, `[elements]` each, in the order in which modules are visited; each
 /// of them is a leaf that gets a gradient.
 pub fn with_parameters<B: AutodiffBackend, M: Module<B>>(
@@ -41,7 +36,7 @@ pub fn gradients<B: AutodiffBackend, M: Module<B>>(
 pub enum Kind {
     /// A bias or a scale, which does not decay.
     Vector,
-    /// Rows that are looked up.
+    /// Rows that stand for themselves: looked up, or learnt queries.
     Table,
     /// A matrix `[rows, columns]`; of a kernel, all but the outputs are columns.
     Matrix {
@@ -110,10 +105,43 @@ impl<B: Backend> ModuleVisitor<B> for Kinds {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
         let shape: [usize; D] = param.lazy_shape().dims();
+        let key = self.path.join(".");
         self.found.push(match () {
             () if D == 1 => Kind::Vector,
-            () if self.path.join(".").ends_with("embedding.weight") => Kind::Table,
+            () if D == 2 && key.ends_with("embedding.weight") => Kind::Table,
+            () if !key.ends_with("weight") => Kind::Table,
             () => Kind::Matrix { rows: shape[0], columns: shape[1..].iter().product() },
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::nn::conv::{Conv2d, Conv2dConfig};
+    use burn::nn::{Embedding, EmbeddingConfig, Linear, LinearConfig};
+    use seqlora_kernels::Flex;
+
+    #[derive(Module, Debug)]
+    struct Mixed<B: Backend> {
+        patch_embedding: Conv2d<B>,
+        token_embedding: Embedding<B>,
+        to_out: Linear<B>,
+        questions: Param<Tensor<B, 2>>,
+    }
+
+    #[test]
+    fn rows_and_matrices_are_told_apart() {
+        let device = Default::default();
+        let module = Mixed::<Flex> {
+            patch_embedding: Conv2dConfig::new([3, 8], [2, 2]).init(&device),
+            token_embedding: EmbeddingConfig::new(10, 8).init(&device),
+            to_out: LinearConfig::new(8, 4).init(&device),
+            questions: Param::from_tensor(Tensor::zeros([5, 8], &device)),
+        };
+        let matrix = |rows, columns| Kind::Matrix { rows, columns };
+        let expected =
+            [matrix(8, 12), Kind::Vector, Kind::Table, matrix(8, 4), Kind::Vector, Kind::Table];
+        assert_eq!(kinds(&module), expected);
     }
 }

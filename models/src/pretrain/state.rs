@@ -61,13 +61,22 @@ pub fn save<B: Backend>(
     write_json(&folder.join(RECORD), &record)
 }
 
+/// The settings that a part's training ended with.
+///
+/// # Errors
+/// If nothing has been saved.
+pub fn settings(folder: &Path) -> Result<StageConfig> {
+    read_json::<StateRecord>(&folder.join(RECORD)).map(|record| record.config)
+}
+
 /// Puts a saved state, if there is one, into an optimiser that has not begun.
 ///
 /// The length of training and what is written on the way may be others than before; the learning
 /// rate's curve then bends where training goes on.
 ///
 /// # Errors
-/// If it is damaged, or was made with other settings or for another network.
+/// If it is damaged, or was made with other settings of this part or for another network. What
+/// parts share, such as shares of scenes and weights of losses, may have changed.
 pub fn restore<B: Backend>(
     folder: &Path,
     optimizer: &mut Optimizer<B>,

@@ -1,7 +1,6 @@
 //! The training loop that all parts share.
 
 use std::fs;
-use std::io::Write;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -10,6 +9,7 @@ use std::time::Instant;
 use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::{ElementConversion, Tensor};
+use burn_seqlora::bank::write_atomic;
 use burn_seqlora::bilevel::Flow;
 use burn_seqlora::error::{Error, Result};
 use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
@@ -88,16 +88,18 @@ pub fn train<B: TrainBackend, S: Stage<B>>(
         let started = Instant::now();
         let rate = config.rate_at(optimizer.step);
         let (value, gradient) = shards.gradient::<B, S>(stage, &module, &optimizer)?;
-        if !value.is_finite() {
+        let norm = optimizer.update(&gradient, config);
+        if !(value.is_finite() && norm.is_finite()) {
             let step = optimizer.step;
-            let text = format!("the loss is {value} at step {step}; use a lower `rate`");
+            let text = format!(
+                "the loss is {value} and its gradient's length {norm} at step {step}; use a lower `rate`"
+            );
             return Err(Error::Invalid(text));
         }
-        let norm = optimizer.update(&gradient, config);
         let step = optimizer.step;
         let seconds = started.elapsed().as_secs_f64();
-        curve.add(Progress { step, loss: value, gradient: norm, rate, seconds });
-        let flow = observe(Event::Step(&curve.mean()));
+        let mean = curve.add(Progress { step, loss: value, gradient: norm, rate, seconds });
+        let flow = observe(Event::Step(&mean));
         if step.is_multiple_of(config.preview_every) || step == config.steps {
             let averaged = with_parameters::<B, _>(module.clone(), optimizer.averages());
             observe(Event::Preview { step, module: &averaged });
@@ -180,28 +182,35 @@ impl Curve {
     fn open(folder: &Path, step: usize) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
         let file = folder.join("curve.jsonl");
-        let text =
-            if step > 0 { fs::read_to_string(&file).unwrap_or_default() } else { String::new() };
-        let lines = text.lines().filter_map(|line| serde_json::from_str::<Progress>(line).ok());
-        let lines = lines.filter(|line| line.step <= step).collect();
+        let mut lines = if step > 0 { read_curve(&file)? } else { Vec::new() };
+        lines.retain(|line| line.step <= step);
         Ok(Self { file, lines, open: Vec::new() })
     }
 
-    fn add(&mut self, progress: Progress) {
-        if self.open.len() == LINE {
+    /// Adds a step; returns the means since the last line.
+    fn add(&mut self, progress: Progress) -> Progress {
+        self.open.push(progress);
+        let mean = self.mean();
+        if progress.step.is_multiple_of(LINE) {
+            self.end_line();
+        }
+        mean
+    }
+
+    fn end_line(&mut self) {
+        if !self.open.is_empty() {
             self.lines.push(self.mean());
             self.open.clear();
         }
-        self.open.push(progress);
     }
 
-    /// Of the steps since the last line.
+    /// Of the steps since the last line, of which there is one at least.
     fn mean(&self) -> Progress {
         let mean = |of: fn(&Progress) -> f64| {
-            self.open.iter().map(of).sum::<f64>() / self.open.len().max(1) as f64
+            self.open.iter().map(of).sum::<f64>() / self.open.len() as f64
         };
         Progress {
-            step: self.open.last().map_or(0, |p| p.step),
+            step: self.open.last().expect("a step").step,
             loss: mean(|p| p.loss),
             gradient: mean(|p| p.gradient),
             rate: mean(|p| p.rate),
@@ -209,16 +218,21 @@ impl Curve {
         }
     }
 
-    fn flush(&self) -> Result<()> {
-        let write = || {
-            let mut file = fs::File::create(&self.file)?;
-            for line in &self.lines {
-                writeln!(file, "{}", serde_json::to_string(line).expect("a line is JSON"))?;
-            }
-            file.sync_all()
-        };
-        write().map_err(Error::io("cannot write", &self.file))
+    /// Writes all steps so far.
+    fn flush(&mut self) -> Result<()> {
+        self.end_line();
+        let line = |line| serde_json::to_string(line).expect("a line is JSON") + "\n";
+        write_atomic(&self.file, self.lines.iter().map(line).collect::<String>().as_bytes())
     }
+}
+
+/// The lines of `curve.jsonl`, each for the steps since the line before.
+///
+/// # Errors
+/// If it is not there or damaged.
+pub(super) fn read_curve(file: &Path) -> Result<Vec<Progress>> {
+    let text = fs::read_to_string(file).map_err(Error::io("cannot read", file))?;
+    text.lines().map(|line| serde_json::from_str(line).map_err(Error::damaged(file))).collect()
 }
 
 #[cfg(test)]
@@ -267,6 +281,8 @@ mod tests {
             _ => Flow::Continue,
         };
         let trained = train(&Doubling, module, config, folder, stop)?;
+        let last = read_curve(&folder.join("curve.jsonl"))?.last().map(|line| line.step);
+        assert_eq!(last, Some(until.min(config.steps)), "the curve reaches the last step");
         Ok(trained.map(|module| module.weight.val().to_data().iter::<f32>().collect()))
     }
 

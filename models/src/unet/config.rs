@@ -119,6 +119,16 @@ impl UNetConfig {
         if let Some(other) = types.find(|t| !known.contains(&t.as_str())) {
             return Err(ModelError::config(file, format!("block type {other} is not supported")));
         }
+        for (key, numbers) in [
+            ("attention_head_dim", Some(&config.attention_head_dim)),
+            ("num_attention_heads", config.num_attention_heads.as_ref()),
+            ("transformer_layers_per_block", Some(&config.transformer_layers_per_block)),
+        ] {
+            if numbers.is_some_and(|numbers| !numbers.covers(levels)) {
+                let reason = format!("{key} lists other than {levels} levels");
+                return Err(ModelError::config(file, reason));
+            }
+        }
         for (level, channels) in config.block_out_channels.iter().enumerate() {
             require_parts(file, "norm_num_groups", *channels, config.norm_num_groups)?;
             require_parts(file, "attention_head_dim", *channels, config.heads(level))?;

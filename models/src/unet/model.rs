@@ -27,7 +27,7 @@ pub struct UNet<B: Backend> {
 
 impl UNetConfig {
     /// A network without weights yet. Its sites are registered through `scope`, and its
-    /// cross-attention layers are numbered in the order down, middle, up (methods.md §0.2).
+    /// cross-attention layers are numbered in the order down, middle, up.
     pub fn init<B: KernelBackend>(&self, scope: &mut Scope<B>) -> UNet<B> {
         let levels = self.block_out_channels.len();
         let (first, device) = (self.block_out_channels[0], scope.device);

@@ -23,7 +23,7 @@ pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     lines.par_iter().try_for_each(|line| {
         // Two spaces, or a space and a star for binary, stand between digest and name.
-        let parts = line.split_once(' ').map(|(sum, name)| (sum, &name[1..]));
+        let parts = line.split_once(' ').and_then(|(sum, name)| Some((sum, name.get(1..)?)));
         let Some((expected, name)) = parts.filter(|(sum, _)| sum.len() == 64) else {
             return Err(ModelError::config(&list, format!("`{line}` is no digest and file name")));
         };

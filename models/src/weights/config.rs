@@ -18,11 +18,19 @@ pub enum PerLevel {
 }
 
 impl PerLevel {
-    /// The number at a level.
+    /// Whether it says a number for each of so many levels.
+    pub fn covers(&self, levels: usize) -> bool {
+        match self {
+            Self::Same(_) => true,
+            Self::Each(numbers) => numbers.len() == levels,
+        }
+    }
+
+    /// The number at a level that it [covers](Self::covers).
     pub fn at(&self, level: usize) -> usize {
         match self {
             Self::Same(number) => *number,
-            Self::Each(numbers) => numbers[level.min(numbers.len() - 1)],
+            Self::Each(numbers) => numbers[level],
         }
     }
 }

@@ -60,8 +60,12 @@ pub fn needed_files<'a>(files: &[&'a str]) -> Result<Vec<&'a str>, ModelError> {
                 let number = file.strip_prefix(&start).and_then(|f| f.strip_suffix(".safetensors"));
                 number.is_some_and(|number| !number.contains('/'))
             };
-            let shards = files.iter().copied().filter(is_shard);
-            Some(shards.chain([index]).collect::<Vec<_>>())
+            let mut shards: Vec<&str> = files.iter().copied().filter(is_shard).collect();
+            // `-00001-of-00002.safetensors`: the last number says how many there are.
+            let (_, count) = shards.first()?.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
+            let complete = count.parse() == Ok(shards.len());
+            shards.push(index);
+            complete.then_some(shards)
         };
         let weights = STEMS.iter().find_map(|stem| single(stem).or_else(|| sharded(stem)));
         needed.extend(weights.ok_or_else(|| ModelError::Incomplete {

@@ -1,4 +1,4 @@
-//! Laws of the Hessian products (methods.md §1.12, tests 1 and 2).
+//! Laws of the Hessian products.
 
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;

@@ -1,5 +1,5 @@
 //! How much concepts disturb each other on their own inputs, which are not quite inside the span
-//! of their directions (methods.md §1.6; §1.12, test 11).
+//! of their directions.
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};

@@ -113,7 +113,7 @@ pub fn none_is_zero<B: KernelBackend>(_: f64) {
 }
 
 /// Idempotent, symmetric, and orthogonal to 1e-6 even for directions almost inside the span
-/// (methods.md §1.4 and §1.12 test 7: a single pass fails here).
+/// (a single pass fails here).
 pub fn projection<B: KernelBackend>(_: f64) {
     let (inputs, occupied) = (96, 40);
     let columns = burn_seqlora::adapter::directions::fresh_directions(

@@ -1,4 +1,4 @@
-//! From pictures to the bank on the tiny model: which noise each evaluation sees (methods.md §1.2).
+//! From pictures to the bank on the tiny model: which noise each evaluation sees.
 
 use std::path::{Path, PathBuf};
 

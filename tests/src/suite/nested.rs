@@ -1,4 +1,4 @@
-//! The library's second derivatives against nested autodiff (methods.md §1.12, tests 1, 3 and 6).
+//! The library's second derivatives against nested autodiff.
 //!
 //! `Autodiff<Autodiff<B>>` records its own backward pass and differentiates it once more, so
 //! neither tangent rules nor the adjoint recursion are involved. This is as exact as they are, and

@@ -1,4 +1,4 @@
-//! Laws of a bank that is filled to the last direction (methods.md §1.12, tests 7, 8 and 12).
+//! Laws of a bank that is filled to the last direction.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
 //! The method on problems with a known optimum: one layer, whitened inputs, so that
-//! L = ½‖R − A Bᵀ‖² (methods.md §1.12, tests 9 and 10).
+//! L = ½‖R − A Bᵀ‖².
 
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;

@@ -1,4 +1,4 @@
-//! Laws of one minibatch of the trainer (methods.md §1.5; §1.12, tests 7 and 13; §2).
+//! Laws of one minibatch of the trainer.
 
 use std::cell::RefCell;
 

@@ -1,4 +1,4 @@
-//! Laws of the gradient through unrolled inner steps (methods.md §1.12, tests 3 to 6 and 13).
+//! Laws of the gradient through unrolled inner steps.
 
 use burn::backend::Autodiff;
 use burn_seqlora::adapter::directions::fresh_directions;

@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn_seqlora::bank::{write_atomic, write_json};
-use burn_seqlora::config::Method;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::report::Report;
 use seqlora_kernels::TrainBackend;
@@ -133,6 +132,7 @@ fn write(folder: &Path, report: &Report, model: &Path, terminal: &Terminal) -> R
     write_atomic(&page, report.to_html().as_bytes())?;
     contact_sheet(&sheet_rows(report)).save(&sheet)?;
     let summary = &report.summary;
+    let first = summary.methods.keys().next().expect("a method");
     terminal.result(&serde_json::to_value(summary)?, || {
         format!(
             "{}\n\nreport     {}\ntry        seqlora generate --model {} --bank {} \
@@ -140,7 +140,7 @@ fn write(folder: &Path, report: &Report, model: &Path, terminal: &Terminal) -> R
             headline(summary),
             page.display(),
             model.display(),
-            file(Method::Seqlora.name()).display(),
+            file(first.name()).display(),
             summary.concepts[0].id,
         )
     })

@@ -62,11 +62,17 @@ pub fn report(
 
 fn lead(summary: &Summary) -> String {
     let references = summary.concepts.first().map_or(0, |concept| concept.references);
+    let way = |method: &Method| match method {
+        Method::Seqlora => "by SeqLoRA, which keeps every adapter orthogonal to the ones before it",
+        Method::Alternating => "by the same alternation without second derivatives",
+        Method::Lora => "as plain LoRAs",
+    };
+    let ways: Vec<&str> = summary.methods.keys().map(way).collect();
     format!(
         "A small diffusion model learnt {} individuals that it had never seen, each from {references} \
-         pictures and without those of the others: once by SeqLoRA, which keeps every adapter \
-         orthogonal to the ones before it, and once as plain LoRAs. Then all adapters were added up.",
-        summary.concepts.len()
+         pictures and without those of the others: {}. Then all adapters were added up.",
+        summary.concepts.len(),
+        ways.join("; and once more "),
     )
 }
 
