@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use burn_seqlora::bank::{Bank, max_overlap};
+use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, max_overlap};
+use burn_seqlora::config::Method;
 use safetensors::SafeTensors;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::args::Inspect;
@@ -18,82 +20,109 @@ pub fn run(args: &Inspect, terminal: &Terminal) -> Result<(), Failure> {
 
 fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let bank = Bank::open(path)?;
-    let records =
-        bank.concepts().iter().map(|id| bank.concept(id)).collect::<Result<Vec<_>, _>>()?;
-    let overlap = max_overlap(&bank)?;
-    let mut used = vec![0; bank.sites().len()];
-    // Plain LoRA reserves no directions.
-    for record in records.iter().filter(|r| r.config.method.ingredients().orthogonal) {
-        used.iter_mut().zip(&record.ranks).for_each(|(used, rank)| *used += rank);
+    let records = bank.concepts().iter().map(|id| bank.concept(id));
+    let records = records.collect::<Result<Vec<_>, _>>()?;
+    let summary = BankSummary::new(path, &bank, &records)?;
+    terminal.result(&json!(summary), || summary.text())
+}
+
+/// What is in a bank.
+#[derive(Serialize)]
+struct BankSummary<'a> {
+    path: &'a Path,
+    base: &'a BaseModel,
+    method: Option<Method>,
+    concepts: Vec<ConceptLine<'a>>,
+    max_overlap: f64,
+    capacity: Vec<SiteLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct ConceptLine<'a> {
+    id: &'a str,
+    class_word: &'a str,
+    method: Method,
+    ranks: &'a [usize],
+    /// The greatest.
+    rank: usize,
+    /// Those that are adapted.
+    sites: usize,
+    words: usize,
+    images: &'a [String],
+    steps: usize,
+    initial_loss: f64,
+    final_loss: f64,
+}
+
+/// The directions of a layer's inputs.
+#[derive(Serialize)]
+struct SiteLine<'a> {
+    site: &'a str,
+    inputs: usize,
+    used: usize,
+    left: usize,
+}
+
+impl<'a> BankSummary<'a> {
+    fn new(path: &'a Path, bank: &'a Bank, records: &'a [ConceptRecord]) -> Result<Self, Failure> {
+        // Plain LoRA reserves no directions.
+        let reserving = || records.iter().filter(|r| r.config.method.ingredients().orthogonal);
+        let capacity = bank.sites().iter().enumerate().map(|(number, site)| {
+            let used = reserving().map(|record| record.ranks[number]).sum();
+            SiteLine { site: &site.name, inputs: site.inputs, used, left: site.inputs - used }
+        });
+        Ok(Self {
+            path,
+            base: bank.base(),
+            method: bank.method(),
+            concepts: records.iter().map(ConceptLine::new).collect(),
+            max_overlap: max_overlap(bank)?,
+            capacity: capacity.collect(),
+        })
     }
-    let concepts: Vec<Value> = records
-        .iter()
-        .map(|record| {
-            json!({
-                "id": record.id,
-                "class_word": record.class_word,
-                "method": record.config.method,
-                "ranks": record.ranks,
-                "rank": record.ranks.iter().max(),
-                "sites": record.ranks.iter().filter(|rank| **rank > 0).count(),
-                "words": record.words,
-                "images": record.images,
-                "steps": record.steps,
-                "initial_loss": record.initial_loss,
-                "final_loss": record.final_loss,
-            })
-        })
-        .collect();
-    let capacity: Vec<Value> = bank
-        .sites()
-        .iter()
-        .zip(&used)
-        .map(|(site, used)| {
-            json!({ "site": site.name, "inputs": site.inputs, "used": used, "left": site.inputs - used })
-        })
-        .collect();
-    let result = json!({
-        "path": path,
-        "base": bank.base(),
-        "method": bank.method(),
-        "concepts": concepts,
-        "max_overlap": overlap,
-        "capacity": capacity,
-    });
-    terminal.result(&result, || {
-        let head =
-            ["concept", "class", "method", "rank", "sites", "steps", "loss"].map(String::from);
-        let text = |value: &Value| value.as_str().map_or(value.to_string(), String::from);
-        let row = |c: &Value| {
-            let loss = format!(
-                "{:.4} → {:.4}",
-                c["initial_loss"].as_f64().unwrap_or(f64::NAN),
-                c["final_loss"].as_f64().unwrap_or(f64::NAN)
-            );
-            let cell = |key: &str| text(&c[key]);
-            vec![
-                cell("id"),
-                cell("class_word"),
-                cell("method"),
-                cell("rank"),
-                cell("sites"),
-                cell("steps"),
-                loss,
-            ]
-        };
-        let rows = [vec![head.to_vec()], concepts.iter().map(row).collect()].concat();
-        let left = bank
-            .sites()
-            .iter()
-            .zip(&used)
-            .filter(|(_, used)| **used > 0)
-            .map(|(s, u)| s.inputs - u)
-            .min();
+
+    fn text(&self) -> String {
+        let head = ["concept", "class", "method", "rank", "sites", "steps", "loss"];
+        let rows = self.concepts.iter().map(ConceptLine::cells);
+        let rows: Vec<_> =
+            [head.map(String::from)].into_iter().chain(rows).map(Vec::from).collect();
+        let left = self.capacity.iter().filter(|line| line.used > 0).map(|line| line.left).min();
         let left = left.map_or(String::new(), |left| {
             format!("\ndirections left in the narrowest layer  {left}")
         });
-        format!("base  {}\n\n{}\n\nlargest overlap  {overlap:.1e}{left}", bank.base(), table(&rows))
-    })
+        let (base, overlap) = (self.base, self.max_overlap);
+        format!("base  {base}\n\n{}\n\nlargest overlap  {overlap:.1e}{left}", table(&rows))
+    }
+}
+
+impl<'a> ConceptLine<'a> {
+    fn new(record: &'a ConceptRecord) -> Self {
+        Self {
+            id: &record.id,
+            class_word: &record.class_word,
+            method: record.config.method,
+            ranks: &record.ranks,
+            rank: record.ranks.iter().copied().max().unwrap_or(0),
+            sites: record.ranks.iter().filter(|rank| **rank > 0).count(),
+            words: record.words,
+            images: &record.images,
+            steps: record.steps,
+            initial_loss: record.initial_loss,
+            final_loss: record.final_loss,
+        }
+    }
+
+    fn cells(&self) -> [String; 7] {
+        [
+            self.id.into(),
+            self.class_word.into(),
+            self.method.to_string(),
+            self.rank.to_string(),
+            self.sites.to_string(),
+            self.steps.to_string(),
+            format!("{:.4} → {:.4}", self.initial_loss, self.final_loss),
+        ]
+    }
 }
 
 fn file(path: &Path, terminal: &Terminal) -> Result<(), Failure> {

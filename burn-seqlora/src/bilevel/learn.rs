@@ -10,8 +10,8 @@ use super::metrics::Metrics;
 use super::plan::{ConceptPlan, LearnPlan, file_name, reserved};
 use super::state::{TrainState, initial_rows};
 use super::step::{Bilevel, StepReport};
-use crate::adapter::Factors;
 use crate::adapter::directions::{Columns, from_columns};
+use crate::adapter::{Factors, Site};
 use crate::bank::{Bank, ConceptRecord, NamedTensors, finish_adapter};
 use crate::config::{NoiseReuse, TrainConfig};
 use crate::diffusion::{DenoisingLoss, DenoisingSample};
@@ -89,85 +89,141 @@ where
     B: TrainBackend,
     M: DiffusionModel<B>,
 {
-    let ConceptPlan { source, config, .. } = plan;
-    let (id, sites) = (source.id.as_str(), bank.sites().to_vec());
-    let seed = Seed::new(config.seed).fork(id);
-    let encoded = EncodedConcept::<B, M>::new(model, source, config, &seed)?;
-    let occupied = bank.occupied()?;
-    let basis = basis::<B::InnerBackend>(&occupied, &model.device());
-    let reserved = reserved(config.method, occupied);
-    let objective = OnBase {
-        objective: DenoisingLoss { model, schedule: model.noise_schedule() },
-        earlier: earlier::<B>(config.base, bank, &model.device())?,
-    };
-    let bilevel = Bilevel::<B, _> { objective: &objective, config, sites: &sites, basis: &basis };
-    let probe_loss = |state: &TrainState<B::InnerBackend>| -> Result<f64> {
-        let probes = encoded.probes()?;
+    let lesson = Lesson::<B, M>::new(model, bank, plan)?;
+    let mut state = lesson.begin(bank)?;
+    match lesson.train(&mut state, bank, events)? {
+        Flow::Continue => lesson.finish(state, bank).map(Some),
+        Flow::Stop => Ok(None),
+    }
+}
+
+/// A concept while it is learnt.
+struct Lesson<'a, B: TrainBackend, M> {
+    model: &'a M,
+    plan: &'a ConceptPlan,
+    seed: Seed,
+    sites: Vec<Site>,
+    encoded: EncodedConcept<'a, B, M>,
+    objective: OnBase<B, DenoisingLoss<'a, M>>,
+    /// Q, which B is compared with.
+    basis: Factors<B::InnerBackend>,
+    /// The directions that B keeps away from.
+    reserved: Vec<Columns>,
+}
+
+impl<'a, B: TrainBackend, M: DiffusionModel<B>> Lesson<'a, B, M> {
+    /// Encodes images and prompts.
+    fn new(model: &'a M, bank: &Bank, plan: &'a ConceptPlan) -> Result<Self> {
+        let ConceptPlan { source, config, .. } = plan;
+        let seed = Seed::new(config.seed).fork(&source.id);
+        let occupied = bank.occupied()?;
+        Ok(Self {
+            model,
+            plan,
+            sites: bank.sites().to_vec(),
+            encoded: EncodedConcept::new(model, source, config, &seed)?,
+            objective: OnBase {
+                objective: DenoisingLoss { model, schedule: model.noise_schedule() },
+                earlier: earlier::<B>(config.base, bank, &model.device())?,
+            },
+            basis: basis(&occupied, &model.device()),
+            reserved: reserved(config.method, occupied),
+            seed,
+        })
+    }
+
+    fn bilevel(&self) -> Bilevel<'_, B, OnBase<B, DenoisingLoss<'a, M>>> {
+        let Self { objective, sites, basis, .. } = self;
+        Bilevel { objective, config: &self.plan.config, sites, basis }
+    }
+
+    /// The state of the checkpoint, if there is one, or that before the first step.
+    fn begin(&self, bank: &Bank) -> Result<TrainState<B::InnerBackend>> {
+        let ConceptPlan { source, config, capacity, .. } = self.plan;
+        if let Some(record) = CheckpointRecord::find(bank, &source.id)? {
+            return checkpoint::load(bank, &source.id, &self.sites, &record, &self.model.device());
+        }
+        let class_word = self.model.word_embedding(&source.class_word)?.inner();
+        let layers = self.model.cross_attention_layers();
+        let rows = initial_rows(config.tokens, layers, class_word, config.token_std, &self.seed);
+        let (ranks, reserved) = (&capacity.ranks, &self.reserved);
+        let mut state = TrainState::new(config, &self.sites, ranks, reserved, rows, &self.seed);
+        state.initial_loss = self.probe_loss(&state)?;
+        Ok(state)
+    }
+
+    /// All steps that are left, or those until an event's receiver stops them.
+    fn train(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        bank: &Bank,
+        events: &mut impl FnMut(Event) -> Flow,
+    ) -> Result<Flow> {
+        let ConceptPlan { source, config, data_digest, .. } = self.plan;
+        let bilevel = self.bilevel();
+        let mut metrics = Metrics::open(bank, &source.id)?;
+        while state.step < config.steps {
+            let samples = self.encoded.samples(state.step)?;
+            let rows_were_frozen = state.rows_frozen;
+            let report = bilevel.step(state, |k, t| evaluation(config, &samples, k, t));
+            if !(report.loss.is_finite() && report.hypergradient.is_finite()) {
+                return Err(self.not_finite(report.step, report.loss));
+            }
+            metrics.append(&report)?;
+            if state.rows_frozen && !rows_were_frozen {
+                let limit = config.token_norm_limit;
+                events(Event::RowsFrozen { norm: report.row_norm, limit });
+            }
+            let flow = events(Event::Step(&report));
+            let due = state.step.is_multiple_of(config.save_every) && state.step < config.steps;
+            if due || flow == Flow::Stop {
+                let context = (config, data_digest.as_str(), metrics.sync()?);
+                checkpoint::save(bank, &source.id, &self.sites, state, context)?;
+                events(Event::Saved(state.step));
+            }
+            if flow == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        metrics.sync().map(|_| Flow::Continue)
+    }
+
+    /// Adds the concept to the bank.
+    fn finish(&self, state: TrainState<B::InnerBackend>, bank: &mut Bank) -> Result<ConceptRecord> {
+        let ConceptPlan { source, config, data_digest, .. } = self.plan;
+        let adapter = finish_adapter(&state.parameters.adapters, &self.reserved);
+        let record = ConceptRecord {
+            id: source.id.clone(),
+            class_word: source.class_word.clone(),
+            images: source.images.iter().map(|image| file_name(&image.path)).collect(),
+            data_digest: data_digest.clone(),
+            words: config.tokens.words(),
+            rows_per_word: config.tokens.rows_per_word(self.model.cross_attention_layers()),
+            ranks: adapter.ranks(),
+            steps: state.step,
+            initial_loss: state.initial_loss,
+            final_loss: self.probe_loss(&state)?,
+            config: config.clone(),
+            trained_by: format!("burn-seqlora {}", env!("CARGO_PKG_VERSION")),
+        };
+        let rows = state.parameters.rows.expect("a concept has token rows");
+        let rows = (rows.dims(), rows.to_data().iter::<f32>().collect());
+        bank.append(&record, &adapter, NamedTensors::from([("rows".to_string(), rows)]))?;
+        Ok(record)
+    }
+
+    /// The mean loss of minibatches that stay the same.
+    fn probe_loss(&self, state: &TrainState<B::InnerBackend>) -> Result<f64> {
+        let (bilevel, probes) = (self.bilevel(), self.encoded.probes()?);
         let losses = probes.iter().map(|probe| bilevel.loss(&state.parameters, probe));
         let loss = losses.sum::<f64>() / probes.len() as f64;
-        let not_finite = || Error::NotFinite { id: id.into(), step: state.step, loss };
+        let not_finite = || self.not_finite(state.step, loss);
         loss.is_finite().then_some(loss).ok_or_else(not_finite)
-    };
-
-    let mut state = match CheckpointRecord::find(bank, id)? {
-        Some(record) => checkpoint::load(bank, id, &sites, &record, &model.device())?,
-        None => {
-            let class_word = model.word_embedding(&source.class_word)?.inner();
-            let layers = model.cross_attention_layers();
-            let rows = initial_rows(config.tokens, layers, class_word, config.token_std, &seed);
-            let ranks = &plan.capacity.ranks;
-            let mut state = TrainState::new(config, &sites, ranks, &reserved, rows, &seed);
-            state.initial_loss = probe_loss(&state)?;
-            state
-        }
-    };
-    let mut metrics = Metrics::open(bank, id)?;
-    while state.step < config.steps {
-        let samples = encoded.samples(state.step)?;
-        let rows_were_frozen = state.rows_frozen;
-        let report = bilevel.step(&mut state, |k, t| evaluation(config, &samples, k, t));
-        if !(report.loss.is_finite() && report.hypergradient.is_finite()) {
-            let (id, step, loss) = (id.to_string(), report.step, report.loss);
-            return Err(Error::NotFinite { id, step, loss });
-        }
-        metrics.append(&report)?;
-        if state.rows_frozen && !rows_were_frozen {
-            let limit = config.token_norm_limit;
-            events(Event::RowsFrozen { norm: report.row_norm, limit });
-        }
-        let flow = events(Event::Step(&report));
-        let due = state.step.is_multiple_of(config.save_every) && state.step < config.steps;
-        if due || flow == Flow::Stop {
-            let context = (config, plan.data_digest.as_str(), metrics.sync()?);
-            checkpoint::save(bank, id, &sites, &state, context)?;
-            events(Event::Saved(state.step));
-        }
-        if flow == Flow::Stop {
-            return Ok(None);
-        }
     }
-    metrics.sync()?;
 
-    let final_loss = probe_loss(&state)?;
-    let adapter = finish_adapter(&state.parameters.adapters, &reserved);
-    let record = ConceptRecord {
-        id: id.into(),
-        class_word: source.class_word.clone(),
-        images: source.images.iter().map(|image| file_name(&image.path)).collect(),
-        data_digest: plan.data_digest.clone(),
-        words: config.tokens.words(),
-        rows_per_word: config.tokens.rows_per_word(model.cross_attention_layers()),
-        ranks: adapter.ranks(),
-        steps: state.step,
-        initial_loss: state.initial_loss,
-        final_loss,
-        config: config.clone(),
-        trained_by: format!("burn-seqlora {}", env!("CARGO_PKG_VERSION")),
-    };
-    let rows = state.parameters.rows.expect("a concept has token rows");
-    let rows = (rows.dims(), rows.to_data().iter::<f32>().collect());
-    bank.append(&record, &adapter, NamedTensors::from([("rows".to_string(), rows)]))?;
-    Ok(Some(record))
+    fn not_finite(&self, step: usize, loss: f64) -> Error {
+        Error::NotFinite { id: self.plan.source.id.clone(), step, loss }
+    }
 }
 
 /// The sample of inner step t (or, at t = T, of the outer gradient) in outer iteration k.

@@ -1,0 +1,93 @@
+//! `seqlora learn`
+
+mod plan;
+mod progress;
+
+use burn_seqlora::bank::Bank;
+use burn_seqlora::bilevel::{ConceptPlan, learn, plan};
+use burn_seqlora::config::TrainConfig;
+use burn_seqlora::data::{DiscoverOptions, Manifest};
+use burn_seqlora::model::DiffusionModel;
+use seqlora_kernels::TrainBackend;
+use seqlora_models::memory;
+
+use self::plan::{plan_json, show_data, show_plan};
+use self::progress::{Progress, report};
+use super::{builtin, model};
+use crate::args::{Global, Learn};
+use crate::device::{Device, Job};
+use crate::failure::Failure;
+use crate::settings;
+use crate::terminal::Terminal;
+
+/// Learns the concepts of `args.data` one after another.
+pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
+    let mut config = match &args.config {
+        Some(file) => settings::read(file)?,
+        None => TrainConfig::default(),
+    };
+    args.train.override_config(&mut config);
+    config.seed = global.seed.unwrap_or(config.seed);
+    config.precision = global.precision.unwrap_or(config.precision);
+    config.validate()?;
+    let options = DiscoverOptions {
+        class_word: args.class_word.clone(),
+        id: args.id.clone(),
+        images_root: args.images_root.clone(),
+    };
+    let manifest = Manifest::discover(&args.data, &options)?;
+    show_data(&manifest, &args.data, terminal);
+    builtin::warn_of_words(&args.model.model, texts(&manifest), terminal);
+    let session = Session { args, config, manifest, device: global.device, terminal };
+    global.device.run(session)
+}
+
+struct Session<'a> {
+    args: &'a Learn,
+    config: TrainConfig,
+    manifest: Manifest,
+    device: Device,
+    terminal: &'a Terminal,
+}
+
+impl Job for Session<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
+        let Self { args, config, manifest, terminal, .. } = &self;
+        let (model, base) = model::open::<B>(&args.model, config.precision, &device, terminal)?;
+        let mut bank = match (args.plan, args.bank.join("bank.json").exists()) {
+            (false, _) => Bank::open_or_create(&args.bank, &base, model.sites())?,
+            (true, true) => Bank::open_for(&args.bank, &base)?,
+            (true, false) => Bank::imagined(&args.bank, &base, model.sites()),
+        };
+        let plan = plan(&bank, manifest, config, args.resume)?;
+        let side = config.resolution.unwrap_or(model.resolution());
+        let (name, place) = (format!("{} ({})", base.name, base.fingerprint), self.device);
+        terminal.line("model", format!("{name}, {side} px, {} on {place}", config.precision));
+        let estimate = |concept: &ConceptPlan| {
+            let parameters = memory::adapter_parameters(bank.sites(), &concept.capacity.ranks);
+            memory::training_estimate(&model, config, side, parameters)
+        };
+        show_plan(&plan, &bank, config, estimate, terminal);
+        if args.plan {
+            let nothing = || "nothing is trained: --plan stops here".into();
+            return terminal.result(&plan_json(&plan), nothing);
+        }
+        let mut progress = Progress::new(terminal);
+        let finished = learn::<B, _>(&model, &mut bank, &plan, |event| progress.show(event))?;
+        if !finished {
+            return Err(Failure::Interrupted(
+                "stopped; the state is saved: the same command with --resume goes on".into(),
+            ));
+        }
+        report(&bank, &progress, terminal)
+    }
+}
+
+/// All that the text encoder is going to read.
+fn texts(manifest: &Manifest) -> impl Iterator<Item = &str> {
+    manifest.concepts.iter().flat_map(|concept| {
+        let captions = concept.images.iter().filter_map(|image| image.caption.as_ref());
+        let texts = captions.chain(&concept.templates).chain([&concept.class_word]);
+        texts.map(String::as_str)
+    })
+}

@@ -1,0 +1,111 @@
+//! What is shown while concepts are learnt, and when they are.
+
+use std::time::{Duration, Instant};
+
+use burn_seqlora::bank::{Bank, ConceptRecord, max_overlap};
+use burn_seqlora::bilevel::{Event, Flow};
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::terminal::{Terminal, seconds, table};
+
+/// The bar of the concept in training, and what became of the ones before.
+pub struct Progress<'a> {
+    terminal: &'a Terminal,
+    bar: ProgressBar,
+    started: Instant,
+    learnt: Vec<(ConceptRecord, Duration)>,
+}
+
+impl<'a> Progress<'a> {
+    /// Before the first concept.
+    pub fn new(terminal: &'a Terminal) -> Self {
+        let bar = ProgressBar::hidden();
+        Self { terminal, bar, started: Instant::now(), learnt: Vec::new() }
+    }
+
+    /// Shows an event; training stops after Ctrl-C.
+    pub fn show(&mut self, event: Event) -> Flow {
+        match event {
+            Event::Start(plan) => {
+                self.started = Instant::now();
+                self.bar = self.terminal.bar(&plan.source.id, plan.config.steps, "steps");
+                self.bar.set_position(plan.resume_at as u64);
+                self.bar.reset_eta();
+                if plan.resume_at > 0 {
+                    self.terminal
+                        .line("resume", format!("{} at step {}", plan.source.id, plan.resume_at));
+                }
+            }
+            Event::Step(report) => {
+                self.bar.set_message(format!(
+                    "loss {:.4}  |∇F| {:.2e}  overlap {:.0e}",
+                    report.loss, report.hypergradient, report.overlap
+                ));
+                self.bar.set_position(report.step as u64);
+            }
+            Event::RowsFrozen { norm, limit } => self.bar.suspend(|| {
+                self.terminal.line(
+                    "tokens",
+                    format!("stay as they are: their norm {norm:.2} has reached {limit}"),
+                );
+            }),
+            Event::Learnt(record) => {
+                self.bar.finish_and_clear();
+                let took = self.started.elapsed();
+                self.terminal.line(
+                    "learnt",
+                    format!(
+                        "<{}>  loss {:.4} → {:.4}  {}",
+                        record.id,
+                        record.initial_loss,
+                        record.final_loss,
+                        seconds(took)
+                    ),
+                );
+                self.learnt.push((record.clone(), took));
+            }
+            Event::Saved(_) => {}
+        }
+        if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+/// What was learnt in this run.
+pub fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(), Failure> {
+    let overlap = max_overlap(bank)?;
+    let concepts: Vec<_> = progress
+        .learnt
+        .iter()
+        .map(|(record, took)| {
+            json!({
+                "id": record.id,
+                "steps": record.steps,
+                "initial_loss": record.initial_loss,
+                "final_loss": record.final_loss,
+                "seconds": took.as_secs_f64(),
+            })
+        })
+        .collect();
+    let result = json!({ "bank": bank.path(), "concepts": concepts, "max_overlap": overlap });
+    terminal.result(&result, || {
+        let head = ["concept", "loss before", "after", "steps", "time"].map(String::from).to_vec();
+        let row = |(record, took): &(ConceptRecord, Duration)| {
+            vec![
+                record.id.clone(),
+                format!("{:.4}", record.initial_loss),
+                format!("{:.4}", record.final_loss),
+                record.steps.to_string(),
+                seconds(*took),
+            ]
+        };
+        let rows = [vec![head], progress.learnt.iter().map(row).collect()].concat();
+        format!(
+            "{}\n{} concepts in the bank, largest overlap {overlap:.1e}",
+            table(&rows),
+            bank.concepts().len()
+        )
+    })
+}
