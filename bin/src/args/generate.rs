@@ -1,0 +1,78 @@
+//! `seqlora generate`: what is drawn, and how.
+
+use std::path::PathBuf;
+
+use burn_seqlora::diffusion::SamplerKind;
+use clap::Args as ClapArgs;
+
+use super::{Model, parse_name};
+
+#[derive(Debug, ClapArgs)]
+pub struct Generate {
+    #[command(flatten)]
+    pub model: Model,
+    /// The bank with the concepts
+    #[arg(long, value_name = "FOLDER")]
+    pub bank: Option<PathBuf>,
+    /// The prompt; concepts are written <ID>
+    #[arg(long)]
+    pub prompt: String,
+    /// What the picture should not show
+    #[arg(long, default_value = "")]
+    pub negative: String,
+    /// A concept to use, with its strength; can be repeated [default: all of the bank]
+    #[arg(long, value_name = "ID[=SCALE]")]
+    pub concept: Vec<String>,
+    /// A prompt for a box in the picture, its corners in pixels; can be repeated. Where boxes
+    /// overlap their prompts share; the prompt is for what is outside all of them
+    #[arg(long, value_name = "X0,Y0,X1,Y1:PROMPT", value_parser = parse_region)]
+    pub region: Vec<Region>,
+    /// ddim, dpm++2m, euler or euler-a (draws noise in every step)
+    #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
+    pub sampler: SamplerKind,
+    /// Sampling steps
+    #[arg(long, default_value_t = 25)]
+    pub steps: usize,
+    /// Classifier-free guidance; 1 is none
+    #[arg(long, default_value_t = 7.5)]
+    pub guidance: f64,
+    /// Size in pixels, e.g. 512x768 [default: the model's]
+    #[arg(long, value_name = "WxH", value_parser = parse_size)]
+    pub size: Option<(usize, usize)>,
+    /// The number of pictures
+    #[arg(long, default_value_t = 1)]
+    pub num: usize,
+    /// Start from this noise: safetensors with `latents` [num, 4, height/8, width/8]
+    #[arg(long, value_name = "FILE")]
+    pub latents: Option<PathBuf>,
+    /// Write the final latents to this file, in the same format
+    #[arg(long, value_name = "FILE")]
+    pub save_latents: Option<PathBuf>,
+    /// Where the pictures go, numbered on from those that are there
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
+}
+
+/// A box and its prompt.
+#[derive(Debug, Clone)]
+pub struct Region {
+    /// Left, top, right and bottom in pixels.
+    pub corners: [usize; 4],
+    /// What is in it.
+    pub prompt: String,
+}
+
+fn parse_region(text: &str) -> Result<Region, String> {
+    let wrong = || format!("`{text}` is no region like \"0,0,256,512:a cat\"");
+    let (corners, prompt) = text.split_once(':').ok_or_else(wrong)?;
+    let corners = corners.split(',').map(|number| number.trim().parse());
+    let corners: Vec<usize> = corners.collect::<Result<_, _>>().map_err(|_| wrong())?;
+    let corners = corners.try_into().map_err(|_| wrong())?;
+    Ok(Region { corners, prompt: prompt.trim().to_string() })
+}
+
+fn parse_size(text: &str) -> Result<(usize, usize), String> {
+    let (width, height) = text.split_once(['x', 'X']).unwrap_or((text, text));
+    let number = |s: &str| s.parse().map_err(|_| format!("`{text}` is no size like 512x768"));
+    Ok((number(width)?, number(height)?))
+}

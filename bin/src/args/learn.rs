@@ -1,0 +1,122 @@
+//! `seqlora learn`: what is learnt, and how.
+
+use std::path::PathBuf;
+
+use burn_seqlora::adapter::SiteSelection;
+use burn_seqlora::config::{Method, TrainConfig};
+use burn_seqlora::diff::Hvp;
+use burn_seqlora::text::TokenScheme;
+use clap::Args as ClapArgs;
+
+use super::{Model, parse_name};
+
+#[derive(Debug, ClapArgs)]
+pub struct Learn {
+    /// Images: a folder of images, a folder of such folders, a TOML manifest, or
+    /// CustomConcept101's dataset.json
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub model: Model,
+    /// The bank to add to; made if it is not there
+    #[arg(long, value_name = "FOLDER")]
+    pub bank: PathBuf,
+    /// Settings as TOML; the options below win over it
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Go on with an interrupted run
+    #[arg(long)]
+    pub resume: bool,
+    /// Show what would be trained, and stop
+    #[arg(long)]
+    pub plan: bool,
+    /// The class of a single folder of images, e.g. dog
+    #[arg(long = "class", value_name = "WORD")]
+    pub class_word: Option<String>,
+    /// The id of a single folder of images: its name <ID> in prompts
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Where the folders of a concept list lie
+    #[arg(long, value_name = "FOLDER")]
+    pub images_root: Option<PathBuf>,
+    #[command(flatten)]
+    pub train: Train,
+}
+
+/// Settings that win over those of `--config`.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Training")]
+pub struct Train {
+    /// seqlora, alternating, or lora: each concept by itself [default: seqlora]
+    #[arg(long, value_parser = parse_name::<Method>)]
+    pub method: Option<Method>,
+    /// Second derivatives: exact, finite-difference or none [default: exact]
+    #[arg(long, value_parser = parse_name::<Hvp>)]
+    pub hvp: Option<Hvp>,
+    /// Minibatches per concept [default: 250]
+    #[arg(long, visible_alias = "max_train_steps")]
+    pub steps: Option<usize>,
+    /// Images per minibatch [default: 2]
+    #[arg(long, visible_alias = "train_batch_size")]
+    pub batch: Option<usize>,
+    /// Rank of the adapters [default: 4]
+    #[arg(long, visible_alias = "network_dim")]
+    pub rank: Option<usize>,
+    /// K: outer iterations per minibatch [default: 3]
+    #[arg(long, value_name = "K")]
+    pub outer: Option<usize>,
+    /// T: inner steps per outer iteration [default: 2]
+    #[arg(long, value_name = "T")]
+    pub inner: Option<usize>,
+    /// Learning rate in the UNet [default: 1e-4]
+    #[arg(long, visible_aliases = ["unet_lr", "learning_rate"])]
+    pub lr_unet: Option<f64>,
+    /// Learning rate in the text encoder [default: 1e-5]
+    #[arg(long, visible_alias = "text_encoder_lr")]
+    pub lr_text: Option<f64>,
+    /// Learning rate of the concept's token rows [default: 1e-3]
+    #[arg(long)]
+    pub lr_token: Option<f64>,
+    /// Adapted layers: cross-attention, attention or all [default: attention]
+    #[arg(long, value_parser = parse_name::<SiteSelection>)]
+    pub sites: Option<SiteSelection>,
+    /// A concept's words: ed-lora (two, a row per layer) or single [default: ed-lora]
+    #[arg(long, value_parser = parse_name::<TokenScheme>)]
+    pub tokens: Option<TokenScheme>,
+    /// Side of the training images in pixels [default: the model's]
+    #[arg(long)]
+    pub resolution: Option<usize>,
+    /// How many concepts the model will hold in the end; each gets the same capacity
+    #[arg(long, value_name = "N")]
+    pub concepts: Option<usize>,
+    /// Stop if a layer has room for less than the rank, instead of shrinking or skipping it
+    #[arg(long)]
+    pub strict_capacity: bool,
+    /// Save the state after so many steps [default: 50]
+    #[arg(long, visible_alias = "checkpointing_steps")]
+    pub save_every: Option<usize>,
+}
+
+impl Train {
+    /// Writes what was typed over `config`.
+    pub fn override_config(&self, config: &mut TrainConfig) {
+        fn set<T: Copy>(field: &mut T, typed: Option<T>) {
+            *field = typed.unwrap_or(*field);
+        }
+        set(&mut config.method, self.method);
+        set(&mut config.hvp, self.hvp);
+        set(&mut config.steps, self.steps);
+        set(&mut config.batch, self.batch);
+        set(&mut config.rank, self.rank);
+        set(&mut config.outer, self.outer);
+        set(&mut config.inner, self.inner);
+        set(&mut config.lr_unet, self.lr_unet);
+        set(&mut config.lr_text, self.lr_text);
+        set(&mut config.lr_token, self.lr_token);
+        set(&mut config.sites, self.sites);
+        set(&mut config.tokens, self.tokens);
+        set(&mut config.save_every, self.save_every);
+        config.resolution = self.resolution.or(config.resolution);
+        config.concepts = self.concepts.or(config.concepts);
+        config.strict_capacity |= self.strict_capacity;
+    }
+}
