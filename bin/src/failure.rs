@@ -14,6 +14,12 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Ctrl-C in a command that has `--resume`.
+    pub fn stopped() -> Self {
+        let text = "stopped; the state is saved: the same command with --resume goes on";
+        Self::Interrupted(text.into())
+    }
+
     /// 1 failed, 2 wrong usage, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -6,7 +6,6 @@ use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::precision::Precision;
 use clap::ValueEnum as _;
-use image::RgbImage;
 use indicatif::ProgressBar;
 use seqlora_kernels::{KernelBackend, TrainBackend};
 use seqlora_models::StableDiffusionConfig;
@@ -22,7 +21,7 @@ use crate::args::{Global, Part, Pretrain};
 use crate::device::Job;
 use crate::failure::Failure;
 use crate::interrupt;
-use crate::pictures::{contact_sheet, to_rgb};
+use crate::pictures::{all_to_rgb, contact_sheet};
 use crate::settings;
 use crate::terminal::Terminal;
 
@@ -138,7 +137,7 @@ impl Session<'_> {
             Event::Preview { .. } => Flow::Continue,
         })?;
         bar.finish_and_clear();
-        if finished { Ok(()) } else { Err(stopped()) }
+        if finished { Ok(()) } else { Err(Failure::stopped()) }
     }
 
     fn denoiser<B: TrainBackend>(
@@ -170,7 +169,7 @@ impl Session<'_> {
             }
         })?;
         bar.finish_and_clear();
-        if finished { Ok(()) } else { Err(stopped()) }
+        if finished { Ok(()) } else { Err(Failure::stopped()) }
     }
 
     fn judge<B: TrainBackend>(
@@ -205,10 +204,8 @@ impl Session<'_> {
 
     /// Saves pictures in rows; a preview that cannot be written does not end a training.
     fn preview<B: KernelBackend>(&self, part: &str, step: usize, rows: &[Tensor<B, 4>]) -> Flow {
-        let row = |pictures: &Tensor<B, 4>| -> Vec<RgbImage> {
-            (0..pictures.dims()[0]).map(|i| to_rgb(pictures.clone().narrow(0, i, 1))).collect()
-        };
-        let sheet = contact_sheet(&rows.iter().map(row).collect::<Vec<_>>());
+        let rows: Vec<_> = rows.iter().map(|row| all_to_rgb(row.clone())).collect();
+        let sheet = contact_sheet(&rows);
         let file = self.args.out.join("training").join(part).join(format!("preview-{step:06}.png"));
         if let Err(error) = sheet.save(&file) {
             self.terminal.warning(format!("{}: {error}", file.display()));
@@ -258,10 +255,4 @@ fn advance(bar: &ProgressBar, progress: &Progress) -> Flow {
     ));
     bar.set_position(progress.step as u64);
     if interrupt::requested() { Flow::Stop } else { Flow::Continue }
-}
-
-fn stopped() -> Failure {
-    Failure::Interrupted(
-        "stopped; the state is saved: the same command with --resume goes on".into(),
-    )
 }

@@ -82,8 +82,8 @@ impl Default for PretrainConfig {
             divergence: 5e-4,
             halved: 0.25,
             timestep_power: 1.0,
-            objects: 2.0,
-            places: 0.2,
+            objects: 3.0,
+            places: 0.3,
             caption_dropout: 0.1,
             autoencoder: StageConfig {
                 steps: 3000,
@@ -93,7 +93,12 @@ impl Default for PretrainConfig {
                 ..StageConfig::default()
             },
             text_encoder: StageConfig { steps: 2000, batch: 48, ..StageConfig::default() },
-            denoiser: StageConfig { steps: 10_000, batch: 16, ..StageConfig::default() },
+            denoiser: StageConfig {
+                steps: 10_000,
+                batch: 16,
+                orthogonal: true,
+                ..StageConfig::default()
+            },
             judge: StageConfig {
                 steps: 4000,
                 rate: 1.5e-3,

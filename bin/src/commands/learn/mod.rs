@@ -75,9 +75,7 @@ impl Job for Session<'_> {
         let mut progress = Progress::new(terminal);
         let finished = learn::<B, _>(&model, &mut bank, &plan, |event| progress.show(event))?;
         if !finished {
-            return Err(Failure::Interrupted(
-                "stopped; the state is saved: the same command with --resume goes on".into(),
-            ));
+            return Err(Failure::stopped());
         }
         report(&bank, &progress, terminal)
     }
