@@ -118,7 +118,7 @@ impl Session<'_> {
             }
         })?;
         bar.finish_and_clear();
-        let fidelity = fidelity.ok_or_else(stopped)?;
+        let fidelity = fidelity.ok_or_else(Failure::stopped)?;
         self.terminal.line(
             "autoencoder",
             format!("PSNR {:.1} dB, latents' deviation {:.3}", fidelity.psnr, fidelity.latent_std),
@@ -183,7 +183,7 @@ impl Session<'_> {
             Event::Preview { .. } => Flow::Continue,
         })?;
         bar.finish_and_clear();
-        let report = report.ok_or_else(stopped)?;
+        let report = report.ok_or_else(Failure::stopped)?;
         let (accuracy, identity) = (attributes(&report.accuracy), percent(Some(report.identity)));
         self.terminal.line("judge", format!("right about {accuracy}, individuals {identity}"));
         Ok(())
