@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use image::RgbImage;
+
 use crate::files::Files;
 use crate::harness::{Project, fixture};
 use crate::run::Run;
@@ -24,9 +26,10 @@ fn generate(project: &Project, model: &str, prompt: &str, options: &str) -> Run 
 #[test]
 fn what_it_does_not_know_is_said() {
     let project = Project::new(&[]);
-    let strange = generate(&project, "builtin", "a Zebra on grass", "--negative ugly --size 32x48");
-    let said = strange.succeeds().stderr;
-    assert!(said.contains("does not know `ugly`, `zebra`;") && said.contains("32x48"), "{said}");
+    let options = "--negative ugly --size 32x48 --region 0,0,16,16:xylophone";
+    let said = generate(&project, "builtin", "a Zebra on grass", options).succeeds().stderr;
+    let unknown = "does not know `ugly`, `xylophone`, `zebra`;";
+    assert!(said.contains(unknown) && said.contains("32x48"), "{said}");
 
     let usual = generate(&project, "builtin", "a photo of a mug on grass", "").succeeds().stderr;
     let folder = fixture("tiny-sd1");
@@ -59,4 +62,34 @@ fn it_is_missing_or_damaged() {
     run("model").fails(1, &["model/unet/config.json is damaged", "SHA256SUMS says 0000"]);
     project.write("model/SHA256SUMS", format!("{}  vae/weights.bin\n", "0".repeat(64)));
     run("model").fails(1, &["model/vae/weights.bin", "No such file"]);
+}
+
+/// The model of the source tree draws what a caption says: objects of that colour, on that ground.
+#[test]
+fn it_draws_what_is_asked() {
+    let project = Project::new(&[]);
+    let red = |[r, g, b]: [u8; 3]| r > 130 && g < 110 && b < 110;
+    let blue = |[r, g, b]: [u8; 3]| b > 110 && r < 110 && g < 140;
+    let green = |[r, g, b]: [u8; 3]| g > 110 && g > r && g > b;
+    let white = |pixel: [u8; 3]| pixel.iter().all(|x| *x > 215);
+    let share = |picture: &RgbImage, wanted: fn([u8; 3]) -> bool| {
+        picture.pixels().filter(|pixel| wanted(pixel.0)).count() as f64 / 4096.0
+    };
+    for (prompt, object, ground) in [
+        ("a red ball on a plain white background", red as fn([u8; 3]) -> bool, white as _),
+        ("a blue car on grass", blue, green as fn([u8; 3]) -> bool),
+    ] {
+        let mut command = project.command(&["generate", "--model", "builtin", "--out", "drawn"]);
+        command.args(["--steps", "12", "--num", "3", "--prompt", prompt]);
+        Run::of(command).succeeds();
+        let pictures = (0..3).map(|number| {
+            let file = project.path(&format!("drawn/{number:05}.png"));
+            image::open(file).unwrap().into_rgb8()
+        });
+        for picture in pictures {
+            let shares = [share(&picture, object), share(&picture, ground)];
+            assert!(shares[0] > 0.04 && shares[1] > 0.4, "{prompt}: {shares:?}");
+        }
+        std::fs::remove_dir_all(project.path("drawn")).unwrap();
+    }
 }

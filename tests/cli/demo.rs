@@ -123,3 +123,19 @@ fn a_missing_judge_is_an_error() {
     run.fails(1, &["cannot access", "tiny-sd1/judge/config.json"]);
     assert!(!project.path("demo/seqlora").exists());
 }
+
+/// With the model of the source tree, its judge tells the individuals apart, and what was not done is
+/// not told.
+#[test]
+fn the_built_in_model_has_a_judge() {
+    let project = Project::new(&[]);
+    let options = ["demo", "--out", "demo", "--method", "lora", "--concepts", "2", "--steps", "3"];
+    let run = Run::of(project.command(&options)).succeeds();
+    assert!(run.stdout.contains("--bank demo/lora"), "{}", run.stdout);
+    let summary: Value = serde_json::from_str(&text(&project, "summary.json")).unwrap();
+    for concept in summary["concepts"].as_array().unwrap() {
+        assert!(number(concept, "ceiling") > 0.8, "{concept:#}");
+    }
+    let page = text(&project, "report.html");
+    assert!(page.contains("as plain LoRAs") && !page.contains("by SeqLoRA, which"), "{page}");
+}
