@@ -23,7 +23,9 @@ use crate::terminal::Terminal;
 
 const SAMPLER: SamplerKind = SamplerKind::DpmPlusPlus2M;
 const STEPS: usize = 20;
-const GUIDANCE: f64 = 4.0;
+/// More would exaggerate what adapters add, their interference above all: with 4 instead of 2 a mug
+/// lost 0.15 of its identity instead of 0.03.
+const GUIDANCE: f64 = 2.0;
 
 /// What a sampling step of one picture costs, in gradients of a minibatch of two: both halves of the
 /// guidance, forward only.
