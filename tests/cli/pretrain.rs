@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use safetensors::{Dtype, SafeTensors};
+
 use crate::harness::Project;
 
 /// One step of each part, at a rate that changes something or nothing.
@@ -43,6 +45,30 @@ fn a_model_is_trained_on() {
     project.write("empty/notes.txt", "no model");
     let nothing = ["pretrain", "--out", "four", "--from", "empty", "--part", "autoencoder"];
     project.run(&nothing).fails(1, &["empty", "no part of a model"]);
+}
+
+/// In bf16, a step of UNet and text encoder sees nearly the loss and the gradient of one in f32, and
+/// the weights stay in f32.
+#[test]
+fn half_precision_trains_nearly_the_same() {
+    let project = Project::new(&[]);
+    project.write("one.toml", "[denoiser]\nsteps = 1\nbatch = 4\nwarmup = 0\n");
+    let line = |precision: &str| -> serde_json::Value {
+        let from = ["pretrain", "--from", "builtin", "--part", "denoiser", "--config", "one.toml"];
+        let run = [&from[..], &["--precision", precision, "--out", precision]].concat();
+        project.run(&run).succeeds();
+        let training = project.path(&format!("{precision}/training/denoiser"));
+        let state = fs::read(training.join("state-0.safetensors")).unwrap();
+        let state = SafeTensors::deserialize(&state).unwrap();
+        assert!(state.iter().all(|(_, view)| view.dtype() == Dtype::F32));
+        serde_json::from_slice(&fs::read(training.join("curve.jsonl")).unwrap()).unwrap()
+    };
+    let (exact, rounded) = (line("f32"), line("bf16"));
+    for figure in ["loss", "gradient"] {
+        let [exact, rounded] = [&exact, &rounded].map(|line| line[figure].as_f64().unwrap());
+        let apart = (rounded / exact - 1.0).abs();
+        assert!(apart > 0.0 && apart < 0.05, "{figure}: {rounded} instead of {exact}");
+    }
 }
 
 /// Settings that mean nothing are refused before anything is written.

@@ -27,7 +27,7 @@ fn wrong_usage() {
     project.learn("photos", "--device tpu").fails(2, &["`tpu`", "wgpu[:N]"]);
     project.learn("photos", "--device cuda:x").fails(2, &["`cuda:x`"]);
     project.learn("photos", "--precision f8").fails(2, &["`f32`, `f16`, `bf16`"]);
-    project.run(&["pretrain", "--out", "new", "--precision", "f16"]).fails(2, &["in f32"]);
+    project.run(&["pretrain", "--out", "new", "--precision", "f16"]).fails(1, &["f32 or bf16"]);
     project.learn("photos", "--method sgd").fails(2, &["`seqlora`, `alternating`, `lora`"]);
     project.write("demo/bank/bank.json", "{}");
     project.run(&["demo", "--out", "demo"]).fails(2, &["demo is not empty and holds no demo"]);

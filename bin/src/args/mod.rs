@@ -56,7 +56,7 @@ pub struct Global {
     /// Seed of everything random [default: 0]
     #[arg(long, global = true)]
     pub seed: Option<u64>,
-    /// What the frozen UNet and text encoder compute in: f32, f16 or bf16 [default: f32]
+    /// What UNet and text encoder compute in: f32, f16 or bf16 (pretrain: f32 or bf16) [default: f32]
     #[arg(long, global = true, value_parser = parse_name::<Precision>)]
     pub precision: Option<Precision>,
 }

@@ -4,7 +4,6 @@ use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
-use burn_seqlora::precision::Precision;
 use clap::ValueEnum as _;
 use indicatif::ProgressBar;
 use seqlora_kernels::{KernelBackend, TrainBackend};
@@ -32,12 +31,8 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
         None => PretrainConfig::default(),
     };
     config.seed = global.seed.unwrap_or(config.seed);
+    config.precision = global.precision.unwrap_or(config.precision);
     config.validate()?;
-    if global.precision.is_some_and(|precision| precision != Precision::F32) {
-        let text =
-            "pretrain computes in f32: all of its weights are trained; leave --precision away";
-        return Err(Failure::Usage(text.into()));
-    }
     let begun = |part: &Part| Pretraining::has_begun(&args.out, &name(*part));
     if let Some(part) = parts(args).into_iter().find(begun).filter(|_| !args.resume) {
         let text = format!(
@@ -194,10 +189,15 @@ impl Session<'_> {
         pretraining: &Pretraining,
         device: &B::Device,
     ) -> Result<(), Failure> {
-        let DrawingReport { one_object, two_objects, .. } =
+        let DrawingReport { one_object, two_objects, renders, .. } =
             pretraining.write_card::<B>(CAPTIONS, device)?.drawing;
-        for (label, accuracy) in [("one object", one_object), ("two objects", two_objects)] {
-            self.terminal.line(label, format!("drawn rightly: {}", attributes(&accuracy)));
+        for (label, seen) in [
+            ("one object", &one_object.pictures),
+            ("two objects, both", &two_objects.pictures),
+            ("two objects, each", &two_objects.objects),
+            ("renders, each", &renders.objects),
+        ] {
+            self.terminal.line(label, format!("right: {}", attributes(seen)));
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ fn percent(share: Option<f64>) -> String {
 }
 
 /// Captions of each kind that are drawn to measure a model.
-const CAPTIONS: u64 = 250;
+const CAPTIONS: usize = 250;
 
 const PREVIEWS: u64 = 32;
 const PREVIEW_STEPS: usize = 25;

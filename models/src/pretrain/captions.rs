@@ -7,10 +7,11 @@
 use std::ops::Range;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_seqlora::adapter::DualAdapters;
 use burn_seqlora::dual::Dual;
 use burn_seqlora::error::{Error, Result};
+use burn_seqlora::precision::Precision;
 use burn_seqlora::rng::Seed;
 use burn_seqlora::text::{Piece, TextBatch, Tokens, Vocabulary};
 use rand::RngExt;
@@ -18,6 +19,7 @@ use seqlora_kernels::attention::AttentionMask;
 use seqlora_kernels::{KernelBackend, TrainBackend};
 
 use super::config::PretrainConfig;
+use super::parameters::rounded;
 use super::places::PlaceReader;
 use super::train::Stage;
 use crate::clip::{ClipTextConfig, ClipTextModel};
@@ -54,10 +56,17 @@ impl<B: KernelBackend> CaptionReader<B> {
         }
     }
 
-    /// What the map that is made of captions does not tell of their scenes, `[1]`.
-    pub fn loss(&self, prompts: &TextBatch<B>, truths: &[Truth]) -> Tensor<B, 1> {
+    /// What the map that is made of captions does not tell of their scenes, `[1]`; the text encoder
+    /// computes in `precision`.
+    pub fn loss(
+        &self,
+        prompts: &TextBatch<B>,
+        truths: &[Truth],
+        precision: Precision,
+    ) -> Tensor<B, 1> {
         let none = DualAdapters::none();
-        let states = self.text_encoder.encode(prompts, None, &none).layer(0);
+        let text_encoder = rounded(self.text_encoder.clone(), precision);
+        let states = text_encoder.encode(prompts, None, &none).layer(0).cast(FloatDType::F32);
         let questions = self.questions.val().unsqueeze::<3>().repeat_dim(0, truths.len());
         let (questions, mask) = (Dual::constant(questions), AttentionMask::Full);
         let map = self.attention.forward(questions, Some(states), mask, &none);
@@ -108,7 +117,7 @@ impl<B: TrainBackend> Stage<B> for CaptionReading<'_> {
         let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
         let tokens = tokenize(&captions, &self.tokenizer)?;
         let prompts = TextBatch::new(&tokens, &Vocabulary::default(), 1, &device);
-        Ok(reader.loss(&prompts, &truths))
+        Ok(reader.loss(&prompts, &truths, self.config.precision))
     }
 }
 

@@ -3,32 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use burn_seqlora::diffusion::{SamplerKind, SamplerPlan, SchedulerConfig};
-use burn_seqlora::error::Error;
-use burn_seqlora::rng::Seed;
 use seqlora_kernels::TrainBackend;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 
 use super::autoencoding::Fidelity;
 use super::config::PretrainConfig;
-use super::denoising::{Denoising, Drawing, TextToLatents};
+use super::drawing::DrawingReport;
 use super::model::{PretrainError, Pretraining, copy_file};
 use super::state;
 use super::train::read_curve;
 use crate::blueprint::write_json;
-use crate::judge::{AttributeAccuracy, Judge};
+use crate::judge::Judge;
 use crate::vae::VaeConfig;
 use crate::weights::{KeyTable, WeightFiles, load_weights, write_checksums};
-use crate::world::{Description, Scene, SceneOptions, Split};
-
-/// Pictures that are drawn at once.
-const CHUNK: u64 = 25;
-
-/// How captions are drawn to be measured.
-const SAMPLER: SamplerKind = SamplerKind::DpmPlusPlus2M;
-const STEPS: usize = 25;
-const GUIDANCE: f64 = 4.0;
 
 /// What made a model, and what it can do.
 #[derive(Debug, Clone, Serialize)]
@@ -82,7 +70,7 @@ impl Pretraining {
     /// If a part is missing or damaged, or a file cannot be written.
     pub fn write_card<B: TrainBackend>(
         &self,
-        captions: u64,
+        captions: usize,
         device: &B::Device,
     ) -> Result<Card, PretrainError> {
         let model = self.model();
@@ -102,7 +90,7 @@ impl Pretraining {
         let judge = Judge::load(&model.join("judge"), device)?;
         let network = self.stored_denoiser::<B::InnerBackend>(device)?;
         let scheduler = &self.design.scheduler;
-        let drawing = DrawingReport::measure(&task, scheduler, &network, &judge, captions)?;
+        let drawing = DrawingReport::measure(&task, scheduler, &network, &judge, captions, device)?;
         let mut config = self.config.clone();
         for (part, settings) in [
             ("autoencoder", &mut config.autoencoder),
@@ -118,65 +106,6 @@ impl Pretraining {
         write_checksums(&model)?;
         Ok(card)
     }
-}
-
-/// Shares of drawn pictures in which the judge sees all that the caption tells of an attribute.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct DrawingReport {
-    /// How they were drawn.
-    pub sampling: String,
-    /// Captions of each kind; none of their combinations was shown in training.
-    pub captions: u64,
-    /// Of one object.
-    pub one_object: AttributeAccuracy,
-    /// Of two objects.
-    pub two_objects: AttributeAccuracy,
-}
-
-impl DrawingReport {
-    /// Draws held-out captions and asks the judge.
-    ///
-    /// # Errors
-    /// If a caption cannot be tokenized, or there is no such sampler.
-    pub fn measure<B: TrainBackend>(
-        task: &Denoising<'_, B>,
-        scheduler: &SchedulerConfig,
-        model: &TextToLatents<B::InnerBackend>,
-        judge: &Judge<B::InnerBackend>,
-        captions: u64,
-    ) -> Result<Self, PretrainError> {
-        let plan = SamplerPlan::new(SAMPLER, scheduler, STEPS).map_err(Error::from)?;
-        let seed = task.seed.fork("held-out captions");
-        let mut drawing = Drawing { plan, guidance: GUIDANCE, seed: seed.fork("noise") };
-        let mut accuracy = |pairs: f64| -> Result<AttributeAccuracy, PretrainError> {
-            let mut agreements = Vec::new();
-            for first in (0..captions).step_by(CHUNK as usize) {
-                let numbers = first..captions.min(first + CHUNK);
-                let (told, texts): (Vec<_>, Vec<_>) =
-                    numbers.map(|number| told(&seed, number, pairs)).unzip();
-                drawing.seed = seed.fork("noise").fork(&first.to_string());
-                let readings = judge.read(task.draw(model, &texts, &drawing)?.clamp(-1.0, 1.0));
-                let seen = readings.iter().zip(&told);
-                agreements.extend(seen.map(|(seen, told)| seen.agreement(told)));
-            }
-            Ok(agreements.into_iter().collect())
-        };
-        Ok(Self {
-            sampling: format!("{SAMPLER}, {STEPS} steps, guidance {GUIDANCE}"),
-            captions,
-            one_object: accuracy(0.0)?,
-            two_objects: accuracy(1.0)?,
-        })
-    }
-}
-
-/// What a caption tells, and the caption.
-fn told(seed: &Seed, number: u64, pairs: f64) -> (Description, String) {
-    let options = SceneOptions { split: Split::HeldOut, pairs };
-    let mut rng = seed.fork("caption").at(number);
-    let told = Scene::random(seed, number, &options).told(&mut rng);
-    let caption = told.caption(&mut rng);
-    (told, caption)
 }
 
 #[cfg(test)]
@@ -197,16 +126,5 @@ mod tests {
         let expected = PartTraining { steps: 25, seconds: 12.5, loss: 1.0 };
         assert_eq!(PartTraining::of(&file).unwrap(), expected);
         assert!(PartTraining::of(&folder.path().join("none")).is_err());
-    }
-
-    #[test]
-    fn captions_tell_what_is_asked_of_the_judge() {
-        for number in 0..50 {
-            let (told, caption) = told(&Seed::new(1), number, 1.0);
-            assert_eq!(told.objects.len(), 2);
-            let read = Description::parse(&caption).expect("its own English");
-            assert_eq!(read.objects[0].class, told.objects[0].class, "{caption}");
-            assert_eq!(read.relation, told.relation, "{caption}");
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 use burn_seqlora::check::{at_least_one, not_negative};
 use burn_seqlora::error::{Error, Result};
+use burn_seqlora::precision::Precision;
 use serde::{Deserialize, Serialize};
 
 use super::judging::Augmentation;
@@ -12,6 +13,9 @@ use super::judging::Augmentation;
 pub struct PretrainConfig {
     /// Of scenes, noise, timesteps and initial weights.
     pub seed: u64,
+    /// What UNet and text encoder compute in, f32 or bf16. All weights are kept in f32, and VAE and
+    /// judge are trained in it.
+    pub precision: Precision,
     /// Share of scenes with two objects, 0 to 1; not of the judge's.
     pub pairs: f64,
     /// Share of the autoencoder's pictures that show an individual, which the denoiser never sees.
@@ -77,6 +81,7 @@ impl Default for PretrainConfig {
     fn default() -> Self {
         Self {
             seed: 0,
+            precision: Precision::F32,
             pairs: 0.6,
             individuals: 0.3,
             divergence: 5e-4,
@@ -137,6 +142,10 @@ impl PretrainConfig {
     /// # Errors
     /// Names the first such key.
     pub fn validate(&self) -> Result<()> {
+        if self.precision == Precision::F16 {
+            let text = "pretraining computes in f32 or bf16: small gradients would be 0 in f16";
+            return Err(Error::Invalid(text.into()));
+        }
         let shares = [
             ("pairs", self.pairs),
             ("individuals", self.individuals),
@@ -211,6 +220,7 @@ mod tests {
         wrong(r#"{ "pairs": 1.5 }"#, "`pairs` is 1.5");
         wrong(r#"{ "timestep_power": -1.0 }"#, "`timestep_power`");
         wrong(r#"{ "denoiser": { "batch": 0 } }"#, "`denoiser.batch`");
+        wrong(r#"{ "precision": "f16" }"#, "f32 or bf16");
         wrong(r#"{ "judge": { "rate": -1e-3 } }"#, "`judge.rate`");
         wrong(r#"{ "judge": { "average": 1.0 } }"#, "`judge.average`");
     }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_seqlora::adapter::DualAdapters;
 use burn_seqlora::diffusion::{Guidance, NoiseSchedule, SamplerPlan, noised, sample};
 use burn_seqlora::dual::Dual;
@@ -19,6 +19,7 @@ use seqlora_kernels::{KernelBackend, TrainBackend};
 use super::captions::{captioned, tokenize};
 use super::config::PretrainConfig;
 use super::judging::covered;
+use super::parameters::rounded;
 use super::places::PlaceReader;
 use super::scenes::to_pixels;
 use super::train::Stage;
@@ -153,11 +154,15 @@ impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
         let noised = noised(&self.schedule, latents, draw("noise"), &timesteps);
         let none = DualAdapters::none();
         let prompts = self.prompts(&captions, &device)?;
-        let context = model.text_encoder.encode(&prompts, None, &none);
+        let precision = self.config.precision;
+        let text_encoder = rounded(model.text_encoder.clone(), precision);
+        let context = text_encoder.encode(&prompts, None, &none);
         let [input, target] = [noised.input, noised.target].map(Tensor::from_inner);
+        let input = Dual::constant(input).cast(precision.dtype());
         let timesteps = Tensor::from_inner(noised.timesteps);
-        let (output, middle) =
-            model.unet.forward(Dual::constant(input), timesteps, &context, &none);
+        let unet = rounded(model.unet.clone(), precision);
+        let (output, middle) = unet.forward(input, timesteps, &context, &none);
+        let [output, middle] = [output, middle].map(|tensor| tensor.cast(FloatDType::F32));
         let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
         let error = (output.primal - target).powi_scalar(2) * self.weights(&truths, &device);
         let places = middle.primal.flatten::<3>(2, 3).swap_dims(1, 2);

@@ -2,8 +2,9 @@
 //! checkpoint work on.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{FloatDType, Tensor};
+use burn_seqlora::precision::Precision;
 
 /// The module with other values, `[elements]` each, in the order in which modules are visited; each
 /// of them is a leaf that gets a gradient.
@@ -29,6 +30,14 @@ pub fn gradients<B: AutodiffBackend, M: Module<B>>(
     let mut collect = Collect::<B> { gradients, found: Vec::new() };
     module.visit(&mut collect);
     collect.found
+}
+
+/// The module with its weights rounded; gradients pass through to what they were before.
+pub fn rounded<B: Backend, M: Module<B>>(module: M, precision: Precision) -> M {
+    match precision {
+        Precision::F32 => module,
+        _ => module.map(&mut Round(precision.dtype())),
+    }
 }
 
 /// What a parameter is to the optimiser.
@@ -61,6 +70,14 @@ impl<B: AutodiffBackend> ModuleMapper<B> for Fill<B> {
         let shape: [usize; D] = param.lazy_shape().dims();
         let values = self.0.next().expect("a vector for each parameter").reshape(shape);
         Param::initialized(param.id, Tensor::from_inner(values).require_grad())
+    }
+}
+
+struct Round(FloatDType);
+
+impl<B: Backend> ModuleMapper<B> for Round {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|value| value.cast(self.0))
     }
 }
 
