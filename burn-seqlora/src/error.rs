@@ -31,8 +31,8 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another process writes to the bank.
-    #[error("{} is in use by another process; wait for it, or choose another bank", path.display())]
+    /// Another process writes to the folder.
+    #[error("{} is in use by another process; wait for it, or choose another folder", path.display())]
     Locked {
         /// The bank.
         path: PathBuf,

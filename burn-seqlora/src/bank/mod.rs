@@ -15,19 +15,22 @@
 //! `bank.json` lists it; until then nothing refers to its folder.
 
 mod files;
+mod lock;
 mod overlap;
 mod record;
 mod stored;
 
 use files::{is_temporary, remove_temporary};
 pub use files::{read_json, write_atomic, write_json, write_new};
+pub use lock::FolderLock;
+use lock::LOCK;
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, ConceptRecord};
 pub use stored::{
     NamedTensors, StoredAdapter, StoredFactors, finish_adapter, read_tensors, write_tensors,
 };
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -43,7 +46,7 @@ pub struct Bank {
     path: PathBuf,
     record: BankRecord,
     /// Held while this process may write.
-    _lock: Option<File>,
+    _lock: Option<FolderLock>,
 }
 
 impl Bank {
@@ -76,7 +79,7 @@ impl Bank {
         if !is_bank() && !is_empty_but_for_ours(path)? {
             return Err(Error::NotABank { path: path.into() });
         }
-        let lock = lock(path)?;
+        let lock = FolderLock::take(path)?;
         remove_temporary(path)?;
         // Asked again: another process may have made it before the lock was ours.
         let bank = match is_bank() {
@@ -247,18 +250,6 @@ impl Bank {
         write_json(&self.path.join("bank.json"), &record)?;
         self.record = record;
         self.remove_checkpoint(&concept.id)
-    }
-}
-
-const LOCK: &str = ".lock";
-
-fn lock(path: &Path) -> Result<File> {
-    let file = path.join(LOCK);
-    let lock = File::create(&file).map_err(Error::io("cannot create", &file))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: path.into() }),
-        Err(TryLockError::Error(source)) => Err(Error::io("cannot lock", &file)(source)),
     }
 }
 

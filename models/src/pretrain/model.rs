@@ -1,9 +1,11 @@
 //! A pretraining's folder: the model as far as it is, and what is needed to go on.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::module::Module;
 use burn_seqlora::adapter::{Part as SitePart, SiteRegistry};
+use burn_seqlora::bank::FolderLock;
 use burn_seqlora::error::Error;
 use burn_seqlora::rng::Seed;
 use burn_store::ModuleSnapshot;
@@ -33,6 +35,7 @@ pub struct Pretraining {
     /// Whether parts start from the weights in the model's folder.
     pub(super) continued: bool,
     folder: PathBuf,
+    _lock: Arc<FolderLock>,
 }
 
 /// An error in pretraining.
@@ -50,8 +53,16 @@ impl Pretraining {
     /// Writes configs and tokenizer of the model; weights that are there already stay.
     ///
     /// # Errors
-    /// If the folder cannot be written.
+    /// If the folder cannot be written, or another process trains in it.
     pub fn open(folder: &Path, config: PretrainConfig) -> Result<Self, PretrainError> {
+        Self::locked(folder, config, lock(folder)?)
+    }
+
+    fn locked(
+        folder: &Path,
+        config: PretrainConfig,
+        lock: FolderLock,
+    ) -> Result<Self, PretrainError> {
         let path = folder.join("model");
         let vae = path.join("vae/config.json");
         let mut blueprint = blueprint();
@@ -61,7 +72,7 @@ impl Pretraining {
             blueprint.vae = serde_json::from_str(&text).map_err(|e| ModelError::config(&vae, e))?;
         }
         let design = blueprint.write(&path)?;
-        Ok(Self { config, folder: folder.into(), design, continued: false })
+        Ok(Self { config, folder: folder.into(), design, continued: false, _lock: Arc::new(lock) })
     }
 
     /// The same with a copy of another model's weights, from which each part starts.
@@ -80,10 +91,11 @@ impl Pretraining {
             let error = std::io::Error::other("it holds no part of a model");
             return Err(ModelError::io(from)(error).into());
         }
+        let lock = lock(folder)?;
         for part in there {
             copy_folder(&from.join(part), &folder.join("model").join(part))?;
         }
-        Ok(Self { continued: true, ..Self::open(folder, config)? })
+        Ok(Self { continued: true, ..Self::locked(folder, config, lock)? })
     }
 
     /// A part as training begins: with random weights, or with those it has already.
@@ -182,6 +194,11 @@ impl Pretraining {
     }
 }
 
+fn lock(folder: &Path) -> Result<FolderLock, PretrainError> {
+    std::fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
+    Ok(FolderLock::take(folder)?)
+}
+
 /// Copies a folder's files.
 fn copy_folder(from: &Path, to: &Path) -> Result<(), ModelError> {
     for entry in std::fs::read_dir(from).map_err(ModelError::io(from))? {
@@ -197,4 +214,20 @@ pub(super) fn copy_file(from: &Path, to: &Path) -> Result<(), ModelError> {
     let folder = to.parent().expect("a file in a folder");
     std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
     std::fs::copy(from, to).map(drop).map_err(ModelError::io(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_belongs_to_one_training() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || Pretraining::open(folder.path(), PretrainConfig::default());
+        let first = open().unwrap();
+        let refusal = open().unwrap_err();
+        assert!(matches!(refusal, PretrainError::Training(Error::Locked { .. })), "{refusal}");
+        drop(first);
+        open().unwrap();
+    }
 }
