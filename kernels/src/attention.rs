@@ -1,5 +1,7 @@
 //! Scaled dot-product attention.
 
+pub(crate) mod blocks;
+
 use burn::tensor::{Bool, Tensor, activation, backend::Backend};
 
 use crate::add_tangents;

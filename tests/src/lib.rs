@@ -1,23 +1,24 @@
 //! Test bodies, generic over the backend, and what they share.
 //!
-//! Each body in [`mod@suite`] runs on every backend, but `nested` and `quadratic` on the CPU only: `tests/cpu.rs` instantiates them for Flex,
-//! `tests/wgpu.rs` for wgpu, `tests/cuda.rs` for CUDA. Reference numbers come from
+//! Each body in [`mod@suite`] runs on every backend, but `nested` and `quadratic` on the CPU only and
+//! half precision not on wgpu: `tests/cpu.rs` instantiates them for Flex, `tests/wgpu.rs` for wgpu,
+//! `tests/cuda.rs` for CUDA. Reference numbers come from
 //! `reference/make_fixtures.py`.
 
 pub mod fixtures;
 pub mod suite;
 pub mod toy;
 
-/// Instantiates every test body of [`mod@suite`] for one backend.
+/// Instantiates every test body of [`mod@suite`] for one backend, and the laws of the kernels that
+/// are its own; a reference would be compared with itself.
 #[macro_export]
 macro_rules! suite {
-    ($backend:ty, $tolerance:expr) => {
+    ($backend:ty, $tolerance:expr, laws: $laws:tt) => {
         $crate::suite!(@tests $backend, $tolerance,
             parity: [unet_sd1, unet_sd2, text_encoder, vae, vit, text_to_image, prompts],
             kernels: [pointwise_tangents, norm_tangents, attention_tangents, lora_linear_tangents,
                       none_is_zero, projection],
-            kernel_laws: [activations, normalisation, attention, linear_layers, convolutions,
-                          projection],
+            kernel_laws: $laws,
             second_order: [hessian_product_matches_pytorch, hypergradient_matches_pytorch],
             derivatives: [products_are_derivatives_of_the_gradient, hessian_is_symmetric,
                           single_layer_products_have_a_closed_form,
@@ -42,12 +43,15 @@ macro_rules! suite {
                        only_an_accumulated_base_holds_earlier_concepts],
         );
     };
-    (@tests $backend:ty, $tolerance:expr, $($module:ident: [$($test:ident),* $(,)?],)*) => {
+    (@tests $backend:ty, $tolerance:expr, $($module:ident: $tests:tt,)*) => {
         $(mod $module {
-            $(#[test]
-            fn $test() {
-                $crate::suite::$module::$test::<$backend>($tolerance.into());
-            })*
+            $crate::suite!(@module $module $backend, $tolerance, $tests);
+        })*
+    };
+    (@module $module:ident $backend:ty, $tolerance:expr, [$($test:ident),* $(,)?]) => {
+        $(#[test]
+        fn $test() {
+            $crate::suite::$module::$test::<$backend>($tolerance.into());
         })*
     };
 }
@@ -55,22 +59,22 @@ macro_rules! suite {
 /// Instantiates what holds in numbers of 16 bits, whose rounding is all that may go wrong.
 #[macro_export]
 macro_rules! half_precision {
-    ($backend:ty) => {
+    ($backend:ty, laws: $laws:tt) => {
         mod f16 {
-            $crate::half_precision!(@laws $backend, F16, 2e-3);
+            $crate::half_precision!(@laws $backend, F16, 2e-3, $laws);
         }
         mod bf16 {
-            $crate::half_precision!(@laws $backend, BF16, 1.5e-2);
+            $crate::half_precision!(@laws $backend, BF16, 1.5e-2, $laws);
         }
     };
-    (@laws $backend:ty, $dtype:ident, $tolerance:expr) => {
+    (@laws $backend:ty, $dtype:ident, $tolerance:expr, $laws:tt) => {
         $crate::suite!(
             @tests $backend,
             $crate::suite::kernel_laws::Stored {
                 dtype: ::burn::tensor::FloatDType::$dtype,
                 tolerance: $tolerance,
             },
-            kernel_laws: [activations, normalisation, attention, linear_layers, convolutions],
+            kernel_laws: $laws,
             second_order: [derivatives_survive_half_precision],
         );
     };

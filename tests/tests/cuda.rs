@@ -1,6 +1,8 @@
 //! All test bodies on CUDA, in f32, and the kernels' laws in f16 and bf16.
 #![cfg(feature = "cuda")]
 
-seqlora_tests::suite!(seqlora_kernels::Cuda, 1e-3);
+seqlora_tests::suite!(seqlora_kernels::Cuda, 1e-3,
+    laws: [activations, normalisation, attention, linear_layers, projection]);
 
-seqlora_tests::half_precision!(seqlora_kernels::Cuda);
+seqlora_tests::half_precision!(seqlora_kernels::Cuda,
+    laws: [activations, normalisation, attention, linear_layers]);

@@ -5,6 +5,7 @@
 //! tensors without elements.
 
 mod activation;
+mod attention;
 mod geglu;
 mod lora_linear;
 mod normalize;
@@ -21,7 +22,6 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
-use crate::attention::Attention;
 use crate::conv2d::Conv2d;
 use crate::operation::{BackwardPasses, Kernel, Operation};
 
@@ -96,7 +96,7 @@ macro_rules! references {
     };
 }
 
-references!(Attention, Conv2d);
+references!(Conv2d);
 
 /// Whether the kernels apply.
 fn all_tuned<R: CubeRuntime>(tensors: &[CubeTensor<R>]) -> bool {

@@ -1,0 +1,47 @@
+//! Attention on GPUs: Burn's products, block by block of queries.
+
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
+
+use super::all_tuned;
+use crate::attention::Attention;
+use crate::attention::blocks::Blocks;
+use crate::operation::{BackwardPasses, Kernel};
+
+/// Scores that are held at a time: 64 MB in f32. Stable Diffusion 1.5 has 268 million in its first
+/// layers at 512 pixels with guidance.
+const SCORES: usize = 1 << 24;
+
+fn blocks(attention: &Attention) -> Blocks {
+    Blocks { attention: *attention, scores: SCORES }
+}
+
+impl<R, F, I, BT> Kernel<Attention> for CubeBackend<R, F, I, BT>
+where
+    R: CubeRuntime,
+    F: FloatElement,
+    I: IntElement,
+    BT: BoolElement,
+{
+    fn value(attention: &Attention, x: &[CubeTensor<R>]) -> CubeTensor<R> {
+        blocks(attention).value::<Self>(x)
+    }
+
+    fn tangent(
+        attention: &Attention,
+        x: &[CubeTensor<R>],
+        dx: &[Option<CubeTensor<R>>],
+    ) -> CubeTensor<R> {
+        blocks(attention).tangent::<Self>(x, dx)
+    }
+
+    fn backward(x: &[CubeTensor<R>]) -> Option<BackwardPasses<Self, Attention>> {
+        let passes = BackwardPasses {
+            of_value: |attention, x, g, wanted| blocks(attention).adjoint::<Self>(x, g, wanted),
+            of_tangent: |attention, x, dx, h, wanted| {
+                blocks(attention).tangent_adjoint::<Self>(x, dx, h, wanted)
+            },
+        };
+        all_tuned(x).then_some(passes)
+    }
+}
