@@ -97,9 +97,18 @@ impl Options {
         let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         let folder = self.work.join(name.chars().map(letter).collect::<String>());
         let (config, out) = (folder.join("settings.toml"), folder.join(seed.to_string()));
+        let settings = toml::to_string(settings)?;
+        match fs::read_to_string(&config) {
+            Ok(before) if before != settings => {
+                return Err(
+                    format!("{} holds another variant than `{name}`", folder.display()).into()
+                );
+            }
+            _ => {}
+        }
         if !out.join("summary.json").exists() {
             fs::create_dir_all(&folder)?;
-            fs::write(&config, toml::to_string(settings)?)?;
+            fs::write(&config, settings)?;
             let mut command = Command::new(&self.seqlora);
             command.args(["demo", "--quiet", "--method", method.name(), "--config"]).arg(&config);
             command.args(["--concepts", &self.concepts.to_string(), "--seed", &seed.to_string()]);

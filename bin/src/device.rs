@@ -77,11 +77,14 @@ impl Device {
             Self::Wgpu(number) => {
                 use seqlora_kernels::WgpuDevice;
                 let device = number.map_or_else(WgpuDevice::default, WgpuDevice::DiscreteGpu);
+                self.check::<seqlora_kernels::Wgpu>(&device)?;
                 job.run::<Autodiff<seqlora_kernels::Wgpu>>(device)
             }
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => {
-                job.run::<Autodiff<seqlora_kernels::Cuda>>(seqlora_kernels::CudaDevice::new(number))
+                let device = seqlora_kernels::CudaDevice::new(number);
+                self.check::<seqlora_kernels::Cuda>(&device)?;
+                job.run::<Autodiff<seqlora_kernels::Cuda>>(device)
             }
             #[allow(unreachable_patterns)]
             other => {
@@ -91,6 +94,23 @@ impl Device {
                     "this program was built without `{feature}`; build it with --features {feature}"
                 )))
             }
+        }
+    }
+
+    /// Refuses a device that is not there, at whose first use the backends panic.
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    fn check<B: burn::tensor::backend::Backend>(self, device: &B::Device) -> Result<(), Failure> {
+        use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+
+        let hook = take_hook();
+        set_hook(Box::new(|_| {}));
+        let found = catch_unwind(AssertUnwindSafe(|| B::sync(device)));
+        set_hook(hook);
+        match found {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Failure::Usage(format!(
+                "there is no device {self}, or its driver does not work; choose another --device"
+            ))),
         }
     }
 }

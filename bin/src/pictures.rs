@@ -9,16 +9,27 @@ use burn_seqlora::error::{Error, Result};
 use image::{ImageReader, RgbImage};
 
 /// One decoded picture, `[1, 3, height, width]` in [−1, 1], as 8-bit RGB.
-pub fn to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> RgbImage {
+///
+/// # Errors
+/// If it is not made of numbers.
+pub fn to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Result<RgbImage> {
     let [_, _, height, width] = pixels.dims();
     let values: Vec<f32> = pixels.permute([0, 2, 3, 1]).to_data().iter::<f32>().collect();
+    if values.iter().any(|x| !x.is_finite()) {
+        let text = "a picture came out as numbers that are not finite: take a lower guidance or \
+                    --precision f32, or check the model and the bank";
+        return Err(Error::Invalid(text.into()));
+    }
     let byte = |x: f32| ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
-    RgbImage::from_raw(width as u32, height as u32, values.into_iter().map(byte).collect())
-        .expect("three values per pixel")
+    let bytes = values.into_iter().map(byte).collect();
+    Ok(RgbImage::from_raw(width as u32, height as u32, bytes).expect("three values per pixel"))
 }
 
 /// A batch of decoded pictures, one by one.
-pub fn all_to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Vec<RgbImage> {
+///
+/// # Errors
+/// If one is not made of numbers.
+pub fn all_to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
     (0..pixels.dims()[0]).map(|number| to_rgb(pixels.clone().narrow(0, number, 1))).collect()
 }
 

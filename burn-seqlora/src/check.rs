@@ -1,5 +1,8 @@
 //! Checks that all settings share.
 
+use serde::Serialize;
+use serde_json::{Map, Value};
+
 use crate::error::{Error, Result};
 
 /// Refuses counts of none.
@@ -23,6 +26,31 @@ pub fn not_negative<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Res
             Err(Error::Invalid(format!("`{name}` is {value}; it must be a number, 0 or more")))
         }
         None => Ok(()),
+    }
+}
+
+/// The first setting in which two configs differ, however deep, and both of its values.
+pub fn difference<T: Serialize>(before: &T, now: &T) -> Option<String> {
+    let [before, now] = [before, now].map(|c| serde_json::to_value(c).expect("a config is JSON"));
+    let (name, before, now) = differing(String::new(), &before, &now)?;
+    Some(format!("`{name}` was {before}, now it is {now}"))
+}
+
+fn differing<'a>(
+    name: String,
+    before: &'a Value,
+    now: &'a Value,
+) -> Option<(String, &'a Value, &'a Value)> {
+    let inner = |key: &str| if name.is_empty() { key.into() } else { format!("{name}.{key}") };
+    match (before, now) {
+        (Value::Object(before), Value::Object(now)) => {
+            let keys = before.keys().chain(now.keys());
+            let value =
+                |fields: &'a Map<String, Value>, key| fields.get(key).unwrap_or(&Value::Null);
+            keys.into_iter()
+                .find_map(|key| differing(inner(key), value(before, key), value(now, key)))
+        }
+        _ => (before != now).then_some((name, before, now)),
     }
 }
 

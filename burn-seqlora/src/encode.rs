@@ -6,10 +6,11 @@ use rand::{Rng, RngExt};
 use seqlora_kernels::KernelBackend;
 
 use crate::config::{NoiseReuse, TrainConfig};
-use crate::data::{Canvas, ConceptSource, Dataset, caption};
+use crate::data::{Canvas, ConceptSource, DataError, Dataset, caption};
 use crate::diffusion::DenoisingSample;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::{DiffusionModel, LatentPosterior};
+use crate::prompts::{concept_vocabulary, tokens};
 use crate::rng::{Seed, normal};
 use crate::text::{TextBatch, Vocabulary};
 
@@ -30,11 +31,21 @@ pub struct EncodedConcept<'a, B: Backend, M> {
     image: Vec<usize>,
 }
 
-/// The words of one concept in training.
-pub fn concept_vocabulary(id: &str, config: &TrainConfig, layers: usize) -> Vocabulary {
-    let mut vocabulary = Vocabulary::default();
-    vocabulary.push(id, config.tokens.words(), config.tokens.rows_per_word(layers));
-    vocabulary
+/// The side of the images that a concept is learnt from, in pixels.
+///
+/// # Errors
+/// If the model cannot take such images.
+pub fn resolution<B, M>(config: &TrainConfig, model: &M) -> Result<usize>
+where
+    B: KernelBackend,
+    M: DiffusionModel<B>,
+{
+    let (side, unit) = (config.resolution.unwrap_or(model.resolution()), model.size_unit());
+    if side == 0 || !side.is_multiple_of(unit) {
+        let reason = format!("{side} pixels are not a positive multiple of the model's {unit}");
+        return Err(DataError::Option { name: "resolution", reason }.into());
+    }
+    Ok(side)
 }
 
 impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
@@ -48,7 +59,7 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         config: &'a TrainConfig,
         seed: &Seed,
     ) -> Result<Self> {
-        let size = config.resolution.unwrap_or(model.resolution());
+        let size = resolution(config, model)?;
         let canvas = Canvas::new(size, model.downscale())?;
         config.transform.validate()?;
         let dataset = Dataset::load(source, canvas)?;
@@ -139,21 +150,14 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
     }
 
     fn prompts(&self, placements: &[usize], rng: &mut impl Rng) -> Result<TextBatch<B>> {
-        let tokens = placements.iter().map(|placement| {
+        let all = placements.iter().map(|placement| {
             let image = self.image[*placement];
             let caption = caption(self.source, image, &self.config.captions, rng);
-            let prompt = caption.replace("{}", &format!("<{}>", self.source.id));
-            let tokens = self.model.tokenize(&self.vocabulary.split(&prompt)?)?;
-            match tokens.words.len() == self.config.tokens.words() {
-                true => Ok(tokens),
-                false => Err(Error::Prompt(format!(
-                    "the caption `{caption}` must name the concept once"
-                ))),
-            }
+            tokens(self.model, &self.vocabulary, (self.source, self.config), &caption)
         });
-        let tokens = tokens.collect::<Result<Vec<_>>>()?;
+        let all = all.collect::<Result<Vec<_>>>()?;
         let layers = self.model.cross_attention_layers();
-        Ok(TextBatch::new(&tokens, &self.vocabulary, layers, &self.mean.device()))
+        Ok(TextBatch::new(&all, &self.vocabulary, layers, &self.mean.device()))
     }
 
     fn sample(

@@ -37,6 +37,12 @@ pub enum Error {
         /// The bank.
         path: PathBuf,
     },
+    /// There is nothing to read.
+    #[error("there is no {}: `learn` makes a bank, or choose another", path.display())]
+    NoBank {
+        /// The bank's record.
+        path: PathBuf,
+    },
     /// A folder that is no bank stands where the bank should be.
     #[error("{} is not a bank (it has no bank.json) and is not empty; choose another folder", path.display())]
     NotABank {
@@ -113,8 +119,9 @@ pub enum Error {
     },
     /// All layers are full, or some have too little room and `--strict-capacity` is set.
     #[error(
-        "no capacity left for `{id}` at rank {rank}: {sites} of {selected} sites are full or below it \
-         (first: {first}); use a lower rank or other sites, or, if it is set, leave out --strict-capacity"
+        "no capacity left for `{id}` at rank {rank}: {sites} of {selected} sites are full, or leave \
+         less to each of the concepts that --concepts announces (first: {first}); use a lower rank, \
+         fewer concepts or other sites, or, if it is set, leave out --strict-capacity"
     )]
     NoCapacity {
         /// The concept.
@@ -128,18 +135,20 @@ pub enum Error {
         /// The first of them.
         first: String,
     },
-    /// The loss is not a number.
+    /// The loss or its derivative is not a number.
     #[error(
-        "the loss of `{id}` is {loss} at step {step}; lower --lr-unet, --lr-text or --lr-token, or \
-         check the images and the model; the bank is unchanged"
+        "the {what} of `{id}` is {value} at step {step}; lower lr_unet, lr_text or lr_token \
+         (--lr-unet and so on, or --config), or check the images and the model; the bank is unchanged"
     )]
     NotFinite {
         /// The concept.
         id: String,
         /// The step.
         step: usize,
-        /// The value.
-        loss: f64,
+        /// Which of them.
+        what: &'static str,
+        /// What it is.
+        value: f64,
     },
     /// A setting has no meaning.
     #[error("{0}")]

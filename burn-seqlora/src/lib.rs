@@ -26,6 +26,7 @@ pub mod error;
 pub mod eval;
 pub mod model;
 pub mod precision;
+pub mod prompts;
 pub mod region;
 pub mod report;
 pub mod rng;

@@ -92,6 +92,10 @@ pub trait DiffusionModel<B: KernelBackend>: Denoiser<B> + TextEncoder<B> + Laten
     /// The side of the images that the model was made for, in pixels.
     fn resolution(&self) -> usize;
 
+    /// What the sides of images must be multiples of, in pixels: the VAE's scale, doubled for each
+    /// time that the denoiser halves its grid.
+    fn size_unit(&self) -> usize;
+
     /// Where the model's tensors are.
     fn device(&self) -> B::Device;
 }

@@ -15,7 +15,7 @@ pub struct MemoryEstimate {
     pub weights: usize,
     /// A, B, their optimisers and gradients.
     pub trainable: usize,
-    /// What a backward pass remembers.
+    /// What passes over the model leave for those after them.
     pub activations: usize,
 }
 
@@ -33,8 +33,10 @@ pub fn adapter_parameters(sites: &[Site], ranks: &[usize]) -> usize {
 
 /// Estimates a run on images of `side` pixels.
 ///
-/// Activations are counted as remembered tensors per pixel and channel of each level; the two
-/// factors are fitted to the one peak measured so far, SD1.5 at 256 pixels (README, "Measured").
+/// Activations are counted as tensors per pixel and channel of each level. Attention leaves no
+/// matrices behind. The factors are fitted to SD1.5 at 256 pixels on the CPU: 5.9 GB for a gradient,
+/// 7.2 GB for a Hessian product and 9.1 GB for an iteration that keeps two inner steps' numbers
+/// (README, "Measured").
 pub fn training_estimate<B: KernelBackend>(
     model: &StableDiffusion<B>,
     train: &TrainConfig,
@@ -45,28 +47,22 @@ pub fn training_estimate<B: KernelBackend>(
     let unet = &config.unet;
     let side = side / model.downscale();
     let blocks = 2 * unet.layers_per_block + 1;
-    let level = |(level, channels): (usize, &usize)| {
-        let pixels = (side >> level).pow(2);
-        let scores = if unet.down_block_types[level].starts_with("Cross") {
-            unet.heads(level) * pixels * (pixels + config.text_encoder.max_position_embeddings)
-        } else {
-            0
-        };
-        blocks * (TENSORS_PER_BLOCK * pixels * channels + SCORE_TENSORS * scores)
-    };
-    let floats: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
+    let level = |(level, channels): (usize, &usize)| blocks * (side >> level).pow(2) * channels;
+    let tensor: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
     // The second-order pass remembers the tangents as well.
     let passes = if train.effective_hvp() == Hvp::Exact { 2 } else { 1 };
+    let kept = train.kept_from().map_or(0, |_| train.inner);
+    let tensors = TENSORS_PER_BLOCK * passes + KEPT_PER_BLOCK * kept;
     MemoryEstimate {
         weights: model.weight_bytes(),
         // A, B, two moments of each, and the gradients, adjoints and steps in flight.
         trainable: 4 * 8 * adapter_parameters,
-        activations: train.precision.bytes() * passes * train.batch * floats,
+        activations: train.precision.bytes() * train.batch * tensors * tensor,
     }
 }
 
 /// Tensors of a level's size that one residual and transformer block leaves on the tape.
-const TENSORS_PER_BLOCK: usize = 90;
+const TENSORS_PER_BLOCK: usize = 130;
 
-/// Attention matrices that one transformer block leaves on the tape.
-const SCORE_TENSORS: usize = 6;
+/// Such tensors that an inner step keeps of it for the Hessian product (docs/decisions/0008).
+const KEPT_PER_BLOCK: usize = 80;

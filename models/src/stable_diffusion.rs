@@ -249,6 +249,11 @@ impl<B: KernelBackend> DiffusionModel<B> for StableDiffusion<B> {
         self.config.unet.sample_size * self.config.vae.downscale()
     }
 
+    fn size_unit(&self) -> usize {
+        // All levels but the last halve.
+        self.vae.downscale() << (self.config.unet.block_out_channels.len() - 1)
+    }
+
     fn device(&self) -> B::Device {
         self.device.clone()
     }

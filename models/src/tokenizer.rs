@@ -104,13 +104,6 @@ impl ClipTokenizer {
         encoding.expect("every symbol is in the vocabulary or unknown").get_ids().to_vec()
     }
 
-    /// Token ids of one word; more than one where the word is not in the vocabulary.
-    ///
-    /// The embeddings of these ids are what a pseudo-word is initialised from.
-    pub fn word_pieces(&self, word: &str) -> Vec<u32> {
-        self.encode(word)
-    }
-
     /// Id that begins a prompt.
     pub fn bos(&self) -> u32 {
         self.bos
@@ -211,9 +204,9 @@ mod tests {
     }
 
     #[test]
-    fn word_pieces_tell_whether_a_word_is_one_token() {
+    fn ids_tell_whether_a_word_is_one_token() {
         let tokenizer = tokenizer("!");
-        assert_eq!(tokenizer.word_pieces("dog"), [521]);
-        assert_eq!(tokenizer.word_pieces(" wow "), [86, 78, 342]);
+        assert_eq!(tokenizer.encode("dog"), [521]);
+        assert_eq!(tokenizer.encode(" wow "), [86, 78, 342]);
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use safetensors::tensor::Dtype;
 
 use crate::harness::{Project, fixture};
-use crate::weights::Weights;
+use crate::weights::{self, Weights};
 
 /// A weight of the UNet that every test of weights changes.
 const KEY: &str = "conv_in.weight";
@@ -154,6 +154,29 @@ fn captions_name_their_own_concept() {
     project.learn("photos", "--steps 1").succeeds();
 }
 
+/// Captions and templates that do not fit are found before training too; one that names its concept
+/// twice is no mistake, and an end that does not fit is told.
+#[test]
+fn prompts_are_tried_before_training() {
+    let project = Project::new(&["cat"]);
+    project.write("photos/cat/1.txt", "very ".repeat(100) + "sleepy cat");
+    let texts = ["`cat`", "very sleepy {}", "too long", "shorten the text before it"];
+    for options in ["--steps 1", "--plan"] {
+        project.learn("photos", options).fails(1, &texts);
+    }
+    assert_eq!(project.ids(), [""; 0]);
+    project.write("settings.toml", "[captions]\nshuffle = true\n");
+    project.write("photos/cat/1.txt", "asleep, a cat, ".to_string() + &"very, ".repeat(100));
+    project.learn("photos", "--steps 1").fails(1, &["asleep, very", "a {}`", "too long"]);
+    project.write("settings.toml", "");
+    fs::remove_file(project.path("photos/cat/1.txt")).unwrap();
+    let concept = "[[concept]]\nid = \"cat\"\nimages = \"photos/cat\"\nclass = \"cat\"\n";
+    let long = "a photo of {}".to_string() + &" and so on".repeat(40);
+    project.write("cat.toml", format!("{concept}templates = [\"{{}} beside <TOK>\", \"{long}\"]"));
+    let run = project.learn("cat.toml", "--steps 1").succeeds();
+    assert!(run.stderr.contains("the end of `a photo of {} and so on"), "{}", run.stderr);
+}
+
 /// Settings that do not exist or make no sense are named.
 #[test]
 fn bad_settings_are_named() {
@@ -173,7 +196,10 @@ fn bad_settings_are_named() {
         project.learn("photos", "").fails(code, &texts);
     }
     project.write("settings.toml", "");
-    project.learn("photos", "--resolution 50").fails(1, &["resolution", "multiple of 8"]);
+    for side in [50, 56] {
+        let text = format!("{side} pixels are not a positive multiple of the model's 16");
+        project.learn("photos", &format!("--resolution {side}")).fails(1, &["resolution", &text]);
+    }
     fs::remove_file(project.path("settings.toml")).unwrap();
     project.learn("photos", "").fails(2, &["cannot read settings.toml"]);
 }
@@ -182,7 +208,9 @@ fn bad_settings_are_named() {
 #[test]
 fn diverging_is_noticed() {
     let project = Project::new(&["cat"]);
-    project.learn("photos", "--steps 4 --lr-unet 1e30").fails(1, &["`cat`", "--lr-unet"]);
+    project
+        .learn("photos", "--steps 4 --lr-unet 1e30")
+        .fails(1, &["`cat`", "--lr-unet", "at step"]);
     assert_eq!(project.ids(), [""; 0]);
 }
 
@@ -220,6 +248,12 @@ fn damaged_banks_are_named() {
     project.generate("<mug>", "--bank bank").fails(1, &[adapter, "is damaged"]);
     project.write("photos/kite/0.png", fs::read(fixture("images/cmyk.jpg")).unwrap());
     project.learn("photos", "").fails(1, &[adapter, "is damaged"]);
+    let mut half = weights::read(&project.path(adapter));
+    let key = half.keys().find(|key| key.ends_with("lora_down")).unwrap().clone();
+    half.remove(&key);
+    weights::write(&project.path(adapter), &half);
+    let site = key.trim_end_matches(".lora_down");
+    project.generate("<mug>", "--bank bank").fails(1, &[adapter, site, "do not fit the layer"]);
     fs::remove_file(project.path(adapter)).unwrap();
     project.run(&["inspect", "bank"]).fails(1, &["cannot read", adapter]);
     assert!(!project.path("out").exists());
@@ -239,7 +273,7 @@ fn unknown_concepts_are_refused() {
     let twice = "--bank bank --concept mug --concept mug";
     generate("a <mug>", twice).fails(1, &["`mug` is given twice"]);
     generate("a <mug>", "--bank bank --concept mug=big").fails(2, &["`big` is no number"]);
-    generate("a <mug>", "--bank nowhere").fails(1, &["nowhere/bank.json"]);
+    generate("a <mug>", "--bank nowhere").fails(1, &["nowhere/bank.json", "`learn` makes a bank"]);
 }
 
 /// Sizes, numbers and files that `generate` cannot use.

@@ -116,6 +116,21 @@ fn changed_pictures_are_noticed() {
     resumes_to_the_same_bank(&project);
 }
 
+/// A concept that would now be learnt before the interrupted one is noticed: B kept away from less.
+#[test]
+fn a_concept_in_between_is_noticed() {
+    let project = killed_between("dog/checkpoint/state.json", "dog/adapter.safetensors");
+    let photo = std::fs::read(fixture("images/cmyk.jpg")).unwrap();
+    project.write("photos/cow/0.jpg", photo);
+    let resume = format!("{OPTIONS} --resume");
+    let texts = ["cannot resume `dog`", "after [cat] and would now come after [cat, cow]"];
+    project.learn("photos", &resume).fails(1, &texts);
+    std::fs::remove_dir_all(project.path("photos/cow")).unwrap();
+    std::fs::remove_file(project.path("bank/concepts/dog/metrics.jsonl")).unwrap();
+    project.learn("photos", &resume).succeeds();
+    project.run(&["inspect", "bank"]).succeeds();
+}
+
 /// A damaged checkpoint is named, and its concept can start anew without it.
 #[test]
 fn a_damaged_checkpoint_can_be_given_up() {

@@ -42,7 +42,8 @@ pub struct Generate {
     /// The number of pictures
     #[arg(long, default_value_t = 1)]
     pub num: usize,
-    /// Start from this noise: safetensors with `latents` [num, 4, height/8, width/8]
+    /// Start from this noise: safetensors with `latents` [num, channels, height/f, width/f] of the
+    /// model's VAE; 4 and 8 in Stable Diffusion
     #[arg(long, value_name = "FILE")]
     pub latents: Option<PathBuf>,
     /// Write the final latents to this file, in the same format

@@ -43,7 +43,7 @@ pub struct Pretrain {
     #[arg(long, value_enum)]
     pub part: Vec<Part>,
     /// Begin with this model's weights, `builtin` or a folder, instead of random ones
-    #[arg(long, value_name = "MODEL", conflicts_with = "resume")]
+    #[arg(long, value_name = "MODEL")]
     pub from: Option<PathBuf>,
     /// Go on with an interrupted run
     #[arg(long)]
@@ -61,6 +61,7 @@ pub enum Part {
     Denoiser,
     /// What tells which objects pictures show; needs no other part
     Judge,
-    /// Measures the others and writes what they can do, their curves and digests beside them
+    /// Measures the others, all of which are needed, and writes what they can do, their curves and
+    /// digests beside them
     Card,
 }

@@ -94,7 +94,7 @@ impl Job for Session<'_> {
             let Some(latents) = latents else {
                 return Err(Failure::Interrupted(format!("stopped after {number} pictures")));
             };
-            let picture = to_rgb(model.decode_latents(latents.clone()));
+            let picture = to_rgb(model.decode_latents(latents.clone()))?;
             // Another process may write to the same folder.
             let taken = write_numbered(&args.out, free, &picture, &parameters(args, seed, number))?;
             files.push(numbered(&args.out, taken));
@@ -145,8 +145,7 @@ fn latent_shape<B: TrainBackend>(
     size: Option<(usize, usize)>,
 ) -> Result<[usize; 4], Failure> {
     let (width, height) = size.unwrap_or((model.resolution(), model.resolution()));
-    // The UNet halves the latents at every level but the last, and skips must fit.
-    let unit = model.downscale() << (model.config().unet.block_out_channels.len() - 1);
+    let unit = model.size_unit();
     if width == 0 || height == 0 || width % unit != 0 || height % unit != 0 {
         return Err(Failure::Usage(format!(
             "--size {width}x{height}: width and height must be multiples of {unit} for this model"

@@ -42,7 +42,7 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
         );
         return Err(Failure::Usage(text));
     }
-    if args.from.is_some() && args.out.join("model").exists() {
+    if args.from.is_some() && !goes_on(args) && args.out.join("model").exists() {
         let text = format!(
             "{} holds a model already, which --from would write over; use another --out",
             args.out.display()
@@ -50,6 +50,11 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
         return Err(Failure::Usage(text));
     }
     global.device.run(Session { args, config, terminal })
+}
+
+/// Whether the weights to begin with are in the folder already.
+fn goes_on(args: &Pretrain) -> bool {
+    args.resume && Pretraining::has_source(&args.out)
 }
 
 /// The parts that were asked for, or all, in their order.
@@ -74,10 +79,10 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Pretrain { out, from, .. } = self.args;
         let pretraining = match from {
-            Some(from) => {
+            Some(from) if !goes_on(self.args) => {
                 Pretraining::open_from(out, self.config.clone(), &builtin::resolve(from)?)?
             }
-            None => Pretraining::open(out, self.config.clone())?,
+            _ => Pretraining::open(out, self.config.clone())?,
         };
         for part in parts(self.args) {
             match part {
@@ -189,8 +194,15 @@ impl Session<'_> {
         pretraining: &Pretraining,
         device: &B::Device,
     ) -> Result<(), Failure> {
-        let DrawingReport { one_object, two_objects, renders, .. } =
-            pretraining.write_card::<B>(CAPTIONS, device)?.drawing;
+        let bar = self.terminal.bar("card", 2 * CAPTIONS, "pictures");
+        let card = pretraining.write_card::<B>(CAPTIONS, device, |drawn| {
+            bar.set_position(drawn as u64);
+            if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+        })?;
+        bar.finish_and_clear();
+        let DrawingReport { one_object, two_objects, renders, .. } = card
+            .ok_or_else(|| Failure::Interrupted("stopped; nothing was written".into()))?
+            .drawing;
         for (label, seen) in [
             ("one object", &one_object.pictures),
             ("two objects, both", &two_objects.pictures),
@@ -204,10 +216,13 @@ impl Session<'_> {
 
     /// Saves pictures in rows; a preview that cannot be written does not end a training.
     fn preview<B: KernelBackend>(&self, part: &str, step: usize, rows: &[Tensor<B, 4>]) -> Flow {
-        let rows: Vec<_> = rows.iter().map(|row| all_to_rgb(row.clone())).collect();
-        let sheet = contact_sheet(&rows);
         let file = self.args.out.join("training").join(part).join(format!("preview-{step:06}.png"));
-        if let Err(error) = sheet.save(&file) {
+        let save = || -> Result<(), Failure> {
+            let rows: Vec<_> =
+                rows.iter().map(|row| all_to_rgb(row.clone())).collect::<Result<_, _>>()?;
+            Ok(contact_sheet(&rows).save(&file)?)
+        };
+        if let Err(error) = save() {
             self.terminal.warning(format!("{}: {error}", file.display()));
         }
         Flow::Continue

@@ -9,8 +9,11 @@ mod cache;
 mod remote;
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 
+use burn_seqlora::bank::FolderLock;
+use burn_seqlora::error::Error;
 use cache::Cache;
 use remote::Hub;
 use seqlora_models::weights::needed_files;
@@ -62,6 +65,9 @@ fn download(id: &str, cache: &Cache, terminal: &Terminal) -> Result<PathBuf, Fai
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let needed = needed_files(&files)?;
     let folder = cache.of_commit(&commit);
+    // Two processes that add to one file would spoil it.
+    fs::create_dir_all(cache.folder()).map_err(Error::io("cannot create", cache.folder()))?;
+    let _lock = FolderLock::take(cache.folder())?;
     let missing: Vec<&str> = needed.into_iter().filter(|f| !folder.join(f).exists()).collect();
     terminal.line("download", format!("{id} to {}", folder.display()));
     for file in missing {

@@ -41,7 +41,7 @@ pub fn fresh_directions(
     for _ in 0..rank {
         let draw = |_| {
             let candidate = StandardNormal.sample_iter(&mut *rng).take(inputs).collect();
-            orthogonalize(candidate, occupied, &found).map(|(direction, _)| direction)
+            orthogonalize(candidate, occupied, &found)
         };
         match (0..REDRAWS).find_map(draw) {
             Some(direction) => found.push(direction),
@@ -66,7 +66,7 @@ pub fn orthonormal_gauge(down: Columns, occupied: &Columns) -> (Columns, Vec<Vec
     let mut basis = Columns::new();
     let mut coefficients: Vec<Vec<f64>> = Vec::new();
     for (number, column) in down.iter().enumerate() {
-        if let Some((direction, _)) = orthogonalize(column.clone(), occupied, &basis) {
+        if let Some(direction) = orthogonalize(column.clone(), occupied, &basis) {
             // The columns before this one do not contain the new direction.
             let mut row = vec![0.0; number];
             row.extend(down[number..].iter().map(|later| dot(later, &direction)));
@@ -77,13 +77,9 @@ pub fn orthonormal_gauge(down: Columns, occupied: &Columns) -> (Columns, Vec<Vec
     (basis, coefficients)
 }
 
-/// The unit vector of what of `candidate` is outside both spans, and its length before; `None` if
-/// nothing but round-off is left.
-fn orthogonalize(
-    candidate: Vec<f64>,
-    occupied: &Columns,
-    found: &Columns,
-) -> Option<(Vec<f64>, f64)> {
+/// The unit vector of what of `candidate` is outside both spans; `None` if nothing but round-off is
+/// left.
+fn orthogonalize(candidate: Vec<f64>, occupied: &Columns, found: &Columns) -> Option<Vec<f64>> {
     let before = norm(&candidate);
     let mut rest = candidate;
     // Twice is enough: the second pass removes the first one's round-off.
@@ -94,8 +90,7 @@ fn orthogonalize(
         }
     }
     let after = norm(&rest);
-    (after > RANK_TOLERANCE * before)
-        .then(|| (rest.into_iter().map(|x| x / after).collect(), after))
+    (after > RANK_TOLERANCE * before).then(|| rest.into_iter().map(|x| x / after).collect())
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {

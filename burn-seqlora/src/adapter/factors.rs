@@ -93,9 +93,4 @@ impl<B: Backend> Factors<B> {
     pub fn norm(&self) -> f64 {
         self.dot(self).sqrt()
     }
-
-    /// The number of elements.
-    pub fn elements(&self) -> usize {
-        self.iter().map(|(_, m)| m.dims().iter().product::<usize>()).sum()
-    }
 }

@@ -27,11 +27,6 @@ impl<B: Backend> AdapterSet<B> {
         (0..self.down.len()).map(|s| self.down.get(s).map_or(0, |b| b.dims()[1])).collect()
     }
 
-    /// The number of parameters.
-    pub fn parameters(&self) -> usize {
-        self.up.elements() + self.down.elements()
-    }
-
     /// The same factors with nothing that moves, for inference and first gradients.
     pub fn constant(&self) -> DualAdapters<B> {
         self.pair(|_| None)

@@ -55,7 +55,11 @@ impl Bank {
     /// # Errors
     /// If there is none, or it is damaged or written by a newer version.
     pub fn open(path: &Path) -> Result<Self> {
-        let record = BankRecord::read(&path.join("bank.json"))?;
+        let file = path.join("bank.json");
+        if !file.exists() {
+            return Err(Error::NoBank { path: file });
+        }
+        let record = BankRecord::read(&file)?;
         Ok(Self { path: path.into(), record, _lock: None })
     }
 
@@ -104,7 +108,7 @@ impl Bank {
     }
 
     fn check_base(&self, base: &BaseModel) -> Result<()> {
-        if self.record.base.fingerprint == base.fingerprint {
+        if self.record.base.is_like(base) {
             return Ok(());
         }
         Err(Error::OtherBase {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::files::read_json;
 use crate::adapter::Site;
 use crate::config::{Method, TrainConfig};
+use crate::diffusion::Prediction;
 use crate::error::{Error, Result};
 
 /// The layout that this version writes.
@@ -19,6 +20,9 @@ const VERSION: u32 = 1;
 pub struct BaseModel {
     /// A digest of the model's weights.
     pub fingerprint: String,
+    /// What its output means; banks that do not say fit any.
+    #[serde(default)]
+    pub prediction: Option<Prediction>,
     /// The last part of its path, or its id on the hub; for people only.
     pub name: String,
     /// The number of cross-attention layers.
@@ -27,9 +31,22 @@ pub struct BaseModel {
     pub token_width: usize,
 }
 
+impl BaseModel {
+    /// Whether what was learnt on one is of use on the other.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let predictions = self.prediction.zip(other.prediction);
+        self.fingerprint == other.fingerprint && predictions.is_none_or(|(a, b)| a == b)
+    }
+}
+
 impl fmt::Display for BaseModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.fingerprint, self.name)
+        write!(f, "{} ({}", self.fingerprint, self.name)?;
+        match self.prediction {
+            None | Some(Prediction::Epsilon) => write!(f, ")"),
+            Some(Prediction::VPrediction) => write!(f, ", predicts v)"),
+            Some(Prediction::Sample) => write!(f, ", predicts x0)"),
+        }
     }
 }
 

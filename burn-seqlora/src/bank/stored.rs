@@ -58,12 +58,20 @@ impl StoredAdapter {
         let stored = sites.iter().map(|site| {
             let up = tensors.remove(&format!("{}.lora_up", site.name));
             let down = tensors.remove(&format!("{}.lora_down", site.name));
-            let Some((([n, r], up), ([r2, m], down))) = up.zip(down) else { return Ok(None) };
-            if (n, m, r) != (site.outputs, site.inputs, r2) {
-                let reason = format!("the factors of `{}` do not fit the layer", site.name);
-                return Err(Error::Damaged { path: path.into(), reason });
+            let fits = |up: &[usize; 2], down: &[usize; 2]| {
+                let rank = up[1];
+                rank > 0 && *up == [site.outputs, rank] && *down == [rank, site.inputs]
+            };
+            match (up, down) {
+                (None, None) => Ok(None),
+                (Some((shape, up)), Some((other, down))) if fits(&shape, &other) => {
+                    Ok(Some(StoredFactors { rank: shape[1], up, down }))
+                }
+                _ => {
+                    let reason = format!("the factors of `{}` do not fit the layer", site.name);
+                    Err(Error::Damaged { path: path.into(), reason })
+                }
             }
-            Ok(Some(StoredFactors { rank: r, up, down }))
         });
         let sites = stored.collect::<Result<_>>()?;
         match tensors.keys().next() {

@@ -9,6 +9,7 @@ use super::adam::{AdamW, SecondMoment};
 use super::state::TrainState;
 use crate::adapter::{AdapterSet, Factors, Site};
 use crate::bank::{Bank, NamedTensors, read_json, read_tensors, write_json, write_tensors};
+use crate::check::difference;
 use crate::config::TrainConfig;
 use crate::diff::ConceptParameters;
 use crate::error::{Error, Result};
@@ -58,7 +59,7 @@ impl CheckpointRecord {
         check_unchanged(id, (&self.config, &self.data_digest), (config, digest))?;
         if self.earlier != earlier {
             let difference = format!(
-                "it was started after [{}], the bank now holds [{}]",
+                "it was started after [{}] and would now come after [{}]",
                 self.earlier.join(", "),
                 earlier.join(", ")
             );
@@ -82,14 +83,6 @@ pub fn check_unchanged(
         Some(difference) => Err(Error::ResumeMismatch { id: id.into(), difference }),
         None => Ok(()),
     }
-}
-
-/// The first setting in which two configs differ.
-fn difference(before: &TrainConfig, now: &TrainConfig) -> Option<String> {
-    let [before, now] = [before, now].map(|c| serde_json::to_value(c).expect("a config is JSON"));
-    let fields = before.as_object().expect("a config is an object");
-    let (name, value) = fields.iter().find(|(name, value)| now.get(name) != Some(value))?;
-    Some(format!("`{name}` was {value}, now it is {}", now[name]))
 }
 
 /// Writes the state of a concept in training.

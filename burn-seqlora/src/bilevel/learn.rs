@@ -18,6 +18,7 @@ use crate::diffusion::{DenoisingLoss, DenoisingSample};
 use crate::encode::EncodedConcept;
 use crate::error::{Error, Result};
 use crate::model::DiffusionModel;
+use crate::prompts;
 use crate::rng::Seed;
 
 /// What happens during training, for whoever shows it.
@@ -54,7 +55,7 @@ pub enum Flow {
 /// Returns `false` if an event's receiver stopped the run; its state is then on disk.
 ///
 /// # Errors
-/// If a loss is not finite, an image cannot be used, or the disk is full.
+/// If a loss is not finite, an image or a prompt cannot be used, or the disk is full.
 pub fn learn<B, M>(
     model: &M,
     bank: &mut Bank,
@@ -65,6 +66,9 @@ where
     B: TrainBackend,
     M: DiffusionModel<B>,
 {
+    for concept in &plan.concepts {
+        prompts::check(model, &concept.source, &concept.config)?;
+    }
     for (number, concept) in plan.concepts.iter().enumerate() {
         if events(Event::Start(concept)) == Flow::Stop {
             return Ok(false);
@@ -166,8 +170,8 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> Lesson<'a, B, M> {
             let samples = self.encoded.samples(state.step)?;
             let rows_were_frozen = state.rows_frozen;
             let report = bilevel.step(state, |k, t| evaluation(config, &samples, k, t));
-            if !(report.loss.is_finite() && report.hypergradient.is_finite()) {
-                return Err(self.not_finite(report.step, report.loss));
+            for (what, value) in [("loss", report.loss), ("hypergradient", report.hypergradient)] {
+                self.check_finite(report.step, what, value)?;
             }
             metrics.append(&report)?;
             if state.rows_frozen && !rows_were_frozen {
@@ -217,12 +221,14 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> Lesson<'a, B, M> {
         let (bilevel, probes) = (self.bilevel(), self.encoded.probes()?);
         let losses = probes.iter().map(|probe| bilevel.loss(&state.parameters, probe));
         let loss = losses.sum::<f64>() / probes.len() as f64;
-        let not_finite = || self.not_finite(state.step, loss);
-        loss.is_finite().then_some(loss).ok_or_else(not_finite)
+        self.check_finite(state.step, "loss", loss).map(|()| loss)
     }
 
-    fn not_finite(&self, step: usize, loss: f64) -> Error {
-        Error::NotFinite { id: self.plan.source.id.clone(), step, loss }
+    fn check_finite(&self, step: usize, what: &'static str, value: f64) -> Result<()> {
+        match value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::NotFinite { id: self.plan.source.id.clone(), step, what, value }),
+        }
     }
 }
 

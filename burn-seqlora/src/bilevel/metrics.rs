@@ -36,10 +36,12 @@ impl Metrics {
         let bytes = CheckpointRecord::find(bank, id)?.map_or(0, |record| record.metrics_bytes);
         let open = || {
             let file = OpenOptions::new().create(true).append(true).open(&path)?;
+            // Lines that somebody removed stay away.
+            let bytes = bytes.min(file.metadata()?.len());
             file.set_len(bytes)?;
-            Ok(file)
+            Ok((file, bytes))
         };
-        let file = open().map_err(Error::io("cannot write", &path))?;
+        let (file, bytes) = open().map_err(Error::io("cannot write", &path))?;
         Ok(Self { path, file, bytes })
     }
 

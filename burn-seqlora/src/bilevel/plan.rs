@@ -77,7 +77,9 @@ pub fn plan(
         let resume_at = match CheckpointRecord::find(bank, &source.id)? {
             None => 0,
             Some(record) if resume => {
-                record.check(&source.id, &config, &data_digest, bank.concepts())?;
+                let planned = plan.concepts.iter().map(|concept| &concept.source.id);
+                let earlier: Vec<String> = bank.concepts().iter().chain(planned).cloned().collect();
+                record.check(&source.id, &config, &data_digest, &earlier)?;
                 record.step
             }
             Some(record) => {

@@ -79,10 +79,35 @@ pub fn caption(
         return if options.shuffle { shuffled(&caption, rng) } else { caption };
     }
     if let Some(template) = source.templates.choose(rng) {
-        return template.clone();
+        return with_placeholder(template, source);
     }
     let builtin = source.kind.templates().choose(rng);
     builtin.expect("every kind has templates").to_string()
+}
+
+/// The longest way to `{}` of every prompt that [`caption`] may give.
+pub(crate) fn prompts(source: &ConceptSource, options: &CaptionOptions) -> Vec<String> {
+    let captions = source.images.iter().filter_map(|image| image.caption.as_ref());
+    let captions = captions.map(|caption| {
+        let caption = with_placeholder(caption, source);
+        if options.shuffle { latest(&caption) } else { caption }
+    });
+    let silent = source.images.iter().any(|image| image.caption.is_none());
+    let templates: Vec<String> = match (silent, &source.templates[..]) {
+        (false, _) => Vec::new(),
+        (true, []) => source.kind.templates().iter().map(|text| text.to_string()).collect(),
+        (true, own) => own.iter().map(|template| with_placeholder(template, source)).collect(),
+    };
+    captions.chain(templates).collect()
+}
+
+/// The order of a caption's parts in which `{}` comes as late as it may.
+fn latest(caption: &str) -> String {
+    let (first, rest) = caption.split_once(',').unwrap_or((caption, ""));
+    let mut parts: Vec<&str> = rest.split(',').map(str::trim).filter(|p| !p.is_empty()).collect();
+    parts.sort_by_key(|part| part.contains(PLACEHOLDER));
+    parts.insert(0, first);
+    parts.join(", ")
 }
 
 /// Puts `{}` where the caption names the concept.

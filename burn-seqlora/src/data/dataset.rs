@@ -59,11 +59,6 @@ impl Dataset {
         self.items.is_empty()
     }
 
-    /// The canvas that examples fill.
-    pub fn canvas(&self) -> Canvas {
-        self.canvas
-    }
-
     /// Draws an example of image `index`. The same state of `rng` gives the same example.
     ///
     /// # Panics

@@ -29,6 +29,7 @@ mod toml_manifest;
 mod transform;
 
 pub use self::canvas::Canvas;
+pub(crate) use self::caption::prompts;
 pub use self::caption::{CaptionOptions, ConceptKind, caption};
 pub use self::dataset::Dataset;
 pub use self::dreambooth::DreamBoothIndex;

@@ -17,8 +17,6 @@
 mod betas;
 mod config;
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 pub use config::SchedulerConfig;
@@ -122,22 +120,9 @@ impl NoiseSchedule {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// The scheduler file could not be read.
-    #[error("cannot read scheduler config {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The scheduler file is not JSON, or a key holds a value of the wrong type.
-    #[error("cannot parse scheduler config {origin}: {source}")]
-    Parse {
-        /// The file, or `<text>` when it was parsed from memory.
-        origin: String,
-        /// What the parser said, with line and column.
-        source: serde_json::Error,
-    },
+    /// The text is not JSON, or a key holds a value of the wrong type.
+    #[error("it is no scheduler's config: {0}")]
+    Parse(serde_json::Error),
     /// A value that diffusers knows and this crate does not compute.
     #[error("scheduler config: `{key}` = {value} is not supported; supported: {supported}")]
     Unsupported {

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn_seqlora::bank::read_json;
+use burn_seqlora::bilevel::Flow;
 use seqlora_kernels::TrainBackend;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::autoencoding::Fidelity;
-use super::config::PretrainConfig;
-use super::drawing::DrawingReport;
-use super::model::{PretrainError, Pretraining, copy_file};
+use super::config::{PretrainConfig, StageConfig};
+use super::drawing::{Artist, DrawingReport};
+use super::model::{CARD, PretrainError, Pretraining, copy_file};
 use super::state;
 use super::train::read_curve;
 use crate::blueprint::write_json;
@@ -44,6 +46,12 @@ pub struct PartTraining {
     pub loss: f64,
 }
 
+/// What is read of the card that came with the weights.
+#[derive(Deserialize)]
+struct Before {
+    config: PretrainConfig,
+}
+
 impl PartTraining {
     /// Reads `curve.jsonl`, whose lines stand for the steps since the line before.
     ///
@@ -64,7 +72,8 @@ impl PartTraining {
 
 impl Pretraining {
     /// Measures the stored model, and writes what it can do and what made it beside it, with the
-    /// curves and the digests of all files.
+    /// curves and the digests of all files. `progress` gets the number of pictures drawn; `None` if
+    /// it stopped the drawing.
     ///
     /// # Errors
     /// If a part is missing or damaged, or a file cannot be written.
@@ -72,15 +81,10 @@ impl Pretraining {
         &self,
         captions: usize,
         device: &B::Device,
-    ) -> Result<Card, PretrainError> {
+        progress: impl FnMut(usize) -> Flow,
+    ) -> Result<Option<Card>, PretrainError> {
         let model = self.model();
-        let mut training = BTreeMap::new();
-        for part in ["autoencoder", "text-encoder", "denoiser", "judge"] {
-            let curve = self.training(part).join("curve.jsonl");
-            training.insert(part.to_string(), PartTraining::of(&curve)?);
-            let copy = model.join("curves").join(part).with_extension("jsonl");
-            copy_file(&curve, &copy)?;
-        }
+        let (training, config) = self.history()?;
         let plain = VaeConfig { scaling_factor: 1.0, ..self.design.vae.clone() };
         let vae = plain.init::<B::InnerBackend>(device);
         let files = WeightFiles::find(&model.join("vae"))?;
@@ -89,22 +93,45 @@ impl Pretraining {
         let task = self.denoising::<B>(device)?;
         let judge = Judge::load(&model.join("judge"), device)?;
         let network = self.stored_denoiser::<B::InnerBackend>(device)?;
-        let scheduler = &self.design.scheduler;
-        let drawing = DrawingReport::measure(&task, scheduler, &network, &judge, captions, device)?;
-        let mut config = self.config.clone();
-        for (part, settings) in [
-            ("autoencoder", &mut config.autoencoder),
-            ("text-encoder", &mut config.text_encoder),
-            ("denoiser", &mut config.denoiser),
-            ("judge", &mut config.judge),
-        ] {
-            *settings = state::settings(&self.training(part))?;
-        }
+        let artist = Artist {
+            task: &task,
+            scheduler: &self.design.scheduler,
+            network: &network,
+            judge: &judge,
+        };
+        let Some(drawing) = DrawingReport::measure(&artist, captions, device, progress)? else {
+            return Ok(None);
+        };
         let made_by = format!("seqlora {}", env!("CARGO_PKG_VERSION"));
         let card = Card { made_by, config, training, autoencoder, drawing };
-        write_json(&model.join("training.json"), &json!(card))?;
+        write_json(&model.join(CARD), &json!(card))?;
         write_checksums(&model)?;
-        Ok(card)
+        Ok(Some(card))
+    }
+
+    /// How each part was trained, here or before its weights came here; the curves are then beside
+    /// the model.
+    fn history(&self) -> Result<(BTreeMap<String, PartTraining>, PretrainConfig), PretrainError> {
+        let card = self.model().join(CARD);
+        let before: Option<Before> = card.exists().then(|| read_json(&card)).transpose()?;
+        let mut config = self.config.clone();
+        let mut training = BTreeMap::new();
+        for (part, settings) in StageConfig::PARTS {
+            let copy = self.model().join("curves").join(part).with_extension("jsonl");
+            let own = self.training(part);
+            match &before {
+                _ if Self::has_begun(&self.folder, part) => {
+                    *settings(&mut config) = state::settings(&own)?;
+                    copy_file(&own.join("curve.jsonl"), &copy)?;
+                }
+                Some(before) => {
+                    *settings(&mut config) = settings(&mut before.config.clone()).clone()
+                }
+                None => return Err(self.lacks(part)),
+            }
+            training.insert(part.to_string(), PartTraining::of(&copy)?);
+        }
+        Ok((training, config))
     }
 }
 

@@ -73,7 +73,7 @@ pub struct StageConfig {
     pub average: f64,
     /// Steps between saved states.
     pub save_every: usize,
-    /// Steps between previews.
+    /// Steps between previews, which the autoencoder and the denoiser have.
     pub preview_every: usize,
 }
 
@@ -169,7 +169,18 @@ impl PretrainConfig {
     }
 }
 
+/// The settings of one part.
+type Settings = fn(&mut PretrainConfig) -> &mut StageConfig;
+
 impl StageConfig {
+    /// The parts' names and their settings, in the order of training.
+    pub(super) const PARTS: [(&str, Settings); 4] = [
+        ("autoencoder", |config| &mut config.autoencoder),
+        ("text-encoder", |config| &mut config.text_encoder),
+        ("denoiser", |config| &mut config.denoiser),
+        ("judge", |config| &mut config.judge),
+    ];
+
     fn validate(&self, stage: &str) -> Result<()> {
         let name = |key: &str| format!("{stage}.{key}");
         at_least_one([

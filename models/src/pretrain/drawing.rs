@@ -1,5 +1,6 @@
 //! How much of what held-out captions tell is seen in the pictures drawn from them.
 
+use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan, SchedulerConfig};
 use burn_seqlora::error::Error;
 use burn_seqlora::rng::Seed;
@@ -45,45 +46,64 @@ pub struct Agreeing {
     pub objects: AttributeAccuracy,
 }
 
+/// What draws, and what judges.
+#[derive(Debug)]
+pub struct Artist<'a, B: TrainBackend> {
+    /// From latents to pictures, and the tokenizer.
+    pub task: &'a Denoising<'a, B>,
+    /// The noise.
+    pub scheduler: &'a SchedulerConfig,
+    /// What is measured.
+    pub network: &'a TextToLatents<B::InnerBackend>,
+    /// What tells what a picture shows.
+    pub judge: &'a Judge<B::InnerBackend>,
+}
+
 impl DrawingReport {
-    /// Draws held-out captions and asks the judge.
+    /// Draws held-out captions and asks the judge. `progress` gets the number of pictures drawn;
+    /// `None` if it stopped the drawing.
     ///
     /// # Errors
     /// If a caption cannot be tokenized, or there is no such sampler.
     pub fn measure<B: TrainBackend>(
-        task: &Denoising<'_, B>,
-        scheduler: &SchedulerConfig,
-        model: &TextToLatents<B::InnerBackend>,
-        judge: &Judge<B::InnerBackend>,
+        artist: &Artist<'_, B>,
         captions: usize,
         device: &B::Device,
-    ) -> Result<Self, PretrainError> {
+        mut progress: impl FnMut(usize) -> Flow,
+    ) -> Result<Option<Self>, PretrainError> {
+        let Artist { task, scheduler, network, judge } = *artist;
         let plan = SamplerPlan::new(SAMPLER, scheduler, STEPS).map_err(Error::from)?;
         let seed = task.seed.fork("held-out captions");
         let mut drawing = Drawing { plan, guidance: GUIDANCE, seed: seed.fork("noise") };
         let asked = |pairs: f64| -> Vec<Asked> {
             (0..captions as u64).map(|number| Asked::new(&seed, number, pairs)).collect()
         };
-        let mut drawn = |asked: &[Asked]| -> Result<Agreeing, PretrainError> {
+        let mut count = 0;
+        let mut drawn = |asked: &[Asked]| -> Result<Option<Agreeing>, PretrainError> {
             let mut readings = Vec::new();
             for (chunk, asked) in asked.chunks(CHUNK).enumerate() {
                 let texts: Vec<_> = asked.iter().map(|asked| asked.caption.clone()).collect();
                 drawing.seed = seed.fork("noise").fork(&(chunk * CHUNK).to_string());
-                readings.extend(judge.read(task.draw(model, &texts, &drawing)?.clamp(-1.0, 1.0)));
+                readings.extend(judge.read(task.draw(network, &texts, &drawing)?.clamp(-1.0, 1.0)));
+                count += asked.len();
+                if progress(count) == Flow::Stop {
+                    return Ok(None);
+                }
             }
-            Ok(Agreeing::of(&readings, asked))
+            Ok(Some(Agreeing::of(&readings, asked)))
         };
         let (one, two) = (asked(0.0), asked(1.0));
-        let (one_object, two_objects) = (drawn(&one)?, drawn(&two)?);
+        let Some(one_object) = drawn(&one)? else { return Ok(None) };
+        let Some(two_objects) = drawn(&two)? else { return Ok(None) };
         let scenes: Vec<_> = two.iter().map(|asked| asked.scene.clone()).collect();
         let renders = judge.read(to_pixels(&scenes, judge.side(), device));
-        Ok(Self {
+        Ok(Some(Self {
             sampling: format!("{SAMPLER}, {STEPS} steps, guidance {GUIDANCE}"),
             captions,
             one_object,
             two_objects,
             renders: Agreeing::of(&renders, &two),
-        })
+        }))
     }
 }
 

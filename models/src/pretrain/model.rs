@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use burn::module::Module;
 use burn_seqlora::adapter::{Part as SitePart, SiteRegistry};
-use burn_seqlora::bank::FolderLock;
+use burn_seqlora::bank::{FolderLock, write_json};
 use burn_seqlora::error::Error;
 use burn_seqlora::rng::Seed;
 use burn_store::ModuleSnapshot;
 use seqlora_kernels::{KernelBackend, TrainBackend};
+use serde_json::json;
 
 use super::config::PretrainConfig;
 use super::denoising::TextToLatents;
@@ -25,6 +26,12 @@ use crate::weights::{KeyTable, ModelError, Stored, WeightFiles, load_weights, sa
 /// The name of the UNet's and the VAE's weights.
 pub(super) const DIFFUSION_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
+/// What a model can do and what made it, in its folder.
+pub(super) const CARD: &str = "training.json";
+
+/// Where the weights came from that a training began with.
+const SOURCE: &str = "from.json";
+
 /// A pretraining in a folder: the model in `model/`, what is needed to go on in `training/`.
 #[derive(Debug, Clone)]
 pub struct Pretraining {
@@ -34,7 +41,7 @@ pub struct Pretraining {
     pub(super) design: StableDiffusionConfig,
     /// Whether parts start from the weights in the model's folder.
     pub(super) continued: bool,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     _lock: Arc<FolderLock>,
 }
 
@@ -50,7 +57,8 @@ pub enum PretrainError {
 }
 
 impl Pretraining {
-    /// Writes configs and tokenizer of the model; weights that are there already stay.
+    /// Writes configs and tokenizer of the model; weights that are there already stay, and parts
+    /// start from them if the training was begun by [`open_from`](Self::open_from).
     ///
     /// # Errors
     /// If the folder cannot be written, or another process trains in it.
@@ -72,10 +80,12 @@ impl Pretraining {
             blueprint.vae = serde_json::from_str(&text).map_err(|e| ModelError::config(&vae, e))?;
         }
         let design = blueprint.write(&path)?;
-        Ok(Self { config, folder: folder.into(), design, continued: false, _lock: Arc::new(lock) })
+        let continued = Self::has_source(folder);
+        Ok(Self { config, folder: folder.into(), design, continued, _lock: Arc::new(lock) })
     }
 
-    /// The same with a copy of another model's weights, from which each part starts.
+    /// The same with a copy of another model's weights, from which each part starts, and of what is
+    /// known of their training.
     ///
     /// # Errors
     /// If there are none, or the folder cannot be written.
@@ -92,10 +102,21 @@ impl Pretraining {
             return Err(ModelError::io(from)(error).into());
         }
         let lock = lock(folder)?;
+        let model = folder.join("model");
         for part in there {
-            copy_folder(&from.join(part), &folder.join("model").join(part))?;
+            copy_folder(&from.join(part), &model.join(part))?;
         }
-        Ok(Self { continued: true, ..Self::locked(folder, config, lock)? })
+        if from.join(CARD).exists() {
+            copy_folder(&from.join("curves"), &model.join("curves"))?;
+            copy_file(&from.join(CARD), &model.join(CARD))?;
+        }
+        write_json(&folder.join(SOURCE), &json!({ "from": from }))?;
+        Self::locked(folder, config, lock)
+    }
+
+    /// Whether a training was begun by [`open_from`](Self::open_from).
+    pub fn has_source(folder: &Path) -> bool {
+        folder.join(SOURCE).exists()
     }
 
     /// A part as training begins: with random weights, or with those it has already.
@@ -117,6 +138,13 @@ impl Pretraining {
         table: KeyTable,
     ) -> Result<M, ModelError> {
         load_weights(module, &WeightFiles::find(&self.model().join(part))?, &table.into())
+    }
+
+    /// A part has to be trained first.
+    pub(super) fn lacks(&self, part: &str) -> PretrainError {
+        let folder = self.folder.display();
+        let text = format!("{folder} has no {part} yet; train it first: --part {part}");
+        Error::Invalid(text).into()
     }
 
     /// Whether training of a part (`autoencoder`, `text-encoder`, `denoiser`, `judge`) has begun in a

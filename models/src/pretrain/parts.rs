@@ -87,6 +87,11 @@ impl Pretraining {
         &self,
         device: &B::Device,
     ) -> Result<Denoising<'_, B>, PretrainError> {
+        for (folder, part) in [("vae", "autoencoder"), ("text_encoder", "text-encoder")] {
+            if WeightFiles::find(&self.model().join(folder)).is_err() {
+                return Err(self.lacks(part));
+            }
+        }
         let model = StableDiffusionConfig::read(&self.model())?;
         let vae = WeightFiles::find(&self.model().join("vae"))?;
         let schedule = NoiseSchedule::new(&model.scheduler).map_err(Error::from)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_seqlora::bank::{NamedTensors, read_json, read_tensors, write_json, write_tensors};
+use burn_seqlora::check::difference;
 use burn_seqlora::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -84,10 +85,14 @@ pub fn restore<B: Backend>(
 ) -> Result<()> {
     let Some(record) = read(folder)? else { return Ok(()) };
     let StageConfig { steps, save_every, preview_every, .. } = *config;
-    if *config != (StageConfig { steps, save_every, preview_every, ..record.config.clone() }) {
-        let reason = "it was begun with other settings; use those (only `steps`, `save_every` and \
-                      `preview_every` may change), or delete the folder";
-        return Err(Error::Damaged { path: folder.join(RECORD), reason: reason.into() });
+    let before = StageConfig { steps, save_every, preview_every, ..record.config.clone() };
+    if let Some(difference) = difference(&before, config) {
+        let text = format!(
+            "cannot go on with {}: it was begun with other settings, {difference}; use those, or \
+             delete that folder",
+            folder.display()
+        );
+        return Err(Error::Invalid(text));
     }
     let file = folder.join(&record.tensors);
     let mut tensors = read_tensors(&file)?;

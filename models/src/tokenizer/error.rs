@@ -96,12 +96,10 @@ pub enum TokenizerError {
     },
     /// A concept's word lies beyond the context.
     #[error(
-        "the prompt is too long: word {number} of its concepts would be token {position}, and the last of \
+        "the prompt is too long: a concept's word would be token {position}, and the last of \
          {context_length} positions is kept for EOS; shorten the text before it"
     )]
     WordCut {
-        /// The word's number.
-        number: usize,
         /// Its position, BOS being 0.
         position: usize,
         /// Length of the context.

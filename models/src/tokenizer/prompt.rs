@@ -25,12 +25,8 @@ impl ClipTokenizer {
                 }
             }
         }
-        if let Some(&(position, number)) = words.iter().find(|(at, _)| *at > room) {
-            return Err(TokenizerError::WordCut {
-                number,
-                position,
-                context_length: self.context_length,
-            });
+        if let Some(&(position, _)) = words.iter().find(|(at, _)| *at > room) {
+            return Err(TokenizerError::WordCut { position, context_length: self.context_length });
         }
         let truncated = ids.len().saturating_sub(1 + room);
         ids.truncate(1 + room);

@@ -51,7 +51,11 @@ pub(super) fn write_entries(
 ) -> Result<(), ModelError> {
     let encode = |(key, shape, values): &Entry| match stored.encode(values) {
         Some(bytes) => Ok((key.clone(), shape.clone(), bytes)),
-        None => Err(problem(file, key, "holds a number that cannot be stored")),
+        None => Err(problem(
+            file,
+            key,
+            "holds a number that cannot be stored; if it was trained, a lower rate may help",
+        )),
     };
     let encoded = entries.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
     let views = encoded.iter().map(|(key, shape, bytes)| {

@@ -69,6 +69,7 @@ impl<B: KernelBackend> Problem<B> {
     fn learn_as(&self, ids: &[&str], config: &TrainConfig, name: &str) -> Vec<StoredAdapter> {
         let base = BaseModel {
             fingerprint: "tiny".into(),
+            prediction: None,
             name: "tiny".into(),
             cross_attention_layers: 0,
             token_width: self.model.token_width(),

@@ -92,6 +92,7 @@ fn name(concept: usize) -> String {
 fn base() -> BaseModel {
     BaseModel {
         fingerprint: "toy".into(),
+        prediction: None,
         name: "toy".into(),
         cross_attention_layers: 1,
         token_width: 1,

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn_seqlora::bank::{read_json, write_json};
+use burn_seqlora::check::difference;
 use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::data::Transform;
 use burn_seqlora::diff::Hvp;
@@ -106,14 +107,10 @@ impl Journal {
         };
         if file.exists() {
             let record: Record = read_json(&file)?;
-            return match record.settings == *settings {
-                true => Ok(Self { file, record }),
-                false => usage(format!(
-                    "holds a demo of {} concepts, {} steps and seed {}: give its settings to go on, \
-                     or choose",
-                    record.settings.concepts,
-                    record.settings.train.steps,
-                    record.settings.train.seed
+            return match difference(&record.settings, settings) {
+                None => Ok(Self { file, record }),
+                Some(difference) => usage(format!(
+                    "holds a demo with other settings ({difference}): give those to go on, or choose"
                 )),
             };
         }

@@ -124,7 +124,7 @@ impl<'a, B: TrainBackend> Studio<'a, B> {
         };
         let latents =
             sample(model, &painter.adapters, &guidance, &self.plan, noise, fresh, advance);
-        Ok(all_to_rgb(model.decode_latents(latents.ok_or_else(interrupted)?)))
+        Ok(all_to_rgb(model.decode_latents(latents.ok_or_else(interrupted)?))?)
     }
 }
 

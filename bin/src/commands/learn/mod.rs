@@ -7,7 +7,9 @@ use burn_seqlora::bank::Bank;
 use burn_seqlora::bilevel::{ConceptPlan, learn, plan};
 use burn_seqlora::config::TrainConfig;
 use burn_seqlora::data::{DiscoverOptions, Manifest};
+use burn_seqlora::encode::resolution;
 use burn_seqlora::model::DiffusionModel;
+use burn_seqlora::prompts;
 use seqlora_kernels::TrainBackend;
 use seqlora_models::memory;
 
@@ -54,15 +56,20 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, config, manifest, terminal, .. } = &self;
         let (model, base) = model::open::<B>(&args.model, config.precision, &device, terminal)?;
+        let side = resolution(config, &model)?;
         let mut bank = match (args.plan, args.bank.join("bank.json").exists()) {
             (false, _) => Bank::open_or_create(&args.bank, &base, model.sites())?,
             (true, true) => Bank::open_for(&args.bank, &base)?,
             (true, false) => Bank::imagined(&args.bank, &base, model.sites()),
         };
         let plan = plan(&bank, manifest, config, args.resume)?;
-        let side = config.resolution.unwrap_or(model.resolution());
         let (name, place) = (format!("{} ({})", base.name, base.fingerprint), self.device);
         terminal.line("model", format!("{name}, {side} px, {} on {place}", config.precision));
+        for concept in &plan.concepts {
+            for prompt in prompts::check(&model, &concept.source, &concept.config)? {
+                terminal.warning(format!("the end of `{prompt}` does not fit and is left out"));
+            }
+        }
         let estimate = |concept: &ConceptPlan| {
             let parameters = memory::adapter_parameters(bank.sites(), &concept.capacity.ranks);
             memory::training_estimate(&model, config, side, parameters)

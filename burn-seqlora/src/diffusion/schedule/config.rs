@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::fmt::Display;
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -153,23 +152,7 @@ impl SchedulerConfig {
     /// # Errors
     /// [`ScheduleError::Parse`] if the text is not JSON or a key has a value of the wrong type.
     pub fn from_json(text: &str) -> Result<Self, ScheduleError> {
-        Self::parse(text, "<text>")
-    }
-
-    /// Reads a `scheduler_config.json`.
-    ///
-    /// # Errors
-    /// [`ScheduleError::Read`] and, as [`Self::from_json`], [`ScheduleError::Parse`].
-    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, ScheduleError> {
-        let path = path.as_ref();
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ScheduleError::Read { path: path.to_path_buf(), source })?;
-        Self::parse(&text, &path.display().to_string())
-    }
-
-    fn parse(text: &str, origin: &str) -> Result<Self, ScheduleError> {
-        serde_json::from_str(&finite_numbers(text))
-            .map_err(|source| ScheduleError::Parse { origin: origin.to_string(), source })
+        serde_json::from_str(&finite_numbers(text)).map_err(ScheduleError::Parse)
     }
 
     /// Length T of the β table.
@@ -323,12 +306,6 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         let error = SchedulerConfig::from_json(r#"{"beta_start":"low"}"#).unwrap_err().to_string();
-        assert!(error.contains("<text>") && error.contains("line 1 column"), "{error}");
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let error = SchedulerConfig::from_file("/no/scheduler_config.json").unwrap_err();
-        assert!(error.to_string().contains("/no/scheduler_config.json"));
+        assert!(error.contains("line 1 column"), "{error}");
     }
 }
