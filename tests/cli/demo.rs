@@ -66,7 +66,8 @@ fn a_demo_reports_what_was_learnt_and_kept() {
 
     let again = Run::of(demo(&project, options)).succeeds().json();
     assert_eq!((again, text(&project, "report.html")), (summary, page));
-    let texts = ["demo holds a demo of 3 concepts, 2 steps and seed 5", "--out"];
+    let texts =
+        ["demo holds a demo with other settings (`train.steps` was 2, now it is 3)", "--out"];
     Run::of(demo(&project, "--concepts 3 --steps 3 --seed 5")).fails(2, &texts);
     Run::of(demo(&project, "--concepts 1")).fails(2, &["--concepts", "2..=101"]);
 }

@@ -1,14 +1,11 @@
 //! `seqlora inspect`
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, max_overlap};
 use burn_seqlora::config::Method;
-use safetensors::SafeTensors;
 use safetensors::tensor::TensorInfo;
+use seqlora_models::weights::{ModelError, ldm::Header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -130,34 +127,20 @@ impl<'a> ConceptLine<'a> {
 
 fn file(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let usage = |reason: String| Failure::Usage(format!("{}: {reason}", path.display()));
-    let head = head(path).map_err(|e| usage(e.to_string()))?;
-    let (_, metadata) = SafeTensors::read_metadata(&head)
-        .map_err(|e| usage(format!("it is neither a bank nor a safetensors file ({e})")))?;
-    let whole = head.len() + metadata.data_len();
-    let size = path.metadata().map_err(|e| usage(e.to_string()))?.len();
-    if size != whole as u64 {
-        return Err(usage(format!("it has {size} bytes instead of {whole}: copy it again")));
-    }
-    let names: BTreeMap<_, _> = metadata.tensors().into_iter().collect();
+    let header = Header::read(path).map_err(|error| match error {
+        ModelError::Io { source, .. } => usage(source.to_string()),
+        other => usage(format!("it is neither a bank nor a safetensors file ({other})")),
+    })?;
+    let names = header.tensors();
     let list: Vec<Value> = names
         .iter()
         .map(|(name, info)| json!({ "name": name, "dtype": format!("{:?}", info.dtype), "shape": info.shape }))
         .collect();
     terminal.result(&json!({ "path": path, "tensors": list }), || {
         let head = ["tensor", "type", "shape"].map(String::from).to_vec();
-        let row = |(name, info): (&String, &&TensorInfo)| {
+        let row = |(name, info): (&String, &TensorInfo)| {
             vec![name.clone(), format!("{:?}", info.dtype), format!("{:?}", info.shape)]
         };
         table(&[vec![head], names.iter().map(row).collect()].concat())
     })
-}
-
-/// The first bytes of a file, up to where the numbers of safetensors begin.
-fn head(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let mut head = Vec::new();
-    file.by_ref().take(8).read_to_end(&mut head)?;
-    let length = head.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    file.take(length).read_to_end(&mut head)?;
-    Ok(head)
 }

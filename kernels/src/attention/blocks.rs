@@ -234,7 +234,7 @@ mod tests {
                     .require_grad()
             };
             let inputs = [queries, 7, 7, queries, 7, 7].map(draw);
-            let primitives = inputs.clone().map(|x| float::<A, 3>(x));
+            let primitives = inputs.clone().map(float::<A, 3>);
             let tangents: Vec<_> = primitives[3..].iter().cloned().map(Some).collect();
             let value = tensor::<A, 3>(Operation::value::<A>(&attention, &primitives[..3]));
             let tangent =

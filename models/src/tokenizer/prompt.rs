@@ -89,6 +89,6 @@ mod tests {
 
         let beyond = [text(&"dog ".repeat(75)), Piece::Word(3)];
         let error = tokenizer.assemble(&beyond).unwrap_err().to_string();
-        assert!(error.contains("word 3 of its concepts would be token 76"), "{error}");
+        assert!(error.contains("a concept's word would be token 76"), "{error}");
     }
 }

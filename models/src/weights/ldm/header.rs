@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
 use crate::weights::ModelError;
@@ -21,12 +22,7 @@ struct Content {
     #[serde(rename = "__metadata__", default)]
     metadata: BTreeMap<String, String>,
     #[serde(flatten)]
-    tensors: BTreeMap<String, Tensor>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Tensor {
-    shape: Vec<usize>,
+    tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl Header {
@@ -46,7 +42,12 @@ impl Header {
         }
         let mut text = vec![0; length as usize];
         file.read_exact(&mut text).map_err(|e| damaged(e.to_string()))?;
-        let content = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        let content: Content = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        let ends = content.tensors.values().map(|tensor| tensor.data_offsets.1);
+        let whole = 8 + length + ends.max().unwrap_or(0) as u64;
+        if size != whole {
+            return Err(damaged(format!("it has {size} bytes instead of {whole}")));
+        }
         Ok(Self { path: path.into(), content })
     }
 
@@ -58,6 +59,11 @@ impl Header {
     /// An entry of the file's own metadata.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.content.metadata.get(key).map(String::as_str)
+    }
+
+    /// All tensors by name.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.content.tensors
     }
 
     /// The shape of a tensor, if it is there.
@@ -103,7 +109,9 @@ impl Header {
 
     #[cfg(test)]
     pub(super) fn of(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
-        let tensors = tensors.into_iter().map(|(key, shape)| (key, Tensor { shape })).collect();
+        let (dtype, data_offsets) = (safetensors::Dtype::F32, (0, 0));
+        let info = |shape| TensorInfo { dtype, shape, data_offsets };
+        let tensors = tensors.into_iter().map(|(key, shape)| (key, info(shape))).collect();
         let content = Content { metadata: BTreeMap::new(), tensors };
         Self { path: "model.safetensors".into(), content }
     }
