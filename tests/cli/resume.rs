@@ -1,9 +1,11 @@
 //! Runs that are killed or interrupted, and go on as if nothing had happened.
 
+use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::files::Files;
 use crate::harness::{Project, fixture};
+use crate::run::Running;
 
 /// Long enough to be killed in between, with two checkpoints in each concept.
 const OPTIONS: &str = "--steps 8 --save-every 3";
@@ -103,6 +105,26 @@ fn plain_lora_is_resumed() {
     assert!(broken.path("bank/concepts/cat/checkpoint/state.json").exists());
     broken.learn("photos", &format!("{options} --resume")).succeeds();
     broken.bank().assert_same(&whole.bank());
+}
+
+/// Under `nohup` a terminal that is closed stops nothing; else the state is saved.
+#[cfg(unix)]
+#[test]
+fn nohup_outlives_the_terminal() {
+    let project = Project::new(&["cat", "dog"]);
+    let metrics = project.path("bank/concepts/cat/metrics.jsonl");
+    let mut run = project.start_learn(OPTIONS);
+    run.wait_for(&metrics);
+    run.signal("HUP").fails(130, &["the state is saved"]);
+    std::fs::remove_dir_all(project.path("bank")).unwrap();
+
+    let learn = project.learn_command("photos", OPTIONS);
+    let mut nohup = Command::new("nohup");
+    nohup.arg(learn.get_program()).args(learn.get_args()).current_dir(project.path("."));
+    let mut run = Running::start(nohup);
+    run.wait_for(&metrics);
+    run.signal("HUP").succeeds();
+    project.bank().assert_same(unbroken());
 }
 
 /// Pictures that have changed since are noticed.

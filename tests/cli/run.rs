@@ -88,8 +88,14 @@ impl Running {
 
     /// Ctrl-C, then waits for its end.
     #[cfg(unix)]
-    pub fn interrupt(mut self) -> Run {
-        let kill = format!("kill -INT {}", self.0.id());
+    pub fn interrupt(self) -> Run {
+        self.signal("INT")
+    }
+
+    /// Sends a signal, then waits for its end.
+    #[cfg(unix)]
+    pub fn signal(mut self, name: &str) -> Run {
+        let kill = format!("kill -{name} {}", self.0.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         let stderr = read(self.0.stderr.take());
         let stdout = read(self.0.stdout.take());
