@@ -13,7 +13,7 @@ const PURGE_DELAY: mi_option_t = 15;
 /// Instead of after so many milliseconds.
 const NEVER: c_long = -1;
 
-/// Has freed memory stay with the process until it ends, instead of ten milliseconds, unless
+/// Has freed memory stay with the process until it ends, instead of a second (mimalloc 3), unless
 /// `MIMALLOC_PURGE_DELAY` says otherwise.
 ///
 /// A training step takes the same memory as the one before: docs/decisions/0006.

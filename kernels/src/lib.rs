@@ -16,7 +16,8 @@
 //! The way of an operation through this crate: [`pair`] is what layers call; [`operation`] says
 //! what an operation is, and its own file gives the reference in plain tensor operations;
 //! a backend computes it by that reference or by a kernel of its own (`flex` for CPUs, `cube` for
-//! GPUs); the tape records a kernel as one node whose backward pass the kernel brings along.
+//! GPUs, where attention is `attention::blocks`); the tape records a kernel as one node whose
+//! backward pass the kernel brings along. The projection is never on a tape.
 
 pub mod activation;
 pub mod attention;

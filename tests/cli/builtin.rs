@@ -46,6 +46,23 @@ fn what_it_does_not_know_is_said() {
     assert!(said.contains("does not know `xylophone`;"), "{said}");
 }
 
+/// It is drawn with a guidance of its own, and with any other that is asked for.
+#[test]
+fn its_guidance_is_its_own() {
+    let folder = fixture("tiny-sd1");
+    for (model, options, scale) in [
+        ("builtin", "", "3"),
+        ("builtin", "--guidance 5", "5"),
+        (folder.to_str().unwrap(), "", "7.5"),
+    ] {
+        let project = Project::new(&[]);
+        generate(&project, model, "a mug on grass", options).succeeds();
+        let picture = std::fs::read(project.path("out/00000.png")).unwrap();
+        let said = String::from_utf8_lossy(&picture);
+        assert!(said.contains(&format!("CFG scale: {scale},")), "{model} {options}");
+    }
+}
+
 /// A built-in model that is not there or damaged is an error that names the place and the fix.
 #[test]
 fn it_is_missing_or_damaged() {

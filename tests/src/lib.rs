@@ -1,15 +1,15 @@
 //! Test bodies, generic over the backend, and what they share.
 //!
-//! Each body in [`mod@suite`] runs on every backend, but `nested` and `quadratic` on the CPU only and
-//! half precision not on wgpu: `tests/cpu.rs` instantiates them for Flex, `tests/wgpu.rs` for wgpu,
-//! `tests/cuda.rs` for CUDA. Reference numbers come from
-//! `reference/make_fixtures.py`.
+//! Each body in [`mod@suite`] runs on every backend, but `nested` and `quadratic` on the CPU only, laws
+//! of kernels where a backend has its own, and half precision not on wgpu: `tests/cpu.rs` instantiates
+//! them for Flex, `tests/wgpu.rs` for wgpu, `tests/cuda.rs` for CUDA, `tests/laws_f64.rs` the method's
+//! laws for Flex in f64. Reference numbers come from `reference/make_fixtures.py`.
 
 pub mod fixtures;
 pub mod suite;
 pub mod toy;
 
-/// Instantiates every test body of [`mod@suite`] for one backend, and the laws of the kernels that
+/// Instantiates the test bodies of [`mod@suite`] that every backend runs, and the laws of the kernels that
 /// are its own; a reference would be compared with itself.
 #[macro_export]
 macro_rules! suite {

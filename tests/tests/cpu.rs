@@ -1,4 +1,5 @@
-//! All test bodies on Flex, Burn's CPU backend, in f32, and the kernels' laws in f16 and bf16.
+//! The test bodies on Flex, Burn's CPU backend, in f32, and the kernels' laws and the model's derivatives in
+//! f16 and bf16.
 #![cfg(feature = "cpu")]
 
 seqlora_tests::suite!(seqlora_kernels::Flex, 1e-4,

@@ -1,4 +1,5 @@
-//! All test bodies on CUDA, in f32, and the kernels' laws in f16 and bf16.
+//! The test bodies on CUDA, in f32, and the kernels' laws and the model's derivatives in
+//! f16 and bf16.
 #![cfg(feature = "cuda")]
 
 seqlora_tests::suite!(seqlora_kernels::Cuda, 1e-3,

@@ -1,4 +1,4 @@
-//! All test bodies on wgpu, in f32: real GPU code paths, on Mesa's software Vulkan where there is
+//! The test bodies on wgpu, in f32: real GPU code paths, on Mesa's software Vulkan where there is
 //! no GPU. All GPU tests are in one binary, because CubeCL's generics are compiled once per binary.
 #![cfg(feature = "wgpu")]
 

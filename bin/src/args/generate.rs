@@ -33,9 +33,9 @@ pub struct Generate {
     /// Sampling steps
     #[arg(long, default_value_t = 25)]
     pub steps: usize,
-    /// Classifier-free guidance; 1 is none
-    #[arg(long, default_value_t = 7.5)]
-    pub guidance: f64,
+    /// Classifier-free guidance; 1 is none [default: 7.5; 3 with `builtin`]
+    #[arg(long)]
+    pub guidance: Option<f64>,
     /// Size in pixels, e.g. 512x768 [default: the model's]
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     pub size: Option<(usize, usize)>,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::path::{Path, PathBuf};
 
+use seqlora_models::pretrain;
 use seqlora_models::weights::verify_checksums;
 use seqlora_models::world::{unknown_words, vocabulary};
 
@@ -20,6 +21,11 @@ const VARIABLE: &str = "SEQLORA_BUILTIN";
 /// Whether `--model` asks for it. A folder of this name is `./builtin`.
 pub fn is_meant(model: &Path) -> bool {
     model == Path::new(NAME)
+}
+
+/// The guidance of pictures that do not ask for another.
+pub fn usual_guidance(model: &Path) -> f64 {
+    if is_meant(model) { pretrain::GUIDANCE } else { 7.5 }
 }
 
 /// The folder that `--model` means.

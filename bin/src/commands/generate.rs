@@ -31,15 +31,19 @@ pub fn run(args: &Generate, global: &Global, terminal: &Terminal) -> Result<(), 
     if args.num == 0 {
         return Err(Failure::Usage("--num must be at least 1".into()));
     }
-    if !args.guidance.is_finite() {
-        return Err(Failure::Usage(format!("--guidance {} is no number", args.guidance)));
+    let scale = args.guidance.unwrap_or_else(|| builtin::usual_guidance(&args.model.model));
+    if !scale.is_finite() {
+        return Err(Failure::Usage(format!("--guidance {scale} is no number")));
     }
     let precision = global.precision.unwrap_or_default();
-    global.device.run(Session { args, seed: global.seed.unwrap_or(0), precision, terminal })
+    let seed = global.seed.unwrap_or(0);
+    global.device.run(Session { args, scale, seed, precision, terminal })
 }
 
 struct Session<'a> {
     args: &'a Generate,
+    /// Of classifier-free guidance.
+    scale: f64,
     seed: u64,
     precision: Precision,
     terminal: &'a Terminal,
@@ -47,7 +51,7 @@ struct Session<'a> {
 
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
-        let Self { args, seed, precision, terminal } = self;
+        let Self { args, scale, seed, precision, terminal } = self;
         let (model, base) = model::open::<B>(&args.model, precision, &device, terminal)?;
         let composition = match &args.bank {
             Some(path) => {
@@ -77,7 +81,8 @@ impl Job for Session<'_> {
 
         let painter = Painter::new(&model, &composition);
         let side = model.downscale();
-        let guidance = painter.guidance(args, [shape[3] * side, shape[2] * side], terminal)?;
+        let size = [shape[3] * side, shape[2] * side];
+        let guidance = painter.guidance(args, scale, size, terminal)?;
         let bar = terminal.bar("generate", args.num * plan.steps.len(), "steps");
         let (mut files, mut finals) = (Vec::new(), Vec::new());
         let mut free = first_free(&args.out)?;
@@ -96,7 +101,8 @@ impl Job for Session<'_> {
             };
             let picture = to_rgb(model.decode_latents(latents.clone()))?;
             // Another process may write to the same folder.
-            let taken = write_numbered(&args.out, free, &picture, &parameters(args, seed, number))?;
+            let taken =
+                write_numbered(&args.out, free, &picture, &parameters(args, scale, seed, number))?;
             files.push(numbered(&args.out, taken));
             free = taken + 1;
             finals.extend(latents.to_data().iter::<f32>());
@@ -195,17 +201,16 @@ fn write_latents(file: &Path, shape: [usize; 4], values: &[f32]) -> Result<(), F
 }
 
 /// The settings of a picture in the form that A1111 and its kin read.
-fn parameters(args: &Generate, seed: u64, number: usize) -> String {
+fn parameters(args: &Generate, scale: f64, seed: u64, number: usize) -> String {
     let region = |Region { corners: [x0, y0, x1, y1], prompt }: &Region| {
         format!(", Region: {:?}", format!("{x0},{y0},{x1},{y1}:{prompt}"))
     };
     format!(
-        "{}\nNegative prompt: {}\nSteps: {}, Sampler: {}, CFG scale: {}, Seed: {seed}, Number: {number}{}",
+        "{}\nNegative prompt: {}\nSteps: {}, Sampler: {}, CFG scale: {scale}, Seed: {seed}, Number: {number}{}",
         args.prompt,
         args.negative,
         args.steps,
         args.sampler,
-        args.guidance,
         args.region.iter().map(region).collect::<String>()
     )
 }

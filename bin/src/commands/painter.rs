@@ -39,6 +39,7 @@ impl<'a, B: TrainBackend> Painter<'a, B> {
     pub fn guidance(
         &self,
         args: &Generate,
+        scale: f64,
         size: [usize; 2],
         terminal: &Terminal,
     ) -> Result<Guidance<B>, Failure> {
@@ -52,7 +53,7 @@ impl<'a, B: TrainBackend> Painter<'a, B> {
         Ok(Guidance {
             prompt: self.encode(&[&args.prompt], terminal)?.with_regions(shown),
             negative: negative.with_regions(avoided),
-            scale: args.guidance,
+            scale,
         })
     }
 

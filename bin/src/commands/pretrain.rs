@@ -10,7 +10,7 @@ use seqlora_kernels::{KernelBackend, TrainBackend};
 use seqlora_models::StableDiffusionConfig;
 use seqlora_models::judge::AttributeAccuracy;
 use seqlora_models::pretrain::{
-    Drawing, DrawingReport, Event, PretrainConfig, Pretraining, Progress, SIDE, to_pixels,
+    Drawing, DrawingReport, Event, GUIDANCE, PretrainConfig, Pretraining, Progress, SIDE, to_pixels,
 };
 use seqlora_models::world::{Scene, SceneOptions, Seed, Split};
 use serde_json::json;
@@ -24,7 +24,7 @@ use crate::pictures::{all_to_rgb, contact_sheet};
 use crate::settings;
 use crate::terminal::Terminal;
 
-/// Trains the parts that were asked for, in their order.
+/// Trains the parts that were asked for, each after those it needs.
 pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
     let mut config: PretrainConfig = match &args.config {
         Some(file) => settings::read(file)?,
@@ -57,12 +57,10 @@ fn goes_on(args: &Pretrain) -> bool {
     args.resume && Pretraining::has_source(&args.out)
 }
 
-/// The parts that were asked for, or all, in their order.
+/// The parts that were asked for, or all, each after those it needs.
 fn parts(args: &Pretrain) -> Vec<Part> {
-    match &args.part[..] {
-        [] => Part::value_variants().to_vec(),
-        parts => parts.to_vec(),
-    }
+    let all = Part::value_variants().iter().copied();
+    all.filter(|part| args.part.is_empty() || args.part.contains(part)).collect()
 }
 
 fn name(part: Part) -> String {
@@ -150,7 +148,7 @@ impl Session<'_> {
         let scheduler = StableDiffusionConfig::read(&pretraining.model())?.scheduler;
         let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &scheduler, PREVIEW_STEPS)?;
         let seed = task.seed.fork("preview");
-        let drawing = Drawing { plan, guidance: PREVIEW_GUIDANCE, seed };
+        let drawing = Drawing { plan, guidance: GUIDANCE, seed };
         let captions: Vec<String> = (0..PREVIEWS).map(caption).collect();
         let finished = pretraining.train_denoiser::<B>(&task, device, |event| match event {
             Event::Step(progress) => advance(&bar, progress),
@@ -250,7 +248,6 @@ const CAPTIONS: usize = 250;
 
 const PREVIEWS: u64 = 32;
 const PREVIEW_STEPS: usize = 25;
-const PREVIEW_GUIDANCE: f64 = 4.0;
 
 /// Captions of scenes that training does not show.
 fn caption(index: u64) -> String {

@@ -6,10 +6,10 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElemen
 use super::all_tuned;
 use crate::attention::Attention;
 use crate::attention::blocks::Blocks;
-use crate::operation::{BackwardPasses, Kernel};
+use crate::operation::{BackwardPasses, Kernel, Operation};
 
-/// Scores that are held at a time: 64 MB in f32. Stable Diffusion 1.5 has 268 million in its first
-/// layers at 512 pixels with guidance.
+/// Entries of a block's matrix of scores: 64 MB in f32, and derivatives hold several. Stable
+/// Diffusion 1.5 has 268 million scores in its first layers at 512 pixels with guidance.
 const SCORES: usize = 1 << 24;
 
 fn blocks(attention: &Attention) -> Blocks {
@@ -24,7 +24,10 @@ where
     BT: BoolElement,
 {
     fn value(attention: &Attention, x: &[CubeTensor<R>]) -> CubeTensor<R> {
-        blocks(attention).value::<Self>(x)
+        match all_tuned(x) {
+            true => blocks(attention).value::<Self>(x),
+            false => Operation::value::<Self>(attention, x),
+        }
     }
 
     fn tangent(
@@ -32,7 +35,10 @@ where
         x: &[CubeTensor<R>],
         dx: &[Option<CubeTensor<R>>],
     ) -> CubeTensor<R> {
-        blocks(attention).tangent::<Self>(x, dx)
+        match all_tuned(x) {
+            true => blocks(attention).tangent::<Self>(x, dx),
+            false => Operation::tangent::<Self>(attention, x, dx),
+        }
     }
 
     fn backward(x: &[CubeTensor<R>]) -> Option<BackwardPasses<Self, Attention>> {

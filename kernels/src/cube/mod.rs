@@ -2,7 +2,8 @@
 //!
 //! Tensors keep their precision in memory, the arithmetic is in f32, and nothing is left to
 //! tensor cores but the wide products, which are Burn's. f64 takes the references, and so do
-//! tensors without elements.
+//! tensors without elements. Attention is made of such products, block by block of queries, with
+//! its softmax in f32.
 
 mod activation;
 mod attention;

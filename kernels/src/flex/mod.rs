@@ -1,8 +1,8 @@
 //! Kernels for CPUs. The arithmetic is in f32; f16 and bf16 are how tensors lie in memory, and f64
 //! takes the references.
 //!
-//! Matrix products are `gemm`'s, but for those with patches of images. The rest is plain loops over
-//! slices: rayon shares them out among the cores, and `pulp` compiles each once per instruction set
+//! Matrix products are `gemm`'s, but for a convolution's value and its gradient at the image. The rest
+//! is plain loops over slices: rayon shares them out among the cores, and `pulp` compiles each once per instruction set
 //! (AVX-512, AVX2, NEON, none) and chooses at run time.
 
 mod activation;

@@ -1,4 +1,4 @@
-//! A vision transformer and its heads.
+//! Convolutions, a vision transformer behind them, and its heads.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::softmax, backend::Backend};

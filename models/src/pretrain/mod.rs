@@ -35,7 +35,7 @@ pub use card::{Card, PartTraining};
 pub use config::{PretrainConfig, StageConfig};
 pub use denoising::{Denoising, Drawing, TextToLatents};
 pub use design::SIDE;
-pub use drawing::{Agreeing, DrawingReport};
+pub use drawing::{Agreeing, DrawingReport, GUIDANCE};
 pub use initial::initialised;
 pub use model::{PretrainError, Pretraining};
 pub use optimizer::{Optimizer, Parameter};

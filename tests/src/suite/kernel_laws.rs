@@ -101,7 +101,8 @@ pub fn normalisation<B: KernelBackend>(stored: Stored) {
     }
 }
 
-/// Full and causal, with few queries and with more than one block, all moving or some.
+/// Full and causal, with few queries and with more than one block of a CPU (of a GPU:
+/// `attention::blocks`), all moving or some.
 pub fn attention<B: KernelBackend>(stored: Stored) {
     let full = Attention { heads: 3, mask: AttentionMask::Full };
     let causal = Attention { heads: 3, mask: AttentionMask::Causal };
