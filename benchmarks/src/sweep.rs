@@ -28,6 +28,9 @@ pub struct Options {
     /// Concepts per demo.
     #[arg(long, default_value_t = 4, value_name = "N")]
     concepts: usize,
+    /// Pictures of each concept, each time it is asked for.
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pictures: usize,
     /// The program.
     #[arg(long, default_value = "target/release/seqlora", value_name = "FILE")]
     seqlora: PathBuf,
@@ -112,6 +115,7 @@ impl Options {
             let mut command = Command::new(&self.seqlora);
             command.args(["demo", "--quiet", "--method", method.name(), "--config"]).arg(&config);
             command.args(["--concepts", &self.concepts.to_string(), "--seed", &seed.to_string()]);
+            command.args(["--pictures", &self.pictures.to_string()]);
             let status = command.arg("--out").arg(&out).stdout(std::process::Stdio::null());
             let status = status.status()?;
             if !status.success() {

@@ -77,7 +77,8 @@ fn a_demo_reports_what_was_learnt_and_kept() {
 fn a_demo_takes_methods_and_settings() {
     let project = Project::new(&[]);
     let file = |text: &str| fs::write(project.path("settings.toml"), text).unwrap();
-    let options = "--concepts 2 --steps 2 --method alternating --config settings.toml --json";
+    let options =
+        "--concepts 2 --pictures 5 --steps 2 --method alternating --config settings.toml --json";
     file("inner = 1\nstep = 5\n");
     Run::of(demo(&project, options)).fails(2, &["settings.toml", "step"]);
     assert!(!project.path("demo").exists());
@@ -86,6 +87,8 @@ fn a_demo_takes_methods_and_settings() {
     let methods = summary["methods"].as_object().expect("a table");
     assert_eq!(methods.keys().collect::<Vec<_>>(), ["alternating"]);
     assert_eq!(summary["steps"], 2, "the option wins");
+    assert_eq!(summary["pictures"], 5);
+    assert!(project.path("demo/pictures/alternating/cat-00/end/4.png").exists());
     let record = text(&project, "alternating/concepts/cat-00/concept.json");
     let config = &serde_json::from_str::<Value>(&record).unwrap()["config"];
     assert_eq!((&config["inner"], &config["base"]), (&1.into(), &"accumulated".into()));

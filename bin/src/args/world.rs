@@ -15,6 +15,9 @@ pub struct Demo {
     /// How many concepts are learnt, 2 to 101
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(2..=101))]
     pub concepts: u8,
+    /// Pictures of each concept, each time it is asked for
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(1..=64))]
+    pub pictures: u8,
     /// Minibatches per concept [default: 80]
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub steps: Option<u32>,

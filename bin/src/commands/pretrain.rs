@@ -203,11 +203,11 @@ impl Session<'_> {
             .drawing;
         for (label, seen) in [
             ("one object", &one_object.pictures),
-            ("two objects, both", &two_objects.pictures),
-            ("two objects, each", &two_objects.objects),
-            ("renders, each", &renders.objects),
+            ("both of two", &two_objects.pictures),
+            ("each of two", &two_objects.objects),
+            ("in renders", &renders.objects),
         ] {
-            self.terminal.line(label, format!("right: {}", attributes(seen)));
+            self.terminal.line(label, attributes(seen));
         }
         Ok(())
     }

@@ -53,10 +53,9 @@ pub struct Outcome {
 
 /// All work of a demo, in the units of [`Progress`].
 pub fn cost<B: TrainBackend>(settings: &Settings, lessons: &[Lesson]) -> f64 {
-    let of_concept = prompts("").len();
     let of_pairs: usize = pairs(lessons).map(|pair| pair_prompts(pair).len()).sum();
     let methods = settings.methods.len();
-    let pictures = lessons.len() * of_concept * (2 * methods + 1) + methods * of_pairs;
+    let pictures = lessons.len() * settings.pictures * (2 * methods + 1) + methods * of_pairs;
     let steps = (lessons.len() * settings.train.steps) as f64;
     let of_method = |method: &Method| steps * settings.step_cost(*method);
     let training: f64 = settings.methods.iter().map(of_method).sum();
@@ -68,7 +67,7 @@ impl<B: TrainBackend> Course<'_, B> {
     pub fn before(&mut self) -> Result<Vec<Vec<RgbImage>>, Failure> {
         let (lessons, sites) = (self.lessons, self.model.sites().len());
         let of_lesson = |lesson: &Lesson| {
-            let prompts = prompts(&lesson.source.class_word);
+            let prompts = prompts(&lesson.source.class_word, self.settings.pictures);
             let name = format!("base/{}", lesson.source.id);
             self.pictures(&name, &prompts, || Ok(Composition::none(sites)))
         };
@@ -136,7 +135,8 @@ impl<B: TrainBackend> Course<'_, B> {
         let (model, lesson) = (self.model, &self.lessons[number]);
         let method = bank.method().expect("it holds the lesson");
         let name = format!("{method}/{}/{stage}", lesson.source.id);
-        self.pictures(&name, &prompts(&lesson.name()), || compose(model, bank, members))
+        let prompts = prompts(&lesson.name(), self.settings.pictures);
+        self.pictures(&name, &prompts, || compose(model, bank, members))
     }
 
     fn pictures(

@@ -14,7 +14,7 @@ use crate::pictures::{read_png, write_png};
 /// Reference pictures of each concept.
 const REFERENCES: usize = 4;
 
-/// What each concept is asked for, one picture each.
+/// What each concept is asked for, in turns.
 const PROMPTS: [&str; 4] =
     ["a photo of a {}", "a {} on grass", "a {} in the snow", "a photo of a {} at night"];
 
@@ -84,10 +84,11 @@ impl Lesson {
     }
 }
 
-/// The prompts of something called `name`.
-pub fn prompts(name: &str) -> Vec<String> {
+/// So many prompts of something called `name`.
+pub fn prompts(name: &str, count: usize) -> Vec<String> {
     let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
-    PROMPTS.iter().map(|p| p.replace("a {}", &format!("{article} {name}"))).collect()
+    let prompts = PROMPTS.iter().cycle().take(count);
+    prompts.map(|p| p.replace("a {}", &format!("{article} {name}"))).collect()
 }
 
 /// Neighbours in the order of learning.

@@ -101,11 +101,11 @@ impl Job for Session<'_> {
 
 /// The command that makes the same demo.
 fn command(args: &Demo, settings: &Settings, device: Device) -> String {
-    let Settings { concepts, methods, train } = settings;
+    let Settings { concepts, pictures, methods, train } = settings;
     let methods: Vec<&str> = methods.iter().map(|method| method.name()).collect();
     let config = args.config.as_ref().map(|file| format!(" --config {}", file.display()));
     format!(
-        "seqlora demo{}{} --method {} --concepts {concepts} --steps {} --seed {} --precision {} \
+        "seqlora demo{}{} --method {} --concepts {concepts} --pictures {pictures} --steps {} --seed {} --precision {} \
          --device {device} --out {}",
         if args.untrained { " --untrained" } else { "" },
         config.unwrap_or_default(),

@@ -22,6 +22,8 @@ use crate::settings::read_over;
 pub struct Settings {
     /// How many concepts are learnt.
     pub concepts: usize,
+    /// How many pictures of each concept are drawn, each time it is asked for.
+    pub pictures: usize,
     /// The methods that are compared, in the order of [`Method::ALL`], in which they run.
     pub methods: Vec<Method>,
     /// How they learn, but for the method.
@@ -46,7 +48,8 @@ impl Settings {
         let mut methods = args.method.clone();
         methods.sort_unstable();
         methods.dedup();
-        Ok(Self { concepts: args.concepts.into(), methods, train })
+        let (concepts, pictures) = (args.concepts.into(), args.pictures.into());
+        Ok(Self { concepts, pictures, methods, train })
     }
 
     /// How a method learns here.
