@@ -23,9 +23,9 @@ use crate::terminal::Terminal;
 
 const SAMPLER: SamplerKind = SamplerKind::DpmPlusPlus2M;
 const STEPS: usize = 20;
-/// More would exaggerate what adapters add, their interference above all: with 4 instead of 2 a mug
-/// lost 0.15 of its identity instead of 0.03.
-const GUIDANCE: f64 = 2.0;
+/// More exaggerates what adapters add, their interference above all. With 2, the same twelve concepts
+/// lost 0.033 ± 0.019 of 0.447 with SeqLoRA, and with 1.5 they lose 0.018 ± 0.015 of 0.404.
+const GUIDANCE: f64 = 1.5;
 
 /// What a sampling step of one picture costs, in gradients of a minibatch of two: both halves of the
 /// guidance, forward only.
