@@ -113,7 +113,9 @@ fn plain_lora_is_resumed() {
 fn nohup_outlives_the_terminal() {
     let project = Project::new(&["cat", "dog"]);
     let metrics = project.path("bank/concepts/cat/metrics.jsonl");
-    let mut run = project.start_learn(OPTIONS);
+    let mut learn = project.learn_command("photos", OPTIONS);
+    hang_up_ends(&mut learn);
+    let mut run = Running::start(learn);
     run.wait_for(&metrics);
     run.signal("HUP").fails(130, &["the state is saved"]);
     std::fs::remove_dir_all(project.path("bank")).unwrap();
@@ -125,6 +127,19 @@ fn nohup_outlives_the_terminal() {
     run.wait_for(&metrics);
     run.signal("HUP").succeeds();
     project.bank().assert_same(unbroken());
+}
+
+/// Has the command notice SIGHUP even if the tests themselves run under `nohup`.
+#[cfg(unix)]
+#[expect(unsafe_code, reason = "signals have no safe interface")]
+fn hang_up_ends(command: &mut Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec, `signal` is allowed; it touches no memory.
+    let default = || match unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) } {
+        libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    };
+    unsafe { command.pre_exec(default) };
 }
 
 /// Pictures that have changed since are noticed.
