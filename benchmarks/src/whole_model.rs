@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::adapter::directions::{Columns, fresh_directions, from_columns};
-use burn_seqlora::adapter::{AdapterSet, DualAdapters, Factors, SiteSelection, plan_ranks};
+use burn_seqlora::adapter::{AdapterSet, DualAdapters, Factors, plan_ranks};
 use burn_seqlora::bilevel::{Bilevel, TrainState};
 use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::diff::{Objective, Wrt, gradient, hessian_product};
@@ -133,7 +133,7 @@ impl<B: TrainBackend> Setup<B> {
         let (config, sites) = (&self.config, self.model.sites());
         let occupied = vec![Columns::new(); sites.len()];
         let used = vec![0; sites.len()];
-        let plan = plan_ranks(sites, SiteSelection::Attention, &used, config.rank, None);
+        let plan = plan_ranks(sites, &used, config);
         let words = config.tokens.words();
         let rows = words * config.tokens.rows_per_word(self.model.cross_attention_layers());
         let rows = Tensor::zeros([rows, self.model.token_width()], &self.device());

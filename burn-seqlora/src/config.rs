@@ -159,6 +159,10 @@ pub struct TrainConfig {
     pub rank: usize,
     /// Which sites are adapted.
     pub sites: SiteSelection,
+    /// How many directions in which the concept's prompts are largest, with its class word in its
+    /// place, B stays orthogonal to in keys and values of cross-attention; 0 in the paper. Without
+    /// effect on a method that is not orthogonal (docs/decisions/0009).
+    pub shared_directions: usize,
     /// Minibatches per concept.
     pub steps: usize,
     /// Images per minibatch.
@@ -236,6 +240,7 @@ impl Default for TrainConfig {
             hvp: Hvp::Exact,
             rank: 4,
             sites: SiteSelection::Attention,
+            shared_directions: 0,
             steps: 250,
             batch: 2,
             outer: 3,
@@ -284,6 +289,12 @@ impl TrainConfig {
     pub fn kept_from(&self) -> Option<usize> {
         let keeps = self.inner_passes == InnerPasses::Keep && self.effective_hvp() == Hvp::Exact;
         keeps.then_some(KEPT_FROM)
+    }
+
+    /// How many directions of a site are left to what prompts share.
+    pub fn shared_at(&self, site: &Site) -> usize {
+        let kept = self.method.ingredients().orthogonal && site.reads_prompt();
+        if kept { self.shared_directions } else { 0 }
     }
 
     /// The learning rate of A at a site and step.

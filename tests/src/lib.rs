@@ -40,7 +40,8 @@ macro_rules! suite {
                          forgetting_is_a_quadratic_form_in_the_residual],
             learning: [evaluations_share_noise_or_draw_their_own,
                        learning_takes_each_evaluations_own_noise,
-                       only_an_accumulated_base_holds_earlier_concepts],
+                       only_an_accumulated_base_holds_earlier_concepts,
+                       what_prompts_share_is_left_alone],
         );
     };
     (@tests $backend:ty, $tolerance:expr, $($module:ident: $tests:tt,)*) => {

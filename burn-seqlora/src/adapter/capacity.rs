@@ -1,6 +1,7 @@
 //! How much rank a layer still has: earlier concepts each take their directions for good.
 
-use super::{Site, SiteSelection};
+use super::Site;
+use crate::config::TrainConfig;
 
 /// The rank that the next concept gets at each site.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,27 +14,25 @@ pub struct CapacityPlan {
     pub full: Vec<usize>,
 }
 
-/// Plans ranks: `min(rank, m − used)`, and at most `m / concepts` where the
-/// number of concepts is announced, so that all of them get the same share.
+/// Plans ranks: `min(rank, m − used)`, and at most `m / concepts` where the number of concepts is
+/// announced and matters to the method, so that all of them get the same share; m is without what
+/// is left to prompts.
 ///
 /// `used` holds the directions that earlier concepts occupy, per site.
-pub fn plan_ranks(
-    sites: &[Site],
-    selection: SiteSelection,
-    used: &[usize],
-    rank: usize,
-    announced: Option<usize>,
-) -> CapacityPlan {
+pub fn plan_ranks(sites: &[Site], used: &[usize], config: &TrainConfig) -> CapacityPlan {
+    // How many come is of no concern to a concept that shares nothing with the others.
+    let announced = config.concepts.filter(|_| config.method.ingredients().orthogonal);
     let mut plan = CapacityPlan { ranks: Vec::new(), shrunk: Vec::new(), full: Vec::new() };
     for (number, (site, used)) in sites.iter().zip(used).enumerate() {
-        if !selection.contains(site) {
+        if !config.sites.contains(site) {
             plan.ranks.push(0);
             continue;
         }
-        let share = announced.map_or(rank, |n| (site.inputs / n.max(1)).max(1));
+        let inputs = site.inputs.saturating_sub(config.shared_at(site));
+        let share = announced.map_or(config.rank, |n| (inputs / n.max(1)).max(1));
         // A has n rows: a rank above that adds nothing.
-        let wanted = rank.min(site.outputs);
-        let given = wanted.min(share).min(site.inputs.saturating_sub(*used));
+        let wanted = config.rank.min(site.outputs);
+        let given = wanted.min(share).min(inputs.saturating_sub(*used));
         match given {
             0 => plan.full.push(number),
             r if r < wanted => plan.shrunk.push(number),
@@ -47,10 +46,15 @@ pub fn plan_ranks(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::{Part, Role};
+    use crate::adapter::{Part, Role, SiteSelection};
+    use crate::config::Method;
 
     fn site(inputs: usize, role: Role) -> Site {
         Site { name: "s".into(), inputs, outputs: 64, part: Part::Denoiser, role }
+    }
+
+    fn config(sites: SiteSelection, rank: usize) -> TrainConfig {
+        TrainConfig { sites, rank, ..TrainConfig::default() }
     }
 
     /// m = 8, r = 3 gives ranks 3, 3, 2, 0.
@@ -60,7 +64,7 @@ mod tests {
         let mut used = 0;
         let ranks: Vec<usize> = (0..4)
             .map(|_| {
-                let plan = plan_ranks(&sites, SiteSelection::Attention, &[used], 3, None);
+                let plan = plan_ranks(&sites, &[used], &config(SiteSelection::Attention, 3));
                 used += plan.ranks[0];
                 plan.ranks[0]
             })
@@ -72,15 +76,30 @@ mod tests {
     #[test]
     fn an_announced_number_of_concepts_shares_out_the_directions() {
         let sites = [320, 640, 768, 1280].map(|m| site(m, Role::CrossAttention));
-        let plan = plan_ranks(&sites, SiteSelection::All, &[0; 4], 4, Some(101));
+        let config = TrainConfig { concepts: Some(101), ..config(SiteSelection::All, 4) };
+        let plan = plan_ranks(&sites, &[0; 4], &config);
         assert_eq!(plan.ranks, [3, 4, 4, 4]);
         assert_eq!(plan.shrunk, [0]);
+    }
+
+    /// Of 8 directions 3 are left to what prompts share, where a prompt is read.
+    #[test]
+    fn what_prompts_share_is_no_capacity() {
+        let sites = ["attn2.to_k", "attn2.to_q"]
+            .map(|name| Site { name: format!("unet.{name}"), ..site(8, Role::CrossAttention) });
+        let config = TrainConfig { shared_directions: 3, ..config(SiteSelection::Attention, 4) };
+        assert_eq!(plan_ranks(&sites, &[4; 2], &config).ranks, [1, 4]);
+        assert_eq!(plan_ranks(&sites, &[5; 2], &config).full, [0]);
+        let two = TrainConfig { concepts: Some(2), ..config.clone() };
+        assert_eq!(plan_ranks(&sites, &[0; 2], &two).ranks, [2, 4]);
+        let lora = TrainConfig { method: Method::Lora, ..config };
+        assert_eq!(plan_ranks(&sites, &[0; 2], &lora).ranks, [4, 4]);
     }
 
     #[test]
     fn unselected_sites_get_no_rank_and_no_warning() {
         let sites = [site(8, Role::FeedForward)];
-        let plan = plan_ranks(&sites, SiteSelection::Attention, &[8], 4, None);
+        let plan = plan_ranks(&sites, &[8], &config(SiteSelection::Attention, 4));
         assert_eq!(plan, CapacityPlan { ranks: vec![0], shrunk: vec![], full: vec![] });
     }
 }

@@ -3,6 +3,7 @@
 //! A layer's matrices are small (m × 4), so the rank test and the change of gauge are done here;
 //! the projection inside the training loop is [`seqlora_kernels::project`].
 
+use nalgebra::{DMatrix, SymmetricEigen};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -10,6 +11,9 @@ use rand_distr::{Distribution, StandardNormal};
 /// A candidate counts as a new direction if this share of it survives the projection. Below it the
 /// rest is round-off, which lies inside the occupied span.
 const RANK_TOLERANCE: f64 = 1e-3;
+
+/// Eigenvalues below this share of the largest are the round-off of a Gram matrix in f32.
+const GRAM_TOLERANCE: f64 = 1e-6;
 
 /// How often a dependent candidate is drawn anew.
 const REDRAWS: usize = 10;
@@ -56,6 +60,17 @@ pub fn kaiming_uniform(inputs: usize, rank: usize, rng: &mut ChaCha8Rng) -> Colu
     let bound = 1.0 / (inputs as f64).sqrt();
     let column = |_| (0..inputs).map(|_| rng.random_range(-bound..bound)).collect();
     (0..rank).map(column).collect()
+}
+
+/// The orthonormal directions in which vectors with this Gram matrix Σ x xᵀ `[m, m]` are largest,
+/// `count` at most and the largest first.
+pub fn main_directions(gram: DMatrix<f64>, count: usize) -> Columns {
+    let SymmetricEigen { eigenvectors, eigenvalues } = gram.symmetric_eigen();
+    let mut order: Vec<usize> = (0..eigenvalues.len()).collect();
+    order.sort_by(|a, b| eigenvalues[*b].total_cmp(&eigenvalues[*a]));
+    let least = order.first().map_or(0.0, |first| GRAM_TOLERANCE * eigenvalues[*first]);
+    let large = order.into_iter().take(count).filter(|i| eigenvalues[*i] > least);
+    large.map(|i| eigenvectors.column(i).iter().copied().collect()).collect()
 }
 
 /// B = Q R with orthonormal Q orthogonal to the `occupied` directions.
@@ -123,6 +138,18 @@ mod tests {
             })
             .collect();
         assert_eq!(ranks, [3, 3, 2, 0]);
+    }
+
+    /// 9 along (3, 4) / 5, 4 along (−4, 3) / 5, nothing along the third.
+    #[test]
+    fn main_directions_come_largest_first_without_round_off() {
+        let (x, y) = ([1.8, 2.4, 0.0], [-1.6, 1.2, 0.0]);
+        let gram = DMatrix::from_fn(3, 3, |i, j| x[i] * x[j] + y[i] * y[j]);
+        let found = main_directions(gram, 3);
+        let along = |found: &[f64], x: &[f64; 3]| dot(found, x).abs() / norm(x);
+        assert_eq!(found.len(), 2);
+        assert!((along(&found[0], &x) - 1.0).abs() < 1e-12, "{found:?}");
+        assert!((along(&found[1], &y) - 1.0).abs() < 1e-12, "{found:?}");
     }
 
     #[test]

@@ -41,6 +41,14 @@ pub struct Site {
     pub role: Role,
 }
 
+impl Site {
+    /// Whether its inputs are the prompt's states: keys and values of attention to the prompt.
+    pub fn reads_prompt(&self) -> bool {
+        let suffixes = [".to_k", ".to_v"];
+        self.role == Role::CrossAttention && suffixes.iter().any(|end| self.name.ends_with(end))
+    }
+}
+
 /// All sites of a model, numbered in the order in which its layers are built.
 #[derive(Debug, Clone, Default)]
 pub struct SiteRegistry {

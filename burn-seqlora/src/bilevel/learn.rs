@@ -8,6 +8,7 @@ use super::base::{OnBase, earlier};
 use super::checkpoint::{self, CheckpointRecord};
 use super::metrics::Metrics;
 use super::plan::{ConceptPlan, LearnPlan, file_name, reserved};
+use super::shared::with_shared;
 use super::state::{TrainState, initial_rows};
 use super::step::{Bilevel, StepReport};
 use crate::adapter::directions::{Columns, from_columns};
@@ -120,7 +121,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> Lesson<'a, B, M> {
     fn new(model: &'a M, bank: &Bank, plan: &'a ConceptPlan) -> Result<Self> {
         let ConceptPlan { source, config, .. } = plan;
         let seed = Seed::new(config.seed).fork(&source.id);
-        let occupied = bank.occupied()?;
+        let occupied = with_shared(model, bank.sites(), (source, config), bank.occupied()?)?;
         Ok(Self {
             model,
             plan,

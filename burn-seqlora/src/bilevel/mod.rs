@@ -6,6 +6,7 @@ mod checkpoint;
 mod learn;
 mod metrics;
 mod plan;
+mod shared;
 mod state;
 mod step;
 

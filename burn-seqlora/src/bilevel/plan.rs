@@ -54,8 +54,6 @@ pub fn plan(
     let orthogonal = config.method.ingredients().orthogonal;
     let mut used: Vec<usize> =
         reserved(config.method, bank.occupied()?).iter().map(Columns::len).collect();
-    // How many come is of no concern to a concept that shares nothing with the others.
-    let announced = config.concepts.filter(|_| orthogonal);
     let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
     for source in &manifest.concepts {
         let config = TrainConfig { steps: source.steps.unwrap_or(config.steps), ..config.clone() };
@@ -72,7 +70,7 @@ pub fn plan(
             plan.done.push(source.id.clone());
             continue;
         }
-        let capacity = plan_ranks(bank.sites(), config.sites, &used, config.rank, announced);
+        let capacity = plan_ranks(bank.sites(), &used, &config);
         check_capacity(bank, &config, &capacity, source)?;
         let resume_at = match CheckpointRecord::find(bank, &source.id)? {
             None => 0,

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
-use burn::tensor::Tensor;
-use burn_seqlora::adapter::{Factors, directions::Columns, plan_ranks};
+use burn::tensor::{ElementConversion, Tensor};
+use burn_seqlora::adapter::{DualAdapters, Factors, directions::Columns, plan_ranks};
 use burn_seqlora::bank::{Bank, BaseModel, StoredAdapter, finish_adapter};
 use burn_seqlora::bilevel::{Bilevel, Flow, TrainState, learn, plan};
 use burn_seqlora::config::{LrSchedule, NoiseReuse, TrainConfig, TrainingBase};
@@ -13,7 +13,7 @@ use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
 use burn_seqlora::encode::EncodedConcept;
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
 use burn_seqlora::rng::Seed;
-use burn_seqlora::text::TokenScheme;
+use burn_seqlora::text::{Piece, TextBatch, TokenScheme, Vocabulary};
 use image::{Rgb, RgbImage};
 use seqlora_kernels::KernelBackend;
 use seqlora_models::StableDiffusion;
@@ -92,7 +92,7 @@ impl<B: KernelBackend> Problem<B> {
         let basis = Factors::<B>::empty(sites.len());
         let bilevel = Bilevel { objective: &objective, config, sites, basis: &basis };
         let occupied = vec![Columns::new(); sites.len()];
-        let ranks = plan_ranks(sites, config.sites, &vec![0; sites.len()], config.rank, None).ranks;
+        let ranks = plan_ranks(sites, &vec![0; sites.len()], config).ranks;
         let word: Tensor<B, 1> =
             self.model.word_embedding(&self.source.class_word).unwrap().inner();
         let seed = Seed::new(config.seed).fork(&self.source.id);
@@ -158,6 +158,47 @@ pub fn learning_takes_each_evaluations_own_noise<B: KernelBackend>(_: f64) {
     let learnt = problem.learn(&own, "own");
     assert_eq!(learnt, problem.train_by_hand(&own));
     assert_ne!(learnt, problem.learn(&config(NoiseReuse::Minibatch), "shared"));
+}
+
+/// With all directions but two left to what prompts share, B is where the states' Gram matrix G is
+/// least: its span is invariant under G, and sees less of the states than any two directions do on
+/// average. Layers that do not read the prompt keep their rank.
+pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
+    let mut problem = Problem::<B>::new();
+    for image in &mut problem.source.images {
+        image.caption = Some("a <thing> in the snow".into());
+    }
+    let prompt = problem.model.tokenize(&[Piece::Text("a dog in the snow".into())]).unwrap();
+    let device = problem.model.device();
+    let batch = TextBatch::new(&[prompt], &Vocabulary::default(), 1, &device);
+    let states = problem.model.encode_text(&batch, None, &DualAdapters::none()).layer(0).primal;
+    let states = states.inner().squeeze_dim::<2>(0);
+    let gram = states.clone().transpose().matmul(states);
+    let [_, width] = gram.dims();
+    let trace = |square: Tensor<B, 2>| {
+        let eye = Tensor::eye(square.dims()[0], &square.device());
+        (square * eye).sum().into_scalar().elem::<f64>()
+    };
+
+    let config = TrainConfig { shared_directions: width - 2, ..config(NoiseReuse::Minibatch) };
+    let learnt = problem.learn(&config, "shared");
+    let mut readers = 0;
+    for (site, factors) in problem.model.sites().iter().zip(&learnt.sites) {
+        let Some(factors) = factors else { continue };
+        assert_eq!(factors.rank, 2, "{}", site.name);
+        if site.reads_prompt() {
+            readers += 1;
+            let (_, down) = factors.to_tensors::<B>(&device);
+            let image = gram.clone().matmul(down.clone());
+            let inside = down.clone().transpose().matmul(image.clone());
+            let outside = image - down.matmul(inside.clone());
+            let outside = outside.abs().max().into_scalar().elem::<f64>();
+            assert!(outside < 1e-5 * trace(gram.clone()), "{}: {outside}", site.name);
+            let seen = trace(inside) / trace(gram.clone());
+            assert!(seen < 2.0 / width as f64, "{}: {seen}", site.name);
+        }
+    }
+    assert!(readers > 0);
 }
 
 /// The first concept has nothing before it, so the base makes no difference to it; the second is

@@ -49,7 +49,7 @@ impl Filled {
         for concept in 0..CONCEPTS {
             let occupied = filled.bank.occupied().unwrap();
             let used: Vec<usize> = occupied.iter().map(Columns::len).collect();
-            let plan = plan_ranks(&sites, config.sites, &used, config.rank, None);
+            let plan = plan_ranks(&sites, &used, &config);
             let basis = toy.basis(&occupied);
             let bilevel =
                 Bilevel { objective: &net, config: &config, sites: &sites, basis: &basis };

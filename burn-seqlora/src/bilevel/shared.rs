@@ -1,0 +1,71 @@
+//! The directions that prompts share, whatever they are about (docs/decisions/0009).
+//!
+//! Orthogonality keeps adapters apart, not what flows through them: the states of a prompt's start,
+//! its common words and its end are nearly the same for all prompts, and an adapter that reads them
+//! acts on the pictures of every other concept.
+
+use burn::tensor::DType;
+use nalgebra::DMatrix;
+use seqlora_kernels::KernelBackend;
+
+use crate::adapter::directions::{Columns, main_directions, orthonormal_gauge};
+use crate::adapter::{DualAdapters, Site};
+use crate::config::TrainConfig;
+use crate::data::{ConceptSource, PLACEHOLDER, prompts};
+use crate::error::Result;
+use crate::model::DiffusionModel;
+use crate::text::{Piece, TextBatch, Vocabulary};
+
+/// Prompts that are encoded at a time.
+const CHUNK: usize = 16;
+
+/// The directions to stay away from at each site: those that are `occupied`, and beside them, where
+/// the prompt is read, the ones that the concept's prompts share with others.
+///
+/// # Errors
+/// If a prompt cannot be tokenized.
+pub fn with_shared<B, M>(
+    model: &M,
+    sites: &[Site],
+    (source, config): (&ConceptSource, &TrainConfig),
+    mut occupied: Vec<Columns>,
+) -> Result<Vec<Columns>>
+where
+    B: KernelBackend,
+    M: DiffusionModel<B>,
+{
+    let readers: Vec<_> = sites.iter().map(|site| config.shared_at(site) > 0).collect();
+    if !readers.contains(&true) {
+        return Ok(occupied);
+    }
+    let shared = main_directions(gram(model, source, config)?, config.shared_directions);
+    for (occupied, _) in occupied.iter_mut().zip(readers).filter(|(_, reads)| *reads) {
+        let (beside, _) = orthonormal_gauge(shared.clone(), occupied);
+        occupied.extend(beside);
+    }
+    Ok(occupied)
+}
+
+/// Σ x xᵀ over the states x of the concept's prompts, in which its class word stands for it.
+fn gram<B, M>(model: &M, source: &ConceptSource, config: &TrainConfig) -> Result<DMatrix<f64>>
+where
+    B: KernelBackend,
+    M: DiffusionModel<B>,
+{
+    let plain = |prompt: &String| {
+        model.tokenize(&[Piece::Text(prompt.replace(PLACEHOLDER, &source.class_word))])
+    };
+    let prompts =
+        prompts(source, &config.captions).iter().map(plain).collect::<Result<Vec<_>>>()?;
+    let mut sum = DMatrix::zeros(0, 0);
+    for prompts in prompts.chunks(CHUNK) {
+        let batch = TextBatch::new(prompts, &Vocabulary::default(), 1, &model.device());
+        let states = model.encode_text(&batch, None, &DualAdapters::none()).layer(0).primal;
+        let [prompts, length, width] = states.dims();
+        let states = states.cast(DType::F32).reshape([prompts * length, width]);
+        let product = states.clone().transpose().matmul(states).into_data();
+        let product = DMatrix::from_iterator(width, width, product.iter::<f64>());
+        sum = if sum.is_empty() { product } else { sum + product };
+    }
+    Ok(sum)
+}
