@@ -8,7 +8,7 @@ use crate::adapter::{Part, Site, SiteSelection};
 use crate::check::{at_least_one, not_negative};
 use crate::data::{CaptionOptions, Transform};
 use crate::diff::Hvp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::precision::Precision;
 use crate::text::TokenScheme;
 
@@ -159,10 +159,12 @@ pub struct TrainConfig {
     pub rank: usize,
     /// Which sites are adapted.
     pub sites: SiteSelection,
-    /// How many directions in which the concept's prompts are largest, with its class word in its
-    /// place, B stays orthogonal to in keys and values of cross-attention; 0 in the paper. Without
-    /// effect on a method that is not orthogonal (docs/decisions/0009).
+    /// How many of the directions in which `shared_prompts` are largest B stays orthogonal to in
+    /// keys and values of cross-attention; 0 in the paper. Without effect on a method that is not
+    /// orthogonal (docs/decisions/0009).
     pub shared_directions: usize,
+    /// Prompts such as others will use, about anything but concepts.
+    pub shared_prompts: Vec<String>,
     /// Minibatches per concept.
     pub steps: usize,
     /// Images per minibatch.
@@ -241,6 +243,7 @@ impl Default for TrainConfig {
             rank: 4,
             sites: SiteSelection::Attention,
             shared_directions: 0,
+            shared_prompts: Vec::new(),
             steps: 250,
             batch: 2,
             outer: 3,
@@ -317,6 +320,9 @@ impl TrainConfig {
     /// # Errors
     /// If a setting has no meaning; names it.
     pub fn validate(&self) -> Result<()> {
+        if self.shared_directions > 0 && self.shared_prompts.is_empty() {
+            return Err(Error::Invalid("`shared_directions` needs `shared_prompts`".into()));
+        }
         at_least_one([
             ("rank", self.rank),
             ("steps", self.steps),
@@ -345,6 +351,14 @@ impl TrainConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shared_directions_need_prompts() {
+        let without = TrainConfig { shared_directions: 4, ..TrainConfig::default() };
+        assert!(without.validate().unwrap_err().to_string().contains("`shared_prompts`"));
+        let with = TrainConfig { shared_prompts: vec!["a dog".into()], ..without };
+        with.validate().unwrap();
+    }
 
     #[test]
     fn methods_have_one_name() {

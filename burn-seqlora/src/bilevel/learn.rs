@@ -121,7 +121,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> Lesson<'a, B, M> {
     fn new(model: &'a M, bank: &Bank, plan: &'a ConceptPlan) -> Result<Self> {
         let ConceptPlan { source, config, .. } = plan;
         let seed = Seed::new(config.seed).fork(&source.id);
-        let occupied = with_shared(model, bank.sites(), (source, config), bank.occupied()?)?;
+        let occupied = with_shared(model, bank.sites(), config, bank.occupied()?)?;
         Ok(Self {
             model,
             plan,

@@ -11,8 +11,7 @@ use seqlora_kernels::KernelBackend;
 use crate::adapter::directions::{Columns, main_directions, orthonormal_gauge};
 use crate::adapter::{DualAdapters, Site};
 use crate::config::TrainConfig;
-use crate::data::{ConceptSource, PLACEHOLDER, prompts};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::DiffusionModel;
 use crate::text::{Piece, TextBatch, Vocabulary};
 
@@ -20,43 +19,40 @@ use crate::text::{Piece, TextBatch, Vocabulary};
 const CHUNK: usize = 16;
 
 /// The directions to stay away from at each site: those that are `occupied`, and beside them, where
-/// the prompt is read, the ones that the concept's prompts share with others.
+/// the prompt is read, the ones in which `shared_prompts` are largest.
 ///
 /// # Errors
-/// If a prompt cannot be tokenized.
+/// If the states of these prompts are not finite.
 pub fn with_shared<B, M>(
     model: &M,
     sites: &[Site],
-    (source, config): (&ConceptSource, &TrainConfig),
+    config: &TrainConfig,
     mut occupied: Vec<Columns>,
 ) -> Result<Vec<Columns>>
 where
     B: KernelBackend,
     M: DiffusionModel<B>,
 {
-    let readers: Vec<_> = sites.iter().map(|site| config.shared_at(site) > 0).collect();
-    if !readers.contains(&true) {
+    if !sites.iter().any(|site| config.shared_at(site) > 0) {
         return Ok(occupied);
     }
-    let shared = main_directions(gram(model, source, config)?, config.shared_directions);
-    for (occupied, _) in occupied.iter_mut().zip(readers).filter(|(_, reads)| *reads) {
+    let shared = main_directions(gram(model, &config.shared_prompts)?, config.shared_directions);
+    let both = sites.iter().zip(&mut occupied);
+    for (_, occupied) in both.filter(|(site, _)| config.shared_at(site) > 0) {
         let (beside, _) = orthonormal_gauge(shared.clone(), occupied);
         occupied.extend(beside);
     }
     Ok(occupied)
 }
 
-/// Σ x xᵀ over the states x of the concept's prompts, in which its class word stands for it.
-fn gram<B, M>(model: &M, source: &ConceptSource, config: &TrainConfig) -> Result<DMatrix<f64>>
+/// Σ x xᵀ over the states x of prompts.
+fn gram<B, M>(model: &M, prompts: &[String]) -> Result<DMatrix<f64>>
 where
     B: KernelBackend,
     M: DiffusionModel<B>,
 {
-    let plain = |prompt: &String| {
-        model.tokenize(&[Piece::Text(prompt.replace(PLACEHOLDER, &source.class_word))])
-    };
-    let prompts =
-        prompts(source, &config.captions).iter().map(plain).collect::<Result<Vec<_>>>()?;
+    let tokens = |prompt: &String| model.tokenize(&[Piece::Text(prompt.clone())]);
+    let prompts = prompts.iter().map(tokens).collect::<Result<Vec<_>>>()?;
     let mut sum = DMatrix::zeros(0, 0);
     for prompts in prompts.chunks(CHUNK) {
         let batch = TextBatch::new(prompts, &Vocabulary::default(), 1, &model.device());
@@ -67,5 +63,9 @@ where
         let product = DMatrix::from_iterator(width, width, product.iter::<f64>());
         sum = if sum.is_empty() { product } else { sum + product };
     }
-    Ok(sum)
+    // Eigenvalues of anything else are looked for without end.
+    match sum.iter().all(|x: &f64| x.is_finite()) {
+        true => Ok(sum),
+        false => Err(Error::Invalid("the states of `shared_prompts` are not finite".into())),
+    }
 }

@@ -29,8 +29,8 @@ mod toml_manifest;
 mod transform;
 
 pub use self::canvas::Canvas;
+pub(crate) use self::caption::prompts;
 pub use self::caption::{CaptionOptions, ConceptKind, caption};
-pub(crate) use self::caption::{PLACEHOLDER, prompts};
 pub use self::dataset::Dataset;
 pub use self::dreambooth::DreamBoothIndex;
 pub use self::error::DataError;

@@ -164,10 +164,7 @@ pub fn learning_takes_each_evaluations_own_noise<B: KernelBackend>(_: f64) {
 /// least: its span is invariant under G, and sees less of the states than any two directions do on
 /// average. Layers that do not read the prompt keep their rank.
 pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
-    let mut problem = Problem::<B>::new();
-    for image in &mut problem.source.images {
-        image.caption = Some("a <thing> in the snow".into());
-    }
+    let problem = Problem::<B>::new();
     let prompt = problem.model.tokenize(&[Piece::Text("a dog in the snow".into())]).unwrap();
     let device = problem.model.device();
     let batch = TextBatch::new(&[prompt], &Vocabulary::default(), 1, &device);
@@ -180,7 +177,11 @@ pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
         (square * eye).sum().into_scalar().elem::<f64>()
     };
 
-    let config = TrainConfig { shared_directions: width - 2, ..config(NoiseReuse::Minibatch) };
+    let config = TrainConfig {
+        shared_directions: width - 2,
+        shared_prompts: vec!["a dog in the snow".into()],
+        ..config(NoiseReuse::Minibatch)
+    };
     let learnt = problem.learn(&config, "shared");
     let mut readers = 0;
     for (site, factors) in problem.model.sites().iter().zip(&learnt.sites) {

@@ -122,7 +122,8 @@ fn show_sites(first: &ConceptPlan, bank: &Bank, config: &TrainConfig, terminal: 
 }
 
 fn show_capacity(plan: &LearnPlan, bank: &Bank, config: &TrainConfig, terminal: &Terminal) {
-    let inputs = selected(bank, config).map(|site| site.inputs).min().unwrap_or(0);
+    let free = |site: &Site| site.inputs.saturating_sub(config.shared_at(site));
+    let inputs = selected(bank, config).map(free).min().unwrap_or(0);
     let capacity = match config.method.ingredients().orthogonal {
         true => {
             let shared = config.concepts.map_or(config.rank, |count| inputs / count.max(1));
