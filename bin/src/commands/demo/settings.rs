@@ -80,7 +80,7 @@ fn defaults() -> TrainConfig {
         lr_unet: 2e-3,
         lr_text: 5e-4,
         lr_token: 3e-2,
-        // Without them a concept lost 0.033 ± 0.011 of identity to those after it (docs/decisions/0009).
+        // Later concepts take less with them (docs/decisions/0009).
         shared_directions: 16,
         shared_prompts: captions(),
         // The limit belongs to the length of SD1.5's embeddings.
