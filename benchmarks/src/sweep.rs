@@ -109,18 +109,17 @@ impl Options {
             }
             _ => {}
         }
-        if !out.join("summary.json").exists() {
-            fs::create_dir_all(&folder)?;
-            fs::write(&config, settings)?;
-            let mut command = Command::new(&self.seqlora);
-            command.args(["demo", "--quiet", "--method", method.name(), "--config"]).arg(&config);
-            command.args(["--concepts", &self.concepts.to_string(), "--seed", &seed.to_string()]);
-            command.args(["--pictures", &self.pictures.to_string()]);
-            let status = command.arg("--out").arg(&out).stdout(std::process::Stdio::null());
-            let status = status.status()?;
-            if !status.success() {
-                return Err(format!("{command:?} ended with {status}").into());
-            }
+        fs::create_dir_all(&folder)?;
+        fs::write(&config, settings)?;
+        // One that is there is not run again, but refused if its settings are others.
+        let mut command = Command::new(&self.seqlora);
+        command.args(["demo", "--quiet", "--method", method.name(), "--config"]).arg(&config);
+        command.args(["--concepts", &self.concepts.to_string(), "--seed", &seed.to_string()]);
+        command.args(["--pictures", &self.pictures.to_string()]);
+        let status = command.arg("--out").arg(&out).stdout(std::process::Stdio::null());
+        let status = status.status()?;
+        if !status.success() {
+            return Err(format!("{command:?} ended with {status}").into());
         }
         summary(&out, *method)
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::adapter::directions::{Columns, fresh_directions, from_columns};
-use burn_seqlora::adapter::{AdapterSet, DualAdapters, Factors, plan_ranks};
-use burn_seqlora::bilevel::{Bilevel, TrainState};
+use burn_seqlora::adapter::{AdapterSet, DualAdapters, Factors};
+use burn_seqlora::bilevel::{Bilevel, TrainState, plan_ranks};
 use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::diff::{Objective, Wrt, gradient, hessian_product};
 use burn_seqlora::diffusion::sampler::{SamplerKind, SamplerPlan};

@@ -5,6 +5,9 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
+/// Longer lists are not spelt out in messages.
+const FEW: usize = 8;
+
 /// Refuses counts of none.
 ///
 /// # Errors
@@ -33,7 +36,11 @@ pub fn not_negative<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Res
 pub fn difference<T: Serialize>(before: &T, now: &T) -> Option<String> {
     let [before, now] = [before, now].map(|c| serde_json::to_value(c).expect("a config is JSON"));
     let (name, before, now) = differing(String::new(), &before, &now)?;
-    Some(format!("`{name}` was {before}, now it is {now}"))
+    let shown = |value: &Value| match value {
+        Value::Array(entries) if entries.len() > FEW => format!("a list of {}", entries.len()),
+        value => value.to_string(),
+    };
+    Some(format!("`{name}` was {}, now it is {}", shown(before), shown(now)))
 }
 
 fn differing<'a>(
@@ -50,6 +57,10 @@ fn differing<'a>(
             keys.into_iter()
                 .find_map(|key| differing(inner(key), value(before, key), value(now, key)))
         }
+        (Value::Array(before), Value::Array(now)) if before.len() == now.len() => {
+            let mut both = before.iter().zip(now).enumerate();
+            both.find_map(|(at, (before, now))| differing(format!("{name}[{at}]"), before, now))
+        }
         _ => (before != now).then_some((name, before, now)),
     }
 }
@@ -57,6 +68,16 @@ fn differing<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_difference_in_a_list_is_found_in_it() {
+        let list = |last: &str| vec!["a".to_string(), last.to_string()];
+        let found = difference(&list("b"), &list("c")).unwrap();
+        assert_eq!(found, "`[1]` was \"b\", now it is \"c\"");
+        let found = difference(&vec![0; 9], &vec![0; 2]).unwrap();
+        assert_eq!(found, "`` was a list of 9, now it is [0,0]");
+        assert_eq!(difference(&list("b"), &list("b")), None);
+    }
 
     #[test]
     fn the_first_that_means_nothing_is_named() {

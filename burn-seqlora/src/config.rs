@@ -10,7 +10,7 @@ use crate::data::{CaptionOptions, Transform};
 use crate::diff::Hvp;
 use crate::error::{Error, Result};
 use crate::precision::Precision;
-use crate::text::TokenScheme;
+use crate::text::{TokenScheme, next_placeholder};
 
 /// How adapters are trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -159,11 +159,12 @@ pub struct TrainConfig {
     pub rank: usize,
     /// Which sites are adapted.
     pub sites: SiteSelection,
-    /// How many of the directions in which `shared_prompts` are largest B stays orthogonal to in
-    /// keys and values of cross-attention; 0 in the paper. Without effect on a method that is not
-    /// orthogonal (docs/decisions/0009).
+    /// Number of main directions of `shared_prompts` that B also stays orthogonal to, in keys and
+    /// values of cross-attention; so many are reserved even if the prompts span fewer. 0 in the
+    /// paper, and without effect on a method that is not orthogonal (docs/decisions/0009).
     pub shared_directions: usize,
-    /// Prompts such as others will use, about anything but concepts.
+    /// Prompts about anything but concepts. What counts are their states as the pretrained text
+    /// encoder has them.
     pub shared_prompts: Vec<String>,
     /// Minibatches per concept.
     pub steps: usize,
@@ -294,7 +295,7 @@ impl TrainConfig {
         keeps.then_some(KEPT_FROM)
     }
 
-    /// How many directions of a site are left to what prompts share.
+    /// How many directions of a site are reserved for what prompts share.
     pub fn shared_at(&self, site: &Site) -> usize {
         let kept = self.method.ingredients().orthogonal && site.reads_prompt();
         if kept { self.shared_directions } else { 0 }
@@ -322,6 +323,9 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<()> {
         if self.shared_directions > 0 && self.shared_prompts.is_empty() {
             return Err(Error::Invalid("`shared_directions` needs `shared_prompts`".into()));
+        }
+        if let Some((_, id, _)) = self.shared_prompts.iter().find_map(|p| next_placeholder(p)) {
+            return Err(Error::Invalid(format!("`shared_prompts` may not name <{id}>")));
         }
         at_least_one([
             ("rank", self.rank),
@@ -358,6 +362,8 @@ mod tests {
         assert!(without.validate().unwrap_err().to_string().contains("`shared_prompts`"));
         let with = TrainConfig { shared_prompts: vec!["a dog".into()], ..without };
         with.validate().unwrap();
+        let named = TrainConfig { shared_prompts: vec!["a <dog6>".into()], ..with };
+        assert!(named.validate().unwrap_err().to_string().contains("<dog6>"));
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub enum Error {
     #[error(
         "no capacity left for `{id}` at rank {rank}: {sites} of {selected} sites are full, or leave \
          less to each of the concepts that --concepts announces (first: {first}); use a lower rank, \
-         fewer concepts or other sites, or, if it is set, leave out --strict-capacity"
+         fewer concepts, fewer `shared_directions` or other sites, or, if it is set, leave out --strict-capacity"
     )]
     NoCapacity {
         /// The concept.

@@ -139,6 +139,7 @@ fn hang_up_ends(command: &mut Command) {
         libc::SIG_ERR => Err(std::io::Error::last_os_error()),
         _ => Ok(()),
     };
+    // SAFETY: as above.
     unsafe { command.pre_exec(default) };
 }
 

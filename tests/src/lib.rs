@@ -41,7 +41,9 @@ macro_rules! suite {
             learning: [evaluations_share_noise_or_draw_their_own,
                        learning_takes_each_evaluations_own_noise,
                        only_an_accumulated_base_holds_earlier_concepts,
-                       what_prompts_share_is_left_alone],
+                       what_prompts_share_is_left_alone,
+                       shared_directions_stand_beside_earlier_concepts,
+                       shared_directions_leave_something],
         );
     };
     (@tests $backend:ty, $tolerance:expr, $($module:ident: $tests:tt,)*) => {

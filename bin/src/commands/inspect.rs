@@ -69,7 +69,10 @@ impl<'a> BankSummary<'a> {
         let reserving = || records.iter().filter(|r| r.config.method.ingredients().orthogonal);
         let capacity = bank.sites().iter().enumerate().map(|(number, site)| {
             let used = reserving().map(|record| record.ranks[number]).sum();
-            SiteLine { site: &site.name, inputs: site.inputs, used, left: site.inputs - used }
+            // As a next concept with the last one's settings finds it.
+            let shared = records.last().map_or(0, |record| record.config.shared_at(site));
+            let left = site.inputs.saturating_sub(used + shared);
+            SiteLine { site: &site.name, inputs: site.inputs, used, left }
         });
         Ok(Self {
             path,

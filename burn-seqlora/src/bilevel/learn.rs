@@ -121,7 +121,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> Lesson<'a, B, M> {
     fn new(model: &'a M, bank: &Bank, plan: &'a ConceptPlan) -> Result<Self> {
         let ConceptPlan { source, config, .. } = plan;
         let seed = Seed::new(config.seed).fork(&source.id);
-        let occupied = with_shared(model, bank.sites(), config, bank.occupied()?)?;
+        let avoided = with_shared(model, bank.sites(), config, bank.occupied()?)?;
         Ok(Self {
             model,
             plan,
@@ -131,8 +131,8 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> Lesson<'a, B, M> {
                 objective: DenoisingLoss { model, schedule: model.noise_schedule() },
                 earlier: earlier::<B>(config.base, bank, &model.device())?,
             },
-            basis: basis(&occupied, &model.device()),
-            reserved: reserved(config.method, occupied),
+            basis: basis(&avoided, &model.device()),
+            reserved: reserved(config.method, avoided),
             seed,
         })
     }

@@ -2,6 +2,7 @@
 
 mod adam;
 mod base;
+mod capacity;
 mod checkpoint;
 mod learn;
 mod metrics;
@@ -11,6 +12,7 @@ mod state;
 mod step;
 
 pub use base::OnBase;
+pub use capacity::{CapacityPlan, plan_ranks};
 pub use learn::{Event, Flow, learn};
 pub use plan::{ConceptPlan, LearnPlan, plan};
 pub use state::TrainState;

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::capacity::{CapacityPlan, plan_ranks};
 use super::checkpoint::{self, CheckpointRecord};
+use crate::adapter::Site;
 use crate::adapter::directions::Columns;
-use crate::adapter::{CapacityPlan, plan_ranks};
 use crate::bank::Bank;
 use crate::config::{Method, TrainConfig};
 use crate::data::{ConceptSource, ImageSource, Manifest};
@@ -50,6 +51,7 @@ pub fn plan(
     resume: bool,
 ) -> Result<LearnPlan> {
     config.validate()?;
+    check_shared(bank.sites(), config)?;
     bank.check_method(config.method)?;
     let orthogonal = config.method.ingredients().orthogonal;
     let mut used: Vec<usize> =
@@ -108,6 +110,18 @@ pub(super) fn reserved(method: Method, occupied: Vec<Columns>) -> Vec<Columns> {
     match method.ingredients().orthogonal {
         true => occupied,
         false => vec![Columns::new(); occupied.len()],
+    }
+}
+
+fn check_shared(sites: &[Site], config: &TrainConfig) -> Result<()> {
+    let nothing_left =
+        |site: &&Site| config.sites.contains(site) && config.shared_at(site) >= site.inputs;
+    match sites.iter().find(nothing_left) {
+        None => Ok(()),
+        Some(Site { name, inputs, .. }) => Err(Error::Invalid(format!(
+            "`shared_directions` is {}, and {name} has no more than {inputs} inputs",
+            config.shared_directions
+        ))),
     }
 }
 

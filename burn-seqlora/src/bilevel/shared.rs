@@ -18,8 +18,8 @@ use crate::text::{Piece, TextBatch, Vocabulary};
 /// Prompts that are encoded at a time.
 const CHUNK: usize = 16;
 
-/// The directions to stay away from at each site: those that are `occupied`, and beside them, where
-/// the prompt is read, the ones in which `shared_prompts` are largest.
+/// The directions to stay away from at each site: those of earlier concepts, and beside them, where
+/// the prompt is read, the main ones of `shared_prompts`.
 ///
 /// # Errors
 /// If the states of these prompts are not finite.
@@ -27,25 +27,27 @@ pub fn with_shared<B, M>(
     model: &M,
     sites: &[Site],
     config: &TrainConfig,
-    mut occupied: Vec<Columns>,
+    occupied: Vec<Columns>,
 ) -> Result<Vec<Columns>>
 where
     B: KernelBackend,
     M: DiffusionModel<B>,
 {
-    if !sites.iter().any(|site| config.shared_at(site) > 0) {
+    let reads = |site: &Site| config.shared_at(site) > 0;
+    if !sites.iter().any(reads) {
         return Ok(occupied);
     }
     let shared = main_directions(gram(model, &config.shared_prompts)?, config.shared_directions);
-    let both = sites.iter().zip(&mut occupied);
-    for (_, occupied) in both.filter(|(site, _)| config.shared_at(site) > 0) {
-        let (beside, _) = orthonormal_gauge(shared.clone(), occupied);
-        occupied.extend(beside);
+    let mut avoided = occupied;
+    for (_, directions) in sites.iter().zip(&mut avoided).filter(|(site, _)| reads(site)) {
+        let (beside, _) = orthonormal_gauge(shared.clone(), directions);
+        directions.extend(beside);
     }
-    Ok(occupied)
+    Ok(avoided)
 }
 
-/// Σ x xᵀ over the states x of prompts.
+/// Σ x xᵀ over the states x of prompts as the pretrained text encoder has them. Adapters of the text
+/// encoder change them, but which ones there will be is not known.
 fn gram<B, M>(model: &M, prompts: &[String]) -> Result<DMatrix<f64>>
 where
     B: KernelBackend,

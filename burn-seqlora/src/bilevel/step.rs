@@ -21,8 +21,8 @@ pub struct Bilevel<'a, B: AutodiffBackend, O> {
     pub config: &'a TrainConfig,
     /// The model's sites.
     pub sites: &'a [Site],
-    /// Q: the directions of earlier concepts; `None` where there are none. B is kept orthogonal to
-    /// them if the method is, and compared with them in any case.
+    /// Q: the directions of earlier concepts and those that prompts share; `None` where there are
+    /// none. B is kept orthogonal to them if the method is, and compared with them in any case.
     pub basis: &'a Factors<B::InnerBackend>,
 }
 

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
 use burn::tensor::{ElementConversion, Tensor};
-use burn_seqlora::adapter::{DualAdapters, Factors, directions::Columns, plan_ranks};
+use burn_seqlora::adapter::{DualAdapters, Factors, Site, directions::Columns};
 use burn_seqlora::bank::{Bank, BaseModel, StoredAdapter, finish_adapter};
-use burn_seqlora::bilevel::{Bilevel, Flow, TrainState, learn, plan};
-use burn_seqlora::config::{LrSchedule, NoiseReuse, TrainConfig, TrainingBase};
+use burn_seqlora::bilevel::{Bilevel, Event, Flow, TrainState, learn, plan, plan_ranks};
+use burn_seqlora::config::{LrSchedule, Method, NoiseReuse, TrainConfig, TrainingBase};
 use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource, Layout, Manifest};
 use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
 use burn_seqlora::encode::EncodedConcept;
@@ -67,6 +67,13 @@ impl<B: KernelBackend> Problem<B> {
 
     /// What `learn` leaves in a new bank of the same pictures, again under each of these ids.
     fn learn_as(&self, ids: &[&str], config: &TrainConfig, name: &str) -> Vec<StoredAdapter> {
+        let mut bank = self.bank(name);
+        self.learn_into(&mut bank, ids, config);
+        ids.iter().map(|id| bank.adapter(id).unwrap()).collect()
+    }
+
+    /// A new bank.
+    fn bank(&self, name: &str) -> Bank {
         let base = BaseModel {
             fingerprint: "tiny".into(),
             prediction: None,
@@ -75,13 +82,24 @@ impl<B: KernelBackend> Problem<B> {
             token_width: self.model.token_width(),
         };
         let path = self.folder.path().join(name);
-        let mut bank = Bank::open_or_create(&path, &base, self.model.sites()).unwrap();
+        Bank::open_or_create(&path, &base, self.model.sites()).unwrap()
+    }
+
+    /// Learns the pictures under each of these ids; returns the overlap after each step.
+    fn learn_into(&self, bank: &mut Bank, ids: &[&str], config: &TrainConfig) -> Vec<f64> {
         let named = |id: &&str| ConceptSource { id: id.to_string(), ..self.source.clone() };
         let concepts = ids.iter().map(named).collect();
         let manifest = Manifest { layout: Layout::Flat, concepts, skipped: vec![] };
-        let plan = plan(&bank, &manifest, config, false).unwrap();
-        assert!(learn(&self.model, &mut bank, &plan, |_| Flow::Continue).unwrap());
-        ids.iter().map(|id| bank.adapter(id).unwrap()).collect()
+        let plan = plan(bank, &manifest, config, false).unwrap();
+        let mut overlaps = Vec::new();
+        let watch = |event: Event| {
+            if let Event::Step(report) = event {
+                overlaps.push(report.overlap);
+            }
+            Flow::Continue
+        };
+        assert!(learn(&self.model, bank, &plan, watch).unwrap());
+        overlaps
     }
 
     /// The same, one `Bilevel::step` after the other: evaluation t of outer iteration k takes
@@ -160,7 +178,7 @@ pub fn learning_takes_each_evaluations_own_noise<B: KernelBackend>(_: f64) {
     assert_ne!(learnt, problem.learn(&config(NoiseReuse::Minibatch), "shared"));
 }
 
-/// With all directions but two left to what prompts share, B is where the states' Gram matrix G is
+/// With all directions but two reserved for what prompts share, B is where the states' Gram matrix G is
 /// least: its span is invariant under G, and sees less of the states than any two directions do on
 /// average. Layers that do not read the prompt keep their rank.
 pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
@@ -177,11 +195,7 @@ pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
         (square * eye).sum().into_scalar().elem::<f64>()
     };
 
-    let config = TrainConfig {
-        shared_directions: width - 2,
-        shared_prompts: vec!["a dog in the snow".into()],
-        ..config(NoiseReuse::Minibatch)
-    };
+    let config = sharing(width - 2);
     let learnt = problem.learn(&config, "shared");
     let mut readers = 0;
     for (site, factors) in problem.model.sites().iter().zip(&learnt.sites) {
@@ -200,6 +214,44 @@ pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
         }
     }
     assert!(readers > 0);
+}
+
+fn sharing(shared_directions: usize) -> TrainConfig {
+    let shared_prompts = vec!["a dog in the snow".into()];
+    TrainConfig { shared_directions, shared_prompts, ..config(NoiseReuse::Minibatch) }
+}
+
+/// After a concept that was learnt without them, shared directions stand beside its own: B keeps
+/// away from both all the time, and has the rank that is left. Plain LoRA heeds neither.
+pub fn shared_directions_stand_beside_earlier_concepts<B: KernelBackend>(_: f64) {
+    let problem = Problem::<B>::new();
+    let width = problem.model.token_width();
+    let mut bank = problem.bank("bank");
+    problem.learn_into(&mut bank, &["first"], &config(NoiseReuse::Minibatch));
+    let overlaps = problem.learn_into(&mut bank, &["second"], &sharing(width - 3));
+    assert!(overlaps.iter().all(|overlap| (0.0..1e-5).contains(overlap)), "{overlaps:?}");
+    assert!(overlaps.len() == 2 && overlaps[0] > 0.0, "{overlaps:?}");
+    let second = bank.adapter("second").unwrap();
+    let selected = |(site, _): &(&Site, usize)| sharing(0).sites.contains(site);
+    for (site, rank) in problem.model.sites().iter().zip(second.ranks()).filter(selected) {
+        assert_eq!(rank, if site.reads_prompt() { 1 } else { 2 }, "{}", site.name);
+    }
+
+    let lora = |shared, name| {
+        let config = TrainConfig { method: Method::Lora, ..sharing(shared) };
+        problem.learn(&config, name)
+    };
+    assert_eq!(lora(0, "lora"), lora(width, "lora with"));
+}
+
+/// Directions that leave nothing of a layer are refused.
+pub fn shared_directions_leave_something<B: KernelBackend>(_: f64) {
+    let problem = Problem::<B>::new();
+    let manifest =
+        Manifest { layout: Layout::Flat, concepts: vec![problem.source.clone()], skipped: vec![] };
+    let all = sharing(problem.model.token_width());
+    let refusal = plan(&problem.bank("bank"), &manifest, &all, false).unwrap_err().to_string();
+    assert!(refusal.contains("`shared_directions` is 32") && refusal.contains("to_k"), "{refusal}");
 }
 
 /// The first concept has nothing before it, so the base makes no difference to it; the second is

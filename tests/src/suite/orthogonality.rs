@@ -7,11 +7,11 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::Error;
 use burn_seqlora::adapter::directions::{Columns, fresh_directions};
-use burn_seqlora::adapter::{AdapterSet, CapacityPlan, Factors, plan_ranks};
+use burn_seqlora::adapter::{AdapterSet, Factors};
 use burn_seqlora::bank::{
     Bank, BaseModel, ConceptRecord, NamedTensors, StoredAdapter, finish_adapter, max_overlap,
 };
-use burn_seqlora::bilevel::{Bilevel, StepReport};
+use burn_seqlora::bilevel::{Bilevel, CapacityPlan, StepReport, plan_ranks};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::config::TrainConfig;
 use burn_seqlora::rng::Seed;

@@ -39,7 +39,7 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     };
     let manifest = Manifest::discover(&args.data, &options)?;
     show_data(&manifest, &args.data, terminal);
-    builtin::warn_of_words(&args.model.model, texts(&manifest), terminal);
+    builtin::warn_of_words(&args.model.model, texts(&manifest, &config), terminal);
     let session = Session { args, config, manifest, device: global.device, terminal };
     global.device.run(session)
 }
@@ -89,10 +89,11 @@ impl Job for Session<'_> {
 }
 
 /// All that the text encoder is going to read.
-fn texts(manifest: &Manifest) -> impl Iterator<Item = &str> {
-    manifest.concepts.iter().flat_map(|concept| {
+fn texts<'a>(manifest: &'a Manifest, config: &'a TrainConfig) -> impl Iterator<Item = &'a str> {
+    let concepts = manifest.concepts.iter().flat_map(|concept| {
         let captions = concept.images.iter().filter_map(|image| image.caption.as_ref());
         let texts = captions.chain(&concept.templates).chain([&concept.class_word]);
         texts.map(String::as_str)
-    })
+    });
+    concepts.chain(config.shared_prompts.iter().map(String::as_str))
 }

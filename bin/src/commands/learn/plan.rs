@@ -126,8 +126,8 @@ fn show_capacity(plan: &LearnPlan, bank: &Bank, config: &TrainConfig, terminal: 
     let inputs = selected(bank, config).map(free).min().unwrap_or(0);
     let capacity = match config.method.ingredients().orthogonal {
         true => {
-            let shared = config.concepts.map_or(config.rank, |count| inputs / count.max(1));
-            let rank = config.rank.min(shared).max(1);
+            let share = config.concepts.map_or(config.rank, |count| inputs / count.max(1));
+            let rank = config.rank.min(share).max(1);
             format!("{} concepts at rank {rank}", inputs / rank)
         }
         false => "any number of concepts: nothing keeps them apart".into(),

@@ -1,6 +1,6 @@
 //! How much rank a layer still has: earlier concepts each take their directions for good.
 
-use super::Site;
+use crate::adapter::Site;
 use crate::config::TrainConfig;
 
 /// The rank that the next concept gets at each site.
@@ -15,8 +15,8 @@ pub struct CapacityPlan {
 }
 
 /// Plans ranks: `min(rank, m − used)`, and at most `m / concepts` where the number of concepts is
-/// announced and matters to the method, so that all of them get the same share; m is without what
-/// is left to prompts.
+/// announced and matters to the method, so that all of them get the same share. Of m, what is
+/// reserved for what prompts share is taken off first.
 ///
 /// `used` holds the directions that earlier concepts occupy, per site.
 pub fn plan_ranks(sites: &[Site], used: &[usize], config: &TrainConfig) -> CapacityPlan {
