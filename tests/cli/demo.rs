@@ -62,6 +62,13 @@ fn a_demo_reports_what_was_learnt_and_kept() {
             (&method.into(), &"cat-00".into())
         );
         assert_eq!(bank["concepts"].as_array().map(Vec::len), Some(3));
+        for line in bank["capacity"].as_array().expect("a list") {
+            let site = line["site"].as_str().expect("a name");
+            let reads_prompt = [".attn2.to_k", ".attn2.to_v"].iter().any(|end| site.ends_with(end));
+            let shared = if method == "seqlora" && reads_prompt { 16.0 } else { 0.0 };
+            let left = number(line, "inputs") - number(line, "used") - shared;
+            assert_eq!(number(line, "left"), left, "{site}");
+        }
     }
 
     let again = Run::of(demo(&project, options)).succeeds().json();
