@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(plan.shrunk, [0]);
     }
 
-    /// Of 8 directions 3 are left to what prompts share, where a prompt is read.
+    /// Of 8 directions 3 are reserved for what prompts share, where a prompt is read.
     #[test]
     fn what_prompts_share_is_no_capacity() {
         let sites = ["attn2.to_k", "attn2.to_q"]

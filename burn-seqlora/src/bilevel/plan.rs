@@ -43,7 +43,8 @@ pub struct ConceptPlan {
 ///
 /// # Errors
 /// If the bank belongs to another method, a concept is in the bank already, a run is unfinished and
-/// `resume` is not set, settings have changed since, or capacity is missing under `strict_capacity`.
+/// `resume` is not set, settings have changed since or leave nothing of a layer, or capacity is
+/// missing under `strict_capacity`.
 pub fn plan(
     bank: &Bank,
     manifest: &Manifest,

@@ -178,9 +178,9 @@ pub fn learning_takes_each_evaluations_own_noise<B: KernelBackend>(_: f64) {
     assert_ne!(learnt, problem.learn(&config(NoiseReuse::Minibatch), "shared"));
 }
 
-/// With all directions but two reserved for what prompts share, B is where the states' Gram matrix G is
-/// least: its span is invariant under G, and sees less of the states than any two directions do on
-/// average. Layers that do not read the prompt keep their rank.
+/// With all directions but two reserved for what prompts share, B is where the states' Gram matrix G
+/// is least: its span is invariant under G, and sees less of the states than any two directions do
+/// on average. Layers that do not read the prompt keep their rank.
 pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
     let problem = Problem::<B>::new();
     let prompt = problem.model.tokenize(&[Piece::Text("a dog in the snow".into())]).unwrap();
