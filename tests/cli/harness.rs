@@ -1,5 +1,6 @@
 //! A temporary folder with pictures, a bank and a model, and the program run in it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -30,6 +31,11 @@ const SETTINGS: &str = "
     crops = 2
     probes = 2
 ";
+
+/// The program under test; `SEQLORA_BIN` names another build of it, e.g. an older one.
+fn program() -> OsString {
+    std::env::var_os("SEQLORA_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_seqlora").into())
+}
 
 /// A file or folder of `tests/fixtures`.
 pub fn fixture(name: &str) -> PathBuf {
@@ -138,7 +144,7 @@ impl Project {
 
     /// The program with these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_seqlora"));
+        let mut command = Command::new(program());
         command.current_dir(self.folder.path()).args(arguments);
         command
     }

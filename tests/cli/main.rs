@@ -10,6 +10,7 @@ mod files;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod generate;
+mod golden;
 mod harness;
 mod hub;
 mod learn;
