@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use burn::backend::Autodiff;
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::models::{ModelSource, SourceOptions, StableDiffusion};
 use burn_seqlora::precision::Precision;
 use clap::Args;
-use seqlora_kernels::TrainBackend;
-use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 use serde_json::{Value, json};
 
 use crate::Failure;

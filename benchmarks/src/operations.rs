@@ -1,11 +1,12 @@
 //! Single operations at SD1.5's shapes, in three forms.
 
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
+use burn_seqlora::jvp::Dual;
+use burn_seqlora::kernels::attention::AttentionMask;
+use burn_seqlora::kernels::lora_linear::LoraFactors;
+use burn_seqlora::kernels::ops;
+use burn_seqlora::kernels::{Activation, TrainBackend};
 use burn_seqlora::rng::{Seed, normal};
-use seqlora_kernels::attention::AttentionMask;
-use seqlora_kernels::lora_linear::LoraPair;
-use seqlora_kernels::pair::{self, Pair};
-use seqlora_kernels::{Activation, TrainBackend};
 
 use crate::row::Row;
 
@@ -38,15 +39,15 @@ pub fn rows<B: TrainBackend>(place: Place<'_, B::Device>) -> Vec<Row<'_>> {
         let sizes = [[tokens, inputs], [outputs, RANK], [inputs, RANK]];
         // As in a Hessian product, x and A move, and B does not.
         add::<B, 2, 2, 3>(&mut rows, place, name, sizes, 2, move |[x, up, down]| {
-            let lora = LoraPair { up, down };
-            pair::lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora))
+            let lora = LoraFactors { up, down };
+            ops::lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora))
         });
     }
     for [tokens, inputs, outputs] in [[1024, 320, 320], [1024, 1280, 320], [1232, 768, 3072]] {
         let name = format!("matmul/{tokens}x{inputs}x{outputs}");
         let weight = random::<B, 2>([outputs, inputs], place);
         add::<B, 2, 2, 1>(&mut rows, place, name, [[tokens, inputs]], 1, move |[x]| {
-            pair::lora_linear(x, weight.clone(), None, None)
+            ops::lora_linear(x, weight.clone(), None, None)
         });
     }
     for (channels, side) in [(320, 32), (1280, 8)] {
@@ -55,7 +56,7 @@ pub fn rows<B: TrainBackend>(place: Place<'_, B::Device>) -> Vec<Row<'_>> {
         let bias = random([channels], place);
         let sizes = [[1, channels, side, side]];
         add::<B, 4, 4, 1>(&mut rows, place, name, sizes, 1, move |[x]| {
-            pair::conv2d(x, weight.clone(), bias.clone(), 1, 1)
+            ops::conv2d(x, weight.clone(), bias.clone(), 1, 1)
         });
     }
     let (full, causal) = (AttentionMask::Full, AttentionMask::Causal);
@@ -68,7 +69,7 @@ pub fn rows<B: TrainBackend>(place: Place<'_, B::Device>) -> Vec<Row<'_>> {
         let sizes = [size(queries), size(keys), size(keys)];
         let name = format!("attention/{name}");
         add::<B, 3, 3, 3>(&mut rows, place, name, sizes, 3, move |[q, k, v]| {
-            pair::attention(q, k, v, heads, mask)
+            ops::attention(q, k, v, heads, mask)
         });
     }
     for (channels, side) in [(320, 32), (1280, 8)] {
@@ -76,21 +77,21 @@ pub fn rows<B: TrainBackend>(place: Place<'_, B::Device>) -> Vec<Row<'_>> {
         let [weight, bias] = [(); 2].map(|_| random::<B, 1>([channels], place));
         let sizes = [[1, channels, side, side]];
         add::<B, 4, 4, 1>(&mut rows, place, name, sizes, 1, move |[x]| {
-            let y = pair::group_norm(x, 32, weight.clone(), bias.clone(), 1e-5);
-            pair::activation(Activation::Silu, y)
+            let y = ops::group_norm(x, 32, weight.clone(), bias.clone(), 1e-5);
+            ops::activation(Activation::Silu, y)
         });
     }
     let [weight, bias] = [(); 2].map(|_| random::<B, 1>([320], place));
     let name = "layer_norm/1024x320".into();
     add::<B, 2, 2, 1>(&mut rows, place, name, [[1024, 320]], 1, move |[x]| {
-        pair::layer_norm(x, weight.clone(), bias.clone(), 1e-5)
+        ops::layer_norm(x, weight.clone(), bias.clone(), 1e-5)
     });
     let name = "silu/1x320x32x32".into();
     add::<B, 4, 4, 1>(&mut rows, place, name, [[1, 320, 32, 32]], 1, |[x]| {
-        pair::activation(Activation::Silu, x)
+        ops::activation(Activation::Silu, x)
     });
     let name = "geglu/1024x2560".into();
-    add::<B, 2, 2, 1>(&mut rows, place, name, [[1024, 2560]], 1, |[x]| pair::geglu(x));
+    add::<B, 2, 2, 1>(&mut rows, place, name, [[1024, 2560]], 1, |[x]| ops::geglu(x));
     rows
 }
 
@@ -101,7 +102,7 @@ fn add<'a, B: TrainBackend, const D: usize, const E: usize, const N: usize>(
     name: String,
     sizes: [[usize; D]; N],
     moving: usize,
-    operation: impl Fn([Pair<B, D>; N]) -> Pair<B, E> + Clone + 'a,
+    operation: impl Fn([Dual<B, D>; N]) -> Dual<B, E> + Clone + 'a,
 ) {
     for (form, suffix) in FORMS {
         let operation = operation.clone();
@@ -116,9 +117,9 @@ fn add<'a, B: TrainBackend, const D: usize, const E: usize, const N: usize>(
                 };
                 let inputs = std::array::from_fn(|i| {
                     let tangent = form == Form::Second && i < moving;
-                    (leaf(&values[i]), tangent.then(|| leaf(&tangents[i])))
+                    Dual { primal: leaf(&values[i]), tangent: tangent.then(|| leaf(&tangents[i])) }
                 });
-                let (y, dy) = operation(inputs);
+                let Dual { primal: y, tangent: dy } = operation(inputs);
                 match (form, dy) {
                     (Form::Forward, _) => drop(y),
                     (_, None) => drop(y.backward()),

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use burn_seqlora::config::Method;
 use burn_seqlora::eval::Estimate;
-use burn_seqlora::report::{MethodSummary, Summary};
+use burn_seqlora::eval::report::{MethodSummary, Summary};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +53,7 @@ struct Variants {
 #[serde(deny_unknown_fields)]
 struct Variant {
     name: String,
-    method: Method,
+    method: String,
     /// What differs from the demo's settings.
     #[serde(default)]
     settings: toml::Table,
@@ -113,7 +112,7 @@ impl Options {
         fs::write(&config, settings)?;
         // One that is there is not run again, but refused if its settings are others.
         let mut command = Command::new(&self.seqlora);
-        command.args(["demo", "--quiet", "--method", method.name(), "--config"]).arg(&config);
+        command.args(["demo", "--quiet", "--method", method, "--config"]).arg(&config);
         command.args(["--concepts", &self.concepts.to_string(), "--seed", &seed.to_string()]);
         command.args(["--pictures", &self.pictures.to_string()]);
         let status = command.arg("--out").arg(&out).stdout(std::process::Stdio::null());
@@ -121,15 +120,15 @@ impl Options {
         if !status.success() {
             return Err(format!("{command:?} ended with {status}").into());
         }
-        summary(&out, *method)
+        summary(&out, method)
     }
 }
 
-fn summary(demo: &Path, method: Method) -> Result<MethodSummary, Failure> {
+fn summary(demo: &Path, method: &str) -> Result<MethodSummary, Failure> {
     let file = demo.join("summary.json");
     let summary: Summary = serde_json::from_str(&fs::read_to_string(&file)?)?;
-    let mut methods: BTreeMap<Method, MethodSummary> = summary.methods;
-    methods.remove(&method).ok_or_else(|| format!("{} lacks {method}", file.display()).into())
+    let mut methods: BTreeMap<String, MethodSummary> = summary.methods;
+    methods.remove(method).ok_or_else(|| format!("{} lacks {method}", file.display()).into())
 }
 
 const HEAD: &str = "\
@@ -139,7 +138,7 @@ const HEAD: &str = "\
 impl Row {
     fn new(variant: Variant, demos: &[MethodSummary]) -> Self {
         let concepts = || demos.iter().flat_map(|demo| &demo.concepts);
-        let estimate = |of: fn(&burn_seqlora::report::LearntConcept) -> f64| {
+        let estimate = |of: fn(&burn_seqlora::eval::report::LearntConcept) -> f64| {
             Estimate::of(&concepts().map(of).collect::<Vec<_>>())
         };
         // The last concept of a demo has nothing after it.

@@ -3,21 +3,24 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData};
-use burn_seqlora::adapter::directions::{Columns, fresh_directions, from_columns};
-use burn_seqlora::adapter::{AdapterSet, DualAdapters, Factors};
-use burn_seqlora::bilevel::{Bilevel, TrainState, plan_ranks};
-use burn_seqlora::config::{Method, TrainConfig};
-use burn_seqlora::diff::{Objective, Wrt, gradient, hessian_product};
 use burn_seqlora::diffusion::sampler::{SamplerKind, SamplerPlan};
-use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample, Guidance, sample};
-use burn_seqlora::dual::Dual;
+use burn_seqlora::diffusion::{
+    Conditioning, Context, DenoisingLoss, DenoisingSample, Guidance, sample,
+};
+use burn_seqlora::jvp::Dual;
+use burn_seqlora::kernels::{TrainBackend, ops};
+use burn_seqlora::lora::directions::{Columns, fresh_directions, from_columns};
+use burn_seqlora::lora::{AdapterSet, DualAdapters, Factors};
+use burn_seqlora::methods::{self, Constraint, TrainState};
 use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
+use burn_seqlora::models::StableDiffusion;
+use burn_seqlora::objective::{Objective, Wrt, gradient, hessian_product};
 use burn_seqlora::precision::Precision;
-use burn_seqlora::prompts::concept_vocabulary;
 use burn_seqlora::rng::{Seed, normal};
-use burn_seqlora::text::{Context, TextBatch};
-use seqlora_kernels::{TrainBackend, pair};
-use seqlora_models::StableDiffusion;
+use burn_seqlora::settings::TrainConfig;
+use burn_seqlora::text::TextBatch;
+use burn_seqlora::train::prompts::concept_vocabulary;
+use burn_seqlora::train::{Trainer, plan_ranks};
 
 use crate::Failure;
 use crate::row::Row;
@@ -71,15 +74,15 @@ impl<B: TrainBackend> Setup<B> {
                 let (loss, state) = (loss(), self.state());
                 move || {
                     let adapters = AdapterSet::<B>::untracked(&state.parameters.adapters);
-                    let rows = state.parameters.rows.clone().map(Tensor::from_inner);
-                    loss.loss(&adapters.constant(), rows.as_ref(), &self.sample);
+                    let embeddings = state.parameters.embeddings.clone().map(Tensor::from_inner);
+                    loss.loss(&adapters.constant(), embeddings.as_ref(), &self.sample);
                     self.sync();
                 }
             }),
             Row::new("lora_gradient", move || {
                 let (loss, state) = (loss(), self.state());
                 move || {
-                    gradient::<B, _>(&loss, &state.parameters, &self.sample, Wrt::All);
+                    gradient::<B>(&loss.on(&self.sample), &state.parameters, Wrt::All);
                     self.sync();
                 }
             }),
@@ -87,12 +90,12 @@ impl<B: TrainBackend> Setup<B> {
                 let (loss, state) = (loss(), self.state());
                 let direction = state.parameters.adapters.up.map(|_, a| a.ones_like());
                 move || {
-                    hessian_product::<B, _>(&loss, &state.parameters, &direction, &self.sample);
+                    hessian_product::<B>(&loss.on(&self.sample), &state.parameters, &direction);
                     self.sync();
                 }
             }),
-            Row::new("seqlora_iteration", || self.iteration(Method::Seqlora)),
-            Row::new("alternating_iteration", || self.iteration(Method::Alternating)),
+            Row::new("seqlora_iteration", || self.iteration("seqlora")),
+            Row::new("alternating_iteration", || self.iteration("alternating")),
             Row::new("project_100", || self.projection()),
             Row::new("compose_101_factors", || self.composition()),
             Row::new("sample_25", || self.sampling()),
@@ -111,19 +114,19 @@ impl<B: TrainBackend> Setup<B> {
         normal(shape, &mut Seed::new(1).at(0), &self.device())
     }
 
-    fn context(&self, prompts: usize) -> Context<B> {
+    fn conditioning(&self, prompts: usize) -> Conditioning<B> {
         let width = self.model.config().unet.cross_attention_dim;
         let context = Dual::constant(self.draw([prompts, 77, width]));
-        Context::new(context.cast(self.config.precision.dtype()), 1)
+        Context::new(context.cast(self.config.precision.dtype()), 1).into()
     }
 
     fn unet_forward(&self) -> impl FnMut() {
         let latents = self.draw([1, self.model.latent_channels(), self.side, self.side]);
-        let context = self.context(1);
+        let conditioning = self.conditioning(1);
         move || {
             let noise = Dual::constant(latents.clone());
             let timesteps = Tensor::from_data([500.0], &self.device());
-            self.model.predict(noise, timesteps, &context, &DualAdapters::none());
+            self.model.predict(noise, timesteps, &conditioning, &DualAdapters::none());
             self.sync();
         }
     }
@@ -133,28 +136,32 @@ impl<B: TrainBackend> Setup<B> {
         let (config, sites) = (&self.config, self.model.sites());
         let occupied = vec![Columns::new(); sites.len()];
         let used = vec![0; sites.len()];
-        let plan = plan_ranks(sites, &used, config);
+        let plan = plan_ranks(sites, &used, config, Constraint::EarlierConcepts);
         let words = config.tokens.words();
-        let rows = words * config.tokens.rows_per_word(self.model.cross_attention_layers());
-        let rows = Tensor::zeros([rows, self.model.token_width()], &self.device());
-        let seed = Seed::new(0);
-        let mut state = TrainState::new(config, sites, &plan.ranks, &occupied, rows, &seed);
+        let layers = self.model.cross_attention_layers();
+        let count = words * config.tokens.embeddings_per_word(layers);
+        let embeddings = Tensor::zeros([count, self.model.token_width()], &self.device());
+        let (method, seed) = (&methods::SeqLora, Seed::new(0));
+        let ranks = &plan.ranks;
+        let mut state =
+            TrainState::new::<B>(method, config, sites, ranks, &occupied, embeddings, &seed);
         let AdapterSet { up, down } = state.parameters.adapters;
         let up = up.map(|_, a| a.add_scalar(1e-3));
         state.parameters.adapters = AdapterSet { up, down };
         state
     }
 
-    fn iteration(&self, method: Method) -> impl FnMut() {
+    fn iteration(&self, name: &str) -> impl FnMut() {
         let mut state = self.state();
-        let config = TrainConfig { method, ..self.config.clone() };
+        let method = methods::by_name::<B>(name).expect("a known method");
+        let settings = TrainConfig { method: name.into(), ..self.config.clone() };
         move || {
             let loss = DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
             let sites = self.model.sites();
             let basis = Factors::empty(sites.len());
-            let bilevel =
-                Bilevel::<B, _> { objective: &loss, config: &config, sites, basis: &basis };
-            bilevel.step(&mut state, |_, _| &self.sample);
+            let (objective, settings, basis) = (&loss, &settings, &basis);
+            let trainer = Trainer::<B, _> { objective, method, settings, sites, basis };
+            trainer.step(&mut state, |_, _| &self.sample);
             self.sync();
         }
     }
@@ -179,13 +186,13 @@ impl<B: TrainBackend> Setup<B> {
         move || {
             down.map(|site, b| {
                 let basis = bases.get(site).expect("a basis for each site");
-                pair::project(b, basis.clone())
+                ops::project(b, basis.clone())
             });
             self.sync();
         }
     }
 
-    /// The factors of all members side by side, which is all that composing takes.
+    /// The factors of all members concatenated, which is all that composing takes.
     fn composition(&self) -> impl FnMut() {
         let members: Vec<_> = (0..CONCEPTS).map(|_| self.state().parameters.adapters).collect();
         move || {
@@ -203,7 +210,8 @@ impl<B: TrainBackend> Setup<B> {
     /// 25 DDIM steps with guidance, and the decoder.
     fn sampling(&self) -> impl FnMut() {
         let noise = self.draw([1, self.model.latent_channels(), self.side, self.side]);
-        let guidance = Guidance { prompt: self.context(1), negative: self.context(1), scale: 7.5 };
+        let guidance =
+            Guidance { prompt: self.conditioning(1), negative: self.conditioning(1), scale: 7.5 };
         let scheduler = self.model.config().scheduler.clone();
         let plan = SamplerPlan::new(SamplerKind::Ddim, &scheduler, 25).expect("25 steps of DDIM");
         move || {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::backend::Autodiff;
-use seqlora_kernels::TrainBackend;
+use burn_seqlora::kernels::TrainBackend;
 
 use crate::failure::Failure;
 
@@ -70,21 +70,22 @@ impl Device {
             #[cfg(feature = "cpu")]
             Self::Cpu => {
                 // On a thread of the pool, which works itself where others would wait for it.
-                let run = |_: &_| job.run::<Autodiff<seqlora_kernels::Flex>>(Default::default());
+                let run =
+                    |_: &_| job.run::<Autodiff<burn_seqlora::kernels::Flex>>(Default::default());
                 rayon::scope(run)
             }
             #[cfg(feature = "wgpu")]
             Self::Wgpu(number) => {
-                use seqlora_kernels::WgpuDevice;
+                use burn_seqlora::kernels::WgpuDevice;
                 let device = number.map_or_else(WgpuDevice::default, WgpuDevice::DiscreteGpu);
-                self.check::<seqlora_kernels::Wgpu>(&device)?;
-                job.run::<Autodiff<seqlora_kernels::Wgpu>>(device)
+                self.check::<burn_seqlora::kernels::Wgpu>(&device)?;
+                job.run::<Autodiff<burn_seqlora::kernels::Wgpu>>(device)
             }
             #[cfg(feature = "cuda")]
             Self::Cuda(number) => {
-                let device = seqlora_kernels::CudaDevice::new(number);
-                self.check::<seqlora_kernels::Cuda>(&device)?;
-                job.run::<Autodiff<seqlora_kernels::Cuda>>(device)
+                let device = burn_seqlora::kernels::CudaDevice::new(number);
+                self.check::<burn_seqlora::kernels::Cuda>(&device)?;
+                job.run::<Autodiff<burn_seqlora::kernels::Cuda>>(device)
             }
             #[allow(unreachable_patterns)]
             other => {

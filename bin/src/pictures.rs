@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use burn_seqlora::bank::{write_atomic, write_new};
 use burn_seqlora::error::{Error, Result};
+use burn_seqlora::files::{write_atomic, write_new};
 use image::{ImageReader, RgbImage};
 
 /// One decoded picture, `[1, 3, height, width]` in [−1, 1], as 8-bit RGB.
@@ -48,7 +48,7 @@ pub fn to_pixels<B: Backend>(pictures: &[RgbImage], device: &B::Device) -> Tenso
 /// If it is not there or damaged.
 pub fn read_png(path: &Path) -> Result<RgbImage> {
     let reader = ImageReader::open(path).map_err(Error::io("cannot read", path))?;
-    Ok(reader.decode().map_err(Error::damaged(path))?.into_rgb8())
+    Ok(reader.decode().map_err(|e| Error::damaged(path, e))?.into_rgb8())
 }
 
 /// Writes a PNG with its settings as the text `parameters`, where other tools look for them.
@@ -57,7 +57,7 @@ pub fn read_png(path: &Path) -> Result<RgbImage> {
 /// If the file cannot be written.
 pub fn write_png(path: &Path, picture: &RgbImage, parameters: &str) -> Result<()> {
     let bytes = encode_png(picture, parameters).map_err(Error::io("cannot write", path))?;
-    write_atomic(path, &bytes)
+    Ok(write_atomic(path, &bytes)?)
 }
 
 /// [`write_png`] as `00000.png` in a folder, or with the first number from `number` on that no file

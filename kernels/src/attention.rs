@@ -5,8 +5,8 @@ pub(crate) mod blocks;
 
 use burn::tensor::{Bool, Tensor, activation, backend::Backend};
 
-use crate::add_tangents;
 use crate::operation::{Float, Operation, float, tensor};
+use burn_jvp::add_tangents;
 
 /// Which keys a query may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

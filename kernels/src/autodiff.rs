@@ -9,7 +9,8 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::Backend;
 
-use crate::kept::{self, Work};
+use crate::kept;
+use crate::kept::Work;
 use crate::operation::{Float, Kernel, OfTangent, OfValue, Operation};
 
 /// The most inputs an operation has (x, W, b, A, B), and as many tangents.

@@ -174,13 +174,14 @@ mod tests {
     use burn_flex::Flex;
 
     use super::*;
-    use crate::pair::lora_linear;
+    use crate::ops::lora_linear;
+    use burn_jvp::Dual;
 
     /// Four inputs, three outputs.
     fn layer(rows: usize, x: f32) -> Tensor<Autodiff<Flex>, 2> {
         let device = Default::default();
         let x = Tensor::full([rows, 4], x, &device).require_grad();
-        lora_linear((x, None), Tensor::ones([3, 4], &device), None, None).0
+        lora_linear(Dual::constant(x), Tensor::ones([3, 4], &device), None, None).primal
     }
 
     #[test]

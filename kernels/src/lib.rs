@@ -1,7 +1,8 @@
 //! The operations SeqLoRA asks of a Burn backend.
 //!
-//! Each works on a [`Pair`]: a value and, where it depends on the direction of differentiation,
-//! its directional derivative (tangent). A missing tangent is an exact zero and costs nothing.
+//! Each works on [`Dual`](burn_jvp::Dual) numbers: a value and, where it depends on the direction of
+//! differentiation, its directional derivative (tangent). A missing tangent is an exact zero and costs
+//! nothing.
 //!
 //! | operation | value | tangent |
 //! |---|---|---|
@@ -13,7 +14,7 @@
 //! | [`Conv2d`](conv2d::Conv2d) | W ⋆ x + b | W ⋆ ẋ |
 //! | [`Project`](project::Project) | B − Q (Qᵀ B), twice | the same of Ḃ |
 //!
-//! The way of an operation through this crate: [`pair`] is what layers call; [`operation`] says
+//! The way of an operation through this crate: [`ops`] is what layers call; [`operation`] says
 //! what an operation is, and its own file gives the reference in plain tensor operations;
 //! a backend computes it by that reference or by a kernel of its own (`flex` for CPUs, `cube` for
 //! GPUs, where attention is `attention::blocks`); the tape records a kernel as one node whose
@@ -32,7 +33,7 @@ mod kept;
 pub mod lora_linear;
 pub mod normalize;
 pub mod operation;
-pub mod pair;
+pub mod ops;
 pub mod project;
 
 pub use activation::Activation;
@@ -44,4 +45,4 @@ pub use burn_flex::{Flex, FlexDevice};
 #[cfg(feature = "wgpu")]
 pub use burn_wgpu::{Wgpu, WgpuDevice};
 pub use kept::Kept;
-pub use pair::{Pair, add_tangents};
+pub use ops::DualOps;

@@ -1,20 +1,20 @@
 //! A linear layer with a low-rank adapter.
 
 use burn::tensor::{Tensor, TensorMetadata, backend::Backend};
+use burn_jvp::{Dual, add_tangents};
 
 use crate::operation::{Float, Operation, float, tensor};
-use crate::{Pair, add_tangents};
 
 /// The two factors of ΔW = A Bᵀ with their tangents.
 ///
 /// # Shapes
 /// - up: A `[outputs, rank]`, down: B `[inputs, rank]`
 #[derive(Debug, Clone)]
-pub struct LoraPair<B: Backend> {
+pub struct LoraFactors<B: Backend> {
     /// A, LoRA's up projection.
-    pub up: Pair<B, 2>,
+    pub up: Dual<B, 2>,
     /// B, the transpose of LoRA's down projection.
-    pub down: Pair<B, 2>,
+    pub down: Dual<B, 2>,
 }
 
 /// `y = x Wᵀ + b + (x B) Aᵀ`, `ẏ = ẋ Wᵀ + (ẋ B + x Ḃ) Aᵀ + (x B) Ȧᵀ`; A Bᵀ is never formed.

@@ -164,7 +164,7 @@ fn byte_alphabet() -> impl Iterator<Item = char> {
 }
 
 /// Writes a file of indented JSON and the folders above it.
-pub(crate) fn write_json(file: &Path, value: &Value) -> Result<(), ModelError> {
+pub fn write_json(file: &Path, value: &Value) -> Result<(), ModelError> {
     write_text(file, &(serde_json::to_string_pretty(value).expect("a value is JSON") + "\n"))
 }
 

@@ -1,9 +1,9 @@
 //! How much memory training takes, before it starts.
 
-use burn_seqlora::adapter::Site;
-use burn_seqlora::config::TrainConfig;
-use burn_seqlora::diff::Hvp;
-use burn_seqlora::model::LatentCodec as _;
+use seqlora_core::lora::Site;
+use seqlora_core::methods::Work;
+use seqlora_core::model::LatentCodec as _;
+use seqlora_core::settings::TrainConfig;
 use seqlora_kernels::KernelBackend;
 
 use crate::StableDiffusion;
@@ -31,7 +31,7 @@ pub fn adapter_parameters(sites: &[Site], ranks: &[usize]) -> usize {
     sites.iter().zip(ranks).map(|(site, rank)| rank * (site.inputs + site.outputs)).sum()
 }
 
-/// Estimates a run on images of `side` pixels.
+/// Estimates a run on images of `side` pixels whose minibatches take this work.
 ///
 /// Activations are counted as tensors per pixel and channel of each level. Attention leaves no
 /// matrices behind. The factors are fitted to SD1.5 at 256 pixels on the CPU: 5.9 GB for a gradient,
@@ -40,6 +40,7 @@ pub fn adapter_parameters(sites: &[Site], ranks: &[usize]) -> usize {
 pub fn training_estimate<B: KernelBackend>(
     model: &StableDiffusion<B>,
     train: &TrainConfig,
+    work: Work,
     side: usize,
     adapter_parameters: usize,
 ) -> MemoryEstimate {
@@ -50,9 +51,8 @@ pub fn training_estimate<B: KernelBackend>(
     let level = |(level, channels): (usize, &usize)| blocks * (side >> level).pow(2) * channels;
     let tensor: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
     // The second-order pass remembers the tangents as well.
-    let passes = if train.effective_hvp() == Hvp::Exact { 2 } else { 1 };
-    let kept = train.kept_from().map_or(0, |_| train.inner);
-    let tensors = TENSORS_PER_BLOCK * passes + KEPT_PER_BLOCK * kept;
+    let passes = if work.hessian_products > 0 { 2 } else { 1 };
+    let tensors = TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached;
     MemoryEstimate {
         weights: model.weight_bytes(),
         // A, B, two moments of each, and the gradients, adjoints and steps in flight.
@@ -64,5 +64,5 @@ pub fn training_estimate<B: KernelBackend>(
 /// Tensors of a level's size that one residual and transformer block leaves on the tape.
 const TENSORS_PER_BLOCK: usize = 130;
 
-/// Such tensors that an inner step keeps of it for the Hessian product (docs/decisions/0008).
-const KEPT_PER_BLOCK: usize = 80;
+/// Such tensors that an inner step caches of it for the Hessian product (docs/decisions/0008).
+const CACHED_PER_BLOCK: usize = 80;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use burn_seqlora::rng::Seed;
+use seqlora_core::rng::Seed;
 use seqlora_kernels::KernelBackend;
 use serde_json::json;
 

@@ -3,12 +3,13 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use burn_seqlora::diffusion::Prediction;
+use seqlora_core::diffusion::Prediction;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::StableDiffusionConfig;
-use crate::weights::ldm::{self, Family, Header};
+use crate::weights::ldm;
+use crate::weights::ldm::{Family, Header};
 use crate::weights::{KeyTable, Layout, ModelError, WeightFiles, fingerprint};
 
 /// A model before it is loaded.

@@ -4,13 +4,13 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
-use burn_seqlora::adapter::{DualAdapters, Part, Site, SiteRegistry};
-use burn_seqlora::diffusion::{NoiseSchedule, SchedulerConfig};
-use burn_seqlora::dual::Dual;
-use burn_seqlora::error::{Error, Result};
-use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, LatentPosterior, TextEncoder};
-use burn_seqlora::precision::Precision;
-use burn_seqlora::text::{Context, Piece, TextBatch, Tokens};
+use burn_jvp::Dual;
+use seqlora_core::diffusion::{Conditioning, NoiseSchedule, SchedulerConfig};
+use seqlora_core::error::{Error, Result};
+use seqlora_core::lora::{DualAdapters, Part, Site, SiteRegistry};
+use seqlora_core::model::{Denoiser, DiffusionModel, LatentCodec, LatentPosterior, TextEncoder};
+use seqlora_core::precision::Precision;
+use seqlora_core::text::{Piece, TextBatch, Tokens};
 use seqlora_kernels::KernelBackend;
 
 use crate::clip::{ClipTextConfig, ClipTextModel};
@@ -175,12 +175,12 @@ impl<B: KernelBackend> Denoiser<B> for StableDiffusion<B> {
         &self,
         noisy: Dual<B, 4>,
         timesteps: Tensor<B, 1>,
-        context: &Context<B>,
+        conditioning: &Conditioning<B>,
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 4> {
         let dtype = self.precision.dtype();
         let (noisy, adapters) = (noisy.cast(dtype), adapters.cast(dtype));
-        self.unet.predict(noisy, timesteps, context, &adapters).cast(FloatDType::F32)
+        self.unet.predict(noisy, timesteps, conditioning, &adapters).cast(FloatDType::F32)
     }
 
     fn cross_attention_layers(&self) -> usize {
@@ -192,12 +192,12 @@ impl<B: KernelBackend> TextEncoder<B> for StableDiffusion<B> {
     fn encode_text(
         &self,
         batch: &TextBatch<B>,
-        rows: Option<&Tensor<B, 2>>,
+        embeddings: Option<&Tensor<B, 2>>,
         adapters: &DualAdapters<B>,
-    ) -> Context<B> {
+    ) -> Conditioning<B> {
         let dtype = self.precision.dtype();
-        let rows = rows.map(|rows| rows.clone().cast(dtype));
-        self.text_encoder.encode(batch, rows.as_ref(), &adapters.cast(dtype))
+        let embeddings = embeddings.map(|embeddings| embeddings.clone().cast(dtype));
+        self.text_encoder.encode(batch, embeddings.as_ref(), &adapters.cast(dtype)).into()
     }
 
     fn tokenize(&self, pieces: &[Piece]) -> Result<Tokens> {

@@ -5,7 +5,8 @@ use std::fs;
 use safetensors::tensor::Dtype;
 
 use crate::harness::{Project, fixture};
-use crate::weights::{self, Weights};
+use crate::weights;
+use crate::weights::Weights;
 
 /// A weight of the UNet that every test of weights changes.
 const KEY: &str = "conv_in.weight";

@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use crate::files::Files;
 use crate::pictures::write_photos;
 use crate::run::{Run, Running};
-use crate::weights::{self, Weights};
+use crate::weights;
+use crate::weights::Weights;
 
 /// The concepts of most tests, in the order in which a folder of folders is learnt.
 pub const THREE: [&str; 3] = ["cat", "dog", "mug"];

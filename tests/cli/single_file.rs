@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use burn_seqlora::models::weights::KeyTable;
 use safetensors::tensor::Dtype;
-use seqlora_models::weights::KeyTable;
 use serde_json::{Value, json};
 
 use crate::files::Files;
 use crate::harness::{Project, THREE, fixture};
 use crate::run::Run;
-use crate::weights::{self, Weights};
+use crate::weights;
+use crate::weights::Weights;
 
 /// All tensors of a model folder by component and our name.
 fn folder_weights(folder: &Path) -> BTreeMap<(&'static str, String), weights::Tensor> {

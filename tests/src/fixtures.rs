@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use burn_seqlora::adapter::Factors;
+use burn_seqlora::lora::Factors;
 use safetensors::{Dtype, SafeTensors};
 
 /// A folder or file under `tests/fixtures`.

@@ -5,6 +5,7 @@
 //! them for Flex, `tests/wgpu.rs` for wgpu, `tests/cuda.rs` for CUDA, `tests/laws_f64.rs` the method's
 //! laws for Flex in f64. Reference numbers come from `reference/make_fixtures.py`.
 
+pub mod derivatives;
 pub mod fixtures;
 pub mod suite;
 pub mod toy;
@@ -41,9 +42,9 @@ macro_rules! suite {
             learning: [evaluations_share_noise_or_draw_their_own,
                        learning_takes_each_evaluations_own_noise,
                        only_an_accumulated_base_holds_earlier_concepts,
-                       what_prompts_share_is_left_alone,
-                       shared_directions_stand_beside_earlier_concepts,
-                       shared_directions_leave_something],
+                       common_prompts_are_left_alone,
+                       protected_directions_add_to_earlier_concepts,
+                       protected_directions_leave_something],
         );
     };
     (@tests $backend:ty, $tolerance:expr, $($module:ident: $tests:tt,)*) => {

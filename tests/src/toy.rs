@@ -2,13 +2,14 @@
 
 pub mod training;
 
+use crate::derivatives::ConceptParameters;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
-use burn_seqlora::adapter::directions::Columns;
-use burn_seqlora::adapter::{AdapterSet, DualAdapters, Factors, Part, Role, Site};
-use burn_seqlora::diff::{ConceptParameters, Objective};
-use burn_seqlora::dual::Dual;
+use burn_seqlora::jvp::Dual;
+use burn_seqlora::kernels::{DualOps, KernelBackend, ops};
+use burn_seqlora::lora::directions::Columns;
+use burn_seqlora::lora::{AdapterSet, DualAdapters, Factors, Part, Role, Site};
+use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::{Seed, normal};
-use seqlora_kernels::KernelBackend;
 
 /// What numbers a law is checked in, and how well it then has to hold.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +92,7 @@ impl<B: KernelBackend> Net<B> {
         let mut x = Dual::constant(input);
         for (site, weight) in self.weights.iter().enumerate() {
             x = if site == 0 { x } else { x.silu() };
-            x = x.lora_linear(weight.clone(), None, adapters.site(site));
+            x = ops::lora_linear(x, weight.clone(), None, adapters.site(site));
         }
         x
     }
@@ -189,6 +190,6 @@ impl Toy {
     /// A point where neither factor is zero.
     pub fn point<B: Backend>(self) -> ConceptParameters<B> {
         let adapters = AdapterSet { up: self.up(1), down: self.down(2) };
-        ConceptParameters { adapters, rows: None }
+        ConceptParameters { adapters, embeddings: None }
     }
 }

@@ -2,13 +2,13 @@
 //! f16 and bf16.
 #![cfg(feature = "cpu")]
 
-seqlora_tests::suite!(seqlora_kernels::Flex, 1e-4,
+seqlora_tests::suite!(burn_seqlora::kernels::Flex, 1e-4,
     laws: [activations, normalisation, attention, linear_layers, convolutions]);
 
 // Here only: on a GPU every nesting of backends compiles all of CubeCL's generics once more.
-seqlora_tests::suite!(@tests seqlora_kernels::Flex, 1e-4,
+seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,
     nested: [toys_agree, products_of_the_model_agree, hypergradients_of_the_model_agree],
 );
 
-seqlora_tests::half_precision!(seqlora_kernels::Flex,
+seqlora_tests::half_precision!(burn_seqlora::kernels::Flex,
     laws: [activations, normalisation, attention, linear_layers, convolutions]);

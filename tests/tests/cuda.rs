@@ -2,8 +2,8 @@
 //! f16 and bf16.
 #![cfg(feature = "cuda")]
 
-seqlora_tests::suite!(seqlora_kernels::Cuda, 1e-3,
+seqlora_tests::suite!(burn_seqlora::kernels::Cuda, 1e-3,
     laws: [activations, normalisation, attention, linear_layers, projection]);
 
-seqlora_tests::half_precision!(seqlora_kernels::Cuda,
+seqlora_tests::half_precision!(burn_seqlora::kernels::Cuda,
     laws: [activations, normalisation, attention, linear_layers]);

@@ -1,7 +1,7 @@
 //! The laws in f64, on Flex: what f32 round-off would hide.
 #![cfg(feature = "cpu")]
 
-seqlora_tests::suite!(@tests seqlora_kernels::Flex, seqlora_tests::toy::Precision::F64,
+seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, seqlora_tests::toy::Precision::F64,
     derivatives: [products_are_derivatives_of_the_gradient, hessian_is_symmetric,
                   single_layer_products_have_a_closed_form,
                   earlier_adapters_belong_to_the_weights],

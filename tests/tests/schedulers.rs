@@ -1,7 +1,8 @@
 //! Noise schedules and every sampler's full trajectory against diffusers, on the host.
 
 use burn_seqlora::diffusion::{NoiseSchedule, SamplerKind, SamplerPlan, SchedulerConfig};
-use seqlora_tests::fixtures::{self, Fixture};
+use seqlora_tests::fixtures;
+use seqlora_tests::fixtures::Fixture;
 use serde_json::Value;
 
 /// diffusers computes in f32, we in f64.

@@ -2,5 +2,5 @@
 //! no GPU. All GPU tests are in one binary, because CubeCL's generics are compiled once per binary.
 #![cfg(feature = "wgpu")]
 
-seqlora_tests::suite!(seqlora_kernels::Wgpu, 1e-3,
+seqlora_tests::suite!(burn_seqlora::kernels::Wgpu, 1e-3,
     laws: [activations, normalisation, attention, linear_layers, projection]);

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use burn_seqlora::adapter::SiteSelection;
-use burn_seqlora::config::{Method, TrainConfig};
-use burn_seqlora::diff::Hvp;
+use burn_seqlora::lora::SiteSelection;
+use burn_seqlora::methods::NAMES;
+use burn_seqlora::settings::{Hvp, TrainConfig};
 use burn_seqlora::text::TokenScheme;
 use clap::Args as ClapArgs;
+use clap::builder::PossibleValuesParser;
 
 use super::{Model, parse_name};
 
@@ -47,8 +48,8 @@ pub struct Learn {
 #[command(next_help_heading = "Training")]
 pub struct Train {
     /// seqlora, alternating, or lora: each concept by itself [default: seqlora]
-    #[arg(long, value_parser = parse_name::<Method>)]
-    pub method: Option<Method>,
+    #[arg(long, value_parser = PossibleValuesParser::new(NAMES), hide_possible_values = true)]
+    pub method: Option<String>,
     /// Second derivatives: exact, finite-difference or none [default: exact]
     #[arg(long, value_parser = parse_name::<Hvp>)]
     pub hvp: Option<Hvp>,
@@ -102,7 +103,9 @@ impl Train {
         fn set<T: Copy>(field: &mut T, typed: Option<T>) {
             *field = typed.unwrap_or(*field);
         }
-        set(&mut config.method, self.method);
+        if let Some(method) = &self.method {
+            config.method = method.clone();
+        }
         set(&mut config.hvp, self.hvp);
         set(&mut config.steps, self.steps);
         set(&mut config.batch, self.batch);

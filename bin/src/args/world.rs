@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use burn_seqlora::config::Method;
+use burn_seqlora::methods::NAMES;
+use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, value_parser};
-
-use super::parse_name;
 
 #[derive(Debug, ClapArgs)]
 pub struct Demo {
@@ -22,8 +21,8 @@ pub struct Demo {
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Methods to compare
-    #[arg(long, value_parser = parse_name::<Method>, value_delimiter = ',', default_value = "seqlora,lora")]
-    pub method: Vec<Method>,
+    #[arg(long, value_parser = PossibleValuesParser::new(NAMES), value_delimiter = ',', default_value = "seqlora,lora")]
+    pub method: Vec<String>,
     /// Settings as TOML, as `learn` takes them; what it leaves out keeps the demo's value, and
     /// `--method` and `--concepts` win over it
     #[arg(long, value_name = "FILE")]

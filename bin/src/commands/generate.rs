@@ -4,17 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, TensorData};
-use burn_seqlora::bank::{Bank, write_atomic};
+use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{SamplerPlan, sample};
 use burn_seqlora::error::Error;
+use burn_seqlora::files::write_atomic;
+use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::{DiffusionModel, LatentCodec};
+use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::precision::Precision;
 use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::text::next_placeholder;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use seqlora_kernels::TrainBackend;
-use seqlora_models::StableDiffusion;
 use serde_json::json;
 
 use super::painter::Painter;
@@ -57,7 +58,7 @@ impl Job for Session<'_> {
             Some(path) => {
                 let bank = Bank::open_for(path, &base)?;
                 let members = members(&args.concept, &bank)?;
-                Composition::<B::InnerBackend>::load(&bank, &members, &device)?
+                Composition::<B::InnerBackend>::load(&bank, &members, model.sites(), &device)?
             }
             None if args.concept.is_empty() => Composition::none(model.sites().len()),
             None => return Err(Failure::Usage("--concept needs --bank".into())),
@@ -132,7 +133,7 @@ fn first_free(folder: &Path) -> Result<usize, Error> {
 fn members(concepts: &[String], bank: &Bank) -> Result<Vec<Member>, Failure> {
     if concepts.is_empty() {
         let all = bank.concepts().iter();
-        return Ok(all.map(|id| Member { id: id.clone(), scale: 1.0 }).collect());
+        return Ok(all.map(Member::new).collect());
     }
     let parse = |text: &String| {
         let (id, scale) = text.split_once('=').unwrap_or((text, "1"));

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, max_overlap};
-use burn_seqlora::config::Method;
+use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord, max_overlap};
+use burn_seqlora::lora::Site;
+use burn_seqlora::models::weights::ModelError;
+use burn_seqlora::models::weights::ldm::Header;
+use burn_seqlora::settings::TrainConfig;
 use safetensors::tensor::TensorInfo;
-use seqlora_models::weights::{ModelError, ldm::Header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -31,7 +33,7 @@ fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
 struct BankSummary<'a> {
     path: &'a Path,
     base: &'a BaseModel,
-    method: Option<Method>,
+    method: Option<&'a str>,
     concepts: Vec<ConceptLine<'a>>,
     max_overlap: f64,
     capacity: Vec<SiteLine<'a>>,
@@ -41,8 +43,8 @@ struct BankSummary<'a> {
 struct ConceptLine<'a> {
     id: &'a str,
     class_word: &'a str,
-    method: Method,
-    ranks: &'a [usize],
+    method: &'a str,
+    ranks: Vec<usize>,
     /// The greatest.
     rank: usize,
     /// Those that are adapted.
@@ -64,21 +66,23 @@ struct SiteLine<'a> {
 }
 
 impl<'a> BankSummary<'a> {
-    fn new(path: &'a Path, bank: &'a Bank, records: &'a [ConceptRecord]) -> Result<Self, Failure> {
-        // Plain LoRA reserves no directions.
-        let reserving = || records.iter().filter(|r| r.config.method.ingredients().orthogonal);
-        let capacity = bank.sites().iter().enumerate().map(|(number, site)| {
-            let used = reserving().map(|record| record.ranks[number]).sum();
+    fn new(
+        path: &'a Path,
+        bank: &'a Bank,
+        records: &'a [(ConceptRecord, TrainingRecord)],
+    ) -> Result<Self, Failure> {
+        let reserved = bank.reserved(bank.sites())?;
+        let capacity = bank.sites().iter().zip(reserved).map(|(site, used)| {
             // As a next concept with the last one's settings finds it.
-            let shared = records.last().map_or(0, |record| record.config.shared_at(site));
-            let left = site.inputs.saturating_sub(used + shared);
+            let protected = records.last().map_or(0, |record| protected(site, record));
+            let left = site.inputs.saturating_sub(used + protected);
             SiteLine { site: &site.name, inputs: site.inputs, used, left }
         });
         Ok(Self {
             path,
             base: bank.base(),
             method: bank.method(),
-            concepts: records.iter().map(ConceptLine::new).collect(),
+            concepts: records.iter().map(|record| ConceptLine::new(record, bank.sites())).collect(),
             max_overlap: max_overlap(bank)?,
             capacity: capacity.collect(),
         })
@@ -98,20 +102,30 @@ impl<'a> BankSummary<'a> {
     }
 }
 
+/// The directions that a concept's settings protect at a site, as far as this program can read them.
+fn protected(site: &Site, (record, training): &(ConceptRecord, TrainingRecord)) -> usize {
+    let settings = serde_json::from_value::<TrainConfig>(training.settings.clone());
+    match settings {
+        Ok(settings) if record.reserves_directions => settings.protected_at(site),
+        _ => 0,
+    }
+}
+
 impl<'a> ConceptLine<'a> {
-    fn new(record: &'a ConceptRecord) -> Self {
+    fn new((record, training): &'a (ConceptRecord, TrainingRecord), sites: &[Site]) -> Self {
+        let ranks = record.ranks(sites);
         Self {
             id: &record.id,
             class_word: &record.class_word,
-            method: record.config.method,
-            ranks: &record.ranks,
-            rank: record.ranks.iter().copied().max().unwrap_or(0),
-            sites: record.ranks.iter().filter(|rank| **rank > 0).count(),
+            method: &training.method,
+            rank: ranks.iter().copied().max().unwrap_or(0),
+            sites: record.sites.len(),
+            ranks,
             words: record.words,
-            images: &record.images,
-            steps: record.steps,
-            initial_loss: record.initial_loss,
-            final_loss: record.final_loss,
+            images: &training.images,
+            steps: training.steps,
+            initial_loss: training.initial_loss,
+            final_loss: training.final_loss,
         }
     }
 

@@ -1,10 +1,10 @@
 //! Opening the base model, the same way for every command.
 
 use burn_seqlora::bank::BaseModel;
+use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::model::{Denoiser, DiffusionModel, TextEncoder};
+use burn_seqlora::models::{ModelSource, SourceOptions, StableDiffusion};
 use burn_seqlora::precision::Precision;
-use seqlora_kernels::KernelBackend;
-use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 
 use super::builtin;
 use crate::args::Model;

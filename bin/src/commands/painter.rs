@@ -1,14 +1,15 @@
 //! A model with a composition on it.
 
 use burn::tensor::Tensor;
-use burn_seqlora::adapter::{AdapterSet, DualAdapters};
 use burn_seqlora::compose::Composition;
+use burn_seqlora::diffusion::Context;
 use burn_seqlora::diffusion::Guidance;
+use burn_seqlora::diffusion::regions::Area;
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::lora::{AdapterSet, DualAdapters};
 use burn_seqlora::model::{Denoiser, DiffusionModel, TextEncoder};
-use burn_seqlora::region::Area;
-use burn_seqlora::text::{Context, TextBatch};
-use seqlora_kernels::TrainBackend;
-use seqlora_models::StableDiffusion;
+use burn_seqlora::models::StableDiffusion;
+use burn_seqlora::text::TextBatch;
 
 use crate::args::{Generate, Region};
 use crate::failure::Failure;
@@ -18,7 +19,7 @@ use crate::terminal::Terminal;
 pub struct Painter<'a, B: TrainBackend> {
     model: &'a StableDiffusion<B>,
     composition: &'a Composition<B::InnerBackend>,
-    rows: Option<Tensor<B, 2>>,
+    embeddings: Option<Tensor<B, 2>>,
     /// The composition's factors, where the layers look for them.
     pub adapters: DualAdapters<B>,
 }
@@ -30,12 +31,12 @@ impl<'a, B: TrainBackend> Painter<'a, B> {
         composition: &'a Composition<B::InnerBackend>,
     ) -> Self {
         let adapters = AdapterSet::<B>::untracked(&composition.adapters).constant();
-        let rows = composition.rows.clone().map(Tensor::from_inner);
-        Self { model, composition, rows, adapters }
+        let embeddings = composition.embeddings.clone().map(Tensor::from_inner);
+        Self { model, composition, embeddings, adapters }
     }
 
-    /// What a picture of this width and height should show and should not; the negative prompt is
-    /// the same in every region.
+    /// The prompts of an image of this width and height; the negative prompt is the same in every
+    /// region.
     pub fn guidance(
         &self,
         args: &Generate,
@@ -44,15 +45,15 @@ impl<'a, B: TrainBackend> Painter<'a, B> {
         terminal: &Terminal,
     ) -> Result<Guidance<B>, Failure> {
         let negative = self.encode(&[&args.negative], terminal)?;
-        let (mut shown, mut avoided) = (Vec::new(), Vec::new());
+        let (mut positive, mut negatives) = (Vec::new(), Vec::new());
         for Region { corners, prompt } in &args.region {
             let area = Area::new(*corners, size).map_err(|e| Failure::Usage(e.to_string()))?;
-            shown.push((area, self.encode(&[prompt], terminal)?));
-            avoided.push((area, negative.clone()));
+            positive.push((area, self.encode(&[prompt], terminal)?));
+            negatives.push((area, negative.clone()));
         }
         Ok(Guidance {
-            prompt: self.encode(&[&args.prompt], terminal)?.with_regions(shown),
-            negative: negative.with_regions(avoided),
+            prompt: self.encode(&[&args.prompt], terminal)?.with_regions(positive).into(),
+            negative: negative.with_regions(negatives).into(),
             scale,
         })
     }
@@ -71,6 +72,7 @@ impl<'a, B: TrainBackend> Painter<'a, B> {
         let layers = self.model.cross_attention_layers();
         let batch =
             TextBatch::new(&tokens, vocabulary, layers, &DiffusionModel::device(self.model));
-        Ok(self.model.encode_text(&batch, self.rows.as_ref(), &self.adapters))
+        let conditioning = self.model.encode_text(&batch, self.embeddings.as_ref(), &self.adapters);
+        Ok(conditioning.context)
     }
 }

@@ -2,17 +2,17 @@
 
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
-use burn_seqlora::bilevel::Flow;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
-use clap::ValueEnum as _;
-use indicatif::ProgressBar;
-use seqlora_kernels::{KernelBackend, TrainBackend};
-use seqlora_models::StableDiffusionConfig;
-use seqlora_models::judge::AttributeAccuracy;
-use seqlora_models::pretrain::{
+use burn_seqlora::kernels::{KernelBackend, TrainBackend};
+use burn_seqlora::models::StableDiffusionConfig;
+use burn_seqlora::toy_world::judge::AttributeAccuracy;
+use burn_seqlora::toy_world::pretrain::{
     Drawing, DrawingReport, Event, GUIDANCE, PretrainConfig, Pretraining, Progress, SIDE, to_pixels,
 };
-use seqlora_models::world::{Scene, SceneOptions, Seed, Split};
+use burn_seqlora::toy_world::world::{Scene, SceneOptions, Seed, Split};
+use burn_seqlora::train::Flow;
+use clap::ValueEnum as _;
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::builtin;

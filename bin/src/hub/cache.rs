@@ -4,9 +4,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn_seqlora::bank::write_atomic;
 use burn_seqlora::error::{Error, Result};
-use seqlora_models::weights::needed_files;
+use burn_seqlora::files::write_atomic;
+use burn_seqlora::models::weights::needed_files;
 
 /// The cache's folder of one model.
 pub struct Cache {
@@ -44,7 +44,7 @@ impl Cache {
         let file = self.reference();
         let folder = file.parent().expect("a file in a folder");
         fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
-        write_atomic(&file, commit.as_bytes())
+        Ok(write_atomic(&file, commit.as_bytes())?)
     }
 
     fn reference(&self) -> PathBuf {

@@ -12,11 +12,11 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
-use burn_seqlora::bank::FolderLock;
 use burn_seqlora::error::Error;
+use burn_seqlora::files::FolderLock;
+use burn_seqlora::models::weights::needed_files;
 use cache::Cache;
 use remote::Hub;
-use seqlora_models::weights::needed_files;
 
 use crate::failure::Failure;
 use crate::terminal::Terminal;

@@ -2,10 +2,12 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::adapter::DualAdapters;
-use burn_seqlora::dual::Dual;
-use burn_seqlora::text::{Context, TextBatch};
-use seqlora_kernels::{KernelBackend, attention::AttentionMask};
+use burn_jvp::Dual;
+use seqlora_core::diffusion::Context;
+use seqlora_core::lora::DualAdapters;
+use seqlora_core::text::TextBatch;
+use seqlora_kernels::KernelBackend;
+use seqlora_kernels::attention::AttentionMask;
 
 use super::config::ClipTextConfig;
 use crate::nn::{Embedding, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Scope};

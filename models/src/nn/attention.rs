@@ -3,10 +3,11 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn_seqlora::adapter::{DualAdapters, Role};
-use burn_seqlora::dual::Dual;
-use burn_seqlora::region::Source;
-use seqlora_kernels::{KernelBackend, attention::AttentionMask};
+use burn_jvp::Dual;
+use seqlora_core::diffusion::regions::Source;
+use seqlora_core::lora::{DualAdapters, Role};
+use seqlora_kernels::attention::AttentionMask;
+use seqlora_kernels::{KernelBackend, ops};
 
 use super::{Linear, LinearConfig, Scope};
 
@@ -103,7 +104,7 @@ impl<B: KernelBackend> Attention<B> {
     ) -> Dual<B, 3> {
         let key = self.to_k.forward(context.clone(), adapters);
         let value = self.to_v.forward(context, adapters);
-        Dual::attention(query, key, value, self.heads, mask)
+        ops::attention(query, key, value, self.heads, mask)
     }
 }
 
@@ -111,7 +112,7 @@ impl<B: KernelBackend> Attention<B> {
 mod tests {
     use burn::module::Param;
     use burn::tensor::{Tensor, TensorData};
-    use burn_seqlora::rng::{Seed, normal};
+    use seqlora_core::rng::{Seed, normal};
     use seqlora_kernels::Flex;
 
     use super::*;

@@ -3,8 +3,8 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::KernelBackend;
+use burn_jvp::Dual;
+use seqlora_kernels::{KernelBackend, ops};
 
 use super::frozen;
 
@@ -57,7 +57,7 @@ impl<B: KernelBackend> Conv2d<B> {
     /// # Shapes
     /// - x: `[batch, inputs, height, width]`
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        x.conv2d(self.weight.val(), self.bias.val(), self.stride, self.padding)
+        ops::conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding)
     }
 }
 

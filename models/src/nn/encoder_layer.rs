@@ -3,9 +3,10 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn_seqlora::adapter::{DualAdapters, Role};
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::{KernelBackend, attention::AttentionMask};
+use burn_jvp::Dual;
+use seqlora_core::lora::{DualAdapters, Role};
+use seqlora_kernels::attention::AttentionMask;
+use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::attention::ProjectionNames;
 use super::{Attention, AttentionConfig, LayerNorm, Linear, LinearConfig, Scope};

@@ -2,9 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn_seqlora::adapter::{DualAdapters, Role};
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::KernelBackend;
+use burn_jvp::Dual;
+use seqlora_core::lora::{DualAdapters, Role};
+use seqlora_kernels::{KernelBackend, ops};
 
 use super::{Linear, LinearConfig, Scope};
 
@@ -33,6 +33,6 @@ impl<B: KernelBackend> FeedForward<B> {
     pub fn forward(&self, x: Dual<B, 3>, adapters: &DualAdapters<B>) -> Dual<B, 3> {
         let [batch, tokens, channels] = x.dims();
         let both = self.proj.forward(x.reshape([batch * tokens, channels]), adapters);
-        self.output.forward(both.geglu(), adapters).reshape([batch, tokens, channels])
+        self.output.forward(ops::geglu(both), adapters).reshape([batch, tokens, channels])
     }
 }

@@ -3,9 +3,9 @@
 use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::adapter::DualAdapters;
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::KernelBackend;
+use burn_jvp::Dual;
+use seqlora_core::lora::DualAdapters;
+use seqlora_kernels::{KernelBackend, ops};
 
 use super::frozen;
 
@@ -54,6 +54,6 @@ impl<B: KernelBackend> Linear<B> {
         shape[D - 1] = outputs;
         let lora = self.site.and_then(|site| adapters.site(site));
         let bias = self.bias.as_ref().map(Param::val);
-        x.reshape([rows, inputs]).lora_linear(self.weight.val(), bias, lora).reshape(shape)
+        ops::lora_linear(x.reshape([rows, inputs]), self.weight.val(), bias, lora).reshape(shape)
     }
 }

@@ -29,7 +29,7 @@ use burn::module::{Param, ParamId};
 use burn::tensor::{Shape, Tensor, backend::Backend};
 
 /// A weight that gets no gradient and no memory until a checkpoint fills it.
-pub(crate) fn frozen<B: Backend, const D: usize>(
+pub fn frozen<B: Backend, const D: usize>(
     shape: [usize; D],
     device: &B::Device,
 ) -> Param<Tensor<B, D>> {

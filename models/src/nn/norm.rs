@@ -2,8 +2,8 @@
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::KernelBackend;
+use burn_jvp::Dual;
+use seqlora_kernels::{KernelBackend, ops};
 
 use super::frozen;
 
@@ -26,7 +26,7 @@ impl<B: KernelBackend> LayerNorm<B> {
     /// # Shapes
     /// - x: `[..., width]`
     pub fn forward<const D: usize>(&self, x: Dual<B, D>) -> Dual<B, D> {
-        x.layer_norm(self.weight.val(), self.bias.val(), self.epsilon)
+        ops::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }
 
@@ -55,6 +55,6 @@ impl<B: KernelBackend> GroupNorm<B> {
     /// # Shapes
     /// - x: `[batch, channels, height, width]`
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        x.group_norm(self.groups, self.weight.val(), self.bias.val(), self.epsilon)
+        ops::group_norm(x, self.groups, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }

@@ -3,9 +3,9 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn_seqlora::adapter::DualAdapters;
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::KernelBackend;
+use burn_jvp::Dual;
+use seqlora_core::lora::DualAdapters;
+use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::{Conv2d, Conv2dConfig, GroupNorm, Linear, LinearConfig};
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use burn::tensor::backend::Backend;
-use burn_seqlora::adapter::{Part, Role, Site, SiteRegistry};
+use seqlora_core::lora::{Part, Role, Site, SiteRegistry};
 
 use super::{Linear, LinearConfig};
 

@@ -2,9 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use burn_seqlora::adapter::DualAdapters;
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::KernelBackend;
+use burn_jvp::Dual;
+use seqlora_core::lora::DualAdapters;
+use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::{Linear, LinearConfig};
 

@@ -1,6 +1,6 @@
 //! From pieces of a prompt to the fixed-length ids a text encoder takes.
 
-use burn_seqlora::text::{Piece, Tokens};
+use seqlora_core::text::{Piece, Tokens};
 
 use super::{ClipTokenizer, TokenizerError};
 

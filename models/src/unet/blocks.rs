@@ -2,9 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn_seqlora::adapter::DualAdapters;
-use burn_seqlora::dual::Dual;
-use burn_seqlora::text::Context;
+use burn_jvp::Dual;
+use seqlora_core::diffusion::Context;
+use seqlora_core::lora::DualAdapters;
 use seqlora_kernels::KernelBackend;
 
 use super::config::UNetConfig;

@@ -2,11 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::adapter::DualAdapters;
-use burn_seqlora::dual::Dual;
-use burn_seqlora::model::Denoiser;
-use burn_seqlora::text::Context;
-use seqlora_kernels::KernelBackend;
+use burn_jvp::Dual;
+use seqlora_core::diffusion::{Conditioning, Context};
+use seqlora_core::lora::DualAdapters;
+use seqlora_core::model::Denoiser;
+use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use super::config::UNetConfig;
@@ -92,10 +92,10 @@ impl<B: KernelBackend> Denoiser<B> for UNet<B> {
         &self,
         noisy: Dual<B, 4>,
         timesteps: Tensor<B, 1>,
-        context: &Context<B>,
+        conditioning: &Conditioning<B>,
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 4> {
-        self.forward(noisy, timesteps, context, adapters).0
+        self.forward(noisy, timesteps, &conditioning.context, adapters).0
     }
 
     fn cross_attention_layers(&self) -> usize {

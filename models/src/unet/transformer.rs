@@ -3,10 +3,11 @@
 use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn_seqlora::adapter::{DualAdapters, Role};
-use burn_seqlora::dual::Dual;
-use burn_seqlora::text::Context;
-use seqlora_kernels::{KernelBackend, attention::AttentionMask};
+use burn_jvp::Dual;
+use seqlora_core::diffusion::Context;
+use seqlora_core::lora::{DualAdapters, Role};
+use seqlora_kernels::KernelBackend;
+use seqlora_kernels::attention::AttentionMask;
 
 use crate::nn::{
     Attention, AttentionConfig, Conv2d, Conv2dConfig, FeedForward, GroupNorm, LayerNorm, Linear,

@@ -2,9 +2,10 @@
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
-use burn_seqlora::adapter::DualAdapters;
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::{KernelBackend, attention::AttentionMask};
+use burn_jvp::Dual;
+use seqlora_core::lora::DualAdapters;
+use seqlora_kernels::attention::AttentionMask;
+use seqlora_kernels::{KernelBackend, ops};
 
 use super::config::VaeConfig;
 use crate::nn::{Downsample, GroupNorm, Linear, LinearConfig, ResnetBlock, ResnetConfig, Upsample};
@@ -129,7 +130,7 @@ impl<B: KernelBackend> PixelAttention<B> {
         let h = h.reshape([batch, channels, height * width]).swap_dims(1, 2);
         let [q, k, v] =
             [&self.to_q, &self.to_k, &self.to_v].map(|linear| linear.forward(h.clone(), &none));
-        let h = self.to_out.forward(Dual::attention(q, k, v, 1, AttentionMask::Full), &none);
+        let h = self.to_out.forward(ops::attention(q, k, v, 1, AttentionMask::Full), &none);
         x + h.swap_dims(1, 2).reshape(shape)
     }
 }

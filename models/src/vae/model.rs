@@ -2,9 +2,9 @@
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::dual::Dual;
-use burn_seqlora::model::{LatentCodec, LatentPosterior};
-use seqlora_kernels::KernelBackend;
+use burn_jvp::Dual;
+use seqlora_core::model::{LatentCodec, LatentPosterior};
+use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::blocks::{EPSILON, Level, MidBlock};
 use super::config::VaeConfig;

@@ -71,7 +71,7 @@ impl VitConfig {
     }
 
     /// Whether heads divide the width, and patches the picture.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let divides = |(part, n): (&str, usize), (whole, m): (&str, usize)| {
             if n > 0 && m > 0 && m.is_multiple_of(n) {
                 return Ok(());

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::adapter::DualAdapters;
-use burn_seqlora::dual::Dual;
-use seqlora_kernels::{KernelBackend, attention::AttentionMask};
+use burn_jvp::Dual;
+use seqlora_core::lora::DualAdapters;
+use seqlora_kernels::KernelBackend;
+use seqlora_kernels::attention::AttentionMask;
 
 use super::config::VitConfig;
 use super::position::resample;

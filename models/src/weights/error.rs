@@ -106,7 +106,7 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
         /// The reason.
-        source: burn_seqlora::diffusion::ScheduleError,
+        source: seqlora_core::diffusion::ScheduleError,
     },
 }
 

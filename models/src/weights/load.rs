@@ -3,11 +3,11 @@
 use std::rc::Rc;
 
 use burn::tensor::{DType, Shape, TensorData, backend::Backend};
-use burn_seqlora::precision::Precision;
 use burn_store::{
     ApplyError, IdentityAdapter, ModuleAdapter, ModuleSnapshot, ModuleStore, SafetensorsStore,
     TensorSnapshot, TensorSnapshotError,
 };
+use seqlora_core::precision::Precision;
 
 use super::{Layout, ModelError, WeightFiles, ldm};
 

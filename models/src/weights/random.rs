@@ -1,9 +1,9 @@
 //! Random weights, for models that only have to run.
 
 use burn::tensor::backend::Backend;
-use burn_seqlora::rng::Seed;
 use burn_store::ModuleSnapshot;
 use rand_distr::{Distribution, StandardNormal};
+use seqlora_core::rng::Seed;
 
 use super::save::{Entry, Stored, write_entries};
 use super::{KeyTable, ModelError};

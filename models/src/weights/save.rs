@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use burn::tensor::{DType, backend::Backend};
-use burn_seqlora::bank::write_atomic;
 use burn_store::ModuleSnapshot;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
+use seqlora_files::write_atomic;
 
 use super::{KeyTable, ModelError};
 

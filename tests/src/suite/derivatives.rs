@@ -1,11 +1,11 @@
 //! Laws of the Hessian products.
 
+use crate::derivatives::{ConceptParameters, Wrt, gradient, hessian_product, hessian_product_fd};
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
-use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::bilevel::OnBase;
-use burn_seqlora::diff::{ConceptParameters, Wrt, gradient, hessian_product, hessian_product_fd};
-use seqlora_kernels::KernelBackend;
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::{AdapterSet, Factors};
+use burn_seqlora::train::OnBase;
 
 use crate::fixtures::{assert_close, assert_close_numbers, assert_near};
 use crate::toy::{Net, Precision, Sample, Toy};

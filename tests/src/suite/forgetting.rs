@@ -3,11 +3,11 @@
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
-use burn_seqlora::adapter::directions::{Columns, fresh_directions, orthonormal_gauge};
-use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::config::TrainConfig;
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::directions::{Columns, fresh_directions, orthonormal_gauge};
+use burn_seqlora::lora::{AdapterSet, Factors};
 use burn_seqlora::rng::Seed;
-use seqlora_kernels::KernelBackend;
+use burn_seqlora::settings::TrainConfig;
 
 use crate::toy::training::{config, learn_in_turn, together};
 use crate::toy::{Net, Precision, Sample, Toy, columns, matrix, numbers, random};

@@ -4,15 +4,15 @@ use burn::backend::Autodiff;
 use burn::tensor::{
     FloatDType, Tensor, TensorMetadata, TensorPrimitive, backend::AutodiffBackend, backend::Backend,
 };
+use burn_seqlora::kernels::activation::Geglu;
+use burn_seqlora::kernels::attention::{Attention, AttentionMask};
+use burn_seqlora::kernels::conv2d::Conv2d;
+use burn_seqlora::kernels::lora_linear::LoraLinear;
+use burn_seqlora::kernels::normalize::Normalize;
+use burn_seqlora::kernels::operation::{Float, Kernel, Operation};
+use burn_seqlora::kernels::project::Project;
+use burn_seqlora::kernels::{Activation, KernelBackend};
 use burn_seqlora::rng::{Seed, normal};
-use seqlora_kernels::activation::Geglu;
-use seqlora_kernels::attention::{Attention, AttentionMask};
-use seqlora_kernels::conv2d::Conv2d;
-use seqlora_kernels::lora_linear::LoraLinear;
-use seqlora_kernels::normalize::Normalize;
-use seqlora_kernels::operation::{Float, Kernel, Operation};
-use seqlora_kernels::project::Project;
-use seqlora_kernels::{Activation, KernelBackend};
 
 use crate::fixtures::assert_close;
 

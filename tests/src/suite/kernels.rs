@@ -1,13 +1,14 @@
 //! Laws of the kernels: tangents are derivatives, and a missing tangent is a zero one.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use burn_seqlora::rng::{Seed, normal};
-use seqlora_kernels::attention::AttentionMask;
-use seqlora_kernels::lora_linear::LoraPair;
-use seqlora_kernels::pair::{
+use burn_seqlora::jvp::Dual;
+use burn_seqlora::kernels::attention::AttentionMask;
+use burn_seqlora::kernels::lora_linear::LoraFactors;
+use burn_seqlora::kernels::ops::{
     activation, attention, geglu, group_norm, layer_norm, lora_linear, project,
 };
-use seqlora_kernels::{Activation, KernelBackend, Pair};
+use burn_seqlora::kernels::{Activation, KernelBackend};
+use burn_seqlora::rng::{Seed, normal};
 
 use crate::fixtures::{assert_close, relative_error};
 
@@ -15,8 +16,8 @@ fn random<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Tensor
     normal(shape, &mut Seed::new(7).at(counter), &B::Device::default())
 }
 
-fn pair<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Pair<B, D> {
-    (random(shape, counter), Some(random(shape, counter + 1000)))
+fn dual<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Dual<B, D> {
+    Dual::new(random(shape, counter), random(shape, counter + 1000))
 }
 
 /// Compares a tangent with central differences along it, `f(s)` being the value at `x + s ẋ`.
@@ -32,83 +33,89 @@ fn assert_is_derivative<B: Backend, const D: usize>(
     assert_close(what, tangent, &quotient, 2e-3);
 }
 
-fn moved<B: Backend, const D: usize>((x, dx): &Pair<B, D>, s: f64) -> Pair<B, D> {
-    (x.clone() + dx.clone().unwrap().mul_scalar(s), None)
+fn moved<B: Backend, const D: usize>(x: &Dual<B, D>, s: f64) -> Dual<B, D> {
+    Dual::constant(x.primal.clone() + x.tangent.clone().unwrap().mul_scalar(s))
 }
 
 /// SiLU, GELU and quick GELU.
 pub fn pointwise_tangents<B: KernelBackend>(_: f64) {
     // An odd width, both signs, and arguments far out.
-    let (x, dx) = pair::<B, 2>([3, 37], 0);
-    let x = (x.mul_scalar(3.0), dx);
+    let mut x = dual::<B, 2>([3, 37], 0);
+    x.primal = x.primal.mul_scalar(3.0);
     for kind in [Activation::Silu, Activation::Gelu, Activation::QuickGelu] {
-        let (_, tangent) = activation(kind, x.clone());
+        let Dual { tangent, .. } = activation(kind, x.clone());
         let name = format!("{kind:?}");
-        assert_is_derivative(&name, &tangent.unwrap(), |s| activation(kind, moved(&x, s)).0);
+        assert_is_derivative(&name, &tangent.unwrap(), |s| activation(kind, moved(&x, s)).primal);
     }
-    let x = pair::<B, 2>([3, 26], 30);
-    assert_is_derivative("geglu", &geglu(x.clone()).1.unwrap(), |s| geglu(moved(&x, s)).0);
+    let x = dual::<B, 2>([3, 26], 30);
+    assert_is_derivative("geglu", &geglu(x.clone()).tangent.unwrap(), |s| {
+        geglu(moved(&x, s)).primal
+    });
 }
 
 /// Layer and group normalisation.
 pub fn norm_tangents<B: KernelBackend>(_: f64) {
     let [weight, bias] = [1, 2].map(|counter| random::<B, 1>([12], counter));
-    let x = pair::<B, 3>([2, 5, 12], 3);
+    let x = dual::<B, 3>([2, 5, 12], 3);
     let layer = |x| layer_norm(x, weight.clone(), bias.clone(), 1e-5);
-    assert_is_derivative("layer norm", &layer(x.clone()).1.unwrap(), |s| layer(moved(&x, s)).0);
-    let x = pair::<B, 4>([2, 12, 3, 5], 4);
+    assert_is_derivative("layer norm", &layer(x.clone()).tangent.unwrap(), |s| {
+        layer(moved(&x, s)).primal
+    });
+    let x = dual::<B, 4>([2, 12, 3, 5], 4);
     let group = |x| group_norm(x, 4, weight.clone(), bias.clone(), 1e-5);
-    assert_is_derivative("group norm", &group(x.clone()).1.unwrap(), |s| group(moved(&x, s)).0);
+    assert_is_derivative("group norm", &group(x.clone()).tangent.unwrap(), |s| {
+        group(moved(&x, s)).primal
+    });
 }
 
 /// Attention, full and causal, with all three inputs moving.
 pub fn attention_tangents<B: KernelBackend>(_: f64) {
-    let q = pair::<B, 3>([2, 5, 24], 5);
-    let k = pair::<B, 3>([2, 7, 24], 6);
-    let v = pair::<B, 3>([2, 7, 24], 7);
+    let q = dual::<B, 3>([2, 5, 24], 5);
+    let k = dual::<B, 3>([2, 7, 24], 6);
+    let v = dual::<B, 3>([2, 7, 24], 7);
     let full = |q, k, v| attention(q, k, v, 3, AttentionMask::Full);
-    let (_, tangent) = full(q.clone(), k.clone(), v.clone());
+    let Dual { tangent, .. } = full(q.clone(), k.clone(), v.clone());
     assert_is_derivative("full", &tangent.unwrap(), |s| {
-        full(moved(&q, s), moved(&k, s), moved(&v, s)).0
+        full(moved(&q, s), moved(&k, s), moved(&v, s)).primal
     });
     let causal = |q, k, v| attention(q, k, v, 3, AttentionMask::Causal);
-    let (output, tangent) = causal(k.clone(), k.clone(), v.clone());
+    let Dual { primal: output, tangent } = causal(k.clone(), k.clone(), v.clone());
     assert_is_derivative("causal", &tangent.unwrap(), |s| {
-        causal(moved(&k, s), moved(&k, s), moved(&v, s)).0
+        causal(moved(&k, s), moved(&k, s), moved(&v, s)).primal
     });
     // The first query sees the first key alone.
     let first = |x: Tensor<B, 3>| x.narrow(1, 0, 1);
-    assert_close("first row", &first(output), &first(v.0), 1e-5);
+    assert_close("first row", &first(output), &first(v.primal), 1e-5);
 }
 
 /// The adapted linear layer, with input and both factors moving.
 pub fn lora_linear_tangents<B: KernelBackend>(_: f64) {
-    let x = pair::<B, 2>([5, 6], 8);
+    let x = dual::<B, 2>([5, 6], 8);
     let (weight, bias) = (random::<B, 2>([4, 6], 9), random::<B, 1>([4], 10));
-    let lora = LoraPair { up: pair::<B, 2>([4, 2], 11), down: pair::<B, 2>([6, 2], 12) };
+    let lora = LoraFactors { up: dual::<B, 2>([4, 2], 11), down: dual::<B, 2>([6, 2], 12) };
     let layer = |x, lora| lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora));
-    let (value, tangent) = layer(x.clone(), lora.clone());
+    let Dual { primal: value, tangent } = layer(x.clone(), lora.clone());
     assert_is_derivative("lora", &tangent.unwrap(), |s| {
-        let lora = LoraPair { up: moved(&lora.up, s), down: moved(&lora.down, s) };
-        layer(moved(&x, s), lora).0
+        let lora = LoraFactors { up: moved(&lora.up, s), down: moved(&lora.down, s) };
+        layer(moved(&x, s), lora).primal
     });
-    let dense = weight + lora.up.0.matmul(lora.down.0.transpose());
-    let expected = x.0.matmul(dense.transpose()) + bias.unsqueeze::<2>();
+    let dense = weight + lora.up.primal.matmul(lora.down.primal.transpose());
+    let expected = x.primal.matmul(dense.transpose()) + bias.unsqueeze::<2>();
     assert_close("dense", &value, &expected, 1e-5);
 }
 
 /// A missing tangent is a zero one, and does not change the value by a bit.
 pub fn none_is_zero<B: KernelBackend>(_: f64) {
-    let q = pair::<B, 3>([1, 5, 8], 13);
-    let still = |x: &Pair<B, 3>| (x.0.clone(), None);
-    let zero = |x: &Pair<B, 3>| (x.0.clone(), Some(x.0.zeros_like()));
+    let q = dual::<B, 3>([1, 5, 8], 13);
+    let constant = |x: &Dual<B, 3>| Dual::constant(x.primal.clone());
+    let zero = |x: &Dual<B, 3>| Dual::new(x.primal.clone(), x.primal.zeros_like());
     let attend = |q, k, v| attention(q, k, v, 2, AttentionMask::Full);
-    let (value, none) = attend(still(&q), still(&q), still(&q));
+    let Dual { primal: value, tangent: none } = attend(constant(&q), constant(&q), constant(&q));
     assert!(none.is_none());
-    let (with_zeros, zeros) = attend(zero(&q), zero(&q), zero(&q));
+    let Dual { primal: with_zeros, tangent: zeros } = attend(zero(&q), zero(&q), zero(&q));
     assert_eq!(zeros.unwrap().to_data().iter::<f32>().fold(0f32, |m, x| m.max(x.abs())), 0.0);
     assert_eq!(value.to_data(), with_zeros.to_data());
-    let (partly, _) = attend(q.clone(), still(&q), still(&q));
+    let Dual { primal: partly, .. } = attend(q.clone(), constant(&q), constant(&q));
     assert_eq!(value.to_data(), partly.to_data());
 }
 
@@ -116,13 +123,13 @@ pub fn none_is_zero<B: KernelBackend>(_: f64) {
 /// (a single pass fails here).
 pub fn projection<B: KernelBackend>(_: f64) {
     let (inputs, occupied) = (96, 40);
-    let columns = burn_seqlora::adapter::directions::fresh_directions(
+    let columns = burn_seqlora::lora::directions::fresh_directions(
         inputs,
         occupied,
         &Vec::new(),
         &mut Seed::new(3).at(0),
     );
-    let values = burn_seqlora::adapter::directions::from_columns(&columns);
+    let values = burn_seqlora::lora::directions::from_columns(&columns);
     let data = TensorData::new(values, [inputs, occupied]);
     let q = Tensor::<B, 2>::from_data(data, &B::Device::default());
     let u = random::<B, 2>([inputs, 4], 20);

@@ -4,22 +4,27 @@ use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
 use burn::tensor::{ElementConversion, Tensor};
-use burn_seqlora::adapter::{DualAdapters, Factors, Site, directions::Columns};
-use burn_seqlora::bank::{Bank, BaseModel, StoredAdapter, finish_adapter};
-use burn_seqlora::bilevel::{Bilevel, Event, Flow, TrainState, learn, plan, plan_ranks};
-use burn_seqlora::config::{LrSchedule, Method, NoiseReuse, TrainConfig, TrainingBase};
-use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource, Layout, Manifest};
+use burn_seqlora::bank::{Bank, BaseModel};
+use burn_seqlora::data::{ConceptData, ConceptKind, ConceptSource, ImageSource};
 use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
-use burn_seqlora::encode::EncodedConcept;
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::{
+    DualAdapters, Factors, Site, StoredAdapter, directions::Columns, finish_adapter,
+};
+use burn_seqlora::methods::{Constraint, TrainState};
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
+use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::rng::Seed;
+use burn_seqlora::settings::{LrSchedule, NoiseReuse, TrainConfig, TrainingBase};
 use burn_seqlora::text::{Piece, TextBatch, TokenScheme, Vocabulary};
+use burn_seqlora::train::{
+    EncodedConcept, Event, Flow, LearnPlan, Trainer, learn, plan, plan_ranks,
+};
 use image::{Rgb, RgbImage};
-use seqlora_kernels::KernelBackend;
-use seqlora_models::StableDiffusion;
 use tempfile::TempDir;
 
 use crate::fixtures;
+use crate::toy::training::method;
 
 type Model<B> = StableDiffusion<Autodiff<B>>;
 
@@ -88,9 +93,8 @@ impl<B: KernelBackend> Problem<B> {
     /// Learns the pictures under each of these ids; returns the overlap after each step.
     fn learn_into(&self, bank: &mut Bank, ids: &[&str], config: &TrainConfig) -> Vec<f64> {
         let named = |id: &&str| ConceptSource { id: id.to_string(), ..self.source.clone() };
-        let concepts = ids.iter().map(named).collect();
-        let manifest = Manifest { layout: Layout::Flat, concepts, skipped: vec![] };
-        let plan = plan(bank, &manifest, config, false).unwrap();
+        let concepts: Vec<ConceptSource> = ids.iter().map(named).collect();
+        let plan = self.plan(bank, &concepts, config).unwrap();
         let mut overlaps = Vec::new();
         let watch = |event: Event| {
             if let Event::Step(report) = event {
@@ -98,29 +102,56 @@ impl<B: KernelBackend> Problem<B> {
             }
             Flow::Continue
         };
-        assert!(learn(&self.model, bank, &plan, watch).unwrap());
+        let method = method::<Autodiff<B>>(config);
+        assert!(learn(&self.model, bank, method, &plan, watch).unwrap());
         overlaps
     }
 
-    /// The same, one `Bilevel::step` after the other: evaluation t of outer iteration k takes
+    fn plan<'a>(
+        &self,
+        bank: &Bank,
+        concepts: &'a [ConceptSource],
+        config: &TrainConfig,
+    ) -> burn_seqlora::Result<LearnPlan<'a>> {
+        let data = concepts.iter().map(|concept| concept as &dyn ConceptData);
+        let method = method::<Autodiff<B>>(config);
+        plan(bank, method, data, self.model.sites(), config, false)
+    }
+
+    /// The same, one `Trainer::step` after the other: evaluation t of outer iteration k takes
     /// sample k (T + 1) + t.
     fn train_by_hand(&self, config: &TrainConfig) -> StoredAdapter {
         let sites = self.model.sites();
         let objective = DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
         let basis = Factors::<B>::empty(sites.len());
-        let bilevel = Bilevel { objective: &objective, config, sites, basis: &basis };
+        let bilevel = Trainer {
+            objective: &objective,
+            method: method(config),
+            settings: config,
+            sites,
+            basis: &basis,
+        };
         let occupied = vec![Columns::new(); sites.len()];
-        let ranks = plan_ranks(sites, &vec![0; sites.len()], config).ranks;
+        let ranks =
+            plan_ranks(sites, &vec![0; sites.len()], config, Constraint::EarlierConcepts).ranks;
         let word: Tensor<B, 1> =
             self.model.word_embedding(&self.source.class_word).unwrap().inner();
         let seed = Seed::new(config.seed).fork(&self.source.id);
-        let rows = word.unsqueeze::<2>();
-        let mut state = TrainState::new(config, sites, &ranks, &occupied, rows, &seed);
+        let embeddings = word.unsqueeze::<2>();
+        let mut state = TrainState::new(
+            method::<Autodiff<B>>(config),
+            config,
+            sites,
+            &ranks,
+            &occupied,
+            embeddings,
+            &seed,
+        );
         for step in 0..config.steps {
             let samples = self.samples(config, step);
             bilevel.step(&mut state, |k, t| &samples[k * (config.inner + 1) + t]);
         }
-        finish_adapter(&state.parameters.adapters, &occupied)
+        finish_adapter(&state.parameters.adapters, sites, &occupied)
     }
 }
 
@@ -181,12 +212,13 @@ pub fn learning_takes_each_evaluations_own_noise<B: KernelBackend>(_: f64) {
 /// With all directions but two reserved for what prompts share, B is where the states' Gram matrix G
 /// is least: its span is invariant under G, and sees less of the states than any two directions do
 /// on average. Layers that do not read the prompt keep their rank.
-pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
+pub fn common_prompts_are_left_alone<B: KernelBackend>(_: f64) {
     let problem = Problem::<B>::new();
     let prompt = problem.model.tokenize(&[Piece::Text("a dog in the snow".into())]).unwrap();
     let device = problem.model.device();
     let batch = TextBatch::new(&[prompt], &Vocabulary::default(), 1, &device);
-    let states = problem.model.encode_text(&batch, None, &DualAdapters::none()).layer(0).primal;
+    let states =
+        problem.model.encode_text(&batch, None, &DualAdapters::none()).context.layer(0).primal;
     let states = states.inner().squeeze_dim::<2>(0);
     let gram = states.clone().transpose().matmul(states);
     let [_, width] = gram.dims();
@@ -195,11 +227,11 @@ pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
         (square * eye).sum().into_scalar().elem::<f64>()
     };
 
-    let config = sharing(width - 2);
+    let config = protecting(width - 2);
     let learnt = problem.learn(&config, "shared");
     let mut readers = 0;
-    for (site, factors) in problem.model.sites().iter().zip(&learnt.sites) {
-        let Some(factors) = factors else { continue };
+    for site in problem.model.sites() {
+        let Some(factors) = learnt.get(&site.name) else { continue };
         assert_eq!(factors.rank, 2, "{}", site.name);
         if site.reads_prompt() {
             readers += 1;
@@ -216,42 +248,46 @@ pub fn what_prompts_share_is_left_alone<B: KernelBackend>(_: f64) {
     assert!(readers > 0);
 }
 
-fn sharing(shared_directions: usize) -> TrainConfig {
-    let shared_prompts = vec!["a dog in the snow".into()];
-    TrainConfig { shared_directions, shared_prompts, ..config(NoiseReuse::Minibatch) }
+fn protecting(protected_directions: usize) -> TrainConfig {
+    let common_prompts = vec!["a dog in the snow".into()];
+    TrainConfig { protected_directions, common_prompts, ..config(NoiseReuse::Minibatch) }
 }
 
 /// After a concept that was learnt without them, shared directions stand beside its own: B keeps
 /// away from both all the time, and has the rank that is left. Plain LoRA heeds neither.
-pub fn shared_directions_stand_beside_earlier_concepts<B: KernelBackend>(_: f64) {
+pub fn protected_directions_add_to_earlier_concepts<B: KernelBackend>(_: f64) {
     let problem = Problem::<B>::new();
     let width = problem.model.token_width();
     let mut bank = problem.bank("bank");
     problem.learn_into(&mut bank, &["first"], &config(NoiseReuse::Minibatch));
-    let overlaps = problem.learn_into(&mut bank, &["second"], &sharing(width - 3));
+    let overlaps = problem.learn_into(&mut bank, &["second"], &protecting(width - 3));
     assert!(overlaps.iter().all(|overlap| (0.0..1e-5).contains(overlap)), "{overlaps:?}");
     assert!(overlaps.len() == 2 && overlaps[0] > 0.0, "{overlaps:?}");
     let second = bank.adapter("second").unwrap();
-    let selected = |(site, _): &(&Site, usize)| sharing(0).sites.contains(site);
-    for (site, rank) in problem.model.sites().iter().zip(second.ranks()).filter(selected) {
+    let selected = |(site, _): &(&Site, usize)| protecting(0).sites.contains(site);
+    for (site, rank) in
+        problem.model.sites().iter().zip(second.ranks(problem.model.sites())).filter(selected)
+    {
         assert_eq!(rank, if site.reads_prompt() { 1 } else { 2 }, "{}", site.name);
     }
 
     let lora = |shared, name| {
-        let config = TrainConfig { method: Method::Lora, ..sharing(shared) };
+        let config = TrainConfig { method: "lora".into(), ..protecting(shared) };
         problem.learn(&config, name)
     };
     assert_eq!(lora(0, "lora"), lora(width, "lora with"));
 }
 
 /// Directions that leave nothing of a layer are refused.
-pub fn shared_directions_leave_something<B: KernelBackend>(_: f64) {
+pub fn protected_directions_leave_something<B: KernelBackend>(_: f64) {
     let problem = Problem::<B>::new();
-    let manifest =
-        Manifest { layout: Layout::Flat, concepts: vec![problem.source.clone()], skipped: vec![] };
-    let all = sharing(problem.model.token_width());
-    let refusal = plan(&problem.bank("bank"), &manifest, &all, false).unwrap_err().to_string();
-    assert!(refusal.contains("`shared_directions` is 32") && refusal.contains("to_k"), "{refusal}");
+    let concepts = [problem.source.clone()];
+    let all = protecting(problem.model.token_width());
+    let refusal = problem.plan(&problem.bank("bank"), &concepts, &all).unwrap_err().to_string();
+    assert!(
+        refusal.contains("`protected_directions` is 32") && refusal.contains("to_k"),
+        "{refusal}"
+    );
 }
 
 /// The first concept has nothing before it, so the base makes no difference to it; the second is

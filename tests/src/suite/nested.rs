@@ -4,11 +4,13 @@
 //! neither tangent rules nor the adjoint recursion are involved. This is as exact as they are, and
 //! the way that one would choose without dual numbers.
 
+use crate::derivatives::{ConceptParameters, Hvp, hessian_product, hypergradient};
 use burn::backend::Autodiff;
-use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::diff::{ConceptParameters, Hvp, Objective, hessian_product, hypergradient};
-use seqlora_kernels::KernelBackend;
+use burn::tensor::Tensor;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::{AdapterSet, Factors};
+use burn_seqlora::objective::Objective;
 
 use super::second_order::Problem;
 use crate::fixtures::assert_near;
@@ -19,13 +21,25 @@ type Once<B> = Autodiff<B>;
 type Twice<B> = Autodiff<Autodiff<B>>;
 type Gradients<B> = <Once<B> as burn::tensor::backend::AutodiffBackend>::Gradients;
 
+/// The factors as leaves of a new tape.
+fn leaves<D: AutodiffBackend>(
+    inner: &AdapterSet<D::InnerBackend>,
+    down_too: bool,
+) -> AdapterSet<D> {
+    let leaf = |t| Tensor::<D, 2>::from_inner(t).require_grad();
+    AdapterSet {
+        up: inner.up.map(|_, t| leaf(t)),
+        down: inner.down.map(|_, t| if down_too { leaf(t) } else { Tensor::from_inner(t) }),
+    }
+}
+
 /// ∇_A L as a function of whatever `adapters` depend on.
 fn recorded_gradient<B: KernelBackend, O: Objective<Twice<B>>>(
     objective: &O,
     adapters: &AdapterSet<Once<B>>,
     sample: &O::Sample,
 ) -> Factors<Once<B>> {
-    let leaves = AdapterSet::<Twice<B>>::leaves(adapters, false);
+    let leaves = leaves::<Twice<B>>(adapters, false);
     let gradients = objective.loss(&leaves.constant(), None, sample).primal.backward();
     leaves.up.map(|_, a| a.grad(&gradients).expect("the loss depends on every A"))
 }
@@ -45,7 +59,7 @@ fn double_backward<B: KernelBackend, O: Objective<Twice<B>>>(
     direction: &Factors<B>,
     sample: &O::Sample,
 ) -> (Factors<B>, Factors<B>) {
-    let leaves = AdapterSet::<Once<B>>::leaves(&at.adapters, true);
+    let leaves = leaves::<Once<B>>(&at.adapters, true);
     let slope = recorded_gradient::<B, O>(objective, &leaves, sample);
     let products = slope.mul(&constant(direction));
     let phi = products.iter().map(|(_, p)| p.clone().sum()).reduce(|a, b| a + b).unwrap();

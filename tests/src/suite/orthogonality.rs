@@ -6,21 +6,21 @@ use std::fs;
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::Error;
-use burn_seqlora::adapter::directions::{Columns, fresh_directions};
-use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::bank::{
-    Bank, BaseModel, ConceptRecord, NamedTensors, StoredAdapter, finish_adapter, max_overlap,
-};
-use burn_seqlora::bilevel::{Bilevel, CapacityPlan, StepReport, plan_ranks};
+use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord, max_overlap};
 use burn_seqlora::compose::{Composition, Member};
-use burn_seqlora::config::TrainConfig;
+use burn_seqlora::files::FileError;
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::directions::{Columns, fresh_directions};
+use burn_seqlora::lora::{AdapterSet, Factors, Part, Role, Site, StoredAdapter, finish_adapter};
+use burn_seqlora::methods::Constraint;
 use burn_seqlora::rng::Seed;
+use burn_seqlora::settings::TrainConfig;
+use burn_seqlora::train::{CapacityPlan, StepReport, Trainer, plan_ranks};
 use safetensors::tensor::{Dtype, TensorView};
-use seqlora_kernels::KernelBackend;
 use tempfile::TempDir;
 
 use crate::fixtures::{assert_close, assert_close_numbers};
-use crate::toy::training::{config, train};
+use crate::toy::training::{config, method, train};
 use crate::toy::{Net, Precision, Toy, columns, matrix, random};
 
 /// 12 and 8 inputs at rank 3: four concepts take everything.
@@ -47,15 +47,23 @@ impl Filled {
         let bank = Bank::open_or_create(folder.path(), &base(), &sites).unwrap();
         let mut filled = Self { folder, bank, plans: vec![], reports: vec![], files: vec![] };
         for concept in 0..CONCEPTS {
-            let occupied = filled.bank.occupied().unwrap();
+            let occupied = filled.bank.directions(&sites).unwrap();
             let used: Vec<usize> = occupied.iter().map(Columns::len).collect();
-            let plan = plan_ranks(&sites, &used, &config);
+            let plan = plan_ranks(&sites, &used, &config, Constraint::EarlierConcepts);
             let basis = toy.basis(&occupied);
-            let bilevel =
-                Bilevel { objective: &net, config: &config, sites: &sites, basis: &basis };
+            let bilevel = Trainer {
+                objective: &net,
+                method: method(&config),
+                settings: &config,
+                sites: &sites,
+                basis: &basis,
+            };
             let start = toy.state(&config, &plan.ranks, &occupied, concept as u64);
             let (state, reports) = train::<B>(&bilevel, start, |step| toy.sample(step as u64));
-            filled.append(&name(concept), &finish_adapter(&state.parameters.adapters, &occupied));
+            filled.append(
+                &name(concept),
+                &finish_adapter(&state.parameters.adapters, &sites, &occupied),
+            );
             filled.plans.push(plan);
             filled.reports.extend(reports);
         }
@@ -63,8 +71,8 @@ impl Filled {
     }
 
     fn append(&mut self, id: &str, adapter: &StoredAdapter) {
-        let rows = NamedTensors::from([("rows".into(), ([1, 1], vec![0.0]))]);
-        self.bank.append(&record(id, adapter), adapter, rows).unwrap();
+        let record = ConceptRecord::new(id, "toy", [1, 1], true, adapter);
+        self.bank.append(record, &training(), adapter, ([1, 1], vec![0.0])).unwrap();
         let read = |id: &String| {
             let entries = fs::read_dir(self.bank.concept_folder(id)).unwrap();
             let read =
@@ -77,9 +85,10 @@ impl Filled {
     /// A and B of every concept that has a share in a site.
     fn factors<B: KernelBackend>(&self, site: usize) -> Vec<(Tensor<B, 2>, Tensor<B, 2>)> {
         let device = B::Device::default();
+        let name = &self.bank.sites()[site].name;
         let of = |id: &String| {
             let adapter = self.bank.adapter(id).unwrap();
-            adapter.sites[site].as_ref().map(|factors| factors.to_tensors(&device))
+            adapter.get(name).map(|factors| factors.to_tensors(&device))
         };
         self.bank.concepts().iter().filter_map(of).collect()
     }
@@ -99,19 +108,15 @@ fn base() -> BaseModel {
     }
 }
 
-fn record(id: &str, adapter: &StoredAdapter) -> ConceptRecord {
-    ConceptRecord {
-        id: id.into(),
-        class_word: "toy".into(),
+fn training() -> TrainingRecord {
+    TrainingRecord {
+        method: "seqlora".into(),
         images: vec![],
         data_digest: String::new(),
-        words: 1,
-        rows_per_word: 1,
-        ranks: adapter.ranks(),
         steps: 10,
         initial_loss: 1.0,
         final_loss: 1.0,
-        config: config(),
+        settings: serde_json::json!(config()),
         trained_by: "tests".into(),
     }
 }
@@ -129,7 +134,7 @@ fn delta<B: KernelBackend>((a, b): &(Tensor<B, 2>, Tensor<B, 2>)) -> Tensor<B, 2
 /// 3, 3, 2, 0, and nothing on the way is NaN.
 pub fn concepts_stay_orthogonal_until_layers_are_full<B: KernelBackend>(precision: Precision) {
     let mut filled = Filled::new::<B>(precision);
-    let ranks = |id: &String| filled.bank.concept(id).unwrap().ranks;
+    let ranks = |id: &String| filled.bank.concept(id).unwrap().0.ranks(filled.bank.sites());
     let ranks: Vec<_> = filled.bank.concepts().iter().map(ranks).collect();
     assert_eq!(ranks, [[3, 3], [3, 3], [3, 2], [3, 0]]);
     let warned: Vec<_> = filled.plans.iter().map(|p| (p.shrunk.len(), p.full.len())).collect();
@@ -169,7 +174,7 @@ pub fn adapters_ignore_each_others_inputs<B: KernelBackend>(precision: Precision
 pub fn earlier_concepts_stay_as_they_are<B: KernelBackend>(precision: Precision) {
     let filled = Filled::new::<B>(precision);
     let last = filled.files.last().unwrap();
-    assert_eq!(last.len(), 3 * CONCEPTS);
+    assert_eq!(last.len(), 4 * CONCEPTS);
     for files in &filled.files {
         for (name, bytes) in files {
             assert_eq!(&last[name], bytes, "{name}");
@@ -187,7 +192,8 @@ pub fn a_composition_is_the_weighted_sum<B: KernelBackend>(precision: Precision)
         .map(|(concept, scale)| Member { id: name(concept), scale: *scale })
         .collect();
     let device = B::Device::default();
-    let composition = Composition::<B>::load(&filled.bank, &members, &device).unwrap();
+    let composition =
+        Composition::<B>::load(&filled.bank, &members, filled.bank.sites(), &device).unwrap();
     let AdapterSet { up, down } = composition.adapters;
     for site in 0..2 {
         let stacked = delta(&(up.get(site).unwrap().clone(), down.get(site).unwrap().clone()));
@@ -217,8 +223,15 @@ pub fn the_gauge_keeps_the_product<B: KernelBackend>(precision: Precision) {
             up: Factors::new(vec![Some(up.clone())]),
             down: Factors::new(vec![Some(down)]),
         };
-        let stored = finish_adapter(&set, std::slice::from_ref(&occupied));
-        stored.sites[0].as_ref().unwrap().to_tensors::<B>(&up.device())
+        let site = Site {
+            name: "s".into(),
+            inputs,
+            outputs,
+            part: Part::Denoiser,
+            role: Role::CrossAttention,
+        };
+        let stored = finish_adapter(&set, &[site], std::slice::from_ref(&occupied));
+        stored.get("s").unwrap().to_tensors::<B>(&up.device())
     };
 
     let down = free.clone().matmul(mixed);
@@ -247,7 +260,9 @@ pub fn half_precision_banks_are_refused<B: KernelBackend>(precision: Precision) 
     let tensors = [("layer1.lora_up", view([6, 1])), ("layer1.lora_down", view([1, 6]))];
     fs::write(&file, safetensors::serialize(tensors, None).unwrap()).unwrap();
     match filled.bank.adapter(&name(0)) {
-        Err(Error::Damaged { reason, .. }) => assert!(reason.contains("is not f32"), "{reason}"),
+        Err(Error::File(FileError::Damaged { reason, .. })) => {
+            assert!(reason.contains("is not f32"), "{reason}")
+        }
         other => panic!("{other:?}"),
     }
 }

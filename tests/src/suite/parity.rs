@@ -2,18 +2,20 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
-use burn_seqlora::adapter::DualAdapters;
 use burn_seqlora::compose::Composition;
+use burn_seqlora::diffusion::Context;
 use burn_seqlora::diffusion::{Guidance, SamplerKind, SamplerPlan, sample};
-use burn_seqlora::dual::Dual;
+use burn_seqlora::jvp::Dual;
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::DualAdapters;
 use burn_seqlora::model::{Denoiser, LatentCodec, TextEncoder};
-use burn_seqlora::text::{Context, Piece, TextBatch, Vocabulary};
-use seqlora_kernels::KernelBackend;
-use seqlora_models::StableDiffusion;
-use seqlora_models::tokenizer::ClipTokenizer;
-use seqlora_models::vit::VitModel;
+use burn_seqlora::models::StableDiffusion;
+use burn_seqlora::models::tokenizer::ClipTokenizer;
+use burn_seqlora::models::vit::VitModel;
+use burn_seqlora::text::{Piece, TextBatch, Vocabulary};
 
-use crate::fixtures::{self, Fixture, assert_close};
+use crate::fixtures;
+use crate::fixtures::{Fixture, assert_close};
 
 fn model<B: KernelBackend>(name: &str) -> StableDiffusion<B> {
     StableDiffusion::load(&fixtures::path(name), &B::Device::default()).unwrap()
@@ -29,7 +31,7 @@ fn unet<B: KernelBackend>(name: &str, fixture: &str, tolerance: f64) {
     let predict = |context: Context<B>| {
         let noisy = Dual::constant(fixture.float("unet.sample"));
         let steps = timesteps(&fixture, "unet.timesteps");
-        model.predict(noisy, steps, &context, &DualAdapters::none()).primal
+        model.predict(noisy, steps, &context.into(), &DualAdapters::none()).primal
     };
     let shared = Dual::constant(fixture.float::<B, 3>("unet.encoder_hidden_states"));
     let output = predict(Context::new(shared, 1));
@@ -64,7 +66,7 @@ pub fn text_encoder<B: KernelBackend>(tolerance: f64) {
         let batch = TextBatch { ids, gather: None, copies: 1 };
         let context = model.encode_text(&batch, None, &DualAdapters::none());
         let expected = fixture.float::<B, 3>("text_encoder.last_hidden_state");
-        assert_close(name, &context.layer(0).primal, &expected, tolerance);
+        assert_close(name, &context.context.layer(0).primal, &expected, tolerance);
     }
 }
 

@@ -1,18 +1,18 @@
 //! The method on problems with a known optimum: one layer, whitened inputs, so that
 //! L = ½‖R − A Bᵀ‖².
 
+use crate::derivatives::{ConceptParameters, Hvp};
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
-use burn_seqlora::adapter::directions::{Columns, fresh_directions};
-use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::bilevel::Bilevel;
-use burn_seqlora::config::{Method, OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
-use burn_seqlora::diff::{ConceptParameters, Hvp};
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::directions::{Columns, fresh_directions};
+use burn_seqlora::lora::{AdapterSet, Factors};
 use burn_seqlora::rng::Seed;
-use seqlora_kernels::KernelBackend;
+use burn_seqlora::settings::{OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
+use burn_seqlora::train::Trainer;
 
 use crate::fixtures::assert_close_numbers;
-use crate::toy::training::{config, learn_in_turn, together};
+use crate::toy::training::{config, learn_in_turn, method, together};
 use crate::toy::{Net, Precision, Sample, Toy, matrix, random};
 
 /// Σ_k scale_k left_k right_kᵀ
@@ -50,9 +50,9 @@ pub fn descends_to_the_constrained_optimum<B: KernelBackend>(precision: Precisio
     let weight = net.weights[0].clone() + residual;
     let sample = Sample { target: input.clone().matmul(weight.transpose()), input };
     let occupied = [q.to_vec()];
-    for method in [Method::Seqlora, Method::Alternating] {
+    for name in ["seqlora", "alternating"] {
         let config = TrainConfig {
-            method,
+            method: name.into(),
             steps: 300,
             preconditioner: Preconditioner::None,
             outer_optimizer: OuterOptimizer::GradientDescent,
@@ -61,7 +61,13 @@ pub fn descends_to_the_constrained_optimum<B: KernelBackend>(precision: Precisio
             ..config()
         };
         let (sites, basis) = (toy.sites(), toy.basis(&occupied));
-        let bilevel = Bilevel { objective: &net, config: &config, sites: &sites, basis: &basis };
+        let bilevel = Trainer {
+            objective: &net,
+            method: method(&config),
+            settings: &config,
+            sites: &sites,
+            basis: &basis,
+        };
         let mut state = toy.state::<B>(&config, &[toy.rank], &occupied, 4);
         let mut last = bilevel.loss(&state.parameters, &sample);
         let mut slope = f64::NAN;
@@ -88,9 +94,15 @@ pub fn later_concepts_leave_the_first_ones_inputs_alone<B: KernelBackend>(precis
             Sample { input: Tensor::from_inner(codes.matmul(first.transpose())), ..toy.sample(0) };
         let (net, sites, basis): (Net<Autodiff<B>>, _, _) =
             (toy.net(), toy.sites(), Factors::empty(1));
-        let bilevel = Bilevel { objective: &net, config: &config, sites: &sites, basis: &basis };
+        let bilevel = Trainer {
+            objective: &net,
+            method: method(&config),
+            settings: &config,
+            sites: &sites,
+            basis: &basis,
+        };
         let loss = |concepts: &[AdapterSet<B>], sample| {
-            let parameters = ConceptParameters { adapters: together(concepts), rows: None };
+            let parameters = ConceptParameters { adapters: together(concepts), embeddings: None };
             bilevel.loss(&parameters, sample)
         };
         let (before, after) = (loss(&learnt[..1], &inside), loss(&learnt, &inside));

@@ -2,19 +2,22 @@
 
 use std::cell::RefCell;
 
+use crate::derivatives::hypergradient;
+use crate::derivatives::{Hvp, Wrt, gradient};
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
-use burn_seqlora::adapter::directions::{Columns, fresh_directions};
-use burn_seqlora::adapter::{DualAdapters, Factors, Site};
-use burn_seqlora::bilevel::{Bilevel, TrainState};
-use burn_seqlora::config::{Method, OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
-use burn_seqlora::diff::{Hvp, Objective, Wrt, gradient, hypergradient};
-use burn_seqlora::dual::Dual;
+use burn_seqlora::jvp::Dual;
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::directions::{Columns, fresh_directions};
+use burn_seqlora::lora::{DualAdapters, Factors, Site};
+use burn_seqlora::methods::TrainState;
+use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
-use seqlora_kernels::KernelBackend;
+use burn_seqlora::settings::{OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
+use burn_seqlora::train::Trainer;
 
 use crate::fixtures::{assert_close_numbers, assert_identical, assert_near, distance};
-use crate::toy::training::{adam_scales, config, constant_scales, unroll};
+use crate::toy::training::{adam_scales, config, constant_scales, method, unroll};
 use crate::toy::{Net, Precision, Sample, Toy, numbers};
 
 /// The coupled toy with directions taken at its first layer.
@@ -71,8 +74,14 @@ impl<B: KernelBackend> Problem<B> {
         &'a self,
         objective: &'a O,
         config: &'a TrainConfig,
-    ) -> Bilevel<'a, Autodiff<B>, O> {
-        Bilevel { objective, config, sites: &self.sites, basis: &self.basis }
+    ) -> Trainer<'a, Autodiff<B>, O> {
+        Trainer {
+            objective,
+            method: method(config),
+            settings: config,
+            sites: &self.sites,
+            basis: &self.basis,
+        }
     }
 }
 
@@ -155,18 +164,18 @@ pub fn rerun_without_outer_steps_is_carry<B: KernelBackend>(precision: Precision
 /// §2: alternating minimisation is SeqLoRA without second derivatives, bit for bit.
 pub fn alternating_is_seqlora_without_second_derivatives<B: KernelBackend>(precision: Precision) {
     let problem = Problem::<B>::new(precision);
-    let run = |method, hvp| {
-        let config = TrainConfig { method, hvp, ..config() };
+    let run = |method: &str, hvp| {
+        let config = TrainConfig { method: method.into(), hvp, ..config() };
         problem.run(&config, 3)[2].parameters.adapters.clone()
     };
-    let alternating = run(Method::Alternating, Hvp::Exact);
-    let without = run(Method::Seqlora, Hvp::None);
+    let alternating = run("alternating", Hvp::Exact);
+    let without = run("seqlora", Hvp::None);
     assert_identical("A", &alternating.up, &without.up);
     assert_identical("B", &alternating.down, &without.down);
-    let exact = run(Method::Seqlora, Hvp::Exact);
+    let exact = run("seqlora", Hvp::Exact);
     let difference = distance(&exact.down, &alternating.down);
     assert!(difference > 1e-3, "second derivatives must matter: {difference:.2e}");
-    let finite = run(Method::Seqlora, Hvp::FiniteDifference);
+    let finite = run("seqlora", Hvp::FiniteDifference);
     let error = distance(&finite.down, &exact.down);
     assert!(error < 0.1 * difference, "differences come close to exact: {error:.2e}");
 }
@@ -176,7 +185,7 @@ pub fn alternating_is_seqlora_without_second_derivatives<B: KernelBackend>(preci
 pub fn plain_lora_is_joint_adamw<B: KernelBackend>(precision: Precision) {
     let problem = Problem::<B>::new(precision);
     let config = TrainConfig {
-        method: Method::Lora,
+        method: "lora".into(),
         outer: 2,
         weight_decay: 0.1,
         lr_down_ratio: 3.0,

@@ -1,11 +1,12 @@
 //! Laws of the gradient through unrolled inner steps.
 
+use crate::derivatives::{ConceptParameters, Hvp, Wrt, gradient, number};
+use crate::derivatives::{HyperGradient, hypergradient};
 use burn::backend::Autodiff;
-use burn_seqlora::adapter::directions::fresh_directions;
-use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::diff::{ConceptParameters, Hvp, HyperGradient, Wrt, gradient, hypergradient};
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::lora::directions::fresh_directions;
+use burn_seqlora::lora::{AdapterSet, Factors};
 use burn_seqlora::rng::Seed;
-use seqlora_kernels::KernelBackend;
 
 use crate::fixtures::{assert_close_numbers, assert_identical, assert_near, distance};
 use crate::toy::training::{Unrolled, adam_scales, constant_scales, unroll};
@@ -48,7 +49,7 @@ impl<B: KernelBackend> Problem<B> {
         let outer = Sample { target: input.clone().matmul(weight.transpose()), input };
         let down = Factors::new(vec![Some(matrix(&directions(toy.rank, 2), toy.dtype))]);
         let adapters = AdapterSet { up: toy.up::<B>(1).zeros_like(), down };
-        let start = ConceptParameters { adapters, rows: None };
+        let start = ConceptParameters { adapters, embeddings: None };
         Self { toy, net, inner: vec![outer.clone(); steps], outer, start }
     }
 
@@ -76,7 +77,7 @@ impl<B: KernelBackend> Problem<B> {
             let mut start = self.start.clone();
             start.adapters.down = start.adapters.down.axpy(s, direction);
             let end = self.unroll_from(&start, &scale).end;
-            gradient::<Autodiff<B>, _>(&self.net, &end, &self.outer, Wrt::Up).loss
+            number(&gradient::<Autodiff<B>, _>(&self.net, &end, &self.outer, Wrt::Up).loss)
         })
     }
 

@@ -1,18 +1,26 @@
 //! Training toys: step by step, concept by concept, and the inner steps written down once more.
 
+use crate::derivatives::InnerStep;
+use crate::derivatives::{ConceptParameters, Wrt, gradient};
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::adapter::directions::{Columns, orthonormal_gauge};
-use burn_seqlora::adapter::{AdapterSet, Factors};
-use burn_seqlora::bilevel::{Bilevel, StepReport, TrainState};
-use burn_seqlora::config::{LrSchedule, TrainConfig};
-use burn_seqlora::diff::{ConceptParameters, InnerStep, Objective, Wrt, gradient};
+use burn_seqlora::kernels::{Kept, KernelBackend, TrainBackend};
+use burn_seqlora::lora::directions::{Columns, orthonormal_gauge};
+use burn_seqlora::lora::{AdapterSet, Factors};
+use burn_seqlora::methods::{self, Method, TrainState};
+use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
-use seqlora_kernels::{Kept, KernelBackend};
+use burn_seqlora::settings::{LrSchedule, TrainConfig};
+use burn_seqlora::train::{StepReport, Trainer};
 
 use super::{Net, Sample, Toy, columns, matrix};
 
-/// Settings for toys: constant rates, nothing beside the loss.
+/// The method that the settings name.
+pub fn method<D: TrainBackend>(config: &TrainConfig) -> &'static dyn Method<D> {
+    methods::by_name(&config.method).unwrap()
+}
+
+/// Settings for toys: constant rates, nothing but the loss.
 pub fn config() -> TrainConfig {
     TrainConfig {
         outer: 1,
@@ -32,16 +40,24 @@ impl Toy {
     }
 
     /// What a new concept starts from, with the trainer's own directions.
-    pub fn state<B: Backend>(
+    pub fn state<B: KernelBackend>(
         self,
         config: &TrainConfig,
         ranks: &[usize],
         occupied: &[Columns],
         concept: u64,
     ) -> TrainState<B> {
-        let rows = Tensor::zeros([1, 1], &B::Device::default());
+        let embeddings = Tensor::zeros([1, 1], &B::Device::default());
         let seed = Seed::new(concept);
-        let mut state = TrainState::new(config, &self.sites(), ranks, occupied, rows, &seed);
+        let mut state = TrainState::new(
+            method::<Autodiff<B>>(config),
+            config,
+            &self.sites(),
+            ranks,
+            occupied,
+            embeddings,
+            &seed,
+        );
         let TrainState { parameters, inner, outer, .. } = &mut state;
         let AdapterSet { up, down } = &mut parameters.adapters;
         for factors in [
@@ -60,7 +76,7 @@ impl Toy {
 
 /// Trains one concept on minibatches `sample(step)` and returns its state with the reports.
 pub fn train<B: KernelBackend>(
-    bilevel: &Bilevel<Autodiff<B>, Net<Autodiff<B>>>,
+    bilevel: &Trainer<Autodiff<B>, Net<Autodiff<B>>>,
     mut state: TrainState<B>,
     sample: impl Fn(usize) -> Sample<Autodiff<B>>,
 ) -> (TrainState<B>, Vec<StepReport>) {
@@ -68,7 +84,7 @@ pub fn train<B: KernelBackend>(
         let sample = sample(number);
         bilevel.step(&mut state, |_, _| &sample)
     };
-    let reports = (0..bilevel.config.steps).map(step).collect();
+    let reports = (0..bilevel.settings.steps).map(step).collect();
     (state, reports)
 }
 
@@ -86,7 +102,13 @@ pub fn learn_in_turn<B: KernelBackend>(
     let mut occupied = vec![Columns::new()];
     let learn = |concept| {
         let basis = toy.basis(&occupied);
-        let bilevel = Bilevel { objective: &net, config, sites: &sites, basis: &basis };
+        let bilevel = Trainer {
+            objective: &net,
+            method: method(config),
+            settings: config,
+            sites: &sites,
+            basis: &basis,
+        };
         let start = toy.state(config, &[toy.rank], &occupied, concept);
         let (state, _) = train(&bilevel, start, |_| sample(concept));
         let adapters = state.parameters.adapters;

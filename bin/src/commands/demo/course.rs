@@ -4,15 +4,16 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn_seqlora::bank::{Bank, BaseModel};
-use burn_seqlora::bilevel::{Event, learn, plan};
 use burn_seqlora::compose::{Composition, Member};
-use burn_seqlora::config::{Method, TrainConfig};
-use burn_seqlora::data::{Layout, Manifest};
+use burn_seqlora::data::ConceptData;
+use burn_seqlora::eval::report::Stages;
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::methods::{self, Method};
 use burn_seqlora::model::DiffusionModel;
-use burn_seqlora::report::Stages;
+use burn_seqlora::models::StableDiffusion;
+use burn_seqlora::settings::TrainConfig;
+use burn_seqlora::train::{Event, learn, plan};
 use image::RgbImage;
-use seqlora_kernels::TrainBackend;
-use seqlora_models::StableDiffusion;
 
 use super::interrupted;
 use super::lessons::{Lesson, pair_prompts, pairs, prompts};
@@ -57,7 +58,10 @@ pub fn cost<B: TrainBackend>(settings: &Settings, lessons: &[Lesson]) -> f64 {
     let methods = settings.methods.len();
     let pictures = lessons.len() * settings.pictures * (2 * methods + 1) + methods * of_pairs;
     let steps = (lessons.len() * settings.train.steps) as f64;
-    let of_method = |method: &Method| steps * settings.step_cost(*method);
+    let of_method = |method: &String| {
+        let method = methods::by_name::<B>(method).expect("settings are checked");
+        steps * settings.step_cost(method)
+    };
     let training: f64 = settings.methods.iter().map(of_method).sum();
     training + Studio::<B>::cost(pictures)
 }
@@ -75,27 +79,28 @@ impl<B: TrainBackend> Course<'_, B> {
     }
 
     /// Takes a method through all lessons, from wherever an earlier run left off.
-    pub fn take(&mut self, method: Method) -> Result<Outcome, Failure> {
-        let (lessons, config) = (self.lessons, self.settings.train_config(method));
+    pub fn take(&mut self, name: &str) -> Result<Outcome, Failure> {
+        let method = methods::by_name::<B>(name)?;
+        let (lessons, config) = (self.lessons, self.settings.train_config(name));
         let mut bank =
             Bank::open_or_create(&self.folder.join(method.name()), self.base, self.model.sites())?;
         // Whether there is room for all of them shows before the first one.
-        let planned = plan(&bank, &manifest(lessons), &config, true)?;
+        let planned = plan(&bank, method, data(lessons), self.model.sites(), &config, true)?;
         let short = planned.concepts.iter().filter(|c| !c.capacity.full.is_empty()).count();
         if short > 0 {
-            let text = format!("{method} finds layers full for {short} concepts and skips them");
+            let text = format!("{name} finds layers full for {short} concepts and skips them");
             self.progress.line("capacity", text);
         }
         let mut concepts = vec![Stages::default(); lessons.len()];
         for number in 0..lessons.len() {
-            self.learn(&mut bank, number, &config)?;
+            self.learn(&mut bank, method, number, &config)?;
             concepts[number].learnt = self.ask(&bank, number, &lessons[..=number], "learnt")?;
         }
         for (number, stages) in concepts.iter_mut().enumerate() {
             stages.end = self.ask(&bank, number, lessons, "end")?;
         }
         let pair = |(number, pair)| {
-            let name = format!("{method}/pairs/{number}");
+            let name = format!("{}/pairs/{number}", method.name());
             let (model, bank) = (self.model, &bank);
             self.pictures(&name, &pair_prompts(pair), || compose(model, bank, lessons))
         };
@@ -106,21 +111,23 @@ impl<B: TrainBackend> Course<'_, B> {
     fn learn(
         &mut self,
         bank: &mut Bank,
+        method: &dyn Method<B>,
         number: usize,
         config: &TrainConfig,
     ) -> Result<(), Failure> {
-        let (method, lesson) = (config.method, &self.lessons[number]);
+        let lesson = &self.lessons[number];
         let cost = self.settings.step_cost(method);
-        let plan = plan(bank, &manifest(std::slice::from_ref(lesson)), config, true)?;
+        let data = data(std::slice::from_ref(lesson));
+        let plan = plan(bank, method, data, self.model.sites(), config, true)?;
         if plan.concepts.is_empty() {
             self.progress.skip(cost * config.steps as f64);
             return Ok(());
         }
         let started = Instant::now();
-        let show = |event: Event| self.progress.show(method, cost, event);
-        let finished = learn::<B, _>(self.model, bank, &plan, show)?;
+        let show = |event: Event| self.progress.show(method.name(), cost, event);
+        let finished = learn::<B, _>(self.model, bank, method, &plan, show)?;
         let seconds = started.elapsed().as_secs_f64();
-        self.journal.add_training(method, &lesson.source.id, seconds)?;
+        self.journal.add_training(method.name(), &lesson.source.id, seconds)?;
         finished.then_some(()).ok_or_else(interrupted)
     }
 
@@ -159,9 +166,8 @@ impl<B: TrainBackend> Course<'_, B> {
     }
 }
 
-fn manifest(lessons: &[Lesson]) -> Manifest {
-    let concepts = lessons.iter().map(|lesson| lesson.source.clone()).collect();
-    Manifest { layout: Layout::Folders, concepts, skipped: Vec::new() }
+fn data(lessons: &[Lesson]) -> impl Iterator<Item = &dyn ConceptData> {
+    lessons.iter().map(|lesson| &lesson.source as &dyn ConceptData)
 }
 
 fn compose<B: TrainBackend>(
@@ -169,7 +175,7 @@ fn compose<B: TrainBackend>(
     bank: &Bank,
     members: &[Lesson],
 ) -> Result<Composition<B::InnerBackend>, Failure> {
-    let member = |lesson: &Lesson| Member { id: lesson.source.id.clone(), scale: 1.0 };
+    let member = |lesson: &Lesson| Member::new(&lesson.source.id);
     let members: Vec<Member> = members.iter().map(member).collect();
-    Ok(Composition::load(bank, &members, &DiffusionModel::device(model))?)
+    Ok(Composition::load(bank, &members, model.sites(), &DiffusionModel::device(model))?)
 }

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use burn::tensor::backend::Backend;
-use burn_seqlora::eval::SmallPictures;
-use burn_seqlora::model::ImageEncoder;
-use seqlora_kernels::KernelBackend;
-use seqlora_models::judge;
+use burn_seqlora::eval::{ImageEncoder, SmallPictures};
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::toy_world::judge;
 
 use crate::failure::Failure;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource};
 use burn_seqlora::error::Error;
+use burn_seqlora::toy_world::world::{Individual, Seed};
 use image::RgbImage;
-use seqlora_models::world::{Individual, Seed};
 
 use crate::failure::Failure;
 use crate::pictures::{read_png, write_png};

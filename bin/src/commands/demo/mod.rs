@@ -16,11 +16,12 @@ mod studio;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn_seqlora::bank::{write_atomic, write_json};
+use burn_seqlora::eval::report::Report;
+use burn_seqlora::files::{write_atomic, write_json};
+use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
-use burn_seqlora::report::Report;
-use seqlora_kernels::TrainBackend;
-use seqlora_models::write_random_model;
+use burn_seqlora::models::write_random_model;
+use burn_seqlora::toy_world::builtin;
 
 use self::course::{Course, cost};
 use self::judge::Judge;
@@ -30,7 +31,7 @@ use self::progress::Progress;
 use self::scores::{Circumstances, Scores};
 use self::settings::{Journal, Settings};
 use self::studio::Studio;
-use super::{builtin, model};
+use super::model;
 use crate::args::{Demo, Global, Model};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
@@ -58,7 +59,7 @@ impl Job for Session<'_> {
         let (folder, judge) = match args.untrained {
             true => (untrained::<B>(&args.out, &device)?, Judge::small_pictures()),
             false => {
-                let folder = builtin::builtin_folder()?;
+                let folder = builtin::folder()?;
                 let judge = Judge::<B>::open(&folder.join("judge"), &device)?;
                 (folder, judge)
             }
@@ -80,7 +81,7 @@ impl Job for Session<'_> {
         let before = course.before()?;
         let mut outcomes = BTreeMap::new();
         for method in &settings.methods {
-            outcomes.insert(*method, course.take(*method)?);
+            outcomes.insert(method.clone(), course.take(method)?);
         }
         course.progress.finish();
         let circumstances = Circumstances {
@@ -93,7 +94,7 @@ impl Job for Session<'_> {
         let scores = Scores::new(&judge, &device, &lessons);
         let summary = scores.summary(&before, &outcomes, &circumstances)?;
         let command = command(args, &settings, place);
-        let report = report(summary, command, &lessons, &before, &outcomes)?;
+        let report = report::<B>(summary, command, &lessons, &before, &outcomes)?;
         let shown = if args.untrained { folder.as_path() } else { Path::new(builtin::NAME) };
         write(&args.out, &report, shown, terminal)
     }
@@ -102,7 +103,6 @@ impl Job for Session<'_> {
 /// The command that makes the same demo.
 fn command(args: &Demo, settings: &Settings, device: Device) -> String {
     let Settings { concepts, pictures, methods, train } = settings;
-    let methods: Vec<&str> = methods.iter().map(|method| method.name()).collect();
     let config = args.config.as_ref().map(|file| format!(" --config {}", file.display()));
     format!(
         "seqlora demo{}{} --method {} --concepts {concepts} --pictures {pictures} --steps {} --seed {} --precision {} \
@@ -140,7 +140,7 @@ fn write(folder: &Path, report: &Report, model: &Path, terminal: &Terminal) -> R
             headline(summary),
             page.display(),
             model.display(),
-            file(first.name()).display(),
+            file(first).display(),
             summary.concepts[0].id,
         )
     })

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use burn_seqlora::bank::Bank;
-use burn_seqlora::config::Method;
-use burn_seqlora::report::{ConceptPictures, PairPictures, Report, Stages, Summary};
+use burn_seqlora::eval::report::{ConceptPictures, PairPictures, Report, Stages, Summary};
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::methods;
 use image::RgbImage;
 
 use super::course::Outcome;
@@ -20,12 +21,12 @@ const FEW: usize = 2;
 ///
 /// # Errors
 /// If a bank cannot be read.
-pub fn report(
+pub fn report<B: TrainBackend>(
     summary: Summary,
     command: String,
     lessons: &[Lesson],
     before: &[Vec<RgbImage>],
-    outcomes: &BTreeMap<Method, Outcome>,
+    outcomes: &BTreeMap<String, Outcome>,
 ) -> Result<Report, Failure> {
     let count = if lessons.len() < MANY { usize::MAX } else { FEW };
     let shown = |pictures: &[RgbImage]| pictures.iter().take(count).cloned().collect::<Vec<_>>();
@@ -37,21 +38,21 @@ pub fn report(
         ConceptPictures {
             references: shown(&lesson.references),
             base: shown(&before[number]),
-            generated: outcomes.iter().map(|(method, o)| (*method, stages(o))).collect(),
+            generated: outcomes.iter().map(|(method, o)| (method.clone(), stages(o))).collect(),
         }
     };
     let pair = |(number, pair): (usize, _)| PairPictures {
         prompt: pair_prompts(pair).swap_remove(0),
-        generated: outcomes.iter().map(|(m, o)| (*m, o.pairs[number].clone())).collect(),
+        generated: outcomes.iter().map(|(m, o)| (m.clone(), o.pairs[number].clone())).collect(),
     };
-    let losses = |(method, outcome): (&Method, &Outcome)| {
+    let losses = |(method, outcome): (&String, &Outcome)| {
         let bank: &Bank = &outcome.bank;
         let losses = lessons.iter().map(|lesson| bank.losses(&lesson.source.id));
-        Ok((*method, losses.collect::<Result<_, _>>()?))
+        Ok((method.clone(), losses.collect::<Result<_, _>>()?))
     };
     Ok(Report {
         title: format!("{} concepts, one after another", lessons.len()),
-        lead: lead(&summary),
+        lead: lead::<B>(&summary),
         command,
         concepts: lessons.iter().enumerate().map(concept).collect(),
         pairs: pairs(lessons).enumerate().map(pair).collect(),
@@ -60,13 +61,10 @@ pub fn report(
     })
 }
 
-fn lead(summary: &Summary) -> String {
+fn lead<B: TrainBackend>(summary: &Summary) -> String {
     let references = summary.concepts.first().map_or(0, |concept| concept.references);
-    let way = |method: &Method| match method {
-        Method::Seqlora => "by SeqLoRA, which keeps every adapter orthogonal to the ones before it",
-        Method::Alternating => "by the same alternation without second derivatives",
-        Method::Lora => "as plain LoRAs",
-    };
+    let way =
+        |method: &String| methods::by_name::<B>(method).map_or("", |method| method.description());
     let ways: Vec<&str> = summary.methods.keys().map(way).collect();
     format!(
         "A small diffusion model learnt {} individuals that it had never seen, each from {references} \

@@ -1,7 +1,6 @@
 //! One bar for the whole demo, with the time that is left.
 
-use burn_seqlora::bilevel::{Event, Flow};
-use burn_seqlora::config::Method;
+use burn_seqlora::train::{Event, Flow};
 use indicatif::ProgressBar;
 
 use crate::interrupt;
@@ -53,10 +52,10 @@ impl<'a> Progress<'a> {
     }
 
     /// Shows an event of training, in which a step costs `cost`.
-    pub fn show(&mut self, method: Method, cost: f64, event: Event) -> Flow {
+    pub fn show(&mut self, method: &str, cost: f64, event: Event) -> Flow {
         match event {
             Event::Start(plan) => {
-                self.concept = format!("<{}> {method}", plan.source.id);
+                self.concept = format!("<{}> {method}", plan.data.id());
                 self.skip(cost * plan.resume_at as f64);
             }
             Event::Step(report) => {
@@ -64,11 +63,11 @@ impl<'a> Progress<'a> {
                 let (concept, step, loss) = (&self.concept, report.step, report.loss);
                 self.message(format!("{concept}  step {step}  loss {loss:.4}"));
             }
-            Event::Learnt(record) => self.line(
+            Event::Learnt { id, training } => self.line(
                 "learnt",
                 format!(
                     "<{}> with {method}  loss {:.4} → {:.4}",
-                    record.id, record.initial_loss, record.final_loss
+                    id, training.initial_loss, training.final_loss
                 ),
             ),
             _ => {}

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use burn::tensor::backend::Backend;
 use burn_seqlora::bank::{BaseModel, overlaps};
-use burn_seqlora::config::Method;
+use burn_seqlora::eval::report::{ConceptSummary, LearntConcept, MethodSummary, Summary};
 use burn_seqlora::eval::{Embeddings, Identity, embed};
-use burn_seqlora::report::{ConceptSummary, LearntConcept, MethodSummary, Summary};
 use image::RgbImage;
 
 use super::course::Outcome;
@@ -51,12 +50,12 @@ impl<'a, B: Backend> Scores<'a, B> {
     pub fn summary(
         &self,
         before: &[Vec<RgbImage>],
-        outcomes: &BTreeMap<Method, Outcome>,
+        outcomes: &BTreeMap<String, Outcome>,
         circumstances: &Circumstances,
     ) -> Result<Summary, Failure> {
         let Circumstances { base, device, settings, sampling, journal } = circumstances;
-        let of_method = |(method, outcome): (&Method, &Outcome)| {
-            Ok((*method, self.of_method(*method, outcome, journal)?))
+        let of_method = |(method, outcome): (&String, &Outcome)| {
+            Ok((method.clone(), self.of_method(method, outcome, journal)?))
         };
         let methods = outcomes.iter().map(of_method).collect::<Result<_, Failure>>()?;
         let concept = |(number, lesson): (usize, &Lesson)| ConceptSummary {
@@ -84,7 +83,7 @@ impl<'a, B: Backend> Scores<'a, B> {
 
     fn of_method(
         &self,
-        method: Method,
+        method: &str,
         outcome: &Outcome,
         journal: &Journal,
     ) -> Result<MethodSummary, Failure> {
@@ -92,7 +91,7 @@ impl<'a, B: Backend> Scores<'a, B> {
             let (id, stages) = (&lesson.source.id, &outcome.concepts[number]);
             let [learnt, end] = [&stages.learnt, &stages.end].map(|pictures| self.look(pictures));
             let score = |seen| self.identities[number].score(seen);
-            let record = outcome.bank.concept(id)?;
+            let (_, record) = outcome.bank.concept(id)?;
             Ok(LearntConcept {
                 id: id.clone(),
                 identity_learnt: score(&learnt),

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn_seqlora::bank::{read_json, write_json};
 use burn_seqlora::check::difference;
-use burn_seqlora::config::{Method, TrainConfig};
 use burn_seqlora::data::Transform;
-use burn_seqlora::diff::Hvp;
 use burn_seqlora::error::Error;
-use seqlora_models::world::{Scene, SceneOptions, Seed};
+use burn_seqlora::files::{read_json, write_json};
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::methods::{Method, Work};
+use burn_seqlora::settings::TrainConfig;
+use burn_seqlora::toy_world::world::{Scene, SceneOptions, Seed};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{Demo, Global};
@@ -28,8 +29,8 @@ pub struct Settings {
     pub concepts: usize,
     /// How many pictures of each concept are drawn, each time it is asked for.
     pub pictures: usize,
-    /// The methods that are compared, in the order of [`Method::ALL`], in which they run.
-    pub methods: Vec<Method>,
+    /// The names of the methods that are compared, in the order in which they run.
+    pub methods: Vec<String>,
     /// How they learn, but for the method.
     pub train: TrainConfig,
 }
@@ -49,23 +50,20 @@ impl Settings {
         train.precision = global.precision.unwrap_or(train.precision);
         train.concepts = Some(args.concepts.into());
         train.validate()?;
-        let mut methods = args.method.clone();
-        methods.sort_unstable();
-        methods.dedup();
+        let methods = args.method.clone();
         let (concepts, pictures) = (args.concepts.into(), args.pictures.into());
         Ok(Self { concepts, pictures, methods, train })
     }
 
     /// How a method learns here.
-    pub fn train_config(&self, method: Method) -> TrainConfig {
-        TrainConfig { method, ..self.train.clone() }
+    pub fn train_config(&self, method: &str) -> TrainConfig {
+        TrainConfig { method: method.into(), ..self.train.clone() }
     }
 
     /// Roughly what a minibatch costs, in gradients: a Hessian product takes 2.3 of them.
-    pub fn step_cost(&self, method: Method) -> f64 {
-        let config = self.train_config(method);
-        let products = if config.effective_hvp() == Hvp::None { 0 } else { config.inner };
-        config.outer as f64 * ((config.inner + 1) as f64 + 2.3 * products as f64)
+    pub fn step_cost<B: TrainBackend>(&self, method: &dyn Method<B>) -> f64 {
+        let Work { gradients, hessian_products, .. } = method.work(&self.train);
+        gradients as f64 + 2.3 * hessian_products as f64
     }
 }
 
@@ -81,8 +79,8 @@ fn defaults() -> TrainConfig {
         lr_text: 5e-4,
         lr_token: 3e-2,
         // Later concepts take less with them (docs/decisions/0009).
-        shared_directions: 16,
-        shared_prompts: captions(),
+        protected_directions: 16,
+        common_prompts: captions(),
         // The limit belongs to the length of SD1.5's embeddings.
         token_norm_limit: 100.0,
         // The references have the model's size, and where things stand in them is told.
@@ -107,7 +105,7 @@ fn captions() -> Vec<String> {
 #[serde(deny_unknown_fields)]
 struct Record {
     settings: Settings,
-    training: BTreeMap<Method, BTreeMap<String, f64>>,
+    training: BTreeMap<String, BTreeMap<String, f64>>,
     sampling: f64,
 }
 
@@ -145,8 +143,8 @@ impl Journal {
     }
 
     /// Adds time spent on training a concept.
-    pub fn add_training(&mut self, method: Method, id: &str, seconds: f64) -> Result<(), Failure> {
-        let of_method = self.record.training.entry(method).or_default();
+    pub fn add_training(&mut self, method: &str, id: &str, seconds: f64) -> Result<(), Failure> {
+        let of_method = self.record.training.entry(method.into()).or_default();
         *of_method.entry(id.into()).or_default() += seconds;
         Ok(write_json(&self.file, &self.record)?)
     }
@@ -158,8 +156,8 @@ impl Journal {
     }
 
     /// Seconds spent on training a concept.
-    pub fn training(&self, method: Method, id: &str) -> f64 {
-        self.record.training.get(&method).and_then(|ids| ids.get(id)).copied().unwrap_or(0.0)
+    pub fn training(&self, method: &str, id: &str) -> f64 {
+        self.record.training.get(method).and_then(|ids| ids.get(id)).copied().unwrap_or(0.0)
     }
 
     /// All seconds.

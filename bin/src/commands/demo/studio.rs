@@ -7,12 +7,12 @@ use burn::tensor::Tensor;
 use burn_seqlora::compose::Composition;
 use burn_seqlora::diffusion::{Guidance, SamplerKind, SamplerPlan, sample};
 use burn_seqlora::error::Error;
+use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::{DiffusionModel, LatentCodec};
+use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::rng::{Seed, normal};
+use burn_seqlora::toy_world::pretrain::GUIDANCE;
 use image::RgbImage;
-use seqlora_kernels::TrainBackend;
-use seqlora_models::StableDiffusion;
-use seqlora_models::pretrain::GUIDANCE;
 
 use super::interrupted;
 use super::progress::Progress;
@@ -100,8 +100,8 @@ impl<'a, B: TrainBackend> Studio<'a, B> {
         let painter = Painter::new(model, composition);
         let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
         let guidance = Guidance {
-            prompt: painter.encode(&prompts, self.terminal)?,
-            negative: painter.encode(&vec![""; count], self.terminal)?,
+            prompt: painter.encode(&prompts, self.terminal)?.into(),
+            negative: painter.encode(&vec![""; count], self.terminal)?.into(),
             scale: GUIDANCE,
         };
         let side = model.resolution() / model.downscale();

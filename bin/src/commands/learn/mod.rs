@@ -4,14 +4,13 @@ mod plan;
 mod progress;
 
 use burn_seqlora::bank::Bank;
-use burn_seqlora::bilevel::{ConceptPlan, learn, plan};
-use burn_seqlora::config::TrainConfig;
-use burn_seqlora::data::{DiscoverOptions, Manifest};
-use burn_seqlora::encode::resolution;
+use burn_seqlora::data::{ConceptData, DiscoverOptions, Manifest};
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::methods;
 use burn_seqlora::model::DiffusionModel;
-use burn_seqlora::prompts;
-use seqlora_kernels::TrainBackend;
-use seqlora_models::memory;
+use burn_seqlora::models::memory;
+use burn_seqlora::settings::TrainConfig;
+use burn_seqlora::train::{ConceptPlan, learn, plan, prompts, resolution};
 
 use self::plan::{plan_json, show_data, show_plan};
 use self::progress::{Progress, report};
@@ -57,30 +56,34 @@ impl Job for Session<'_> {
         let Self { args, config, manifest, terminal, .. } = &self;
         let (model, base) = model::open::<B>(&args.model, config.precision, &device, terminal)?;
         let side = resolution(config, &model)?;
+        let method = methods::by_name::<B>(&config.method)?;
         let mut bank = match (args.plan, args.bank.join("bank.json").exists()) {
             (false, _) => Bank::open_or_create(&args.bank, &base, model.sites())?,
             (true, true) => Bank::open_for(&args.bank, &base)?,
-            (true, false) => Bank::imagined(&args.bank, &base, model.sites()),
+            (true, false) => Bank::dry_run(&args.bank, &base, model.sites()),
         };
-        let plan = plan(&bank, manifest, config, args.resume)?;
+        let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
+        let plan = plan(&bank, method, data, model.sites(), config, args.resume)?;
         let (name, place) = (format!("{} ({})", base.name, base.fingerprint), self.device);
         terminal.line("model", format!("{name}, {side} px, {} on {place}", config.precision));
         for concept in &plan.concepts {
-            for prompt in prompts::check(&model, &concept.source, &concept.config)? {
+            for prompt in prompts::check(&model, concept.data, &concept.config)? {
                 terminal.warning(format!("the end of `{prompt}` does not fit and is left out"));
             }
         }
         let estimate = |concept: &ConceptPlan| {
-            let parameters = memory::adapter_parameters(bank.sites(), &concept.capacity.ranks);
-            memory::training_estimate(&model, config, side, parameters)
+            let parameters = memory::adapter_parameters(model.sites(), &concept.capacity.ranks);
+            memory::training_estimate(&model, config, method.work(config), side, parameters)
         };
-        show_plan(&plan, &bank, config, estimate, terminal);
+        let sites = model.sites();
+        show_plan(&plan, &bank, sites, config, method.constraint(), estimate, terminal);
         if args.plan {
             let nothing = || "nothing is trained: --plan stops here".into();
             return terminal.result(&plan_json(&plan), nothing);
         }
         let mut progress = Progress::new(terminal);
-        let finished = learn::<B, _>(&model, &mut bank, &plan, |event| progress.show(event))?;
+        let finished =
+            learn::<B, _>(&model, &mut bank, method, &plan, |event| progress.show(event))?;
         if !finished {
             return Err(Failure::stopped());
         }
@@ -95,5 +98,5 @@ fn texts<'a>(manifest: &'a Manifest, config: &'a TrainConfig) -> impl Iterator<I
         let texts = captions.chain(&concept.templates).chain([&concept.class_word]);
         texts.map(String::as_str)
     });
-    concepts.chain(config.shared_prompts.iter().map(String::as_str))
+    concepts.chain(config.common_prompts.iter().map(String::as_str))
 }

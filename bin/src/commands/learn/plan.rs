@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use burn_seqlora::adapter::{Part, Site};
 use burn_seqlora::bank::Bank;
-use burn_seqlora::bilevel::{ConceptPlan, LearnPlan};
-use burn_seqlora::config::TrainConfig;
 use burn_seqlora::data::Manifest;
-use seqlora_models::memory::{MemoryEstimate, adapter_parameters};
+use burn_seqlora::lora::{Part, Site};
+use burn_seqlora::methods::Constraint;
+use burn_seqlora::models::memory::{MemoryEstimate, adapter_parameters};
+use burn_seqlora::settings::TrainConfig;
+use burn_seqlora::train::{ConceptPlan, LearnPlan};
 use serde_json::{Value, json};
 
 use crate::terminal::{Terminal, bytes};
@@ -41,11 +42,11 @@ pub fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {
 /// A plan for machines.
 pub fn plan_json(plan: &LearnPlan) -> Value {
     let concept = |concept: &ConceptPlan| {
-        let ConceptPlan { source, config, capacity, resume_at, .. } = concept;
+        let ConceptPlan { data, config, capacity, resume_at, .. } = concept;
         json!({
-            "id": source.id,
-            "class": source.class_word,
-            "images": source.images.len(),
+            "id": data.id(),
+            "class": data.class_word(),
+            "images": data.image_names().len(),
             "steps": config.steps,
             "resume_at": resume_at,
             "layers": capacity.ranks.iter().filter(|rank| **rank > 0).count(),
@@ -61,7 +62,9 @@ pub fn plan_json(plan: &LearnPlan) -> Value {
 pub fn show_plan(
     plan: &LearnPlan,
     bank: &Bank,
+    sites: &[Site],
     config: &TrainConfig,
+    constraint: Constraint,
     estimate: impl FnOnce(&ConceptPlan) -> MemoryEstimate,
     terminal: &Terminal,
 ) {
@@ -70,7 +73,7 @@ pub fn show_plan(
         terminal.line("", format!("{id} is learnt already"));
     }
     let Some(first) = plan.concepts.first() else { return };
-    show_sites(first, bank, config, terminal);
+    show_sites(first, sites, config, terminal);
     terminal.line(
         "",
         format!(
@@ -78,7 +81,7 @@ pub fn show_plan(
             first.config.steps, config.batch, config.outer, config.inner, config.seed
         ),
     );
-    show_capacity(plan, bank, config, terminal);
+    show_capacity(plan, sites, config, constraint, terminal);
     let estimate = estimate(first);
     terminal.line(
         "memory",
@@ -93,38 +96,47 @@ pub fn show_plan(
 }
 
 /// The sites that the settings choose.
-fn selected<'a>(bank: &'a Bank, config: &TrainConfig) -> impl Iterator<Item = &'a Site> {
-    let sites = config.sites;
-    bank.sites().iter().filter(move |site| sites.contains(site))
+fn selected<'a>(sites: &'a [Site], config: &TrainConfig) -> impl Iterator<Item = &'a Site> {
+    let selection = config.sites;
+    sites.iter().filter(move |site| selection.contains(site))
 }
 
-fn show_sites(first: &ConceptPlan, bank: &Bank, config: &TrainConfig, terminal: &Terminal) {
+fn show_sites(first: &ConceptPlan, sites: &[Site], config: &TrainConfig, terminal: &Terminal) {
     let ranks = &first.capacity.ranks;
-    let of = |part| selected(bank, config).filter(|site| site.part == part).count();
+    let of = |part| selected(sites, config).filter(|site| site.part == part).count();
     terminal.line(
         "train",
         format!(
             "{} · sites {}/{} ({} UNet, {} text encoder) · rank {} · {} parameters per concept",
             config.method,
             ranks.iter().filter(|rank| **rank > 0).count(),
-            selected(bank, config).count(),
+            selected(sites, config).count(),
             of(Part::Denoiser),
             of(Part::TextEncoder),
             config.rank,
-            adapter_parameters(bank.sites(), ranks),
+            adapter_parameters(sites, ranks),
         ),
     );
-    for (Site { name, inputs, outputs, .. }, rank) in bank.sites().iter().zip(ranks) {
+    for (Site { name, inputs, outputs, .. }, rank) in sites.iter().zip(ranks) {
         if *rank > 0 {
             terminal.detail("", format!("{name}: {inputs} to {outputs}, rank {rank}"));
         }
     }
 }
 
-fn show_capacity(plan: &LearnPlan, bank: &Bank, config: &TrainConfig, terminal: &Terminal) {
-    let free = |site: &Site| site.inputs.saturating_sub(config.shared_at(site));
-    let inputs = selected(bank, config).map(free).min().unwrap_or(0);
-    let capacity = match config.method.ingredients().orthogonal {
+fn show_capacity(
+    plan: &LearnPlan,
+    sites: &[Site],
+    config: &TrainConfig,
+    constraint: Constraint,
+    terminal: &Terminal,
+) {
+    let protected = |site: &Site| {
+        if constraint.is_orthogonal() { config.protected_at(site) } else { 0 }
+    };
+    let free = |site: &Site| site.inputs.saturating_sub(protected(site));
+    let inputs = selected(sites, config).map(free).min().unwrap_or(0);
+    let capacity = match constraint.is_orthogonal() {
         true => {
             let share = config.concepts.map_or(config.rank, |count| inputs / count.max(1));
             let rank = config.rank.min(share).max(1);
@@ -133,10 +145,10 @@ fn show_capacity(plan: &LearnPlan, bank: &Bank, config: &TrainConfig, terminal: 
         false => "any number of concepts: nothing keeps them apart".into(),
     };
     terminal.line("capacity", format!("{capacity} (narrowest layer: {inputs})"));
-    for ConceptPlan { source, capacity, .. } in &plan.concepts {
+    for ConceptPlan { data, capacity, .. } in &plan.concepts {
         let (shrunk, full) = (capacity.shrunk.len(), capacity.full.len());
         if shrunk + full > 0 {
-            let id = &source.id;
+            let id = data.id();
             terminal.warning(format!(
                 "{id}: {shrunk} layers get a lower rank, {full} are full and skipped"
             ));

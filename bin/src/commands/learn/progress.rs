@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use burn_seqlora::bank::{Bank, ConceptRecord, max_overlap};
-use burn_seqlora::bilevel::{Event, Flow};
+use burn_seqlora::bank::{Bank, TrainingRecord, max_overlap};
+use burn_seqlora::train::{Event, Flow};
 use indicatif::ProgressBar;
 use serde_json::json;
 
@@ -16,7 +16,7 @@ pub struct Progress<'a> {
     terminal: &'a Terminal,
     bar: ProgressBar,
     started: Instant,
-    learnt: Vec<(ConceptRecord, Duration)>,
+    learnt: Vec<(String, TrainingRecord, Duration)>,
 }
 
 impl<'a> Progress<'a> {
@@ -31,12 +31,12 @@ impl<'a> Progress<'a> {
         match event {
             Event::Start(plan) => {
                 self.started = Instant::now();
-                self.bar = self.terminal.bar(&plan.source.id, plan.config.steps, "steps");
+                self.bar = self.terminal.bar(plan.data.id(), plan.config.steps, "steps");
                 self.bar.set_position(plan.resume_at as u64);
                 self.bar.reset_eta();
                 if plan.resume_at > 0 {
                     self.terminal
-                        .line("resume", format!("{} at step {}", plan.source.id, plan.resume_at));
+                        .line("resume", format!("{} at step {}", plan.data.id(), plan.resume_at));
                 }
             }
             Event::Step(report) => {
@@ -46,26 +46,26 @@ impl<'a> Progress<'a> {
                 ));
                 self.bar.set_position(report.step as u64);
             }
-            Event::RowsFrozen { norm, limit } => self.bar.suspend(|| {
+            Event::EmbeddingsFrozen { norm, limit } => self.bar.suspend(|| {
                 self.terminal.line(
                     "tokens",
                     format!("stay as they are: their norm {norm:.2} has reached {limit}"),
                 );
             }),
-            Event::Learnt(record) => {
+            Event::Learnt { id, training } => {
                 self.bar.finish_and_clear();
                 let took = self.started.elapsed();
                 self.terminal.line(
                     "learnt",
                     format!(
                         "<{}>  loss {:.4} → {:.4}  {}",
-                        record.id,
-                        record.initial_loss,
-                        record.final_loss,
+                        id,
+                        training.initial_loss,
+                        training.final_loss,
                         seconds(took)
                     ),
                 );
-                self.learnt.push((record.clone(), took));
+                self.learnt.push((id.to_string(), training.clone(), took));
             }
             Event::Saved(_) => {}
         }
@@ -79,9 +79,9 @@ pub fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(
     let concepts: Vec<_> = progress
         .learnt
         .iter()
-        .map(|(record, took)| {
+        .map(|(id, record, took)| {
             json!({
-                "id": record.id,
+                "id": id,
                 "steps": record.steps,
                 "initial_loss": record.initial_loss,
                 "final_loss": record.final_loss,
@@ -92,9 +92,9 @@ pub fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(
     let result = json!({ "bank": bank.path(), "concepts": concepts, "max_overlap": overlap });
     terminal.result(&result, || {
         let head = ["concept", "loss before", "after", "steps", "time"].map(String::from).to_vec();
-        let row = |(record, took): &(ConceptRecord, Duration)| {
+        let row = |(id, record, took): &(String, TrainingRecord, Duration)| {
             vec![
-                record.id.clone(),
+                id.clone(),
                 format!("{:.4}", record.initial_loss),
                 format!("{:.4}", record.final_loss),
                 record.steps.to_string(),

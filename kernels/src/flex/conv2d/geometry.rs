@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use burn_flex::FlexTensor;
 
-use super::super::dims;
 use crate::conv2d::Conv2d;
+use crate::flex::dims;
 
 /// Sizes of one convolution.
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,9 @@ use std::ops::Range;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use super::super::new_tensor;
-use super::super::panel::{Rows, WIDTH, add_product};
 use super::geometry::{Geometry, Piece};
+use crate::flex::new_tensor;
+use crate::flex::panel::{Rows, WIDTH, add_product};
 
 /// Patch elements that are gathered at once: 128 kB per panel.
 const DEPTH: usize = 512;

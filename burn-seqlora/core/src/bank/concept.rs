@@ -1,0 +1,125 @@
+//! What a bank says of one concept: what inference needs, and how it was trained.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+use crate::lora::{Site, StoredAdapter};
+
+/// The layout that this version writes.
+pub(super) const VERSION: u32 = 2;
+
+/// `concept.json`: what inference needs. It is strict: unknown keys are refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConceptRecord {
+    version: u32,
+    /// Its name in prompts: `<id>`.
+    pub id: String,
+    /// What kind of thing it is.
+    pub class_word: String,
+    /// The number of words that it stands for.
+    pub words: usize,
+    /// The number of token embeddings that each word owns.
+    pub embeddings_per_word: usize,
+    /// Whether later concepts have to stay orthogonal to it.
+    pub reserves_directions: bool,
+    /// The adapted sites by name.
+    pub sites: BTreeMap<String, AdaptedSite>,
+    /// SHA-256 of its files, in hexadecimal, by name; empty in banks of version 1.
+    pub digests: BTreeMap<String, String>,
+}
+
+/// A site's sizes and the concept's rank there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdaptedSite {
+    /// r
+    pub rank: usize,
+    /// m
+    pub inputs: usize,
+    /// n
+    pub outputs: usize,
+}
+
+/// `training.json`: how a concept was trained, for people and for resumed runs. Programs read past keys
+/// that they do not know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// The name of the method.
+    pub method: String,
+    /// The names of the reference images.
+    pub images: Vec<String>,
+    /// A digest of the reference images, masks and captions.
+    pub data_digest: String,
+    /// Minibatches trained.
+    pub steps: usize,
+    /// Loss on the probes before training.
+    pub initial_loss: f64,
+    /// Loss on the same probes after training.
+    pub final_loss: f64,
+    /// The settings, as the program that trained it had them.
+    pub settings: Value,
+    /// The program and version that trained it.
+    pub trained_by: String,
+}
+
+impl ConceptRecord {
+    /// A record without digests yet, for an adapter.
+    pub fn new(
+        id: &str,
+        class_word: &str,
+        [words, embeddings_per_word]: [usize; 2],
+        reserves_directions: bool,
+        adapter: &StoredAdapter,
+    ) -> Self {
+        let site = |factors: &crate::lora::StoredFactors| AdaptedSite {
+            rank: factors.rank,
+            inputs: factors.inputs(),
+            outputs: factors.outputs(),
+        };
+        Self {
+            version: VERSION,
+            id: id.into(),
+            class_word: class_word.into(),
+            words,
+            embeddings_per_word,
+            reserves_directions,
+            sites: adapter.0.iter().map(|(name, f)| (name.clone(), site(f))).collect(),
+            digests: BTreeMap::new(),
+        }
+    }
+
+    /// The rank at each of these sites; 0 where it is not adapted.
+    pub fn ranks(&self, sites: &[Site]) -> Vec<usize> {
+        sites.iter().map(|site| self.sites.get(&site.name).map_or(0, |s| s.rank)).collect()
+    }
+
+    /// Adds the digest of a file.
+    pub fn add_digest(&mut self, name: &str, bytes: &[u8]) {
+        self.digests.insert(name.into(), digest(bytes));
+    }
+
+    /// Checks a file against its digest, if there is one.
+    ///
+    /// # Errors
+    /// If it differs.
+    pub fn check_digest(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        match self.digests.get(name) {
+            Some(expected) if *expected != digest(bytes) => {
+                let reason = "its SHA-256 is not the one in concept.json; restore it from a copy";
+                Err(Error::damaged(path, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,90 @@
+//! Several concepts at once: `W = W₀ + Σ λ_i A_i B_iᵀ`, without any fusion.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+use crate::bank::Bank;
+use crate::error::{Error, Result};
+use crate::lora::{AdapterSet, Factors, Site};
+use crate::text::Vocabulary;
+
+/// One concept of a composition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// The concept.
+    pub id: String,
+    /// λ; 1 is the trained strength.
+    pub scale: f64,
+}
+
+impl Member {
+    /// A concept at its trained strength.
+    pub fn new(id: impl Into<String>) -> Self {
+        Self { id: id.into(), scale: 1.0 }
+    }
+}
+
+/// A composition on a device: factors and token embeddings of all members concatenated.
+#[derive(Debug, Clone)]
+pub struct Composition<B: Backend> {
+    /// `[λ₁A₁ … λ_N A_N]` and `[B₁ … B_N]` per site: N adapters cost what N small adapters weigh.
+    pub adapters: AdapterSet<B>,
+    /// All token embeddings `[embeddings, width]`; `None` without concepts.
+    pub embeddings: Option<Tensor<B, 2>>,
+    /// Which embeddings belong to which word.
+    pub vocabulary: Vocabulary,
+}
+
+impl<B: Backend> Composition<B> {
+    /// The base model alone.
+    pub fn none(sites: usize) -> Self {
+        let adapters = AdapterSet::empty(sites);
+        Self { adapters, embeddings: None, vocabulary: Vocabulary::default() }
+    }
+
+    /// Reads the members' adapters and token embeddings, for a model with these sites. Sites are found
+    /// by name.
+    ///
+    /// # Errors
+    /// If a member is not in the bank or is there twice, a file is damaged, or an adapter does not fit
+    /// the model.
+    pub fn load(
+        bank: &Bank,
+        members: &[Member],
+        sites: &[Site],
+        device: &B::Device,
+    ) -> Result<Self> {
+        let mut up: Vec<Vec<Tensor<B, 2>>> = vec![Vec::new(); sites.len()];
+        let mut down = up.clone();
+        let mut embeddings = Vec::new();
+        let mut vocabulary = Vocabulary::default();
+        for (number, Member { id, scale }) in members.iter().enumerate() {
+            if members[..number].iter().any(|earlier| earlier.id == *id) {
+                return Err(Error::Invalid(format!("concept `{id}` is given twice")));
+            }
+            let (record, _) = bank.concept(id)?;
+            let adapter = bank.adapter(id)?;
+            if let Some(site) = adapter.misfit(sites) {
+                let reason = format!("the factors of `{site}` fit no layer of the model");
+                return Err(Error::damaged(bank.concept_folder(id), reason));
+            }
+            for (number, site) in sites.iter().enumerate() {
+                let Some(factors) = adapter.get(&site.name) else { continue };
+                let (a, b) = factors.to_tensors(device);
+                up[number].push(a.mul_scalar(*scale));
+                down[number].push(b);
+            }
+            let (shape, values) = bank.embeddings(&record)?;
+            embeddings.push(Tensor::from_data(TensorData::new(values, shape), device));
+            vocabulary.push(id, record.words, record.embeddings_per_word);
+        }
+        let concat = |matrices: Vec<Vec<Tensor<B, 2>>>| {
+            let join = |m: Vec<_>| (!m.is_empty()).then(|| Tensor::cat(m, 1));
+            Factors::new(matrices.into_iter().map(join).collect())
+        };
+        Ok(Self {
+            adapters: AdapterSet { up: concat(up), down: concat(down) },
+            embeddings: (!embeddings.is_empty()).then(|| Tensor::cat(embeddings, 0)),
+            vocabulary,
+        })
+    }
+}

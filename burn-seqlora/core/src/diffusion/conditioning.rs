@@ -1,0 +1,100 @@
+//! What a denoiser is conditioned on.
+
+use std::iter;
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn_jvp::Dual;
+
+use super::regions::{Area, Source, shares};
+
+/// All that a denoiser is conditioned on beside the timestep; it grows with the models (a pooled
+/// embedding and image sizes for SDXL).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Conditioning<B: Backend> {
+    /// The encoded prompts that cross-attention sees.
+    pub context: Context<B>,
+}
+
+impl<B: Backend> From<Context<B>> for Conditioning<B> {
+    fn from(context: Context<B>) -> Self {
+        Self { context }
+    }
+}
+
+impl<B: Backend> Conditioning<B> {
+    /// Two batches of prompts in one, for classifier-free guidance.
+    ///
+    /// # Panics
+    /// If their regions are not the same areas.
+    pub fn cat(self, other: Self) -> Self {
+        Self { context: self.context.cat(other.context) }
+    }
+}
+
+/// Encoded prompts: the states that each cross-attention layer sees.
+#[derive(Debug, Clone)]
+pub struct Context<B: Backend> {
+    /// One entry that all layers share, or one per layer; `[prompts, length, width]` each.
+    layers: Vec<Dual<B, 3>>,
+    /// What is seen in parts of the image instead.
+    regions: Vec<(Area, Context<B>)>,
+}
+
+impl<B: Backend> Context<B> {
+    /// Splits what the text encoder made of a [`TextBatch`], `[prompts × copies, length, width]`.
+    pub fn new(encoded: Dual<B, 3>, copies: usize) -> Self {
+        let [rows, length, width] = encoded.dims();
+        let by_copy = encoded.reshape([rows / copies, copies, length * width]);
+        let layer =
+            |copy| by_copy.clone().narrow(1, copy, 1).reshape([rows / copies, length, width]);
+        Self { layers: (0..copies).map(layer).collect(), regions: Vec::new() }
+    }
+
+    /// With prompts of their own in parts of the image, as many as this context has.
+    pub fn with_regions(self, regions: Vec<(Area, Self)>) -> Self {
+        Self { regions, ..self }
+    }
+
+    /// What cross-attention layer number `layer` sees.
+    pub fn layer(&self, layer: usize) -> Dual<B, 3> {
+        self.layers[if self.layers.len() == 1 { 0 } else { layer }].clone()
+    }
+
+    /// What cross-attention layer number `layer` sees, and where, if it has `[height, width]`
+    /// places.
+    pub fn sources(&self, layer: usize, places: [usize; 2]) -> Vec<Source<B>> {
+        if self.regions.is_empty() {
+            return vec![Source { prompt: self.layer(layer), share: None }];
+        }
+        let areas: Vec<Area> = self.regions.iter().map(|(area, _)| *area).collect();
+        let contexts = iter::once(self).chain(self.regions.iter().map(|(_, context)| context));
+        let seen = contexts
+            .zip(shares(&areas, places))
+            .filter(|(_, share)| share.iter().any(|share| *share > 0.0));
+        seen.map(|(context, share)| {
+            let prompt = context.layer(layer);
+            let as_prompt = (&prompt.primal.device(), prompt.primal.dtype());
+            let share = TensorData::new(share, [1, places[0] * places[1], 1]);
+            Source { prompt, share: Some(Tensor::from_data(share, as_prompt)) }
+        })
+        .collect()
+    }
+
+    /// The prompts of two contexts in one batch, for classifier-free guidance.
+    ///
+    /// # Panics
+    /// If their regions are not the same areas.
+    pub fn cat(self, other: Self) -> Self {
+        let layers = self.layers.len().max(other.layers.len());
+        let both = |l| self.layer(l).cat(other.layer(l), 0);
+        let layers = (0..layers).map(both).collect();
+        assert_eq!(self.regions.len(), other.regions.len(), "regions of both contexts");
+        let regions = self.regions.into_iter().zip(other.regions);
+        let regions = regions.map(|((area, first), (same, second))| {
+            assert_eq!(area, same, "regions of both contexts");
+            (area, first.cat(second))
+        });
+        Self { layers, regions: regions.collect() }
+    }
+}

@@ -1,0 +1,108 @@
+//! The denoising loss: a pure function of parameters and sample.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use seqlora_kernels::KernelBackend;
+
+use super::schedule::NoiseSchedule;
+use crate::lora::DualAdapters;
+use crate::model::{Denoiser, TextEncoder};
+use crate::objective::Objective;
+use crate::text::TextBatch;
+use burn_jvp::Dual;
+
+/// Everything random about one evaluation of the loss, as values.
+#[derive(Debug, Clone)]
+pub struct DenoisingSample<B: Backend> {
+    /// x₀ `[batch, channels, height, width]`
+    pub latents: Tensor<B, 4>,
+    /// ε, of the same shape.
+    pub noise: Tensor<B, 4>,
+    /// t, one per image.
+    pub timesteps: Vec<usize>,
+    /// M in [0, 1], `[batch, 1, height, width]`: where the loss counts.
+    pub mask: Tensor<B, 4>,
+    /// One prompt per image.
+    pub prompts: TextBatch<B>,
+}
+
+/// `L = mean_b( Σ_chw M (ε̂ − target)² / Σ_hw M )`, target ε or v.
+///
+/// The sum runs over all channels but the denominator counts each pixel once, so for four channels
+/// it is four times the plain masked mean (Mix-of-Show's loss).
+#[derive(Debug)]
+pub struct DenoisingLoss<'a, M> {
+    /// The model that predicts the noise.
+    pub model: &'a M,
+    /// The noise that it was trained with.
+    pub schedule: &'a NoiseSchedule,
+}
+
+impl<B, M> Objective<B> for DenoisingLoss<'_, M>
+where
+    B: KernelBackend,
+    M: Denoiser<B> + TextEncoder<B>,
+{
+    type Sample = DenoisingSample<B>;
+
+    fn loss(
+        &self,
+        adapters: &DualAdapters<B>,
+        embeddings: Option<&Tensor<B, 2>>,
+        sample: &DenoisingSample<B>,
+    ) -> Dual<B, 1> {
+        let DenoisingSample { latents, noise, timesteps, mask, prompts } = sample;
+        let Noised { input, target, timesteps } =
+            noised(self.schedule, latents.clone(), noise.clone(), timesteps);
+        let conditioning = self.model.encode_text(prompts, embeddings, adapters);
+        let output = self.model.predict(Dual::constant(input), timesteps, &conditioning, adapters);
+
+        let [batch, _, height, width] = latents.dims();
+        let area = mask.clone().reshape([batch, height * width]).sum_dim(1);
+        let weight = mask.clone() / (area * batch as f64).reshape([batch, 1, 1, 1]);
+        let error = output.add_constant(-target);
+        (error.clone() * error).mul_constant(weight).sum()
+    }
+}
+
+/// What a denoiser is shown and what it should answer.
+#[derive(Debug, Clone)]
+pub struct Noised<B: Backend> {
+    /// x_t `[batch, channels, height, width]`
+    pub input: Tensor<B, 4>,
+    /// ε, v or x₀, of the same shape.
+    pub target: Tensor<B, 4>,
+    /// t, one per image.
+    pub timesteps: Tensor<B, 1>,
+}
+
+/// Latents with the noise of their timesteps.
+///
+/// # Panics
+/// If a timestep is beyond the schedule.
+pub fn noised<B: Backend>(
+    schedule: &NoiseSchedule,
+    latents: Tensor<B, 4>,
+    noise: Tensor<B, 4>,
+    timesteps: &[usize],
+) -> Noised<B> {
+    let device = latents.device();
+    let mix = |coefficients: fn(&NoiseSchedule, usize) -> (f64, f64)| {
+        let pairs: Vec<_> = timesteps.iter().map(|t| coefficients(schedule, *t)).collect();
+        let of_latents = per_image(pairs.iter().map(|p| p.0), &device);
+        let of_noise = per_image(pairs.iter().map(|p| p.1), &device);
+        latents.clone() * of_latents + noise.clone() * of_noise
+    };
+    let steps: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
+    Noised {
+        input: mix(NoiseSchedule::add_noise),
+        target: mix(NoiseSchedule::target),
+        timesteps: Tensor::from_data(TensorData::from(steps.as_slice()), &device),
+    }
+}
+
+/// One number per image, shaped to multiply `[batch, channels, height, width]`.
+fn per_image<B: Backend>(numbers: impl Iterator<Item = f64>, device: &B::Device) -> Tensor<B, 4> {
+    let numbers: Vec<f32> = numbers.map(|x| x as f32).collect();
+    let shape = [numbers.len(), 1, 1, 1];
+    Tensor::from_data(TensorData::new(numbers, shape), device)
+}

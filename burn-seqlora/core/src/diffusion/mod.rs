@@ -1,0 +1,14 @@
+//! The diffusion process: noise schedule, denoising loss, samplers.
+
+mod conditioning;
+mod denoising;
+pub mod regions;
+mod sample;
+pub mod sampler;
+pub mod schedule;
+
+pub use conditioning::{Conditioning, Context};
+pub use denoising::{DenoisingLoss, DenoisingSample, Noised, noised};
+pub use sample::{Guidance, sample};
+pub use sampler::{SamplerKind, SamplerPlan, SamplerStep};
+pub use schedule::{NoiseSchedule, Prediction, ScheduleError, SchedulerConfig};

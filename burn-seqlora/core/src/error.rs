@@ -1,0 +1,175 @@
+//! What can go wrong, in sentences that name the file, the setting and the fix.
+
+use std::path::PathBuf;
+
+use seqlora_files::FileError;
+
+use crate::diffusion::schedule::ScheduleError;
+
+/// The result of everything fallible in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the method, the bank or the data.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read, written or understood.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// There is nothing to read.
+    #[error("there is no {}: learning a concept makes a bank, or choose another", path.display())]
+    NoBank {
+        /// The bank's record.
+        path: PathBuf,
+    },
+    /// A folder that is no bank stands where the bank should be.
+    #[error("{} is not a bank (it has no bank.json) and is not empty; choose another folder", path.display())]
+    NotABank {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The bank belongs to another base model.
+    #[error(
+        "{} was made for another base model\n  the bank's base: {bank}\n  this model:      {model}\n\
+         use the model that the bank was made with, or start a new bank",
+        path.display()
+    )]
+    OtherBase {
+        /// The bank.
+        path: PathBuf,
+        /// The fingerprint in the bank.
+        bank: String,
+        /// The fingerprint of the model at hand.
+        model: String,
+    },
+    /// The bank holds concepts of another method.
+    #[error(
+        "{} holds concepts learnt with `{bank}`, and a bank holds those of one method; \
+         use the method `{bank}`, or another bank for `{method}`",
+        path.display()
+    )]
+    OtherMethod {
+        /// The bank.
+        path: PathBuf,
+        /// The method of its concepts.
+        bank: String,
+        /// The method asked for.
+        method: String,
+    },
+    /// A concept with this id is in the bank already.
+    #[error("the bank already holds a concept `{id}`; give the new one another id")]
+    DuplicateConcept {
+        /// The id.
+        id: String,
+    },
+    /// A prompt or an option names a concept that is not there.
+    #[error("there is no concept <{id}>; {}", known_concepts(known))]
+    UnknownConcept {
+        /// The id.
+        id: String,
+        /// The known ones, with commas; empty if there are none.
+        known: String,
+    },
+    /// There is no method, fusion or format of this name.
+    #[error("unknown {what} `{name}`; choose one of {}", known.join(", "))]
+    UnknownName {
+        /// What kind of thing it names.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// All that there are.
+        known: Vec<&'static str>,
+    },
+    /// A training run was interrupted here and has to be resumed or given up first.
+    #[error(
+        "{} holds a training run of `{id}` interrupted at step {step}; \
+         resume it, or delete {} to give it up",
+        bank.display(), checkpoint.display()
+    )]
+    Interrupted {
+        /// The bank.
+        bank: PathBuf,
+        /// The concept in training.
+        id: String,
+        /// The step reached.
+        step: usize,
+        /// The folder with the state.
+        checkpoint: PathBuf,
+    },
+    /// A resumed run does not have the settings that it was started with.
+    #[error("cannot resume `{id}`: {difference}; use the same settings as before")]
+    ResumeMismatch {
+        /// The concept in training.
+        id: String,
+        /// What differs.
+        difference: String,
+    },
+    /// All layers are full, or some have too little room and `strict_capacity` is set.
+    #[error(
+        "no capacity left for `{id}` at rank {rank}: {sites} of {selected} sites are full, or leave \
+         less than the rank to each of the announced `concepts` (first: {first}); use a lower `rank`, \
+         fewer `concepts`, fewer `protected_directions`, other `sites`, or no `strict_capacity`"
+    )]
+    NoCapacity {
+        /// The concept.
+        id: String,
+        /// The wanted rank.
+        rank: usize,
+        /// The number of sites concerned.
+        sites: usize,
+        /// The number of selected sites.
+        selected: usize,
+        /// The first of them.
+        first: String,
+    },
+    /// The loss or its derivative is not a number.
+    #[error(
+        "the {what} of `{id}` is {value} at step {step}; lower `lr_unet`, `lr_text` or `lr_token`, or \
+         check the images and the model; the bank is unchanged"
+    )]
+    NotFinite {
+        /// The concept.
+        id: String,
+        /// The step.
+        step: usize,
+        /// Which of them.
+        what: &'static str,
+        /// What it is.
+        value: f64,
+    },
+    /// A setting has no meaning.
+    #[error("{0}")]
+    Invalid(String),
+    /// The text encoder or tokenizer cannot take a prompt.
+    #[error("{0}")]
+    Prompt(String),
+    /// The training data cannot be used.
+    #[error(transparent)]
+    Data(Box<dyn std::error::Error + Send + Sync>),
+    /// The scheduler's settings cannot be used.
+    #[error(transparent)]
+    Schedule(#[from] ScheduleError),
+}
+
+fn known_concepts(known: &str) -> String {
+    match known {
+        "" => "none are known: give a bank that holds it, or write it without < >".into(),
+        known => format!("known: {known}"),
+    }
+}
+
+impl Error {
+    /// For `map_err` on file operations.
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let error = FileError::io(action, path);
+        move |source| Self::File(error(source))
+    }
+
+    /// A file that is there but cannot be understood.
+    pub fn damaged(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::File(FileError::Damaged { path: path.into(), reason: reason.to_string() })
+    }
+}

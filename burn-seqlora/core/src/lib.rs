@@ -1,0 +1,32 @@
+//! SeqLoRA: teaching a diffusion model one concept after another (arXiv 2605.22743).
+//!
+//! Each concept gets a low-rank adapter ΔW = A Bᵀ. A (lower level) and B (upper level) are trained
+//! together by bilevel optimisation under the constraint that B is orthogonal to the B of every
+//! earlier concept, so that all adapters can simply be added.
+//!
+//! The modules in the order of the data's way: [`data`] (what training asks of images and prompts),
+//! [`text`] and [`diffusion`] (encoded prompts, noise, the denoising loss over dual numbers),
+//! [`objective`] (its derivatives), [`methods`] and [`optim`] (how parameters move), [`train`] (the
+//! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once).
+//!
+//! The crate decodes no image and names no network: [`model`] holds the few traits that it asks for.
+
+pub mod bank;
+pub mod check;
+pub mod compose;
+pub mod data;
+pub mod diffusion;
+pub mod error;
+pub mod lora;
+pub mod methods;
+pub mod model;
+pub mod objective;
+pub mod optim;
+pub mod precision;
+pub mod rng;
+mod scalar;
+pub mod settings;
+pub mod text;
+pub mod train;
+
+pub use error::{Error, Result};

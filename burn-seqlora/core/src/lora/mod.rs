@@ -1,0 +1,12 @@
+//! Low-rank adapters: where they sit, and their factors A and B.
+
+pub mod directions;
+mod factors;
+mod set;
+mod site;
+mod stored;
+
+pub use factors::Factors;
+pub use set::{AdapterSet, DualAdapters};
+pub use site::{Part, Role, Site, SiteRegistry, SiteSelection};
+pub use stored::{StoredAdapter, StoredFactors, finish_adapter};

@@ -1,0 +1,104 @@
+//! An adapter as host data, by the names of its sites.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+use super::directions::{Columns, from_columns, orthonormal_gauge, to_columns};
+use super::{AdapterSet, Site};
+
+/// The factors at one site.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredFactors {
+    /// r
+    pub rank: usize,
+    /// A `[n, r]`, row by row.
+    pub up: Vec<f32>,
+    /// Bᵀ `[r, m]`, row by row: LoRA's down projection as other tools store it.
+    pub down: Vec<f32>,
+}
+
+/// A concept's factors by the name of their site; sites that are not adapted are missing.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StoredAdapter(pub BTreeMap<String, StoredFactors>);
+
+impl StoredFactors {
+    /// m
+    pub fn inputs(&self) -> usize {
+        self.down.len() / self.rank
+    }
+
+    /// n
+    pub fn outputs(&self) -> usize {
+        self.up.len() / self.rank
+    }
+
+    /// Whether A and B have this site's sizes.
+    pub fn fits(&self, site: &Site) -> bool {
+        self.rank > 0
+            && self.up.len() == site.outputs * self.rank
+            && self.down.len() == site.inputs * self.rank
+    }
+
+    /// The columns of B in f64.
+    pub fn down_columns(&self) -> Columns {
+        let row = |row: &[f32]| row.iter().map(|x| *x as f64).collect();
+        self.down.chunks(self.inputs()).map(row).collect()
+    }
+
+    /// A and B `[m, r]` on a device.
+    pub fn to_tensors<B: Backend>(&self, device: &B::Device) -> (Tensor<B, 2>, Tensor<B, 2>) {
+        let matrix = |values: &[f32], rows, columns| {
+            Tensor::from_data(TensorData::new(values.to_vec(), [rows, columns]), device)
+        };
+        let down = from_columns(&self.down_columns());
+        (matrix(&self.up, self.outputs(), self.rank), matrix(&down, self.inputs(), self.rank))
+    }
+}
+
+impl StoredAdapter {
+    /// The factors at a site, if it is adapted.
+    pub fn get(&self, site: &str) -> Option<&StoredFactors> {
+        self.0.get(site)
+    }
+
+    /// The rank at each of these sites; 0 where it is not adapted.
+    pub fn ranks(&self, sites: &[Site]) -> Vec<usize> {
+        sites.iter().map(|site| self.get(&site.name).map_or(0, |f| f.rank)).collect()
+    }
+
+    /// The first of its sites that is not among the model's, or has another size there.
+    pub fn misfit(&self, sites: &[Site]) -> Option<&str> {
+        let known: BTreeMap<&str, &Site> = sites.iter().map(|s| (s.name.as_str(), s)).collect();
+        let fits = |(name, factors): &(&String, &StoredFactors)| {
+            known.get(name.as_str()).is_some_and(|site| factors.fits(site))
+        };
+        self.0.iter().find(|entry| !fits(entry)).map(|(name, _)| name.as_str())
+    }
+}
+
+/// The trained factors in the bank's gauge: B orthonormal and orthogonal to the `avoided` directions,
+/// A Bᵀ unchanged (docs/math.md, after a concept).
+pub fn finish_adapter<B: Backend>(
+    set: &AdapterSet<B>,
+    sites: &[Site],
+    avoided: &[Columns],
+) -> StoredAdapter {
+    let site = |(number, site): (usize, &Site)| {
+        let (up, down) = (set.up.get(number)?, set.down.get(number)?);
+        let [outputs, rank] = up.dims();
+        let values = |t: &Tensor<B, 2>| t.to_data().iter::<f32>().collect::<Vec<f32>>();
+        let (up, down) = (values(up), values(down));
+        let (basis, r) = orthonormal_gauge(to_columns(&down, rank), &avoided[number]);
+        // A Rᵀ
+        let row = |a: &[f32]| -> Vec<f32> {
+            let product = |r: &Vec<f64>| r.iter().zip(a).map(|(r, a)| r * *a as f64).sum::<f64>();
+            r.iter().map(|r| product(r) as f32).collect()
+        };
+        let up: Vec<f32> = (0..outputs).flat_map(|i| row(&up[i * rank..(i + 1) * rank])).collect();
+        let down = basis.iter().flatten().map(|x| *x as f32).collect();
+        let factors = StoredFactors { rank: basis.len(), up, down };
+        (!basis.is_empty()).then(|| (site.name.clone(), factors))
+    };
+    StoredAdapter(sites.iter().enumerate().filter_map(site).collect())
+}

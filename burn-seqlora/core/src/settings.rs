@@ -1,0 +1,321 @@
+//! Every free choice of the method, with its default.
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::{at_least_one, not_negative};
+use crate::data::{CaptionOptions, Transform};
+use crate::error::{Error, Result};
+use crate::lora::{Part, Site, SiteSelection};
+use crate::precision::Precision;
+use crate::text::{TokenScheme, next_placeholder};
+
+/// How second derivatives are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hvp {
+    /// Reverse over forward: exact, one backward pass.
+    #[default]
+    Exact,
+    /// Central differences of two gradients; unusable below f32.
+    FiniteDifference,
+    /// No second derivatives: Continual Alternating.
+    None,
+}
+
+/// What scales the inner steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preconditioner {
+    /// 1/(√v̂ + ε) of Adam, detached.
+    #[default]
+    Adam,
+    /// Plain gradient descent.
+    None,
+}
+
+/// How B moves along the projected hypergradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OuterOptimizer {
+    /// AdamW.
+    #[default]
+    AdamW,
+    /// Plain gradient descent, as in the paper's convergence theorem, with `weight_decay`.
+    GradientDescent,
+}
+
+/// Where A goes after a step in B.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WarmStart {
+    /// A stays at A_T.
+    #[default]
+    Carry,
+    /// The inner steps are repeated from A_0 at the new B. With plain gradient descent in A and B on
+    /// one fixed minibatch the loss then never rises (the paper's convergence theorem); with Adam or
+    /// changing minibatches nothing is guaranteed.
+    Rerun,
+}
+
+/// See [`TrainConfig::kept_from`] and docs/decisions/0008.
+const KEPT_FROM: usize = 512;
+
+/// What becomes of what an inner step's gradient computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InnerPasses {
+    /// It is kept for the Hessian product at the same point: docs/decisions/0008.
+    #[default]
+    Keep,
+    /// It is forgotten and computed once more, which takes less memory.
+    Repeat,
+}
+
+/// What the evaluations within one minibatch share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoiseReuse {
+    /// Noise and timesteps belong to the minibatch.
+    #[default]
+    Minibatch,
+    /// Every inner step and every outer gradient draws its own.
+    Evaluation,
+}
+
+/// How the learning rates develop over a concept's steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LrSchedule {
+    /// Falling to zero.
+    #[default]
+    Linear,
+    /// Staying.
+    Constant,
+}
+
+/// The weights that a concept is trained on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainingBase {
+    /// W₀: what a concept becomes does not depend on which came before, but for Q.
+    #[default]
+    Pretrained,
+    /// W₀ + Σ_j A_j B_jᵀ over all concepts in the bank.
+    Accumulated,
+}
+
+/// Everything that decides what training does; stored with every concept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// The name of a [method](crate::methods).
+    pub method: String,
+    /// How second derivatives are taken; without effect on methods that take none.
+    pub hvp: Hvp,
+    /// r: the rank at each site.
+    pub rank: usize,
+    /// Which sites are adapted.
+    pub sites: SiteSelection,
+    /// Number of principal directions of the common prompt subspace, that of `common_prompts`' states,
+    /// that B also stays orthogonal to, in keys and values of cross-attention; so many are reserved even
+    /// if the prompts span fewer. 0 in the paper, and without effect on a method that is not orthogonal
+    /// (docs/decisions/0009).
+    pub protected_directions: usize,
+    /// Prompts about anything but concepts. What counts are their states as the pretrained text
+    /// encoder has them.
+    pub common_prompts: Vec<String>,
+    /// Minibatches per concept.
+    pub steps: usize,
+    /// Images per minibatch.
+    pub batch: usize,
+    /// K: outer iterations per minibatch; K (T + 1) gradients of the loss with every method.
+    pub outer: usize,
+    /// T: inner steps per outer iteration.
+    pub inner: usize,
+    /// Learning rate of A and B in the denoiser.
+    pub lr_unet: f64,
+    /// Learning rate of A and B in the text encoder.
+    pub lr_text: f64,
+    /// Learning rate of the token embeddings.
+    pub lr_token: f64,
+    /// η/α: learning rate of B relative to that of A.
+    pub lr_down_ratio: f64,
+    /// How the learning rates develop.
+    pub lr_schedule: LrSchedule,
+    /// What scales the inner steps.
+    pub preconditioner: Preconditioner,
+    /// How B moves along the projected hypergradient.
+    pub outer_optimizer: OuterOptimizer,
+    /// Where A goes after a step in B.
+    pub warm_start: WarmStart,
+    /// What the evaluations within one minibatch share.
+    pub noise: NoiseReuse,
+    /// Time or memory; the result is the same but for rounding.
+    pub inner_passes: InnerPasses,
+    /// The weights that the adapter is added to.
+    pub base: TrainingBase,
+    /// λ: ridge on A in the lower level.
+    pub ridge: f64,
+    /// Decoupled weight decay of B and of the token embeddings, and of A with `lora`.
+    pub weight_decay: f64,
+    /// Column norm of B at the start (Orthogonal Adaptation's 0.5); `lora` starts as LoRA does
+    /// everywhere, with kaiming's, about 0.577.
+    pub down_norm: f64,
+    /// Words and token embeddings of a concept.
+    pub tokens: TokenScheme,
+    /// Standard deviation of the new word's embeddings at the start.
+    pub token_std: f64,
+    /// Training of the token embeddings stops when their mean norm reaches this (Mix-of-Show).
+    pub token_norm_limit: f64,
+    /// Standard deviation of the noise that a whole channel shares.
+    pub noise_offset: f64,
+    /// Whether subject masks, where given, weight the loss.
+    pub masked_loss: bool,
+    /// How captions are varied.
+    pub captions: CaptionOptions,
+    /// How images are cropped and placed.
+    pub transform: Transform,
+    /// Side of the training images in pixels; the model's own where not given.
+    pub resolution: Option<usize>,
+    /// Placements of each image that are encoded beforehand and drawn from.
+    pub crops: usize,
+    /// Minibatches with fixed noise by which loss is compared before and after.
+    pub probes: usize,
+    /// The number of concepts that will share the model, if known: each gets the same capacity.
+    pub concepts: Option<usize>,
+    /// Layers that are full, or have room for less than `rank`, are an error instead of a warning. If
+    /// all are full, it is an error in any case.
+    pub strict_capacity: bool,
+    /// What the frozen model computes in.
+    pub precision: Precision,
+    /// A checkpoint after so many steps.
+    pub save_every: usize,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            method: "seqlora".into(),
+            hvp: Hvp::Exact,
+            rank: 4,
+            sites: SiteSelection::Attention,
+            protected_directions: 0,
+            common_prompts: Vec::new(),
+            steps: 250,
+            batch: 2,
+            outer: 3,
+            inner: 2,
+            lr_unet: 1e-4,
+            lr_text: 1e-5,
+            lr_token: 1e-3,
+            lr_down_ratio: 1.0,
+            lr_schedule: LrSchedule::Linear,
+            preconditioner: Preconditioner::Adam,
+            outer_optimizer: OuterOptimizer::AdamW,
+            warm_start: WarmStart::Carry,
+            noise: NoiseReuse::Minibatch,
+            inner_passes: InnerPasses::Keep,
+            base: TrainingBase::Pretrained,
+            ridge: 1e-8,
+            weight_decay: 0.01,
+            down_norm: 0.5,
+            tokens: TokenScheme::EdLora,
+            token_std: 0.013,
+            token_norm_limit: 0.55,
+            noise_offset: 0.01,
+            masked_loss: true,
+            captions: CaptionOptions::default(),
+            transform: Transform::default(),
+            resolution: None,
+            crops: 4,
+            probes: 4,
+            concepts: None,
+            strict_capacity: false,
+            precision: Precision::F32,
+            save_every: 50,
+            seed: 0,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// [Arithmetic intensity](seqlora_kernels::operation::Operation::products) from which on inner steps
+    /// cache activations for the Hessian product, if they cache any: only an exact one uses them.
+    pub fn kept_from(&self, hvp: Hvp) -> Option<usize> {
+        let keeps = self.inner_passes == InnerPasses::Keep && hvp == Hvp::Exact;
+        keeps.then_some(KEPT_FROM)
+    }
+
+    /// How many directions of a site are protected, if the method is orthogonal.
+    pub fn protected_at(&self, site: &Site) -> usize {
+        if site.reads_prompt() { self.protected_directions } else { 0 }
+    }
+
+    /// The learning rate of A at a site and step.
+    pub fn learning_rate(&self, site: &Site, step: usize) -> f64 {
+        let rate = match site.part {
+            Part::Denoiser => self.lr_unet,
+            Part::TextEncoder => self.lr_text,
+        };
+        rate * self.decay(step)
+    }
+
+    /// What is left of the learning rates at a step.
+    pub fn decay(&self, step: usize) -> f64 {
+        match self.lr_schedule {
+            LrSchedule::Constant => 1.0,
+            LrSchedule::Linear => 1.0 - step as f64 / self.steps.max(1) as f64,
+        }
+    }
+
+    /// # Errors
+    /// If a setting has no meaning; names it.
+    pub fn validate(&self) -> Result<()> {
+        if self.protected_directions > 0 && self.common_prompts.is_empty() {
+            return Err(Error::Invalid("`protected_directions` needs `common_prompts`".into()));
+        }
+        if let Some((_, id, _)) = self.common_prompts.iter().find_map(|p| next_placeholder(p)) {
+            return Err(Error::Invalid(format!("`common_prompts` may not name <{id}>")));
+        }
+        self.transform.validate()?;
+        at_least_one([
+            ("rank", self.rank),
+            ("steps", self.steps),
+            ("batch", self.batch),
+            ("outer", self.outer),
+            ("inner", self.inner),
+            ("crops", self.crops),
+            ("probes", self.probes),
+            ("save_every", self.save_every),
+        ])?;
+        not_negative([
+            ("lr_unet", self.lr_unet),
+            ("lr_text", self.lr_text),
+            ("lr_token", self.lr_token),
+            ("lr_down_ratio", self.lr_down_ratio),
+            ("ridge", self.ridge),
+            ("weight_decay", self.weight_decay),
+            ("noise_offset", self.noise_offset),
+            ("down_norm", self.down_norm),
+            ("token_std", self.token_std),
+            ("token_norm_limit", self.token_norm_limit),
+        ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn protected_directions_need_prompts() {
+        let without = TrainConfig { protected_directions: 4, ..TrainConfig::default() };
+        assert!(without.validate().unwrap_err().to_string().contains("`common_prompts`"));
+        let with = TrainConfig { common_prompts: vec!["a dog".into()], ..without };
+        with.validate().unwrap();
+        let named = TrainConfig { common_prompts: vec!["a <dog6>".into()], ..with };
+        assert!(named.validate().unwrap_err().to_string().contains("<dog6>"));
+    }
+}

@@ -1,0 +1,12 @@
+//! Prompts in which concepts stand as placeholders, and the token embeddings that concepts own.
+//!
+//! A concept is written `<id>` in a prompt and stands for one or two words of its own. Each word
+//! owns either one token embedding or, as in ED-LoRA (Mix-of-Show, P+), one for each cross-attention
+//! layer; a prompt is then encoded once per layer. The model's own table is never touched: the concepts'
+//! embeddings are a small table of their own.
+
+mod batch;
+mod vocabulary;
+
+pub use batch::TextBatch;
+pub use vocabulary::{Piece, TokenScheme, Tokens, Vocabulary, next_placeholder};

@@ -1,0 +1,277 @@
+//! Learning one concept after another: the order of the paper, from a plan to the bank.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use seqlora_kernels::TrainBackend;
+use serde_json::json;
+
+use super::base::{OnBase, earlier};
+use super::checkpoint::{self, CheckpointRecord};
+use super::common_prompts::with_protected;
+use super::encode::EncodedConcept;
+use super::metrics::Metrics;
+use super::plan::{ConceptPlan, LearnPlan};
+use super::prompts;
+use super::trainer::{StepReport, Trainer};
+use crate::bank::{Bank, ConceptRecord, TrainingRecord};
+use crate::diffusion::{DenoisingLoss, DenoisingSample};
+use crate::error::{Error, Result};
+use crate::lora::directions::{Columns, from_columns};
+use crate::lora::{Factors, Site};
+use crate::methods::{Method, TrainState, initial_embeddings};
+use crate::model::DiffusionModel;
+use crate::rng::Seed;
+use crate::settings::{NoiseReuse, TrainConfig};
+
+/// What happens during training, for whoever shows it.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A concept begins (or goes on at its `resume_at`).
+    Start(&'a ConceptPlan<'a>),
+    /// A minibatch is done.
+    Step(&'a StepReport),
+    /// The token embeddings have reached their norm limit and stay as they are.
+    EmbeddingsFrozen {
+        /// Their mean norm.
+        norm: f64,
+        /// The limit.
+        limit: f64,
+    },
+    /// The state is on disk.
+    Saved(usize),
+    /// A concept is in the bank.
+    Learnt {
+        /// Its id.
+        id: &'a str,
+        /// How it was trained.
+        training: &'a TrainingRecord,
+    },
+}
+
+/// Whether training goes on after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Save the state and stop.
+    Stop,
+}
+
+/// Trains the planned concepts one after the other and adds each to the bank.
+///
+/// Returns `false` if an event's receiver stopped the run; its state is then on disk.
+///
+/// # Errors
+/// If a loss is not finite, an image or a prompt cannot be used, or the disk is full.
+pub fn learn<B, M>(
+    model: &M,
+    bank: &mut Bank,
+    method: &dyn Method<B>,
+    plan: &LearnPlan,
+    mut events: impl FnMut(Event) -> Flow,
+) -> Result<bool>
+where
+    B: TrainBackend,
+    M: DiffusionModel<B>,
+{
+    for concept in &plan.concepts {
+        prompts::check(model, concept.data, &concept.config)?;
+    }
+    for (number, concept) in plan.concepts.iter().enumerate() {
+        if events(Event::Start(concept)) == Flow::Stop {
+            return Ok(false);
+        }
+        let run = ConceptRun::<B, M>::new(model, bank, method, concept)?;
+        let mut state = run.begin(bank)?;
+        if run.train(&mut state, bank, &mut events)? == Flow::Stop {
+            return Ok(false);
+        }
+        let training = run.finish(state, bank)?;
+        let more = number + 1 < plan.concepts.len();
+        let learnt = Event::Learnt { id: concept.data.id(), training: &training };
+        if events(learnt) == Flow::Stop && more {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A concept while it is learnt.
+struct ConceptRun<'a, B: TrainBackend, M> {
+    model: &'a M,
+    method: &'a dyn Method<B>,
+    plan: &'a ConceptPlan<'a>,
+    seed: Seed,
+    sites: Vec<Site>,
+    encoded: EncodedConcept<'a, B, M>,
+    objective: OnBase<B, DenoisingLoss<'a, M>>,
+    /// Q, which B is compared with.
+    basis: Factors<B::InnerBackend>,
+    /// The directions that B keeps away from.
+    avoided: Vec<Columns>,
+}
+
+impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
+    /// Encodes images and prompts.
+    fn new(
+        model: &'a M,
+        bank: &Bank,
+        method: &'a dyn Method<B>,
+        plan: &'a ConceptPlan<'a>,
+    ) -> Result<Self> {
+        let ConceptPlan { data, config, .. } = plan;
+        let seed = Seed::new(config.seed).fork(data.id());
+        let sites = model.sites().to_vec();
+        let occupied = bank.directions(&sites)?;
+        let orthogonal = method.constraint().is_orthogonal();
+        let occupied =
+            if orthogonal { with_protected(model, &sites, config, occupied)? } else { occupied };
+        let device = model.device();
+        Ok(Self {
+            model,
+            method,
+            plan,
+            encoded: EncodedConcept::new(model, *data, config, &seed)?,
+            objective: OnBase {
+                objective: DenoisingLoss { model, schedule: model.noise_schedule() },
+                earlier: earlier::<B>(config.base, bank, &sites, &device)?,
+            },
+            basis: basis(&occupied, &device),
+            avoided: if orthogonal { occupied } else { vec![Columns::new(); sites.len()] },
+            seed,
+            sites,
+        })
+    }
+
+    fn trainer(&self) -> Trainer<'_, B, OnBase<B, DenoisingLoss<'a, M>>> {
+        let Self { objective, method, sites, basis, .. } = self;
+        Trainer { objective, method: *method, settings: &self.plan.config, sites, basis }
+    }
+
+    /// The state of the checkpoint, if there is one, or that before the first step.
+    fn begin(&self, bank: &Bank) -> Result<TrainState<B::InnerBackend>> {
+        let ConceptPlan { data, config, capacity, .. } = self.plan;
+        if let Some(record) = CheckpointRecord::find(bank, data.id())? {
+            return checkpoint::load(bank, data.id(), &self.sites, &record, &self.model.device());
+        }
+        let class_word = self.model.word_embedding(data.class_word())?.inner();
+        let layers = self.model.cross_attention_layers();
+        let (tokens, std) = (config.tokens, config.token_std);
+        let embeddings = initial_embeddings(tokens, layers, class_word, std, &self.seed);
+        let (ranks, avoided) = (&capacity.ranks, &self.avoided);
+        let mut state = TrainState::new(
+            self.method,
+            config,
+            &self.sites,
+            ranks,
+            avoided,
+            embeddings,
+            &self.seed,
+        );
+        state.initial_loss = self.probe_loss(&state)?;
+        Ok(state)
+    }
+
+    /// All steps that are left, or those until an event's receiver stops them.
+    fn train(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        bank: &Bank,
+        events: &mut impl FnMut(Event) -> Flow,
+    ) -> Result<Flow> {
+        let ConceptPlan { data, config, data_digest, .. } = self.plan;
+        let trainer = self.trainer();
+        let mut metrics = Metrics::open(bank, data.id())?;
+        while state.step < config.steps {
+            let samples = self.encoded.samples(state.step)?;
+            let were_frozen = state.embeddings_frozen;
+            let report = trainer.step(state, |k, t| evaluation(config, &samples, k, t));
+            for (what, value) in [("loss", report.loss), ("hypergradient", report.hypergradient)] {
+                self.check_finite(report.step, what, value)?;
+            }
+            metrics.append(&report)?;
+            if state.embeddings_frozen && !were_frozen {
+                let (norm, limit) = (report.embedding_norm, config.token_norm_limit);
+                events(Event::EmbeddingsFrozen { norm, limit });
+            }
+            let flow = events(Event::Step(&report));
+            let due = state.step.is_multiple_of(config.save_every) && state.step < config.steps;
+            if due || flow == Flow::Stop {
+                let context = (config, data_digest.as_str(), metrics.sync()?);
+                checkpoint::save(bank, data.id(), &self.sites, state, context)?;
+                events(Event::Saved(state.step));
+            }
+            if flow == Flow::Stop {
+                return Ok(Flow::Stop);
+            }
+        }
+        metrics.sync().map(|_| Flow::Continue)
+    }
+
+    /// Adds the concept to the bank.
+    fn finish(
+        &self,
+        state: TrainState<B::InnerBackend>,
+        bank: &mut Bank,
+    ) -> Result<TrainingRecord> {
+        let ConceptPlan { data, config, data_digest, .. } = self.plan;
+        let adapters = &state.parameters.adapters;
+        let adapter = self.method.finish(adapters, &self.sites, &self.avoided);
+        let layers = self.model.cross_attention_layers();
+        let words = [config.tokens.words(), config.tokens.embeddings_per_word(layers)];
+        let reserves = self.method.constraint().is_orthogonal();
+        let record = ConceptRecord::new(data.id(), data.class_word(), words, reserves, &adapter);
+        let training = TrainingRecord {
+            method: self.method.name().into(),
+            images: data.image_names(),
+            data_digest: data_digest.clone(),
+            steps: state.step,
+            initial_loss: state.initial_loss,
+            final_loss: self.probe_loss(&state)?,
+            settings: json!(config),
+            trained_by: format!("burn-seqlora {}", env!("CARGO_PKG_VERSION")),
+        };
+        let embeddings = state.parameters.embeddings.expect("a concept has token embeddings");
+        let embeddings = (embeddings.dims(), embeddings.to_data().iter::<f32>().collect());
+        bank.append(record, &training, &adapter, embeddings)?;
+        Ok(training)
+    }
+
+    /// The mean loss of minibatches that stay the same.
+    fn probe_loss(&self, state: &TrainState<B::InnerBackend>) -> Result<f64> {
+        let (trainer, probes) = (self.trainer(), self.encoded.probes()?);
+        let losses = probes.iter().map(|probe| trainer.loss(&state.parameters, probe));
+        let loss = losses.sum::<f64>() / probes.len() as f64;
+        self.check_finite(state.step, "loss", loss).map(|()| loss)
+    }
+
+    fn check_finite(&self, step: usize, what: &'static str, value: f64) -> Result<()> {
+        match value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::NotFinite { id: self.plan.data.id().into(), step, what, value }),
+        }
+    }
+}
+
+/// The sample of inner step t (or, at t = T, of the outer gradient) in outer iteration k.
+fn evaluation<'s, B: Backend>(
+    config: &TrainConfig,
+    samples: &'s [DenoisingSample<B>],
+    k: usize,
+    t: usize,
+) -> &'s DenoisingSample<B> {
+    match config.noise {
+        NoiseReuse::Minibatch => &samples[0],
+        NoiseReuse::Evaluation => &samples[k * (config.inner + 1) + t],
+    }
+}
+
+/// Q at each site on a device.
+fn basis<B: Backend>(occupied: &[Columns], device: &B::Device) -> Factors<B> {
+    let matrix = |columns: &Columns| {
+        let (rows, count) = (columns.first()?.len(), columns.len());
+        let data = TensorData::new(from_columns(columns), [rows, count]);
+        Some(Tensor::from_data(data, device))
+    };
+    Factors::new(occupied.iter().map(matrix).collect())
+}

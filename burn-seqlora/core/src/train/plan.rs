@@ -1,0 +1,150 @@
+//! What a run will do, found out before anything expensive happens.
+
+use seqlora_kernels::TrainBackend;
+
+use super::capacity::{CapacityPlan, plan_ranks};
+use super::checkpoint::{self, CheckpointRecord};
+use crate::bank::Bank;
+use crate::data::ConceptData;
+use crate::error::{Error, Result};
+use crate::lora::Site;
+use crate::methods::Method;
+use crate::settings::TrainConfig;
+
+/// What is about to be trained.
+#[derive(Debug, Clone)]
+pub struct LearnPlan<'a> {
+    /// The concepts that are not in the bank yet, in order.
+    pub concepts: Vec<ConceptPlan<'a>>,
+    /// Concepts of the data that a resumed run finds in the bank.
+    pub done: Vec<String>,
+}
+
+/// What is about to be trained for one concept.
+#[derive(Debug, Clone)]
+pub struct ConceptPlan<'a> {
+    /// What it is learnt from.
+    pub data: &'a dyn ConceptData,
+    /// Its settings: the run's, with the data's own number of steps.
+    pub config: TrainConfig,
+    /// Its rank at each site of the model.
+    pub capacity: CapacityPlan,
+    /// The step from which a checkpoint goes on.
+    pub resume_at: usize,
+    /// A digest of images, masks and captions.
+    pub data_digest: String,
+}
+
+/// Checks a run before anything expensive happens: ids, capacity, checkpoints. `sites` are the model's.
+///
+/// # Errors
+/// If the bank belongs to another method, a concept is in the bank already, a run is unfinished and
+/// `resume` is not set, settings have changed since or leave nothing of a layer, or capacity is
+/// missing under `strict_capacity`.
+pub fn plan<'a, B: TrainBackend>(
+    bank: &Bank,
+    method: &dyn Method<B>,
+    data: impl IntoIterator<Item = &'a dyn ConceptData>,
+    sites: &[Site],
+    config: &TrainConfig,
+    resume: bool,
+) -> Result<LearnPlan<'a>> {
+    config.validate()?;
+    check_name(method, config)?;
+    bank.check_method(method.name())?;
+    let constraint = method.constraint();
+    if constraint.is_orthogonal() {
+        check_protected(sites, config)?;
+    }
+    let mut used = bank.reserved(sites)?;
+    let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
+    for data in data {
+        let config = TrainConfig { steps: data.steps().unwrap_or(config.steps), ..config.clone() };
+        data.check()?;
+        let data_digest = data.digest()?;
+        if let Some(known) = bank.like(data.id()) {
+            if !resume || known != data.id() {
+                return Err(Error::DuplicateConcept { id: known.into() });
+            }
+            let (_, before) = bank.concept(data.id())?;
+            let before = (&before.settings, before.data_digest.as_str());
+            checkpoint::check_unchanged(data.id(), before, (&config, &data_digest))?;
+            plan.done.push(data.id().to_string());
+            continue;
+        }
+        let capacity = plan_ranks(sites, &used, &config, constraint);
+        check_capacity(sites, &config, &capacity, data.id())?;
+        let planned = plan.concepts.iter().map(|concept| concept.data.id());
+        let earlier = bank.concepts().iter().map(String::as_str).chain(planned);
+        let earlier: Vec<String> = earlier.map(String::from).collect();
+        let resume_at = resume_at(bank, data.id(), resume, |record| {
+            record.check(data.id(), &config, &data_digest, &earlier)
+        })?;
+        used.iter_mut().zip(&capacity.ranks).for_each(|(used, rank)| *used += rank);
+        plan.concepts.push(ConceptPlan { data, config, capacity, resume_at, data_digest });
+    }
+    Ok(plan)
+}
+
+fn check_name<B: TrainBackend>(method: &dyn Method<B>, config: &TrainConfig) -> Result<()> {
+    match method.name() == config.method {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!(
+            "the settings say `method` = `{}`, but the concepts would be learnt with `{}`",
+            config.method,
+            method.name()
+        ))),
+    }
+}
+
+/// The step from which a concept's checkpoint goes on; 0 without one.
+fn resume_at(
+    bank: &Bank,
+    id: &str,
+    resume: bool,
+    check: impl FnOnce(&CheckpointRecord) -> Result<()>,
+) -> Result<usize> {
+    match CheckpointRecord::find(bank, id)? {
+        None => Ok(0),
+        Some(record) if resume => check(&record).map(|()| record.step),
+        Some(record) => Err(Error::Interrupted {
+            bank: bank.path().into(),
+            id: id.into(),
+            step: record.step,
+            checkpoint: bank.checkpoint_folder(id),
+        }),
+    }
+}
+
+fn check_protected(sites: &[Site], config: &TrainConfig) -> Result<()> {
+    let nothing_left =
+        |site: &&Site| config.sites.contains(site) && config.protected_at(site) >= site.inputs;
+    match sites.iter().find(nothing_left) {
+        None => Ok(()),
+        Some(Site { name, inputs, .. }) => Err(Error::Invalid(format!(
+            "`protected_directions` is {}, and {name} has no more than {inputs} inputs",
+            config.protected_directions
+        ))),
+    }
+}
+
+fn check_capacity(
+    sites: &[Site],
+    config: &TrainConfig,
+    capacity: &CapacityPlan,
+    id: &str,
+) -> Result<()> {
+    let selected = sites.iter().filter(|site| config.sites.contains(site)).count();
+    let short: Vec<usize> = capacity.full.iter().chain(&capacity.shrunk).copied().collect();
+    let nothing_left = capacity.full.len() == selected;
+    match short.first() {
+        Some(first) if config.strict_capacity || nothing_left => Err(Error::NoCapacity {
+            id: id.into(),
+            rank: config.rank,
+            sites: short.len(),
+            selected,
+            first: sites[*first].name.clone(),
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,132 @@
+//! One minibatch of training by any method, and what is reported of it.
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+use burn_jvp::Dual;
+use seqlora_kernels::TrainBackend;
+
+use crate::lora::{AdapterSet, DualAdapters, Factors, Site};
+use crate::methods::{Losses, Method, Problem, StepTensors, TrainState};
+use crate::objective::{ConceptParameters, Objective};
+use crate::scalar::scalar;
+use crate::settings::TrainConfig;
+
+/// The problem that a concept poses: loss, method, constraint and settings.
+#[derive(Debug)]
+pub struct Trainer<'a, B: TrainBackend, O> {
+    /// L
+    pub objective: &'a O,
+    /// What moves the parameters.
+    pub method: &'a dyn Method<B>,
+    /// The free choices.
+    pub settings: &'a TrainConfig,
+    /// The model's sites.
+    pub sites: &'a [Site],
+    /// Q: the directions of earlier concepts and the protected ones; `None` where there are none. B is
+    /// kept orthogonal to them if the method is, and compared with them in any case.
+    pub basis: &'a Factors<B::InnerBackend>,
+}
+
+/// What one minibatch did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// The minibatch's number, from 1.
+    pub step: usize,
+    /// The loss at the last gradient in all parameters.
+    pub loss: f64,
+    /// Norm of the projected hypergradient, which is ∇_B L without levels.
+    pub hypergradient: f64,
+    /// Mutual coherence with Q: the largest |entry| of Qᵀ B with unit columns.
+    pub overlap: f64,
+    /// Mean norm of the token embeddings.
+    pub embedding_norm: f64,
+}
+
+/// The losses of a minibatch whose samples are known.
+struct Minibatch<'a, O, F> {
+    objective: &'a O,
+    /// The sample of an evaluation (k, t).
+    sample: F,
+}
+
+impl<'s, B, O, F> Losses<B> for Minibatch<'s, O, F>
+where
+    B: TrainBackend,
+    O: Objective<B, Sample: 's>,
+    F: Fn(usize, usize) -> &'s O::Sample,
+{
+    fn loss(
+        &self,
+        (k, t): (usize, usize),
+        adapters: &DualAdapters<B>,
+        embeddings: Option<&Tensor<B, 2>>,
+    ) -> Dual<B, 1> {
+        self.objective.loss(adapters, embeddings, (self.sample)(k, t))
+    }
+}
+
+impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
+    /// One minibatch; `sample(k, t)` is ξ of inner step t in outer iteration k, and with t = T that of
+    /// the outer gradient. Waits for the device once.
+    pub fn step<'s>(
+        &'s self,
+        state: &mut TrainState<B::InnerBackend>,
+        sample: impl Fn(usize, usize) -> &'s O::Sample,
+    ) -> StepReport
+    where
+        O::Sample: 's,
+    {
+        let losses = Minibatch { objective: self.objective, sample };
+        let nothing = Factors::empty(self.sites.len());
+        let orthogonal = self.method.constraint().is_orthogonal();
+        let avoided = if orthogonal { self.basis } else { &nothing };
+        let Self { settings, sites, .. } = *self;
+        let problem = Problem { losses: &losses, settings, sites, avoided };
+        let tensors = self.method.step(&problem, state);
+        state.step += 1;
+        self.report(state, tensors)
+    }
+
+    /// Reads back all that a minibatch left on the device, at once.
+    fn report(
+        &self,
+        state: &mut TrainState<B::InnerBackend>,
+        tensors: StepTensors<B::InnerBackend>,
+    ) -> StepReport {
+        let StepTensors { loss, slope, embedding_norm } = tensors;
+        let dtype = loss.dtype();
+        let zero = Tensor::zeros([1], &loss.device());
+        let overlap = overlap(&state.parameters.adapters.down, self.basis);
+        let frozen = state.freezing.take().map(|frozen| frozen.float());
+        let numbers = [Some(loss), Some(slope), overlap, embedding_norm, frozen];
+        let numbers = numbers.map(|number| number.unwrap_or_else(|| zero.clone()).cast(dtype));
+        let numbers: Vec<f64> = Tensor::cat(numbers.to_vec(), 0).into_data().iter().collect();
+        state.embeddings_frozen |= numbers[4] != 0.0;
+        StepReport {
+            step: state.step,
+            loss: numbers[0],
+            hypergradient: numbers[1],
+            overlap: numbers[2],
+            embedding_norm: numbers[3],
+        }
+    }
+
+    /// The loss without its gradient.
+    pub fn loss(&self, at: &ConceptParameters<B::InnerBackend>, sample: &O::Sample) -> f64 {
+        let adapters = AdapterSet::<B>::untracked(&at.adapters).constant();
+        let embeddings = at.embeddings.clone().map(Tensor::from_inner);
+        scalar(self.objective.loss(&adapters, embeddings.as_ref(), sample).primal)
+    }
+}
+
+/// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q.
+fn overlap<B: Backend>(down: &Factors<B>, basis: &Factors<B>) -> Option<Tensor<B, 1>> {
+    let of_site = |(site, b): (usize, &Tensor<B, 2>)| {
+        let basis = basis.get(site)?.clone();
+        let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
+        let unit = b.clone() / norms;
+        Some(basis.transpose().matmul(unit).abs().max())
+    };
+    let largest: Vec<Tensor<B, 1>> = down.iter().filter_map(of_site).collect();
+    (!largest.is_empty()).then(|| Tensor::cat(largest, 0).max())
+}

@@ -1,0 +1,169 @@
+//! What can go wrong between a folder on disk and a training example.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// An error of the data layer. Every message names the file, the key where there is one, and
+/// the way out.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or folder could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause given by the operating system.
+        source: io::Error,
+    },
+    /// An image or mask cannot be used.
+    #[error("{}: {reason}; {fix}", path.display())]
+    Image {
+        /// The image file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What the user can do about it.
+        fix: &'static str,
+    },
+    /// Several images of one concept cannot be used; all of them, so that one run shows all.
+    #[error("{} images of concept `{concept}` cannot be used:{}", errors.len(), bullets(errors))]
+    Images {
+        /// Id of the concept.
+        concept: String,
+        /// One error per bad image, in the order of the manifest.
+        errors: Vec<DataError>,
+    },
+    /// A manifest or metadata file holds a bad value.
+    #[error("{}: {key}: {reason}", path.display())]
+    Manifest {
+        /// The manifest file.
+        path: PathBuf,
+        /// Key or line, such as `concept[2].images` or `line 4`.
+        key: String,
+        /// What is wrong and what is expected.
+        reason: String,
+    },
+    /// A path holds no layout that could be recognised.
+    #[error(
+        "no training images in {}\n  found: {found}{}\n  one of these layouts is expected:{LAYOUTS}",
+        path.display(), suggestion(near.as_deref())
+    )]
+    NoImages {
+        /// The path that was given.
+        path: PathBuf,
+        /// Summary of what is there.
+        found: String,
+        /// A path nearby that would do.
+        near: Option<PathBuf>,
+    },
+    /// Two concepts claim the same id.
+    #[error(
+        "concept id `{id}` is used twice, by {first} and by {second}; \
+         rename one of them (ids are compared without regard to case)"
+    )]
+    DuplicateId {
+        /// The id.
+        id: String,
+        /// Where it occurs first.
+        first: String,
+        /// Where it occurs again.
+        second: String,
+    },
+    /// An id cannot serve as a folder name.
+    #[error(
+        "{origin}: `{id}` is not a valid concept id; use letters A-Z a-z, digits, `.`, `_`, `-`, \
+         at most 100 of them, the first a letter or digit (give an `id`, or rename the folder)"
+    )]
+    InvalidId {
+        /// The rejected id.
+        id: String,
+        /// Where it comes from.
+        origin: String,
+    },
+    /// The class word cannot be told from the name of the folder.
+    #[error(
+        "{origin}: cannot tell the class word (what the subject is: dog, teapot, ...) from `{name}`; \
+         give a `class`, or rename the folder"
+    )]
+    ClassWord {
+        /// Where the concept comes from.
+        origin: String,
+        /// The name that was tried.
+        name: String,
+    },
+    /// A CustomConcept101 list names folders that do not exist.
+    #[error(
+        "{}: {} of {total} image folders (`instance_data_dir`) are missing under {}: {}; \
+         give the folder that holds `benchmark_dataset` as the root of the images",
+        path.display(), missing.len(), root.display(), first_names(missing)
+    )]
+    MissingFolders {
+        /// The JSON file.
+        path: PathBuf,
+        /// The folder that was searched.
+        root: PathBuf,
+        /// `instance_data_dir` of the entries without a folder.
+        missing: Vec<String>,
+        /// Number of entries in the file.
+        total: usize,
+    },
+    /// An option or configuration value cannot be used.
+    #[error("{name}: {reason}")]
+    Option {
+        /// Name of the option or configuration key.
+        name: &'static str,
+        /// What is wrong and what is expected.
+        reason: String,
+    },
+}
+
+/// The layouts that [`Manifest::discover`](super::Manifest::discover) accepts, as help text.
+const LAYOUTS: &str = "
+    FOLDER/*.jpg                           one concept, named after the folder
+    FOLDER/<concept>/*.jpg                 one concept per sub-folder
+    FOLDER/<repeats>_<class>/*.jpg         the same, as kohya's sd-scripts name them
+    FOLDER/metadata.jsonl + images         one concept with captions (file_name, text)
+    FOLDER/prompts_and_classes.txt + <subject>/*.jpg   the google/dreambooth data set
+    FILE.toml                              [[concept]] id, class, images, ...
+    FILE.json                              a CustomConcept101 dataset.json
+  images are PNG, JPEG, WebP or BMP files";
+
+impl DataError {
+    /// For `map_err`: an I/O error at `path`.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Io { path: path.to_path_buf(), source }
+    }
+
+    /// A bad value `key` of the manifest `path`.
+    pub(crate) fn manifest(path: &Path, key: impl Into<String>, reason: impl ToString) -> Self {
+        Self::Manifest { path: path.to_path_buf(), key: key.into(), reason: reason.to_string() }
+    }
+
+    /// An image that cannot be used.
+    pub(crate) fn image(path: &Path, reason: impl ToString, fix: &'static str) -> Self {
+        Self::Image { path: path.to_path_buf(), reason: reason.to_string(), fix }
+    }
+}
+
+impl From<DataError> for seqlora_core::Error {
+    fn from(error: DataError) -> Self {
+        Self::Data(Box::new(error))
+    }
+}
+
+fn suggestion(near: Option<&Path>) -> String {
+    near.map(|path| format!("\n  did you mean {}?", path.display())).unwrap_or_default()
+}
+
+fn bullets(errors: &[DataError]) -> String {
+    errors.iter().map(|error| format!("\n  - {error}")).collect()
+}
+
+fn first_names(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let list = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN { format!("{list}, ...") } else { list }
+}

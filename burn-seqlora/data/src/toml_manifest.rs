@@ -1,0 +1,233 @@
+//! Our own manifest: a TOML file with one `[[concept]]` table per concept.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::caption::{ConceptKind, PLACEHOLDER};
+use super::error::DataError;
+use super::listing::{folder_of, list, with_sidecars};
+use super::manifest::{Found, ImageSource, Layout, Reading, Skipped};
+use super::names;
+use super::sniff::why_not_an_image;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    concept: Vec<Concept>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Concept {
+    id: String,
+    class: Option<String>,
+    kind: Option<ConceptKind>,
+    images: Images,
+    masks: Option<PathBuf>,
+    #[serde(default)]
+    templates: Vec<String>,
+    steps: Option<usize>,
+    repeats: Option<usize>,
+    prompts: Option<PathBuf>,
+}
+
+/// A folder, or a list of files.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a folder or a list of image files")]
+enum Images {
+    Folder(PathBuf),
+    Files(Vec<PathBuf>),
+}
+
+/// Reads the manifest `path`; its paths are relative to `images_root`, or to the manifest.
+///
+/// # Errors
+/// On unknown or missing keys (with the line), and on files that do not exist (with the key).
+pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Reading, DataError> {
+    let text = fs::read_to_string(path).map_err(DataError::io(path))?;
+    let file: File = toml::from_str(&text).map_err(|error| {
+        // The message of the parser shows the line and names the allowed keys.
+        DataError::manifest(path, "TOML", error.to_string().trim_end())
+    })?;
+    if file.concept.is_empty() {
+        let reason = "the list is empty; add a [[concept]] table with keys id, class, images";
+        return Err(DataError::manifest(path, "concept", reason));
+    }
+    let root = images_root.unwrap_or(folder_of(path));
+    let (mut found, mut skipped) = (Vec::new(), Vec::new());
+    for (number, concept) in file.concept.into_iter().enumerate() {
+        let context = Context { path, root, number };
+        found.push(context.concept(concept, &mut skipped)?);
+    }
+    Ok((Layout::Toml, found, skipped))
+}
+
+/// Where a concept stands in the file, for paths and messages.
+struct Context<'a> {
+    path: &'a Path,
+    root: &'a Path,
+    number: usize,
+}
+
+impl Context<'_> {
+    fn concept(&self, toml: Concept, skipped: &mut Vec<Skipped>) -> Result<Found, DataError> {
+        self.check(&toml)?;
+        let mut images = match &toml.images {
+            Images::Folder(folder) => self.folder(folder, skipped)?,
+            Images::Files(files) => self.files(files)?,
+        };
+        if images.is_empty() {
+            return Err(self.error("images", "no images there; expected PNG, JPEG, WebP or BMP"));
+        }
+        if let Some(masks) = &toml.masks {
+            self.attach_masks(&mut images, &self.root.join(masks))?;
+        }
+        Ok(Found {
+            class_word: toml.class.or_else(|| names::class_word(&toml.id)),
+            id: toml.id,
+            kind: toml.kind,
+            images,
+            templates: toml.templates,
+            steps: toml.steps,
+            repeats: toml.repeats.unwrap_or(1),
+            prompts: toml.prompts.map(|prompts| self.root.join(prompts)),
+            origin: format!("{}: concept[{}]", self.path.display(), self.number),
+        })
+    }
+
+    fn check(&self, toml: &Concept) -> Result<(), DataError> {
+        for (key, value) in [("steps", toml.steps), ("repeats", toml.repeats)] {
+            if value == Some(0) {
+                return Err(
+                    self.error(key, "must be at least 1; leave the key out for the default")
+                );
+            }
+        }
+        for (index, template) in toml.templates.iter().enumerate() {
+            if template.matches(PLACEHOLDER).count() != 1 {
+                let reason = format!("`{template}` must hold `{PLACEHOLDER}` exactly once");
+                return Err(self.error(&format!("templates[{index}]"), reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn folder(
+        &self,
+        folder: &Path,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<Vec<ImageSource>, DataError> {
+        let folder = self.root.join(folder);
+        if !folder.is_dir() {
+            let reason = format!(
+                "{} is not a folder; paths are relative to {}",
+                folder.display(),
+                self.root.display()
+            );
+            return Err(self.error("images", reason));
+        }
+        let (images, rest) = list(&folder)?.into_images();
+        skipped.extend(rest);
+        Ok(images)
+    }
+
+    fn files(&self, files: &[PathBuf]) -> Result<Vec<ImageSource>, DataError> {
+        let read = |(index, file): (usize, &PathBuf)| {
+            let file = self.root.join(file);
+            let reason = match file.is_file() {
+                true => why_not_an_image(&file)?,
+                false => {
+                    Some(format!("does not exist; paths are relative to {}", self.root.display()))
+                }
+            };
+            match reason {
+                None => with_sidecars(file),
+                Some(reason) => {
+                    let key = format!("images[{index}]");
+                    Err(self.error(&key, format!("{}: {reason}", file.display())))
+                }
+            }
+        };
+        files.iter().enumerate().map(read).collect()
+    }
+
+    /// Whoever names a mask folder wants every image masked: a missing one is an error.
+    fn attach_masks(&self, images: &mut [ImageSource], folder: &Path) -> Result<(), DataError> {
+        for image in images {
+            let stem = image.path.file_stem().unwrap_or_default().to_string_lossy();
+            let mask = folder.join(format!("{stem}.png"));
+            if !mask.is_file() {
+                let reason =
+                    format!("{} is missing, the mask of {}", mask.display(), image.path.display());
+                return Err(self.error("masks", reason));
+            }
+            image.mask = Some(mask);
+        }
+        Ok(())
+    }
+
+    fn error(&self, key: &str, reason: impl ToString) -> DataError {
+        DataError::manifest(self.path, format!("concept[{}].{key}", self.number), reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixtures::{discover, error, summary, tree};
+    use crate::{ConceptKind, Layout};
+
+    const GOOD: &str = r#"
+        [[concept]]
+        id = "rex"
+        class = "dog"
+        images = "dog"
+        masks = "cutouts"
+        templates = ["my {}"]
+        steps = 300
+        repeats = 2
+
+        [[concept]]
+        id = "ann"
+        class = "woman"
+        images = ["people/a.png", "people/b.png"]
+    "#;
+
+    #[test]
+    fn a_manifest_is_read_and_its_mistakes_are_located() {
+        let files = [
+            ("run.toml", GOOD),
+            ("dog/1.png", ""),
+            ("cutouts/1.png", ""),
+            ("people/a.png", ""),
+            ("people/b.png", ""),
+        ];
+        let (_guard, root) = tree(&files);
+        let path = root.join("run.toml");
+        let manifest = discover(&path).unwrap();
+        assert_eq!(manifest.layout, Layout::Toml);
+        assert_eq!(summary(&manifest), ["rex/dog/1", "ann/woman/2"]);
+        let [rex, ann] = manifest.concepts.as_slice() else { panic!("two concepts") };
+        assert_eq!((rex.steps, rex.repeats, ann.steps, ann.repeats), (Some(300), 2, None, 1));
+        assert_eq!((rex.kind, ann.kind), (ConceptKind::Object, ConceptKind::Human));
+        assert!(rex.images[0].mask.as_ref().unwrap().ends_with("cutouts/1.png"));
+
+        let cases = [
+            ("steps = 300", "stepps = 300", "unknown field `stepps`"),
+            ("steps = 300", "steps = 0", "concept[0].steps: must be at least 1"),
+            ("my {}", "my dog", "concept[0].templates[0]: `my dog` must hold `{}`"),
+            ("\"cutouts\"", "\"people\"", "concept[0].masks: "),
+            ("\"dog\"\n        masks", "\"cat\"\n        masks", "concept[0].images: "),
+            ("people/b.png", "people/c.png", "concept[1].images[1]: "),
+            ("images = [", "images = 3 #", "expected a folder or a list"),
+            ("id = \"ann\"", "id = \"Rex\"", "used twice, by"),
+            ("id = \"ann\"", "id = \"a b\"", "concept[1]: `a b` is not a valid"),
+        ];
+        for (from, to, expected) in cases {
+            std::fs::write(&path, GOOD.replacen(from, to, 1)).unwrap();
+            let message = error(&path);
+            assert!(message.contains("run.toml") && message.contains(expected), "{message}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What can go wrong with a file.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+/// The result of an operation on files.
+pub type Result<T, E = FileError> = std::result::Result<T, E>;
+
+/// An error that names the file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// A file cannot be read or written.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was being done, e.g. "cannot write".
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A file is there but cannot be understood.
+    #[error("{} is damaged or of another kind: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Another process writes to the folder.
+    #[error("{} is in use by another process; wait for it, or choose another folder", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+}
+
+impl FileError {
+    /// For `map_err` on file operations.
+    pub fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// For `map_err` on formats.
+    pub fn damaged<E: Display>(path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
+        let path = path.into();
+        move |reason| Self::Damaged { path, reason: reason.to_string() }
+    }
+}

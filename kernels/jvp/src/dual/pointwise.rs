@@ -1,0 +1,89 @@
+//! Functions of each element: `f(x)˙ = f'(x) ẋ`.
+
+use burn::tensor::{Tensor, activation, backend::Backend};
+
+use super::Dual;
+
+impl<B: Backend, const D: usize> Dual<B, D> {
+    /// Applies a function to each element, given the function and its derivative. The derivative is
+    /// evaluated only where a tangent needs it, and must itself be differentiable for second
+    /// derivatives.
+    pub fn map_pointwise(
+        self,
+        function: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
+        derivative: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
+    ) -> Self {
+        let tangent = self.tangent.map(|t| derivative(self.primal.clone()) * t);
+        Self { primal: function(self.primal), tangent }
+    }
+
+    /// `e^x`
+    pub fn exp(self) -> Self {
+        self.map_pointwise(Tensor::exp, Tensor::exp)
+    }
+
+    /// The natural logarithm.
+    pub fn log(self) -> Self {
+        self.map_pointwise(Tensor::log, Tensor::recip)
+    }
+
+    /// `√x`
+    pub fn sqrt(self) -> Self {
+        self.map_pointwise(Tensor::sqrt, |x| x.sqrt().recip().mul_scalar(0.5))
+    }
+
+    /// `1/x`
+    pub fn recip(self) -> Self {
+        self.map_pointwise(Tensor::recip, |x| -(x.clone() * x).recip())
+    }
+
+    /// The sine.
+    pub fn sin(self) -> Self {
+        self.map_pointwise(Tensor::sin, Tensor::cos)
+    }
+
+    /// The cosine.
+    pub fn cos(self) -> Self {
+        self.map_pointwise(Tensor::cos, |x| -x.sin())
+    }
+
+    /// The hyperbolic tangent.
+    pub fn tanh(self) -> Self {
+        self.map_pointwise(Tensor::tanh, |x| {
+            let y = x.tanh();
+            -(y.clone() * y) + 1.0
+        })
+    }
+
+    /// `σ(x) = 1 / (1 + e^{−x})`
+    pub fn sigmoid(self) -> Self {
+        self.map_pointwise(activation::sigmoid, |x| {
+            let y = activation::sigmoid(x);
+            y.clone() * (-y + 1.0)
+        })
+    }
+
+    /// `log(1 + e^x)`, whose derivative is the sigmoid.
+    pub fn softplus(self) -> Self {
+        self.map_pointwise(|x| activation::softplus(x, 1.0), activation::sigmoid)
+    }
+
+    /// The softmax along a dimension: `p = softmax(x)`, `ṗ = p ∘ (ẋ − Σ p ∘ ẋ)`.
+    pub fn softmax(self, dim: usize) -> Self {
+        let p = activation::softmax(self.primal, dim);
+        let tangent = self.tangent.map(|t| {
+            let mean = (p.clone() * t.clone()).sum_dim(dim);
+            p.clone() * (t - mean)
+        });
+        Self { primal: p, tangent }
+    }
+
+    /// The logarithm of the softmax along a dimension.
+    pub fn log_softmax(self, dim: usize) -> Self {
+        let tangent = self.tangent.map(|t| {
+            let p = activation::softmax(self.primal.clone(), dim);
+            t.clone() - (p * t).sum_dim(dim)
+        });
+        Self { primal: activation::log_softmax(self.primal, dim), tangent }
+    }
+}

@@ -1,0 +1,114 @@
+//! Training the VAE: pictures to latents and back.
+
+use std::ops::Range;
+
+use burn::tensor::module::avg_pool2d;
+use burn::tensor::{ElementConversion, Tensor};
+use rand::RngExt;
+use seqlora_core::error::Result;
+use seqlora_core::model::{LatentCodec as _, LatentPosterior};
+use seqlora_core::rng::{Seed, normal};
+use seqlora_kernels::{KernelBackend, TrainBackend};
+
+use super::config::PretrainConfig;
+use super::scenes::to_pixels;
+use super::train::Stage;
+use crate::world::{Individual, Scene, SceneOptions, Split};
+use seqlora_models::vae::Vae;
+
+/// `mean |x̂ − x| + halved · mean |D(z↓) − x↓| + divergence · mean KL(q(z|x) ‖ N(0, 1))` on random
+/// scenes, where ↓ halves a side by means of 2×2.
+///
+/// The term with halves makes latents shrink as pictures do. Without it they carry fine detail that
+/// pictures do not have, and that a denoiser learns slowly (Skorokhodov et al. 2025, arXiv
+/// 2502.14831).
+#[derive(Debug)]
+pub struct Autoencoding<'a> {
+    /// Batch size, shares and weights.
+    pub config: &'a PretrainConfig,
+    /// Side of the pictures.
+    pub side: usize,
+    /// Of scenes and of the latents' noise.
+    pub seed: Seed,
+}
+
+impl Autoencoding<'_> {
+    /// The scene of an index; a share of them shows an individual. All splits occur: the codec has
+    /// to draw what it is given, whether or not a caption could tell it.
+    pub fn scene(&self, index: u64) -> Scene {
+        let mut rng = self.seed.fork("kind").at(index);
+        if rng.random_bool(self.config.individuals) {
+            let individual = Individual::of(rng.random_range(0..Individual::COUNT));
+            let seed = self.seed.fork("individual").fork(&index.to_string());
+            return individual.references(&seed, 1).remove(0);
+        }
+        let split = if rng.random_bool(0.2) { Split::HeldOut } else { Split::Train };
+        let options = SceneOptions { split, pairs: self.config.pairs };
+        Scene::random(&self.seed, index, &options)
+    }
+
+    /// Pictures of scenes, `[scenes, 3, side, side]`.
+    fn pixels<B: KernelBackend>(&self, samples: Range<u64>, device: &B::Device) -> Tensor<B, 4> {
+        let scenes: Vec<Scene> = samples.map(|index| self.scene(index)).collect();
+        to_pixels(&scenes, self.side, device)
+    }
+}
+
+impl<B: TrainBackend> Stage<B> for Autoencoding<'_> {
+    type Module = Vae<B>;
+
+    fn loss(&self, vae: &Vae<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
+        let device = vae.device();
+        let mut rng = self.seed.fork("latents").at(samples.start);
+        let pixels = self.pixels::<B>(samples, &device);
+        let LatentPosterior { mean, std } = vae.encode_image(pixels.clone());
+        let noise = normal(mean.dims(), &mut rng, &device);
+        let latents = mean.clone() + std.clone() * noise;
+        let error = |z: Tensor<B, 4>, x: Tensor<B, 4>| (vae.decode_latents(z) - x).abs().mean();
+        let halves = error(halved(latents.clone()), halved(pixels.clone()));
+        let error = error(latents, pixels) + halves.mul_scalar(self.config.halved);
+        let variance = std.powi_scalar(2);
+        let divergence = mean.powi_scalar(2) + variance.clone() - variance.log().add_scalar(1.0);
+        Ok(error + divergence.mean().mul_scalar(self.config.divergence / 2.0))
+    }
+}
+
+/// Means of 2×2.
+fn halved<B: KernelBackend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
+    avg_pool2d(x, [2, 2], [2, 2], [0, 0], true, false)
+}
+
+/// How well pictures survive being encoded and decoded.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Fidelity {
+    /// Mean over pictures of the peak signal-to-noise ratio, in dB.
+    pub psnr: f64,
+    /// Standard deviation of the latents, whose inverse becomes the `scaling_factor`.
+    pub latent_std: f64,
+}
+
+/// Pictures that are measured at once.
+const PER_BATCH: u64 = 16;
+
+impl Autoencoding<'_> {
+    /// Measures an autoencoder whose scaling factor is 1 on `batches` batches that training does
+    /// not see.
+    pub fn fidelity<B: KernelBackend>(&self, vae: &Vae<B>, batches: usize) -> Fidelity {
+        let device = vae.device();
+        let (mut psnr, mut square) = (0.0, 0.0);
+        for batch in 0..batches as u64 {
+            // Training counts up from zero and does not come here.
+            let first = u64::MAX / 2 + batch * PER_BATCH;
+            let pixels = self.pixels::<B>(first..first + PER_BATCH, &device);
+            let LatentPosterior { mean, std } = vae.encode_image(pixels.clone());
+            let energy: f64 =
+                (mean.clone().powi_scalar(2) + std.powi_scalar(2)).mean().into_scalar().elem();
+            let decoded = vae.decode_latents(mean).clamp(-1.0, 1.0);
+            let errors = (decoded - pixels).powi_scalar(2).mean_dims(&[1, 2, 3]).to_data();
+            let ratios = errors.iter::<f64>().map(|e| 10.0 * (4.0 / e).log10());
+            psnr += ratios.sum::<f64>() / PER_BATCH as f64;
+            square += energy;
+        }
+        Fidelity { psnr: psnr / batches as f64, latent_std: (square / batches as f64).sqrt() }
+    }
+}

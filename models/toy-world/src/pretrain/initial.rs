@@ -1,0 +1,64 @@
+//! The weights that training starts from.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+use rand_distr::{Distribution, StandardNormal};
+use seqlora_core::rng::Seed;
+
+use super::parameters::with_parameters;
+
+/// The module with the weights that training starts from.
+///
+/// Matrices and kernels are normal with variance 1 / inputs, embeddings with a standard deviation
+/// of 0.02, normalisations are 1, biases 0. What ends a residual branch is 0, so that the network
+/// starts as its skips (Goyal et al. 2017, arXiv 1706.02677, section 5.1; diffusion UNets since
+/// Ho et al. 2020).
+pub fn initialised<B: AutodiffBackend, M: Module<B>>(
+    module: M,
+    seed: &Seed,
+    device: &B::Device,
+) -> M {
+    let mut draw = Draw { seed, path: Vec::new(), values: Vec::new() };
+    module.visit(&mut draw);
+    let vector = |values: Vec<f32>| {
+        let count = values.len();
+        Tensor::from_data(TensorData::new(values, [count]), device)
+    };
+    with_parameters::<B, M>(module, draw.values.into_iter().map(vector).collect())
+}
+
+struct Draw<'a> {
+    seed: &'a Seed,
+    path: Vec<String>,
+    values: Vec<Vec<f32>>,
+}
+
+/// The last layers of residual branches, in our names.
+const ENDS: [&str; 4] =
+    ["conv2.weight", "proj_out.weight", "fc2.weight", "self_attn.to_out.weight"];
+
+impl<B: Backend> ModuleVisitor<B> for Draw<'_> {
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.path.push(name.to_string());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let key = self.path.join(".");
+        let shape: [usize; D] = param.lazy_shape().dims();
+        let count: usize = shape.iter().product();
+        let inputs: usize = shape[1..].iter().product();
+        let std = match () {
+            () if D == 1 || ENDS.iter().any(|end| key.ends_with(end)) => 0.0,
+            () if D == 2 && key.ends_with("embedding.weight") => 0.02,
+            () => (inputs as f32).powf(-0.5),
+        };
+        let mean = if D == 1 && key.ends_with("weight") { 1.0 } else { 0.0 };
+        let normal = StandardNormal.sample_iter(self.seed.fork(&key).at(0));
+        self.values.push(normal.take(count).map(|x: f32| mean + std * x).collect());
+    }
+}

@@ -1,0 +1,121 @@
+//! Light damage to the training pictures, so that the judge understands generated ones, which are
+//! softer and noisier than the world's renders.
+
+use std::ops::Range;
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
+use seqlora_core::rng::Seed;
+use serde::{Deserialize, Serialize};
+
+/// How much pictures are changed at most; every picture draws its own amounts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Augmentation {
+    /// Brightness moves by so much, of a range of 2.
+    pub brightness: f32,
+    /// Contrast grows or shrinks by this share.
+    pub contrast: f32,
+    /// Passes of a blur over three pixels.
+    pub blur: usize,
+    /// Standard deviation of the noise.
+    pub noise: f32,
+}
+
+impl Default for Augmentation {
+    fn default() -> Self {
+        Self { brightness: 0.08, contrast: 0.12, blur: 3, noise: 0.08 }
+    }
+}
+
+impl Augmentation {
+    /// Changes pictures `[samples, 3, side, side]`, -1 to 1, each by its own draw.
+    pub fn apply<B: Backend>(
+        &self,
+        pixels: Tensor<B, 4>,
+        samples: Range<u64>,
+        seed: &Seed,
+    ) -> Tensor<B, 4> {
+        let (shape, device) = (pixels.dims(), pixels.device());
+        let mut values: Vec<f32> = pixels.into_data().iter().collect();
+        let pictures = values.par_chunks_mut(shape[1..].iter().product());
+        pictures.enumerate().for_each(|(number, picture)| {
+            let sample = samples.start + number as u64;
+            self.change(picture, shape[3], &mut seed.fork("augmentation").at(sample));
+        });
+        Tensor::from_data(TensorData::new(values, shape), &device)
+    }
+
+    /// Changes a picture of `side` pixels, channel by channel.
+    fn change(&self, pixels: &mut [f32], side: usize, rng: &mut ChaCha8Rng) {
+        let mut between = |most: f32| most * rng.random_range(-1.0..=1.0);
+        let (shift, scale) = (between(self.brightness), 1.0 + between(self.contrast));
+        for pixel in pixels.iter_mut() {
+            *pixel = *pixel * scale + shift;
+        }
+        for _ in 0..rng.random_range(0..=self.blur) {
+            pixels.chunks_exact_mut(side * side).for_each(|channel| blur(channel, side));
+        }
+        let noise = self.noise * rng.random_range(0.0..=1.0f32);
+        for pixel in pixels {
+            let draw: f32 = StandardNormal.sample(rng);
+            *pixel = (*pixel + noise * draw).clamp(-1.0, 1.0);
+        }
+    }
+}
+
+/// Each pixel becomes a quarter of both neighbours and half of itself, along rows and columns. At
+/// the edge it is its own neighbour.
+fn blur(channel: &mut [f32], side: usize) {
+    for line in 0..side {
+        blur_line(channel, line * side, 1, side);
+    }
+    for line in 0..side {
+        blur_line(channel, line, side, side);
+    }
+}
+
+fn blur_line(channel: &mut [f32], start: usize, step: usize, length: usize) {
+    let mut before = channel[start];
+    for i in 0..length {
+        let at = start + i * step;
+        let (here, after) = (channel[at], channel[start + (i + 1).min(length - 1) * step]);
+        channel[at] = 0.25 * before + 0.5 * here + 0.25 * after;
+        before = here;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blurring_keeps_the_mean_of_what_is_away_from_the_edge() {
+        let mut channel = vec![0.0; 49];
+        channel[24] = 16.0;
+        blur(&mut channel, 7);
+        assert_eq!((channel[24], channel[23], channel[17], channel[16]), (4.0, 2.0, 2.0, 1.0));
+        assert_eq!(channel.iter().sum::<f32>(), 16.0);
+    }
+
+    #[test]
+    fn without_amounts_nothing_changes() {
+        let nothing = Augmentation { brightness: 0.0, contrast: 0.0, blur: 0, noise: 0.0 };
+        let mut pixels: Vec<f32> = (0..3 * 16).map(|i| i as f32 / 24.0 - 1.0).collect();
+        let before = pixels.clone();
+        nothing.change(&mut pixels, 4, &mut Seed::new(0).at(0));
+        assert_eq!(pixels, before);
+    }
+
+    #[test]
+    fn pixels_stay_in_range_and_change() {
+        let mut pixels: Vec<f32> = (0..3 * 64).map(|i| (i % 2) as f32 * 2.0 - 1.0).collect();
+        let before = pixels.clone();
+        Augmentation::default().change(&mut pixels, 8, &mut Seed::new(0).at(1));
+        assert!(pixels.iter().all(|pixel| (-1.0..=1.0).contains(pixel)));
+        assert_ne!(pixels, before);
+    }
+}

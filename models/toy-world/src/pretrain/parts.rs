@@ -1,0 +1,165 @@
+//! How each part of a model is trained, and written where the next one finds it.
+
+use seqlora_core::diffusion::NoiseSchedule;
+use seqlora_core::error::Error;
+use seqlora_core::train::Flow;
+use seqlora_kernels::TrainBackend;
+use serde_json::json;
+
+use super::autoencoding::{Autoencoding, Fidelity};
+use super::captions::{CaptionReader, CaptionReading};
+use super::denoising::{Denoising, TextToLatents};
+use super::design;
+use super::design::SIDE;
+use super::initial::initialised;
+use super::judging::{JudgeReport, Judging};
+use super::model::{DIFFUSION_WEIGHTS, PretrainError, Pretraining};
+use super::train::{Event, train};
+use crate::judge::{Judge, JudgeConfig, JudgeModel};
+use seqlora_models::StableDiffusionConfig;
+use seqlora_models::blueprint::write_json;
+use seqlora_models::vae::{Vae, VaeConfig};
+use seqlora_models::weights::{KeyTable, Stored, WeightFiles, load_weights, save_weights};
+
+impl Pretraining {
+    /// The autoencoder's task.
+    pub fn autoencoding(&self) -> Autoencoding<'_> {
+        Autoencoding { config: &self.config, side: SIDE, seed: self.seed("autoencoder") }
+    }
+
+    /// Trains the VAE, writes its weights in f16, and measures it; `None` if it was stopped.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, or a file cannot be read or written.
+    pub fn train_autoencoder<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+        observe: impl FnMut(Event<'_, Vae<B>>) -> Flow,
+    ) -> Result<Option<Fidelity>, PretrainError> {
+        let task = self.autoencoding();
+        let plain = VaeConfig { scaling_factor: 1.0, ..self.design.vae.clone() };
+        let folder = self.training("autoencoder");
+        let config = &self.config.autoencoder;
+        let vae =
+            self.begun(plain.init::<B>(device), ("vae", KeyTable::VAE), &task.seed, device)?;
+        let vae = train(&task, vae, config, &folder, observe)?;
+        let Some(vae) = vae else { return Ok(None) };
+        let folder = self.model().join("vae");
+        save_weights(&vae, KeyTable::VAE, Stored::F16, &folder.join(DIFFUSION_WEIGHTS))?;
+        let stored = plain.init::<B::InnerBackend>(device);
+        let stored = load_weights(stored, &WeightFiles::find(&folder)?, &KeyTable::VAE.into())?;
+        let fidelity = task.fidelity(&stored, 16);
+        let mut config = design::vae();
+        config["scaling_factor"] = json!(1.0 / fidelity.latent_std);
+        write_json(&folder.join("config.json"), &config)?;
+        Ok(Some(fidelity))
+    }
+
+    /// Trains the text encoder on captions alone and writes its weights in f16; `false` if it was
+    /// stopped.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, or a file cannot be read or written.
+    pub fn train_text_encoder<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+        observe: impl FnMut(Event<'_, CaptionReader<B>>) -> Flow,
+    ) -> Result<bool, PretrainError> {
+        let seed = self.seed("text-encoder");
+        let tokenizer = self.tokenizer()?;
+        let reader = CaptionReader::<B>::new(&self.design.text_encoder, device);
+        let mut reader = initialised(reader, &seed.fork("weights"), device);
+        if self.continued {
+            reader.text_encoder = self.stored_text_encoder(reader.text_encoder)?;
+        }
+        let task = CaptionReading { config: &self.config, tokenizer, seed };
+        let folder = self.training("text-encoder");
+        let trained = train(&task, reader, &self.config.text_encoder, &folder, observe)?;
+        let Some(reader) = trained else { return Ok(false) };
+        self.save_text_encoder(&reader.text_encoder)?;
+        Ok(true)
+    }
+
+    /// The task of UNet and text encoder; VAE and text encoder must have been trained.
+    ///
+    /// # Errors
+    /// If the model's folder is incomplete or damaged.
+    pub fn denoising<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<Denoising<'_, B>, PretrainError> {
+        for (folder, part) in [("vae", "autoencoder"), ("text_encoder", "text-encoder")] {
+            if WeightFiles::find(&self.model().join(folder)).is_err() {
+                return Err(self.lacks(part));
+            }
+        }
+        let model = StableDiffusionConfig::read(&self.model())?;
+        let vae = WeightFiles::find(&self.model().join("vae"))?;
+        let schedule = NoiseSchedule::new(&model.scheduler).map_err(Error::from)?;
+        Ok(Denoising {
+            config: &self.config,
+            vae: load_weights(model.vae.init(device), &vae, &KeyTable::VAE.into())?,
+            tokenizer: self.tokenizer()?,
+            schedule,
+            side: SIDE,
+            seed: self.seed("denoiser"),
+        })
+    }
+
+    /// Trains UNet and text encoder and writes their weights in f16; `false` if it was stopped.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, or a file cannot be read or written.
+    pub fn train_denoiser<B: TrainBackend>(
+        &self,
+        task: &Denoising<'_, B>,
+        device: &B::Device,
+        observe: impl FnMut(Event<'_, TextToLatents<B>>) -> Flow,
+    ) -> Result<bool, PretrainError> {
+        let mut network =
+            initialised(self.denoiser::<B>(device), &task.seed.fork("weights"), device);
+        network.text_encoder = self.stored_text_encoder(network.text_encoder)?;
+        if self.continued {
+            network.unet = self.stored(network.unet, "unet", KeyTable::UNET)?;
+        }
+        let folder = self.training("denoiser");
+        let trained = train(task, network, &self.config.denoiser, &folder, observe)?;
+        match &trained {
+            Some(model) => self.save_denoiser(model).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// Trains the judge, writes it in f16, measures what is stored, and writes that beside it;
+    /// `None` if it was stopped.
+    ///
+    /// # Errors
+    /// If the loss is no longer finite, or a file cannot be read or written.
+    pub fn train_judge<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+        observe: impl FnMut(Event<'_, JudgeModel<B>>) -> Flow,
+    ) -> Result<Option<JudgeReport>, PretrainError> {
+        let (sizes, config) = (JudgeConfig::default(), &self.config.judge);
+        let augmentation = &self.config.augmentation;
+        let task = Judging { augmentation, side: SIDE, seed: self.seed("judge") };
+        let folder = self.training("judge");
+        let judge =
+            self.begun(sizes.init::<B>(device), ("judge", KeyTable::VIT), &task.seed, device)?;
+        let judge = train(&task, judge, config, &folder, observe)?;
+        let Some(judge) = judge else { return Ok(None) };
+        let folder = self.model().join("judge");
+        save_weights(&judge, KeyTable::VIT, Stored::F16, &folder.join("model.safetensors"))?;
+        write_json(&folder.join("config.json"), &json!(sizes))?;
+        let stored = Judge::<B::InnerBackend>::load(&folder, device)?;
+        let report = JudgeReport::measure(&stored, &self.seed("judge's report"), 1000, device);
+        let card = json!({
+            "seed": self.config.seed,
+            "training": config,
+            "augmentation": augmentation,
+            "report": report,
+        });
+        write_json(&folder.join("training.json"), &card)?;
+        Ok(Some(report))
+    }
+}
