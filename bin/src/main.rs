@@ -6,8 +6,8 @@ mod commands;
 mod device;
 mod failure;
 mod hub;
+mod images;
 mod interrupt;
-mod pictures;
 mod settings;
 mod terminal;
 

@@ -77,6 +77,27 @@ impl UNetConfig {
     }
 }
 
+impl<B: Backend> DownBlock<B> {
+    /// The transformers in the order of the data's way.
+    pub fn transformers(&self) -> &[Transformer2d<B>] {
+        &self.attentions
+    }
+}
+
+impl<B: Backend> MidBlock<B> {
+    /// The transformers in the order of the data's way.
+    pub fn transformers(&self) -> &[Transformer2d<B>] {
+        &self.attentions
+    }
+}
+
+impl<B: Backend> UpBlock<B> {
+    /// The transformers in the order of the data's way.
+    pub fn transformers(&self) -> &[Transformer2d<B>] {
+        &self.attentions
+    }
+}
+
 impl<B: KernelBackend> DownBlock<B> {
     /// Level `level` from fine to coarse.
     pub fn new(
