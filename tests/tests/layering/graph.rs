@@ -53,7 +53,8 @@ impl Graph {
 
     /// The groups of files that use each other, directly or through others.
     pub fn circles(&self) -> Vec<Vec<String>> {
-        let reached: BTreeMap<_, _> = self.files.keys().map(|m| (m, self.reached_from(m))).collect();
+        let reached: BTreeMap<_, _> =
+            self.files.keys().map(|m| (m, self.reached_from(m))).collect();
         let mut circles = BTreeSet::new();
         for (module, others) in &reached {
             let back = |other: &&&Module| reached[**other].contains(module);
@@ -89,7 +90,8 @@ impl Graph {
     /// The file that defines what a path in `module` names; `None` outside of the crate.
     fn resolve(&self, module: &Module, path: &[String]) -> Option<&Module> {
         let (first, mut rest) = path.split_first()?;
-        let child = |module: &[String], name: &String| [module, std::slice::from_ref(name)].concat();
+        let child =
+            |module: &[String], name: &String| [module, std::slice::from_ref(name)].concat();
         let import = |module: &Module, name: &String| {
             self.files[module].imports.iter().find(|import| import.name == *name)
         };
