@@ -2,7 +2,7 @@
 //! (`tokenization_utils_base.py`, `_from_pretrained`).
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use tokenizers::AddedToken;
