@@ -52,19 +52,19 @@ impl Graph {
     }
 
     /// The groups of files that use each other, directly or through others.
-    pub fn circles(&self) -> Vec<Vec<String>> {
+    pub fn cycles(&self) -> Vec<Vec<String>> {
         let reached: BTreeMap<_, _> =
             self.files.keys().map(|m| (m, self.reached_from(m))).collect();
-        let mut circles = BTreeSet::new();
+        let mut cycles = BTreeSet::new();
         for (module, others) in &reached {
             let back = |other: &&&Module| reached[**other].contains(module);
-            let circle: Vec<_> = others.iter().filter(back).collect();
-            if !circle.is_empty() {
-                circles.insert(circle);
+            let cycle: Vec<_> = others.iter().filter(back).collect();
+            if !cycle.is_empty() {
+                cycles.insert(cycle);
             }
         }
         let name = |module: &&Module| self.files[*module].name.clone();
-        circles.into_iter().map(|circle| circle.into_iter().map(name).collect()).collect()
+        cycles.into_iter().map(|cycle| cycle.into_iter().map(name).collect()).collect()
     }
 
     /// All files that a file uses, directly or through others.
@@ -217,39 +217,39 @@ fn tree(
 mod tests {
     use super::*;
 
-    fn circles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
+    fn cycles(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         let sources: Vec<_> =
             files.iter().map(|(path, text)| (path.into(), Source::parse(text))).collect();
-        Graph::of(&sources).circles()
+        Graph::of(&sources).cycles()
     }
 
     #[test]
-    fn a_circle_is_found_through_other_files() {
+    fn a_cycle_is_found_through_other_files() {
         let a = ("a.rs", "use crate::b::B; pub struct A;");
         let b = ("b/mod.rs", "mod inner; pub use inner::{B, C as D};");
         let inner = ("b/inner.rs", "use super::super::c; fn f() { c::g() }");
         let c = ("c.rs", "pub fn g() { crate::a::A; }");
-        assert_eq!(circles(&[a, b, inner, c]), [["a.rs", "b/inner.rs", "c.rs"]]);
-        assert!(circles(&[a, b, inner, ("c.rs", "pub fn g() {}")]).is_empty());
+        assert_eq!(cycles(&[a, b, inner, c]), [["a.rs", "b/inner.rs", "c.rs"]]);
+        assert!(cycles(&[a, b, inner, ("c.rs", "pub fn g() {}")]).is_empty());
     }
 
     #[test]
     fn a_parent_that_uses_its_child_is_not_used_by_it() {
         let child = ("a/child.rs", "use super::LIMIT;");
         let uses = ("a.rs", "mod child; use child::f; const LIMIT: usize = 1;");
-        assert_eq!(circles(&[uses, child]), [["a.rs", "a/child.rs"]]);
+        assert_eq!(cycles(&[uses, child]), [["a.rs", "a/child.rs"]]);
         let calls = ("a.rs", "mod child; const LIMIT: usize = child::f();");
-        assert_eq!(circles(&[calls, child]), [["a.rs", "a/child.rs"]]);
+        assert_eq!(cycles(&[calls, child]), [["a.rs", "a/child.rs"]]);
         let exports = ("a.rs", "mod child; pub use child::f; const LIMIT: usize = 1;");
-        assert!(circles(&[exports, child]).is_empty());
+        assert!(cycles(&[exports, child]).is_empty());
         let both = ("a.rs", "mod child; pub use child::f; const LIMIT: usize = f();");
-        assert_eq!(circles(&[both, child]), [["a.rs", "a/child.rs"]]);
+        assert_eq!(cycles(&[both, child]), [["a.rs", "a/child.rs"]]);
     }
 
     #[test]
-    fn tests_and_other_crates_close_no_circle() {
+    fn tests_and_other_crates_close_no_cycle() {
         let a = ("a.rs", "use crate::b::B;");
-        assert!(circles(&[a, ("b.rs", "#[cfg(test)] mod tests { use crate::a::A; }")]).is_empty());
-        assert!(circles(&[a, ("b.rs", "use burn::a::A;")]).is_empty());
+        assert!(cycles(&[a, ("b.rs", "#[cfg(test)] mod tests { use crate::a::A; }")]).is_empty());
+        assert!(cycles(&[a, ("b.rs", "use burn::a::A;")]).is_empty());
     }
 }

@@ -1,5 +1,5 @@
 //! The rules that keep the workspace readable: crates depend on each other in one direction, no
-//! two files of a crate need each other, and no library names an option of the command line.
+//! two files of a crate use each other, and no library names an option of the command line.
 
 mod graph;
 mod source;
@@ -86,24 +86,24 @@ fn crates_depend_on_those_before_them_only() {
     let packages = workspace();
     let level = |name: &str| ORDER.iter().position(|other| *other == name);
     for Package { name, dependencies, .. } in &packages {
-        let own = level(name).unwrap_or_else(|| panic!("{name} has no place in the order"));
+        let own = level(name).unwrap_or_else(|| panic!("{name} is not in the order"));
         for dependency in dependencies {
-            let upwards = level(dependency).is_some_and(|level| level >= own);
-            assert!(!upwards, "{name} depends on {dependency}, which stands above it");
+            let is_later = level(dependency).is_some_and(|level| level >= own);
+            assert!(!is_later, "{name} depends on {dependency}, which comes later in the order");
         }
     }
     assert_eq!(packages.len(), ORDER.len());
 }
 
 #[test]
-fn no_files_need_each_other() {
-    let mut circles = Vec::new();
+fn no_files_use_each_other() {
+    let mut cycles = Vec::new();
     for Package { name, root, .. } in workspace() {
-        for files in Graph::of(&sources(&root)).circles() {
-            circles.push(format!("{name}: {}", files.join(", ")));
+        for files in Graph::of(&sources(&root)).cycles() {
+            cycles.push(format!("{name}: {}", files.join(", ")));
         }
     }
-    assert!(circles.is_empty(), "these files need each other:\n{}", circles.join("\n"));
+    assert!(cycles.is_empty(), "these files use each other:\n{}", cycles.join("\n"));
 }
 
 #[test]
