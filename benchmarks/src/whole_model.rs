@@ -10,7 +10,7 @@ use burn_seqlora::diffusion::{
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::{TrainBackend, ops};
 use burn_seqlora::lora::directions::{Columns, fresh_directions, from_columns};
-use burn_seqlora::lora::{AdapterSet, DualAdapters, Factors};
+use burn_seqlora::lora::{AdapterSet, Bases, DualAdapters, Factors};
 use burn_seqlora::methods::{self, Constraint, TrainState};
 use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
@@ -158,7 +158,7 @@ impl<B: TrainBackend> Setup<B> {
         move || {
             let loss = DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
             let sites = self.model.sites();
-            let basis = Factors::empty(sites.len());
+            let basis = Bases::default();
             let (objective, settings, basis) = (&loss, &settings, &basis);
             let trainer = Trainer::<B, _> { objective, method, settings, sites, basis };
             trainer.step(&mut state, |_, _| &self.sample);
@@ -186,7 +186,7 @@ impl<B: TrainBackend> Setup<B> {
         move || {
             down.map(|site, b| {
                 let basis = bases.get(site).expect("a basis for each site");
-                ops::project(b, basis.clone())
+                ops::project(b, basis)
             });
             self.sync();
         }
@@ -198,7 +198,7 @@ impl<B: TrainBackend> Setup<B> {
         move || {
             let stack = |factors: fn(&AdapterSet<B::InnerBackend>) -> &Factors<B::InnerBackend>| {
                 factors(&members[0]).map(|site, _| {
-                    let matrices = members.iter().filter_map(|m| factors(m).get(site).cloned());
+                    let matrices = members.iter().filter_map(|m| factors(m).get(site));
                     Tensor::cat(matrices.collect(), 1)
                 })
             };

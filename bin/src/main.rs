@@ -7,8 +7,8 @@ mod device;
 mod failure;
 mod hints;
 mod hub;
+mod images;
 mod interrupt;
-mod pictures;
 mod settings;
 mod terminal;
 

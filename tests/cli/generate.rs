@@ -2,7 +2,10 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use crate::harness::Project;
+use crate::run::Run;
 #[cfg(unix)]
 use crate::run::Running;
 use crate::weights::{noise, read, write_latents};
@@ -32,7 +35,7 @@ fn any_number_of_concepts() {
 fn the_base_model_alone() {
     let project = Project::new(&[]);
     let run = project.generate("a photo of a mug", "--size 32x48 --json").succeeds().json();
-    assert_eq!(run["pictures"][0], "out/00000.png");
+    assert_eq!(run["images"][0]["file"], "out/00000.png");
     assert_eq!(dimensions(&fs::read(project.path("out/00000.png")).unwrap()), (32, 48));
 }
 
@@ -41,11 +44,12 @@ fn the_base_model_alone() {
 fn nothing_is_written_over() {
     let project = Project::new(&[]);
     let first = project.generate("a mug", "--out kept --json").succeeds().json();
-    assert_eq!(first["pictures"][0], "kept/00000.png");
+    assert_eq!(first["images"][0]["file"], "kept/00000.png");
     let before = fs::read(project.path("kept/00000.png")).unwrap();
     project.write("kept/00007.png", "not ours");
     let second = project.generate("a cat", "--out kept --num 2 --json").succeeds().json();
-    assert_eq!(second["pictures"], serde_json::json!(["kept/00008.png", "kept/00009.png"]));
+    let file = |number: usize| &second["images"][number]["file"];
+    assert_eq!((file(0), file(1)), (&"kept/00008.png".into(), &"kept/00009.png".into()));
     assert!(before == fs::read(project.path("kept/00000.png")).unwrap());
 }
 
@@ -157,6 +161,42 @@ fn an_interrupted_run_keeps_its_pictures() {
     assert_eq!(dimensions(&fs::read(project.path("out/00000.png")).unwrap()), (64, 64));
 }
 
+/// Several prompts and seeds in one run, in batches, give the images that each of them gives alone; and
+/// an image of a seed can be made without the ones before it.
+#[test]
+fn images_do_not_depend_on_their_company() {
+    let project = Project::with_bank();
+    project.write("prompts.txt", "a <mug>\n\n  <cat> on grass  \n");
+    let together = |batch: usize| {
+        let options = format!("--bank bank --seeds 3,5 --num 2 --batch {batch} --json");
+        let mut command = project.generate_command("a <dog>", &options);
+        let run = Run::of({
+            command.args(["--prompts", "prompts.txt"]);
+            command
+        });
+        let images = run.succeeds().json()["images"].as_array().expect("a list").clone();
+        let read = |image: &Value| {
+            let file = project.path(image["file"].as_str().expect("a path"));
+            let key = (image["prompt"].clone(), image["seed"].clone(), image["number"].clone());
+            (key, pixels(&fs::read(file).unwrap()))
+        };
+        images.iter().map(read).collect::<Vec<_>>()
+    };
+    let (alone, batched) = (together(1), together(5));
+    assert_eq!(alone.len(), 3 * 2 * 2);
+    for ((key, one), (same, other)) in alone.iter().zip(&batched) {
+        assert_eq!(key, same);
+        let apart = one.iter().zip(other).map(|(a, b)| a.abs_diff(*b)).max();
+        assert!(apart <= Some(1), "{key:?} differs by {apart:?} in a batch");
+    }
+    let last = &alone[11];
+    assert_eq!(last.0, ("<cat> on grass".into(), 5.into(), 1.into()));
+    let single = project.picture("<cat> on grass", "--seed 5 --image 1");
+    assert!(pixels(&single) == last.1, "image 1 of seed 5 is another one alone");
+    project.generate("a mug", "--image 1 --num 2").fails(2, &["--image", "--num"]);
+    project.generate("a mug", "--batch 0").fails(2, &["--batch must be at least 1"]);
+}
+
 /// Final latents are saved in the format that noise is read in.
 #[test]
 fn latents_are_saved() {
@@ -166,7 +206,7 @@ fn latents_are_saved() {
     assert_eq!(made["latents"].1, [2, 4, 4, 6]);
     let again = "--num 2 --size 48x32 --latents made.safetensors --json";
     let run = project.generate("a mug", again).succeeds();
-    assert_eq!(run.json()["pictures"].as_array().map(Vec::len), Some(2));
+    assert_eq!(run.json()["images"].as_array().map(Vec::len), Some(2));
 
     let list = project.run(&["inspect", "made.safetensors", "--json"]).succeeds().json();
     assert_eq!(list["tensors"][0]["name"], "latents");

@@ -60,9 +60,9 @@ fn a_concept_is_learnt_in_half_precision() {
     let project = Project::new(&["cat"]);
     let summary = project.learn("photos", "--steps 2 --precision bf16 --json").succeeds().json();
     assert_losses_fall(&summary["concepts"]);
-    let record = std::fs::read_to_string(project.path("bank/concepts/cat/concept.json")).unwrap();
+    let record = std::fs::read_to_string(project.path("bank/concepts/cat/training.json")).unwrap();
     let record: Value = serde_json::from_str(&record).unwrap();
-    assert_eq!(record["config"]["precision"], "bf16");
+    assert_eq!(record["settings"]["precision"], "bf16");
     assert_ne!(project.bank().bytes(CAT), plain_adapter());
     project.learn("photos", "--steps 2 --resume").fails(1, &["cat", "precision"]);
 }

@@ -28,7 +28,7 @@ fn wrong_usage() {
     project.learn("photos", "--device cuda:x").fails(2, &["`cuda:x`"]);
     project.learn("photos", "--precision f8").fails(2, &["`f32`, `f16`, `bf16`"]);
     project.run(&["pretrain", "--out", "new", "--precision", "f16"]).fails(1, &["f32 or bf16"]);
-    project.learn("photos", "--method sgd").fails(2, &["`seqlora`, `alternating`, `lora`"]);
+    project.learn("photos", "--method sgd").fails(2, &["--method", "seqlora, alternating, lora"]);
     project.write("demo/bank/bank.json", "{}");
     project.run(&["demo", "--out", "demo"]).fails(2, &["demo is not empty and holds no demo"]);
 }
@@ -72,7 +72,7 @@ fn quiet_and_json() {
     let json = project.run(&["inspect", "bank", "--quiet", "--json"]).succeeds();
     assert_eq!(json.json()["concepts"][0]["id"], "cat");
     let run = project.generate("a <mug>", "--bank bank --json --seed 9").succeeds();
-    assert_eq!(run.json()["seed"], 9);
+    assert_eq!(run.json()["images"][0]["seed"], 9);
 }
 
 /// A reader that has seen enough, as `head`, is no error.

@@ -15,16 +15,19 @@ pub struct Generate {
     /// The bank with the concepts
     #[arg(long, value_name = "FOLDER")]
     pub bank: Option<PathBuf>,
-    /// The prompt; concepts are written <ID>
-    #[arg(long)]
-    pub prompt: String,
-    /// What the picture should not show
-    #[arg(long, default_value = "")]
+    /// A prompt; concepts are written <ID>. Can be repeated
+    #[arg(long, required_unless_present = "prompts")]
+    pub prompt: Vec<String>,
+    /// A file of prompts, one on each line
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
+    /// The negative prompt: what guidance leads away from
+    #[arg(long, visible_alias = "negative-prompt", default_value = "")]
     pub negative: String,
     /// A concept to use, with its strength; can be repeated [default: all of the bank]
     #[arg(long, value_name = "ID[=SCALE]")]
     pub concept: Vec<String>,
-    /// A prompt for a box in the picture, its corners in pixels; can be repeated. Where boxes
+    /// A prompt for a box in the image, its corners in pixels; can be repeated. Where boxes
     /// overlap their prompts share; the prompt is for what is outside all of them
     #[arg(long, value_name = "X0,Y0,X1,Y1:PROMPT", value_parser = parse_region)]
     pub region: Vec<Region>,
@@ -37,20 +40,30 @@ pub struct Generate {
     /// Classifier-free guidance; 1 is none [default: 7.5; 3 with `builtin`]
     #[arg(long)]
     pub guidance: Option<f64>,
-    /// Size in pixels, e.g. 512x768 [default: the model's]
+    /// Width and height in pixels, e.g. 512x768 [default: the model's]
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     pub size: Option<(usize, usize)>,
-    /// The number of pictures
-    #[arg(long, default_value_t = 1)]
+    /// Images of each prompt and seed
+    #[arg(long, visible_alias = "num_images_per_prompt", default_value_t = 1)]
     pub num: usize,
-    /// Start from this noise: safetensors with `latents` [num, channels, height/f, width/f] of the
+    /// Seeds, e.g. 1,2,7 [default: --seed]
+    #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
+    pub seeds: Vec<u64>,
+    /// Make only the image with this number of each seed, counted from 0: image 3 is the last one of
+    /// --num 4. Can be repeated
+    #[arg(long, value_name = "N", conflicts_with = "num")]
+    pub image: Vec<usize>,
+    /// Images that are sampled at once; each is the same in any batch but for rounding
+    #[arg(long, default_value_t = 1)]
+    pub batch: usize,
+    /// Start from this noise: safetensors with `latents` [images, channels, height/f, width/f] of the
     /// model's VAE; 4 and 8 in Stable Diffusion
     #[arg(long, value_name = "FILE")]
     pub latents: Option<PathBuf>,
     /// Write the final latents to this file, in the same format
     #[arg(long, value_name = "FILE")]
     pub save_latents: Option<PathBuf>,
-    /// Where the pictures go, numbered on from those that are there
+    /// Where the images go, numbered on from those that are there
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
 }

@@ -5,7 +5,7 @@ pub mod demo;
 pub mod devices;
 pub mod generate;
 pub mod inspect;
+mod latents;
 pub mod learn;
 mod model;
-mod painter;
 pub mod pretrain;

@@ -19,8 +19,8 @@ use super::builtin;
 use crate::args::{Global, Part, Pretrain};
 use crate::device::Job;
 use crate::failure::Failure;
+use crate::images::{all_to_rgb, contact_sheet};
 use crate::interrupt;
-use crate::pictures::{all_to_rgb, contact_sheet};
 use crate::settings;
 use crate::terminal::Terminal;
 

@@ -1,10 +1,12 @@
 //! Several concepts at once: `W = W₀ + Σ λ_i A_i B_iᵀ`, without any fusion.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn_jvp::Dual;
+use seqlora_kernels::lora_linear::LoraFactors;
 
 use crate::bank::Bank;
 use crate::error::{Error, Result};
-use crate::lora::{AdapterSet, Factors, Site};
+use crate::lora::{DualAdapters, Site};
 use crate::text::Vocabulary;
 
 /// One concept of a composition.
@@ -27,7 +29,7 @@ impl Member {
 #[derive(Debug, Clone)]
 pub struct Composition<B: Backend> {
     /// `[λ₁A₁ … λ_N A_N]` and `[B₁ … B_N]` per site: N adapters cost what N small adapters weigh.
-    pub adapters: AdapterSet<B>,
+    pub adapters: DualAdapters<B>,
     /// All token embeddings `[embeddings, width]`; `None` without concepts.
     pub embeddings: Option<Tensor<B, 2>>,
     /// Which embeddings belong to which word.
@@ -37,7 +39,7 @@ pub struct Composition<B: Backend> {
 impl<B: Backend> Composition<B> {
     /// The base model alone.
     pub fn none(sites: usize) -> Self {
-        let adapters = AdapterSet::empty(sites);
+        let adapters = DualAdapters::new(vec![None; sites]);
         Self { adapters, embeddings: None, vocabulary: Vocabulary::default() }
     }
 
@@ -77,12 +79,12 @@ impl<B: Backend> Composition<B> {
             embeddings.push(Tensor::from_data(TensorData::new(values, shape), device));
             vocabulary.push(id, record.words, record.embeddings_per_word);
         }
-        let concat = |matrices: Vec<Vec<Tensor<B, 2>>>| {
-            let join = |m: Vec<_>| (!m.is_empty()).then(|| Tensor::cat(m, 1));
-            Factors::new(matrices.into_iter().map(join).collect())
+        let concat = |matrices| Dual::constant(Tensor::cat(matrices, 1));
+        let site = |(up, down): (Vec<_>, Vec<_>)| {
+            (!up.is_empty()).then(|| LoraFactors { up: concat(up), down: concat(down) })
         };
         Ok(Self {
-            adapters: AdapterSet { up: concat(up), down: concat(down) },
+            adapters: DualAdapters::new(up.into_iter().zip(down).map(site).collect()),
             embeddings: (!embeddings.is_empty()).then(|| Tensor::cat(embeddings, 0)),
             vocabulary,
         })

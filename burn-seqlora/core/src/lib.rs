@@ -7,7 +7,8 @@
 //! The modules in the order of the data's way: [`data`] (what training asks of images and prompts),
 //! [`text`] and [`diffusion`] (encoded prompts, noise, the denoising loss over dual numbers),
 //! [`objective`] (its derivatives), [`methods`] and [`optim`] (how parameters move), [`train`] (the
-//! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once).
+//! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`pipeline`] (from
+//! prompts to images).
 //!
 //! The crate decodes no image and names no network: [`model`] holds the few traits that it asks for.
 
@@ -17,11 +18,13 @@ pub mod compose;
 pub mod data;
 pub mod diffusion;
 pub mod error;
+mod flow;
 pub mod lora;
 pub mod methods;
 pub mod model;
 pub mod objective;
 pub mod optim;
+pub mod pipeline;
 pub mod precision;
 pub mod rng;
 mod scalar;
@@ -30,3 +33,4 @@ pub mod text;
 pub mod train;
 
 pub use error::{Error, Result};
+pub use flow::Flow;

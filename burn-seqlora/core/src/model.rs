@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
 use seqlora_kernels::KernelBackend;
 
-use crate::diffusion::{Conditioning, NoiseSchedule};
+use crate::diffusion::{Conditioning, NoiseSchedule, SchedulerConfig};
 use crate::error::Result;
 use crate::lora::{DualAdapters, Site};
 use crate::text::{Piece, TextBatch, Tokens};
@@ -21,6 +21,16 @@ pub trait Denoiser<B: KernelBackend> {
         conditioning: &Conditioning<B>,
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 4>;
+
+    /// The same conditioning with what does not change from step to step computed beforehand, such as
+    /// the keys and values of cross-attention. For inference: nothing may move afterwards.
+    fn prepare(
+        &self,
+        conditioning: Conditioning<B>,
+        _adapters: &DualAdapters<B>,
+    ) -> Conditioning<B> {
+        conditioning
+    }
 
     /// The number of cross-attention layers, each of which may see its own context.
     fn cross_attention_layers(&self) -> usize;
@@ -82,6 +92,9 @@ pub trait DiffusionModel<B: KernelBackend>: Denoiser<B> + TextEncoder<B> + Laten
 
     /// The noise that the model was trained with.
     fn noise_schedule(&self) -> &NoiseSchedule;
+
+    /// The settings of the scheduler that comes with the model, by which samplers are laid out.
+    fn scheduler(&self) -> &SchedulerConfig;
 
     /// The side of the images that the model was made for, in pixels.
     fn resolution(&self) -> usize;

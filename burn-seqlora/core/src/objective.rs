@@ -122,7 +122,7 @@ impl<B: Backend> ConceptParameters<B> {
     fn vector(&self) -> Vector<B> {
         let mut vector = Vector::default();
         for factors in [&self.adapters.up, &self.adapters.down] {
-            (0..factors.len()).for_each(|site| vector.push(factors.get(site).cloned()));
+            (0..factors.len()).for_each(|site| vector.push(factors.get(site)));
         }
         vector.push(self.embeddings.clone());
         vector
@@ -151,7 +151,7 @@ impl Layout {
     /// The vector that moves A alone.
     fn along<B: Backend>(self, direction: &Factors<B>) -> Vector<B> {
         let mut vector = Vector::default();
-        (0..self.sites).for_each(|site| vector.push(direction.get(site).cloned()));
+        (0..self.sites).for_each(|site| vector.push(direction.get(site)));
         (self.sites..=2 * self.sites).for_each(|_| vector.push::<2>(None));
         vector
     }

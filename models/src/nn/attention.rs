@@ -4,7 +4,7 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn_jvp::Dual;
-use seqlora_core::diffusion::regions::Source;
+use seqlora_core::diffusion::{KeyValue, Source};
 use seqlora_core::lora::{DualAdapters, Role};
 use seqlora_kernels::attention::AttentionMask;
 use seqlora_kernels::{KernelBackend, ops};
@@ -71,7 +71,8 @@ impl<B: KernelBackend> Attention<B> {
     ) -> Dual<B, 3> {
         let context = context.unwrap_or_else(|| x.clone());
         let query = self.to_q.forward(x, adapters);
-        self.to_out.forward(self.attend(query, context, mask, adapters), adapters)
+        let projected = self.project(context, adapters);
+        self.to_out.forward(self.attend(query, projected, mask), adapters)
     }
 
     /// Attention to several prompts: the sum of the outputs for each source, weighted at each position
@@ -89,8 +90,9 @@ impl<B: KernelBackend> Attention<B> {
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 3> {
         let query = self.to_q.forward(x, adapters);
-        let outputs = sources.into_iter().map(|Source { prompt, share }| {
-            let output = self.attend(query.clone(), prompt, AttentionMask::Full, adapters);
+        let outputs = sources.into_iter().map(|Source { prompt, share, projected }| {
+            let projected = projected.unwrap_or_else(|| self.project(prompt, adapters));
+            let output = self.attend(query.clone(), projected, AttentionMask::Full);
             match share {
                 Some(share) => output.mul_constant(share),
                 None => output,
@@ -100,15 +102,24 @@ impl<B: KernelBackend> Attention<B> {
         self.to_out.forward(sum, adapters)
     }
 
+    /// The keys and values of a context.
+    ///
+    /// # Shapes
+    /// - context: `[batch, keys, width]`
+    /// - key and value: `[batch, keys, channels]`
+    pub fn project(&self, context: Dual<B, 3>, adapters: &DualAdapters<B>) -> KeyValue<B> {
+        KeyValue {
+            key: self.to_k.forward(context.clone(), adapters),
+            value: self.to_v.forward(context, adapters),
+        }
+    }
+
     fn attend(
         &self,
         query: Dual<B, 3>,
-        context: Dual<B, 3>,
+        KeyValue { key, value }: KeyValue<B>,
         mask: AttentionMask,
-        adapters: &DualAdapters<B>,
     ) -> Dual<B, 3> {
-        let key = self.to_k.forward(context.clone(), adapters);
-        let value = self.to_v.forward(context, adapters);
         ops::attention(query, key, value, self.heads, mask)
     }
 }
@@ -144,6 +155,7 @@ mod tests {
         Source {
             prompt: Dual::constant(random(prompt, [1, 3, CHANNELS])),
             share: share.map(|share| Tensor::from_data(tensor(share), &Default::default())),
+            projected: None,
         }
     }
 

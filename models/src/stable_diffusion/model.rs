@@ -106,6 +106,14 @@ impl<B: KernelBackend> Denoiser<B> for StableDiffusion<B> {
         self.unet.predict(noisy, timesteps, conditioning, &adapters).cast(FloatDType::F32)
     }
 
+    fn prepare(
+        &self,
+        conditioning: Conditioning<B>,
+        adapters: &DualAdapters<B>,
+    ) -> Conditioning<B> {
+        self.unet.prepare(conditioning, &adapters.cast(self.precision.dtype()))
+    }
+
     fn cross_attention_layers(&self) -> usize {
         self.unet.cross_attention_layers()
     }
@@ -166,6 +174,10 @@ impl<B: KernelBackend> DiffusionModel<B> for StableDiffusion<B> {
 
     fn noise_schedule(&self) -> &NoiseSchedule {
         &self.schedule
+    }
+
+    fn scheduler(&self) -> &SchedulerConfig {
+        &self.config.scheduler
     }
 
     fn resolution(&self) -> usize {

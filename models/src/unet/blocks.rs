@@ -79,6 +79,27 @@ impl UNetConfig {
     }
 }
 
+impl<B: Backend> DownBlock<B> {
+    /// The transformers in the order of the data's way.
+    pub fn transformers(&self) -> &[Transformer2d<B>] {
+        &self.attentions
+    }
+}
+
+impl<B: Backend> MidBlock<B> {
+    /// The transformers in the order of the data's way.
+    pub fn transformers(&self) -> &[Transformer2d<B>] {
+        &self.attentions
+    }
+}
+
+impl<B: Backend> UpBlock<B> {
+    /// The transformers in the order of the data's way.
+    pub fn transformers(&self) -> &[Transformer2d<B>] {
+        &self.attentions
+    }
+}
+
 impl<B: KernelBackend> DownBlock<B> {
     /// The down block of a level, counted from fine to coarse, without weights. `next_layer` counts the
     /// cross-attention layers of the UNet.

@@ -10,7 +10,8 @@ use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use super::config::UNetConfig;
-use crate::nn::{Conv2d, Conv2dConfig, Frequency, GroupNorm, Scope, TimestepEmbedding};
+use super::transformer::Transformer2d;
+use crate::nn::{Attention, Conv2d, Conv2dConfig, Frequency, GroupNorm, Scope, TimestepEmbedding};
 
 /// Predicts the noise or the velocity of noisy latents, given the timestep and the prompt.
 #[derive(Module, Debug)]
@@ -87,7 +88,27 @@ impl<B: KernelBackend> UNet<B> {
     }
 }
 
+impl<B: Backend> UNet<B> {
+    /// The cross-attention layers in the order of their numbers: down, middle, up.
+    fn cross_attentions(&self) -> Vec<&Attention<B>> {
+        let down = self.down_blocks.iter().map(|block| block.transformers());
+        let up = self.up_blocks.iter().map(|block| block.transformers());
+        let all = down.chain([self.mid_block.transformers()]).chain(up);
+        all.flatten().flat_map(Transformer2d::cross_attentions).collect()
+    }
+}
+
 impl<B: KernelBackend> Denoiser<B> for UNet<B> {
+    fn prepare(
+        &self,
+        conditioning: Conditioning<B>,
+        adapters: &DualAdapters<B>,
+    ) -> Conditioning<B> {
+        let attentions = self.cross_attentions();
+        let project = |layer: usize, states| attentions[layer].project(states, adapters);
+        conditioning.context.with_projections(attentions.len(), &project).into()
+    }
+
     fn predict(
         &self,
         noisy: Dual<B, 4>,

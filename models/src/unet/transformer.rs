@@ -130,6 +130,13 @@ impl<B: KernelBackend> Transformer2d<B> {
     }
 }
 
+impl<B: Backend> Transformer2d<B> {
+    /// The cross-attention layers in the order of their numbers.
+    pub fn cross_attentions(&self) -> impl Iterator<Item = &Attention<B>> {
+        self.transformer_blocks.iter().map(|block| &block.attn2)
+    }
+}
+
 impl<B: KernelBackend> TransformerBlock<B> {
     fn new(config: &TransformerConfig, scope: &mut Scope<B>, context_layer: usize) -> Self {
         let TransformerConfig { channels, context, heads, .. } = *config;

@@ -64,7 +64,7 @@ pub fn learnt_directions_hold_more_than_frozen_ones<B: KernelBackend>(precision:
         let start = toy.state::<B>(&config, &[toy.rank], &[Columns::new()], 0);
         let input = sample.input.inner();
         let of = |down: &Factors<B>| {
-            let down = columns(down.get(0).unwrap());
+            let down = columns(&down.get(0).unwrap());
             residual(&orthonormal_gauge(down, &Columns::new()).0, &input)
         };
         let (frozen, learnt) = (of(&start.parameters.adapters.down), of(&learnt.down));
@@ -86,7 +86,7 @@ pub fn forgetting_is_a_quadratic_form_in_the_residual<B: KernelBackend>(precisio
     let input = inputs::<B>(count, 60, precision.dtype);
     let forgotten = forgetting(toy, &later, &input);
 
-    let q = matrix::<B>(&orthonormal_gauge(columns(first), &Columns::new()).0, precision.dtype);
+    let q = matrix::<B>(&orthonormal_gauge(columns(&first), &Columns::new()).0, precision.dtype);
     let outside = input.clone() - input.clone().matmul(q.clone()).matmul(q.transpose());
     let alone = forgetting(toy, &later, &outside);
     let largest = forgotten.iter().fold(0f64, |m, x| m.max(*x));
@@ -94,7 +94,7 @@ pub fn forgetting_is_a_quadratic_form_in_the_residual<B: KernelBackend>(precisio
     assert!(worst < 1e-5 * largest, "span(B₁) must not count: {worst:.2e} of {largest:.2e}");
 
     // D Σ Dᵀ has the trace and the norm of MΣ's symmetric form.
-    let [up, down] = [&later.up, &later.down].map(|f| f.get(0).unwrap().clone());
+    let [up, down] = [&later.up, &later.down].map(|f| f.get(0).unwrap());
     let root = inputs_root::<B>(precision.dtype);
     let factor = up.matmul(down.transpose()).matmul(root);
     let trace = Factors::new(vec![Some(factor.clone())]).norm().powi(2);

@@ -9,7 +9,7 @@ use burn_seqlora::data::{ConceptData, ConceptKind, ConceptSource, ImageSource};
 use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::{
-    DualAdapters, Factors, Site, StoredAdapter, directions::Columns, finish_adapter,
+    Bases, DualAdapters, Site, StoredAdapter, directions::Columns, finish_adapter,
 };
 use burn_seqlora::methods::{Constraint, TrainState};
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
@@ -123,7 +123,7 @@ impl<B: KernelBackend> Problem<B> {
     fn train_by_hand(&self, config: &TrainConfig) -> StoredAdapter {
         let sites = self.model.sites();
         let objective = DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
-        let basis = Factors::<B>::empty(sites.len());
+        let basis = Bases::<B>::default();
         let bilevel = Trainer {
             objective: &objective,
             method: method(config),

@@ -8,8 +8,10 @@ use crate::derivatives::{ConceptParameters, Hvp, hessian_product, hypergradient}
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::KernelBackend;
-use burn_seqlora::lora::{AdapterSet, Factors};
+use burn_seqlora::kernels::lora_linear::LoraFactors;
+use burn_seqlora::lora::{DualAdapters, Factors};
 use burn_seqlora::objective::Objective;
 
 use super::second_order::Problem;
@@ -21,35 +23,62 @@ type Once<B> = Autodiff<B>;
 type Twice<B> = Autodiff<Autodiff<B>>;
 type Gradients<B> = <Once<B> as burn::tensor::backend::AutodiffBackend>::Gradients;
 
-/// The factors as leaves of a new tape.
-fn leaves<D: AutodiffBackend>(
-    inner: &AdapterSet<D::InnerBackend>,
-    down_too: bool,
-) -> AdapterSet<D> {
-    let leaf = |t| Tensor::<D, 2>::from_inner(t).require_grad();
-    AdapterSet {
-        up: inner.up.map(|_, t| leaf(t)),
-        down: inner.down.map(|_, t| if down_too { leaf(t) } else { Tensor::from_inner(t) }),
+/// A and B of each site on a tape.
+#[derive(Clone)]
+struct Leaves<D: AutodiffBackend> {
+    up: Vec<Tensor<D, 2>>,
+    down: Vec<Tensor<D, 2>>,
+}
+
+impl<D: AutodiffBackend> Leaves<D> {
+    fn new(up: Vec<Tensor<D::InnerBackend, 2>>, down: Vec<Tensor<D::InnerBackend, 2>>) -> Self {
+        let leaves = |matrices: Vec<_>| {
+            matrices.into_iter().map(|m| Tensor::from_inner(m).require_grad()).collect()
+        };
+        Self { up: leaves(up), down: leaves(down) }
+    }
+
+    fn adapters(&self) -> DualAdapters<D> {
+        let site = |(up, down): (&Tensor<D, 2>, &Tensor<D, 2>)| {
+            let [up, down] = [up, down].map(|m| Dual::constant(m.clone()));
+            Some(LoraFactors { up, down })
+        };
+        DualAdapters::new(self.up.iter().zip(&self.down).map(site).collect())
     }
 }
 
-/// ∇_A L as a function of whatever `adapters` depend on.
+/// The matrices of all sites, every one of which is adapted.
+fn matrices<B: Backend>(factors: &Factors<B>) -> Vec<Tensor<B, 2>> {
+    factors.iter().map(|(_, matrix)| matrix).collect()
+}
+
+/// The same on one tape more, but not recorded there.
+fn untracked<D: AutodiffBackend>(inner: Vec<Tensor<D::InnerBackend, 2>>) -> Vec<Tensor<D, 2>> {
+    inner.into_iter().map(Tensor::from_inner).collect()
+}
+
+fn factors<B: Backend>(matrices: Vec<Tensor<B, 2>>) -> Factors<B> {
+    Factors::new(matrices.into_iter().map(Some).collect())
+}
+
+/// ∇_A L as a function of whatever the factors depend on.
 fn recorded_gradient<B: KernelBackend, O: Objective<Twice<B>>>(
     objective: &O,
-    adapters: &AdapterSet<Once<B>>,
+    [up, down]: [Vec<Tensor<Once<B>, 2>>; 2],
     sample: &O::Sample,
-) -> Factors<Once<B>> {
-    let leaves = leaves::<Twice<B>>(adapters, false);
-    let gradients = objective.loss(&leaves.constant(), None, sample).primal.backward();
-    leaves.up.map(|_, a| a.grad(&gradients).expect("the loss depends on every A"))
+) -> Vec<Tensor<Once<B>, 2>> {
+    let mut leaves = Leaves::<Twice<B>>::new(up, Vec::new());
+    leaves.down = untracked(down);
+    let gradients = objective.loss(&leaves.adapters(), None, sample).primal.backward();
+    let gradient =
+        |a: &Tensor<Twice<B>, 2>| a.grad(&gradients).expect("the loss depends on every A");
+    leaves.up.iter().map(gradient).collect()
 }
 
-fn collect<B: Backend>(leaves: &Factors<Once<B>>, gradients: &Gradients<B>) -> Factors<B> {
-    leaves.map(|_, leaf| leaf.grad(gradients).expect("the result depends on every leaf"))
-}
-
-fn constant<B: Backend>(factors: &Factors<B>) -> Factors<Once<B>> {
-    factors.map(|_, m| Tensor::from_inner(m))
+fn collect<B: Backend>(leaves: &[Tensor<Once<B>, 2>], gradients: &Gradients<B>) -> Factors<B> {
+    let gradient =
+        |leaf: &Tensor<Once<B>, 2>| leaf.grad(gradients).expect("the result depends on every leaf");
+    factors(leaves.iter().map(gradient).collect())
 }
 
 /// H_AA V and H_BA V by the gradient of ⟨∇_A L, V⟩.
@@ -59,11 +88,13 @@ fn double_backward<B: KernelBackend, O: Objective<Twice<B>>>(
     direction: &Factors<B>,
     sample: &O::Sample,
 ) -> (Factors<B>, Factors<B>) {
-    let leaves = leaves::<Once<B>>(&at.adapters, true);
-    let slope = recorded_gradient::<B, O>(objective, &leaves, sample);
-    let products = slope.mul(&constant(direction));
-    let phi = products.iter().map(|(_, p)| p.clone().sum()).reduce(|a, b| a + b).unwrap();
-    let gradients = phi.backward();
+    let adapters = &at.adapters;
+    let leaves = Leaves::<Once<B>>::new(matrices(&adapters.up), matrices(&adapters.down));
+    let both = [leaves.up.clone(), leaves.down.clone()];
+    let slope = recorded_gradient::<B, O>(objective, both, sample);
+    let direction = untracked::<Once<B>>(matrices(direction));
+    let products = slope.into_iter().zip(direction).map(|(g, v)| (g * v).sum());
+    let gradients = products.reduce(|a, b| a + b).unwrap().backward();
     (collect(&leaves.up, &gradients), collect(&leaves.down, &gradients))
 }
 
@@ -76,15 +107,20 @@ fn backward_through_the_unroll<B: KernelBackend, O: Objective<Twice<B>>>(
     scales: &[Factors<B>],
     ridge: f64,
 ) -> Factors<B> {
-    let down = start.adapters.down.map(|_, b| Tensor::from_inner(b).require_grad());
-    let mut up = constant(&start.adapters.up);
+    let down = Leaves::<Once<B>>::new(Vec::new(), matrices(&start.adapters.down)).down;
+    let mut up = untracked::<Once<B>>(matrices(&start.adapters.up));
     for (sample, scale) in inner.iter().zip(scales) {
-        let at = AdapterSet { up: up.clone(), down: down.clone() };
-        let slope = recorded_gradient::<B, O>(objective, &at, sample).axpy(ridge, &up);
-        up = up.axpy(-1.0, &slope.mul(&constant(scale)));
+        let both = [up.clone(), down.clone()];
+        let slope = recorded_gradient::<B, O>(objective, both, sample);
+        let scale = untracked::<Once<B>>(matrices(scale));
+        let moved = up.into_iter().zip(slope).zip(scale).map(|((a, g), scale)| {
+            let g = g + a.clone().mul_scalar(ridge);
+            a - g * scale
+        });
+        up = moved.collect();
     }
-    let end = AdapterSet::<Twice<B>>::untracked(&AdapterSet { up, down: down.clone() });
-    let loss = objective.loss(&end.constant(), None, outer).primal.inner();
+    let end = Leaves::<Twice<B>> { up: untracked(up), down: untracked(down.clone()) };
+    let loss = objective.loss(&end.adapters(), None, outer).primal.inner();
     collect(&down, &loss.backward())
 }
 

@@ -6,10 +6,12 @@ use std::fs;
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::Error;
+use burn_seqlora::bank::formats::{AdapterFormat, Native};
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord, max_overlap};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::files::FileError;
 use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::kernels::lora_linear::LoraFactors;
 use burn_seqlora::lora::directions::{Columns, fresh_directions};
 use burn_seqlora::lora::{AdapterSet, Factors, Part, Role, Site, StoredAdapter, finish_adapter};
 use burn_seqlora::methods::Constraint;
@@ -194,9 +196,9 @@ pub fn a_composition_is_the_weighted_sum<B: KernelBackend>(precision: Precision)
     let device = B::Device::default();
     let composition =
         Composition::<B>::load(&filled.bank, &members, filled.bank.sites(), &device).unwrap();
-    let AdapterSet { up, down } = composition.adapters;
     for site in 0..2 {
-        let stacked = delta(&(up.get(site).unwrap().clone(), down.get(site).unwrap().clone()));
+        let LoraFactors { up, down } = composition.adapters.site(site).unwrap();
+        let stacked = delta(&(up.primal, down.primal));
         let factors = filled.factors::<B>(site);
         let terms = factors.iter().zip(scales).map(|(f, scale)| delta(f).mul_scalar(scale));
         let sum = terms.reduce(|a, b| a + b).unwrap();
@@ -259,7 +261,7 @@ pub fn half_precision_banks_are_refused<B: KernelBackend>(precision: Precision) 
     let view = |shape: [usize; 2]| TensorView::new(Dtype::BF16, shape.to_vec(), &bytes).unwrap();
     let tensors = [("layer1.lora_up", view([6, 1])), ("layer1.lora_down", view([1, 6]))];
     fs::write(&file, safetensors::serialize(tensors, None).unwrap()).unwrap();
-    match filled.bank.adapter(&name(0)) {
+    match Native.read(file.parent().unwrap(), filled.bank.sites()) {
         Err(Error::File(FileError::Damaged { reason, .. })) => {
             assert!(reason.contains("is not f32"), "{reason}")
         }

@@ -6,7 +6,7 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::directions::{Columns, fresh_directions};
-use burn_seqlora::lora::{AdapterSet, Factors};
+use burn_seqlora::lora::{AdapterSet, Bases};
 use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::{OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
 use burn_seqlora::train::Trainer;
@@ -88,12 +88,12 @@ pub fn later_concepts_leave_the_first_ones_inputs_alone<B: KernelBackend>(precis
         let toy = Toy { widths: &[12, 6], ..Toy::single(precision) };
         let config = TrainConfig { hvp, steps: 20, ..config() };
         let learnt = learn_in_turn::<B>(toy, &config, 5, |concept| toy.sample(concept));
-        let first = learnt[0].down.get(0).unwrap().clone();
+        let first = learnt[0].down.get(0).unwrap();
         let codes = random::<B, 2>([4, toy.rank], 80, precision.dtype);
         let inside =
             Sample { input: Tensor::from_inner(codes.matmul(first.transpose())), ..toy.sample(0) };
         let (net, sites, basis): (Net<Autodiff<B>>, _, _) =
-            (toy.net(), toy.sites(), Factors::empty(1));
+            (toy.net(), toy.sites(), Bases::default());
         let bilevel = Trainer {
             objective: &net,
             method: method(&config),

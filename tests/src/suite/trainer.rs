@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::directions::{Columns, fresh_directions};
-use burn_seqlora::lora::{DualAdapters, Factors, Site};
+use burn_seqlora::lora::{Bases, DualAdapters, Factors, Site};
 use burn_seqlora::methods::TrainState;
 use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
@@ -26,7 +26,7 @@ struct Problem<B: KernelBackend> {
     net: Net<Autodiff<B>>,
     sites: Vec<Site>,
     occupied: Vec<Columns>,
-    basis: Factors<B>,
+    basis: Bases<B>,
 }
 
 impl<B: KernelBackend> Problem<B> {
@@ -86,8 +86,8 @@ impl<B: KernelBackend> Problem<B> {
 }
 
 /// Largest |entry| of Qᵀ M at the first layer, relative to M.
-fn inside<B: KernelBackend>(basis: &Factors<B>, vector: &Factors<B>) -> f64 {
-    let (q, m) = (basis.get(0).unwrap().clone(), vector.get(0).unwrap().clone());
+fn inside<B: KernelBackend>(basis: &Bases<B>, vector: &Factors<B>) -> f64 {
+    let (q, m) = (basis.get(0).unwrap().clone(), vector.get(0).unwrap());
     let scale = numbers(vector).iter().fold(0f64, |largest, x| largest.max(x.abs()));
     let overlap = Factors::new(vec![Some(q.transpose().matmul(m))]);
     numbers(&overlap).iter().fold(0f64, |largest, x| largest.max(x.abs())) / scale

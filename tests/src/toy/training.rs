@@ -6,7 +6,7 @@ use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
 use burn_seqlora::kernels::{Kept, KernelBackend, TrainBackend};
 use burn_seqlora::lora::directions::{Columns, orthonormal_gauge};
-use burn_seqlora::lora::{AdapterSet, Factors};
+use burn_seqlora::lora::{AdapterSet, Bases, Factors};
 use burn_seqlora::methods::{self, Method, TrainState};
 use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
@@ -34,9 +34,9 @@ pub fn config() -> TrainConfig {
 
 impl Toy {
     /// Q on the device.
-    pub fn basis<B: Backend>(self, occupied: &[Columns]) -> Factors<B> {
+    pub fn basis<B: Backend>(self, occupied: &[Columns]) -> Bases<B> {
         let basis = |q: &Columns| (!q.is_empty()).then(|| matrix(q, self.dtype));
-        Factors::new(occupied.iter().map(basis).collect())
+        Bases::new(occupied.iter().map(basis).collect())
     }
 
     /// What a new concept starts from, with the trainer's own directions.
@@ -112,7 +112,7 @@ pub fn learn_in_turn<B: KernelBackend>(
         let start = toy.state(config, &[toy.rank], &occupied, concept);
         let (state, _) = train(&bilevel, start, |_| sample(concept));
         let adapters = state.parameters.adapters;
-        let down = columns(adapters.down.get(0).unwrap());
+        let down = columns(&adapters.down.get(0).unwrap());
         let (directions, _) = orthonormal_gauge(down, &occupied[0]);
         occupied[0].extend(directions);
         adapters
@@ -123,7 +123,7 @@ pub fn learn_in_turn<B: KernelBackend>(
 /// `[A₁ … A_N]` and `[B₁ … B_N]` at a single layer.
 pub fn together<B: Backend>(concepts: &[AdapterSet<B>]) -> AdapterSet<B> {
     let stack = |part: fn(&AdapterSet<B>) -> &Factors<B>| {
-        let matrices = concepts.iter().map(|c| part(c).get(0).unwrap().clone()).collect();
+        let matrices = concepts.iter().map(|c| part(c).get(0).unwrap()).collect();
         Factors::new(vec![Some(Tensor::cat(matrices, 1))])
     };
     AdapterSet { up: stack(|c| &c.up), down: stack(|c| &c.down) }

@@ -150,7 +150,7 @@ impl<B: TrainBackend> Course<'_, B> {
         &mut self,
         name: &str,
         prompts: &[String],
-        composition: impl FnOnce() -> Result<Composition<B::InnerBackend>, Failure>,
+        composition: impl FnOnce() -> Result<Composition<B>, Failure>,
     ) -> Result<Vec<RgbImage>, Failure> {
         let folder = self.folder.join("pictures").join(name);
         if let Some(pictures) = Studio::<B>::stored(&folder, prompts.len())? {
@@ -174,7 +174,7 @@ fn compose<B: TrainBackend>(
     model: &StableDiffusion<B>,
     bank: &Bank,
     members: &[Lesson],
-) -> Result<Composition<B::InnerBackend>, Failure> {
+) -> Result<Composition<B>, Failure> {
     let member = |lesson: &Lesson| Member::new(&lesson.source.id);
     let members: Vec<Member> = members.iter().map(member).collect();
     Ok(Composition::load(bank, &members, model.sites(), &DiffusionModel::device(model))?)

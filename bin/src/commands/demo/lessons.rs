@@ -9,7 +9,7 @@ use burn_seqlora::toy_world::world::{Individual, Seed};
 use image::RgbImage;
 
 use crate::failure::Failure;
-use crate::pictures::{read_png, write_png};
+use crate::images::{read_png, write_png};
 
 /// Reference pictures of each concept.
 const REFERENCES: usize = 4;

@@ -35,7 +35,7 @@ use super::model;
 use crate::args::{Demo, Global, Model};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
-use crate::pictures::contact_sheet;
+use crate::images::contact_sheet;
 use crate::terminal::Terminal;
 
 /// Learns, measures and reports, or goes on with it.
@@ -73,7 +73,7 @@ impl Job for Session<'_> {
             base: &base,
             lessons: &lessons,
             settings: &settings,
-            studio: Studio::new(&model, settings.train.seed, terminal)?,
+            studio: Studio::new(&model, settings.train.seed),
             folder: &args.out,
             progress: Progress::new(terminal, cost::<B>(&settings, &lessons)),
             journal,

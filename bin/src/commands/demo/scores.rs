@@ -14,7 +14,7 @@ use super::lessons::Lesson;
 use super::settings::{Journal, Settings};
 use crate::device::Device;
 use crate::failure::Failure;
-use crate::pictures::to_pixels;
+use crate::images::to_pixels;
 
 /// What a judge says of pictures.
 pub struct Scores<'a, B: Backend> {

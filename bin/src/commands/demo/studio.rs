@@ -3,24 +3,22 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::Tensor;
+use burn_seqlora::Flow;
 use burn_seqlora::compose::Composition;
-use burn_seqlora::diffusion::{Guidance, SamplerKind, SamplerPlan, sample};
+use burn_seqlora::diffusion::SamplerKind;
 use burn_seqlora::error::Error;
 use burn_seqlora::kernels::TrainBackend;
-use burn_seqlora::model::{DiffusionModel, LatentCodec};
 use burn_seqlora::models::StableDiffusion;
-use burn_seqlora::rng::{Seed, normal};
+use burn_seqlora::pipeline::{ImageRequest, Noise, Pipeline, SamplingSettings};
+use burn_seqlora::rng::Seed;
 use burn_seqlora::toy_world::pretrain::GUIDANCE;
 use image::RgbImage;
 
 use super::interrupted;
 use super::progress::Progress;
-use crate::commands::painter::Painter;
 use crate::failure::Failure;
+use crate::images::{read_png, to_rgb_image, write_png};
 use crate::interrupt;
-use crate::pictures::{all_to_rgb, read_png, write_png};
-use crate::terminal::Terminal;
 
 const SAMPLER: SamplerKind = SamplerKind::DpmPlusPlus2M;
 const STEPS: usize = 20;
@@ -33,20 +31,13 @@ const STEP_COST: f64 = 0.45;
 /// prompt at different times differ by the adapters alone.
 pub struct Studio<'a, B: TrainBackend> {
     model: &'a StableDiffusion<B>,
-    plan: SamplerPlan,
     seed: Seed,
-    terminal: &'a Terminal,
 }
 
 impl<'a, B: TrainBackend> Studio<'a, B> {
     /// A studio with this seed.
-    pub fn new(
-        model: &'a StableDiffusion<B>,
-        seed: u64,
-        terminal: &'a Terminal,
-    ) -> Result<Self, Failure> {
-        let plan = SamplerPlan::new(SAMPLER, &model.config().scheduler, STEPS)?;
-        Ok(Self { model, plan, seed: Seed::new(seed).fork("demo"), terminal })
+    pub fn new(model: &'a StableDiffusion<B>, seed: u64) -> Self {
+        Self { model, seed: Seed::new(seed).fork("demo") }
     }
 
     /// How it paints.
@@ -77,7 +68,7 @@ impl<'a, B: TrainBackend> Studio<'a, B> {
         &self,
         folder: &Path,
         prompts: &[String],
-        composition: &Composition<B::InnerBackend>,
+        composition: &Composition<B>,
         progress: &mut Progress,
     ) -> Result<Vec<RgbImage>, Failure> {
         let pictures = self.pictures(prompts, composition, progress)?;
@@ -93,37 +84,28 @@ impl<'a, B: TrainBackend> Studio<'a, B> {
     fn pictures(
         &self,
         prompts: &[String],
-        composition: &Composition<B::InnerBackend>,
+        composition: &Composition<B>,
         progress: &mut Progress,
     ) -> Result<Vec<RgbImage>, Failure> {
-        let (model, count) = (self.model, prompts.len());
-        let painter = Painter::new(model, composition);
-        let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-        let guidance = Guidance {
-            prompt: painter.encode(&prompts, self.terminal)?.into(),
-            negative: painter.encode(&vec![""; count], self.terminal)?.into(),
-            scale: GUIDANCE,
+        let pipeline = Pipeline::new(self.model, composition.clone());
+        let request = |(number, prompt): (usize, &String)| ImageRequest {
+            noise: Noise::from_seed(&self.seed, number),
+            ..ImageRequest::new(prompt, 0, number)
         };
-        let side = model.resolution() / model.downscale();
-        let shape = [1, model.latent_channels(), side, side];
-        let device = DiffusionModel::device(model);
-        let draw = |number| normal::<B, 4>(shape, &mut self.seed.at(number as u64), &device);
-        let noise = Tensor::cat((0..count).map(draw).collect(), 0);
-        let steps = self.seed.fork("steps");
-        let fresh = |step: usize| {
-            let draw = |n: usize| {
-                normal::<B, 4>(shape, &mut steps.fork(&n.to_string()).at(step as u64), &device)
-            };
-            Tensor::cat((0..count).map(draw).collect(), 0)
-        };
+        let requests: Vec<_> = prompts.iter().enumerate().map(request).collect();
         let advance = |_| {
-            progress.advance(STEP_COST * count as f64);
-            !interrupt::requested()
+            progress.advance(STEP_COST * prompts.len() as f64);
+            if interrupt::requested() { Flow::Stop } else { Flow::Continue }
         };
-        let latents =
-            sample(model, &painter.adapters, &guidance, &self.plan, noise, fresh, advance);
-        Ok(all_to_rgb(model.decode_latents(latents.ok_or_else(interrupted)?))?)
+        let sampled = pipeline.sample(&requests, &settings(), advance)?;
+        let images = sampled.ok_or_else(interrupted)?.images;
+        Ok(images.into_iter().map(to_rgb_image).collect())
     }
+}
+
+/// How the demo samples.
+fn settings() -> SamplingSettings {
+    SamplingSettings { sampler: SAMPLER, steps: STEPS, guidance: GUIDANCE, size: None }
 }
 
 fn files(folder: &Path, count: usize) -> Vec<PathBuf> {

@@ -5,7 +5,7 @@ use std::iter;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_jvp::Dual;
 
-use super::regions::{Area, Source, shares};
+use super::regions::{Area, KeyValue, Source, shares};
 
 /// All that a denoiser is conditioned on beside the timestep; it grows with the models (a pooled
 /// embedding and image sizes for SDXL).
@@ -37,6 +37,8 @@ impl<B: Backend> Conditioning<B> {
 pub struct Context<B: Backend> {
     /// One entry that all layers share, or one per layer; `[prompts, length, width]` each.
     layers: Vec<Dual<B, 3>>,
+    /// Keys and values of every cross-attention layer, once they are computed.
+    projected: Vec<KeyValue<B>>,
     /// What is seen in parts of the image instead.
     regions: Vec<(Area, Context<B>)>,
 }
@@ -48,12 +50,29 @@ impl<B: Backend> Context<B> {
         let by_copy = encoded.reshape([rows / copies, copies, length * width]);
         let layer =
             |copy| by_copy.clone().narrow(1, copy, 1).reshape([rows / copies, length, width]);
-        Self { layers: (0..copies).map(layer).collect(), regions: Vec::new() }
+        Self {
+            layers: (0..copies).map(layer).collect(),
+            projected: Vec::new(),
+            regions: Vec::new(),
+        }
     }
 
     /// With prompts of their own in parts of the image, as many as this context has.
     pub fn with_regions(self, regions: Vec<(Area, Self)>) -> Self {
         Self { regions, ..self }
+    }
+
+    /// With the keys and values of all `layers` cross-attention layers, in the regions too; `project`
+    /// computes those of one layer from what it sees.
+    pub fn with_projections(
+        self,
+        layers: usize,
+        project: &dyn Fn(usize, Dual<B, 3>) -> KeyValue<B>,
+    ) -> Self {
+        let projected = (0..layers).map(|layer| project(layer, self.layer(layer))).collect();
+        let regions = self.regions.into_iter();
+        let regions = regions.map(|(area, c)| (area, c.with_projections(layers, project)));
+        Self { layers: self.layers, projected, regions: regions.collect() }
     }
 
     /// What cross-attention layer number `layer` sees.
@@ -65,7 +84,7 @@ impl<B: Backend> Context<B> {
     /// places.
     pub fn sources(&self, layer: usize, places: [usize; 2]) -> Vec<Source<B>> {
         if self.regions.is_empty() {
-            return vec![Source { prompt: self.layer(layer), share: None }];
+            return vec![self.source(layer)];
         }
         let areas: Vec<Area> = self.regions.iter().map(|(area, _)| *area).collect();
         let contexts = iter::once(self).chain(self.regions.iter().map(|(_, context)| context));
@@ -73,15 +92,20 @@ impl<B: Backend> Context<B> {
             .zip(shares(&areas, places))
             .filter(|(_, share)| share.iter().any(|share| *share > 0.0));
         seen.map(|(context, share)| {
-            let prompt = context.layer(layer);
-            let as_prompt = (&prompt.primal.device(), prompt.primal.dtype());
+            let source = context.source(layer);
+            let as_prompt = (&source.prompt.primal.device(), source.prompt.primal.dtype());
             let share = TensorData::new(share, [1, places[0] * places[1], 1]);
-            Source { prompt, share: Some(Tensor::from_data(share, as_prompt)) }
+            Source { share: Some(Tensor::from_data(share, as_prompt)), ..source }
         })
         .collect()
     }
 
-    /// The prompts of two contexts in one batch, for classifier-free guidance.
+    fn source(&self, layer: usize) -> Source<B> {
+        let share = None;
+        Source { prompt: self.layer(layer), share, projected: self.projected.get(layer).cloned() }
+    }
+
+    /// The prompts of two contexts in one batch, for classifier-free guidance; projections are dropped.
     ///
     /// # Panics
     /// If their regions are not the same areas.
@@ -95,6 +119,6 @@ impl<B: Backend> Context<B> {
             assert_eq!(area, same, "regions of both contexts");
             (area, first.cat(second))
         });
-        Self { layers, regions: regions.collect() }
+        Self { layers, projected: Vec::new(), regions: regions.collect() }
     }
 }

@@ -9,6 +9,7 @@ pub mod schedule;
 
 pub use conditioning::{Conditioning, Context};
 pub use denoising::{DenoisingLoss, DenoisingSample, Noised, noised};
+pub use regions::{Area, KeyValue, Source};
 pub use sample::{Guidance, sample};
 pub use sampler::{SamplerKind, SamplerPlan, SamplerStep};
 pub use schedule::{NoiseSchedule, Prediction, ScheduleError, SchedulerConfig};

@@ -1,16 +1,16 @@
-//! Prompts of their own for parts of a picture: the regionally controllable sampling of Mix-of-Show
+//! Prompts of their own for parts of an image: the regionally controllable sampling of Mix-of-Show
 //! (arXiv 2305.18292), in cross-attention alone.
 //!
 //! At a place u of a layer that sees `H × W` places, with `o_i` the layer's output for prompt i,
-//! `o_0` that of the whole picture's prompt and `M(u)` the number of boxes that hold u:
+//! `o_0` that of the whole image's prompt and `M(u)` the number of boxes that hold u:
 //!
 //! ```text
 //! o(u) = o_0(u)                          if M(u) = 0
 //! o(u) = Σ_{i: u ∈ R_i} o_i(u) / M(u)    else
-//! R_i  = [⌈y0·H⌉, ⌊y1·H⌋) × [⌈x0·W⌉, ⌊x1·W⌋)       corners as fractions of the picture
+//! R_i  = [⌈y0·H⌉, ⌊y1·H⌋) × [⌈x0·W⌉, ⌊x1·W⌋)       corners as fractions of the image
 //! ```
 //!
-//! Self-attention and convolutions see the whole picture as ever, which ties the parts together.
+//! Self-attention and convolutions see the whole image as ever, which ties the parts together.
 
 use std::iter;
 
@@ -19,13 +19,13 @@ use burn::tensor::{Tensor, backend::Backend};
 use crate::error::{Error, Result};
 use burn_jvp::Dual;
 
-/// A box in a picture.
+/// A box in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Area {
     /// Left, top, right and bottom, in pixels.
     corners: [usize; 4],
-    /// Width and height of the picture.
-    picture: [usize; 2],
+    /// Width and height of the image.
+    image: [usize; 2],
 }
 
 /// One prompt that a cross-attention layer sees, and how much of it at each place.
@@ -35,20 +35,31 @@ pub struct Source<B: Backend> {
     pub prompt: Dual<B, 3>,
     /// `[1, places, 1]`; `None` for all of it everywhere.
     pub share: Option<Tensor<B, 3>>,
+    /// The layer's keys and values of the prompt, where they were computed beforehand.
+    pub projected: Option<KeyValue<B>>,
+}
+
+/// Keys and values of a prompt in one cross-attention layer, `[prompts, length, channels]` each.
+#[derive(Debug, Clone)]
+pub struct KeyValue<B: Backend> {
+    /// The keys.
+    pub key: Dual<B, 3>,
+    /// The values.
+    pub value: Dual<B, 3>,
 }
 
 impl Area {
-    /// The box from its left, top, right and bottom in pixels of a picture of this width and
+    /// The box from its left, top, right and bottom in pixels of an image of this width and
     /// height.
     ///
     /// # Errors
-    /// If it is empty or reaches out of the picture.
-    pub fn new(corners: [usize; 4], picture: [usize; 2]) -> Result<Self> {
-        let ([x0, y0, x1, y1], [width, height]) = (corners, picture);
+    /// If it is empty or reaches out of the image.
+    pub fn new(corners: [usize; 4], image: [usize; 2]) -> Result<Self> {
+        let ([x0, y0, x1, y1], [width, height]) = (corners, image);
         match x0 < x1 && x1 <= width && y0 < y1 && y1 <= height {
-            true => Ok(Self { corners, picture }),
+            true => Ok(Self { corners, image }),
             false => Err(Error::Invalid(format!(
-                "the region {x0},{y0},{x1},{y1} is no box inside a picture of {width}x{height}: it \
+                "the region {x0},{y0},{x1},{y1} is no box inside an image of {width}x{height}: it \
                  needs x0 < x1 ≤ {width} and y0 < y1 ≤ {height}"
             ))),
         }
@@ -57,7 +68,7 @@ impl Area {
     /// Whether the box holds the place `[row, column]` of `[height, width]` places: all of it lies
     /// in the box.
     fn holds(&self, place: [usize; 2], [rows, columns]: [usize; 2]) -> bool {
-        let ([x0, y0, x1, y1], [width, height]) = (self.corners, self.picture);
+        let ([x0, y0, x1, y1], [width, height]) = (self.corners, self.image);
         let inside = |at: usize, from: usize, to: usize, places: usize, size: usize| {
             ((from * places).div_ceil(size)..to * places / size).contains(&at)
         };
@@ -65,7 +76,7 @@ impl Area {
     }
 }
 
-/// The share of the whole picture's prompt at each place, then that of each area's; at every place
+/// The share of the whole image's prompt at each place, then that of each area's; at every place
 /// they add up to 1.
 pub(crate) fn shares(areas: &[Area], places: [usize; 2]) -> Vec<Vec<f32>> {
     let [rows, columns] = places;

@@ -41,6 +41,7 @@ pub fn sample<B: KernelBackend, M: Denoiser<B>>(
         true => guidance.negative.clone().cat(guidance.prompt.clone()),
         false => guidance.prompt.clone(),
     };
+    let conditioning = model.prepare(conditioning, adapters);
     let batch = noise.dims()[0];
     let device = noise.device();
     let mut x = noise.mul_scalar(plan.init_noise_sigma);

@@ -24,13 +24,13 @@ impl<B: Backend> AdapterSet<B> {
 
     /// The rank at each site; 0 where it is not adapted.
     pub fn ranks(&self) -> Vec<usize> {
-        (0..self.down.len()).map(|s| self.down.get(s).map_or(0, |b| b.dims()[1])).collect()
+        (0..self.down.len()).map(|site| self.down.rank(site)).collect()
     }
 
     /// The same factors as layers take them, without tangents.
     pub fn constant(&self) -> DualAdapters<B> {
         let site = |site| {
-            let [up, down] = [&self.up, &self.down].map(|factors| factors.get(site).cloned());
+            let [up, down] = [&self.up, &self.down].map(|factors| factors.get(site));
             Some(LoraFactors { up: Dual::constant(up?), down: Dual::constant(down?) })
         };
         DualAdapters((0..self.up.len()).map(site).collect())
@@ -62,9 +62,8 @@ impl<B: Backend> DualAdapters<B> {
         Self(Vec::new())
     }
 
-    /// The same factors concatenated with frozen ones: ΔW is the sum of both.
-    pub fn concat(&self, frozen: &AdapterSet<B>) -> Self {
-        let frozen = frozen.constant();
+    /// The same factors concatenated with others: ΔW is the sum of both.
+    pub fn concat(&self, frozen: &Self) -> Self {
         let sites = self.0.len().max(frozen.0.len());
         let join = |site| match (self.site(site), frozen.site(site)) {
             (Some(a), Some(b)) => {

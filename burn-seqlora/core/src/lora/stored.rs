@@ -88,7 +88,7 @@ pub fn finish_adapter<B: Backend>(
         let (up, down) = (set.up.get(number)?, set.down.get(number)?);
         let [outputs, rank] = up.dims();
         let values = |t: &Tensor<B, 2>| t.to_data().iter::<f32>().collect::<Vec<f32>>();
-        let (up, down) = (values(up), values(down));
+        let (up, down) = (values(&up), values(&down));
         let (basis, r) = orthonormal_gauge(to_columns(&down, rank), &avoided[number]);
         // A Rᵀ
         let row = |a: &[f32]| -> Vec<f32> {

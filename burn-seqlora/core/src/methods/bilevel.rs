@@ -69,9 +69,10 @@ fn inner_steps<B: TrainBackend>(
         let gradient = gradient.axpy(settings.ridge, &up);
         let scale = match settings.preconditioner {
             Preconditioner::Adam => state.inner.second.observe(&gradient),
-            Preconditioner::None => up.map(|_, a| a.ones_like()),
+            Preconditioner::None => up.ones_like(),
         };
-        let step = scale.map(|site, p| p.mul_scalar(problem.learning_rate(site, state.step)));
+        let rate = |site| problem.learning_rate(site, state.step);
+        let step = scale.scale_by_rates(rate);
         state.parameters.adapters.up = up.axpy(-1.0, &gradient.mul(&step));
         InnerStep { up, step, sample: t, kept }
     };

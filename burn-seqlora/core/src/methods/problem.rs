@@ -6,7 +6,7 @@ use burn_jvp::Dual;
 use seqlora_kernels::{KernelBackend, TrainBackend, ops};
 
 use super::state::TrainState;
-use crate::lora::{DualAdapters, Factors, Site};
+use crate::lora::{Bases, DualAdapters, Factors, Site};
 use crate::objective::{ConceptParameters, Gradient, Wrt, gradient};
 use crate::settings::{OuterOptimizer, TrainConfig};
 
@@ -29,8 +29,8 @@ pub struct Problem<'a, B: TrainBackend> {
     pub settings: &'a TrainConfig,
     /// The model's sites.
     pub sites: &'a [Site],
-    /// Q: orthonormal directions that B keeps away from; `None` where there are none.
-    pub avoided: &'a Factors<B::InnerBackend>,
+    /// Q: orthonormal directions that B keeps away from; empty if there are none.
+    pub avoided: &'a Bases<B::InnerBackend>,
 }
 
 /// What one minibatch did, as tensors `[1]` that nobody has waited for.
@@ -65,6 +65,9 @@ impl<B: TrainBackend> Problem<'_, B> {
 
     /// Removes what of each column lies in the span of the avoided directions.
     pub fn project(&self, down: &Factors<B::InnerBackend>) -> Factors<B::InnerBackend> {
+        if self.avoided.is_empty() {
+            return down.clone();
+        }
         down.map(|site, b| match self.avoided.get(site) {
             Some(basis) => ops::project(b, basis.clone()),
             None => b,
@@ -82,9 +85,11 @@ impl<B: TrainBackend> Problem<'_, B> {
         let weight_decay = self.settings.weight_decay;
         let moved = match self.settings.outer_optimizer {
             OuterOptimizer::AdamW => state.outer.step(down, direction, rate, weight_decay),
-            OuterOptimizer::GradientDescent => down.zip_map(direction, |site, b, d| {
-                b.mul_scalar(1.0 - rate(site) * weight_decay) - d.mul_scalar(rate(site))
-            }),
+            OuterOptimizer::GradientDescent => {
+                down.zip_with_rates(direction, rate, |b, d, rate| {
+                    b.mul_scalar(1.0 - rate * weight_decay) - d.mul_scalar(rate)
+                })
+            }
         };
         state.parameters.adapters.down = self.project(&moved);
     }
@@ -112,7 +117,7 @@ impl<B: TrainBackend> Problem<'_, B> {
         let [before, gradient] =
             [embeddings.clone(), gradient].map(|t| Factors::new(vec![Some(t)]));
         let moved = state.embeddings.step(&before, &gradient, |_| rate, self.settings.weight_decay);
-        let moved = moved.get(0).cloned().expect("one matrix");
+        let moved = moved.get(0).expect("one matrix");
         let mask = frozen.clone().reshape([1, 1]).expand(embeddings.dims());
         state.parameters.embeddings = Some(moved.mask_where(mask, embeddings));
         state.freezing = Some(frozen);

@@ -1,6 +1,6 @@
 //! Adam as state in, state out.
 
-use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, backend::Backend};
 
 use crate::lora::Factors;
 
@@ -35,11 +35,12 @@ impl<B: Backend> SecondMoment<B> {
     /// Takes in a gradient and returns `1 / (√v̂ + ε)`.
     pub fn observe(&mut self, gradient: &Factors<B>) -> Factors<B> {
         self.count += 1;
-        self.mean = self.mean.zip_map(gradient, |_, v, g| {
+        self.mean = self.mean.zip_elements(gradient, |v, g| {
             v.mul_scalar(BETA2) + (g.clone() * g).mul_scalar(1.0 - BETA2)
         });
         let correction = 1.0 - BETA2.powi(self.count as i32);
-        self.mean.map(|_, v| v.div_scalar(correction).sqrt().add_scalar(EPSILON).recip())
+        let scale = |v: Tensor<B, 1>| v.div_scalar(correction).sqrt().add_scalar(EPSILON).recip();
+        self.mean.map_elements(scale)
     }
 }
 
@@ -58,12 +59,12 @@ impl<B: Backend> AdamW<B> {
         weight_decay: f64,
     ) -> Factors<B> {
         let scale = self.second.observe(gradient);
-        self.first =
-            self.first.zip_map(gradient, |_, m, g| m.mul_scalar(BETA1) + g.mul_scalar(1.0 - BETA1));
+        self.first = self
+            .first
+            .zip_elements(gradient, |m, g| m.mul_scalar(BETA1) + g.mul_scalar(1.0 - BETA1));
         let correction = 1.0 - BETA1.powi(self.second.count as i32);
         let direction = self.first.mul(&scale);
-        parameters.zip_map(&direction, |site, p, d| {
-            let rate = rate(site);
+        parameters.zip_with_rates(&direction, rate, |p, d, rate| {
             p.mul_scalar(1.0 - rate * weight_decay) - d.mul_scalar(rate / correction)
         })
     }

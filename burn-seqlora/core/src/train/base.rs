@@ -2,12 +2,12 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
-use seqlora_kernels::{KernelBackend, TrainBackend};
+use seqlora_kernels::KernelBackend;
 
 use crate::bank::Bank;
 use crate::compose::{Composition, Member};
 use crate::error::Result;
-use crate::lora::{AdapterSet, DualAdapters, Site};
+use crate::lora::{DualAdapters, Site};
 use crate::objective::Objective;
 use crate::settings::TrainingBase;
 
@@ -20,7 +20,7 @@ pub struct OnBase<B: Backend, O> {
     /// The loss on the pretrained weights.
     pub objective: O,
     /// The adapters of earlier concepts; none on the pretrained weights.
-    pub earlier: AdapterSet<B>,
+    pub earlier: DualAdapters<B>,
 }
 
 impl<B: KernelBackend, O: Objective<B>> Objective<B> for OnBase<B, O> {
@@ -40,16 +40,15 @@ impl<B: KernelBackend, O: Objective<B>> Objective<B> for OnBase<B, O> {
 ///
 /// # Errors
 /// If a file of the bank is damaged.
-pub fn earlier<B: TrainBackend>(
+pub fn earlier<B: KernelBackend>(
     base: TrainingBase,
     bank: &Bank,
     sites: &[Site],
     device: &B::Device,
-) -> Result<AdapterSet<B>> {
+) -> Result<DualAdapters<B>> {
     let members: Vec<Member> = match base {
         TrainingBase::Pretrained => Vec::new(),
         TrainingBase::Accumulated => bank.concepts().iter().map(Member::new).collect(),
     };
-    let composition = Composition::<B::InnerBackend>::load(bank, &members, sites, device)?;
-    Ok(AdapterSet::untracked(&composition.adapters))
+    Ok(Composition::<B>::load(bank, &members, sites, device)?.adapters)
 }

@@ -183,15 +183,14 @@ fn to_tensors<B: Backend>(sites: &[Site], state: &TrainState<B>) -> NamedTensors
         ("outer_second", &state.outer.second.mean),
     ];
     let of_sites = kinds.into_iter().flat_map(|(kind, factors)| {
-        factors.iter().map(move |(site, t)| (format!("{}.{kind}", sites[site].name), t.clone()))
+        factors.iter().map(move |(site, t)| (format!("{}.{kind}", sites[site].name), t))
     });
     let embeddings = [
-        ("embeddings", state.parameters.embeddings.as_ref()),
+        ("embeddings", state.parameters.embeddings.clone()),
         ("embeddings_first", state.embeddings.first.get(0)),
         ("embeddings_second", state.embeddings.second.mean.get(0)),
     ];
-    let of_embeddings =
-        embeddings.into_iter().filter_map(|(name, t)| Some((name.to_string(), t?.clone())));
+    let of_embeddings = embeddings.into_iter().filter_map(|(name, t)| Some((name.to_string(), t?)));
     let named = of_sites.chain(of_embeddings);
     named.map(|(name, t)| (name, (t.dims(), t.to_data().iter::<f32>().collect()))).collect()
 }

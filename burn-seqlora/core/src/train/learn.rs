@@ -16,8 +16,9 @@ use super::trainer::{StepReport, Trainer};
 use crate::bank::{Bank, ConceptRecord, TrainingRecord};
 use crate::diffusion::{DenoisingLoss, DenoisingSample};
 use crate::error::{Error, Result};
+use crate::flow::Flow;
 use crate::lora::directions::{Columns, from_columns};
-use crate::lora::{Factors, Site};
+use crate::lora::{Bases, Site};
 use crate::methods::{Method, TrainState, initial_embeddings};
 use crate::model::DiffusionModel;
 use crate::rng::Seed;
@@ -46,15 +47,6 @@ pub enum Event<'a> {
         /// How it was trained.
         training: &'a TrainingRecord,
     },
-}
-
-/// Whether training goes on after an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    Continue,
-    /// Save the state and stop.
-    Stop,
 }
 
 /// Trains the planned concepts one after the other and adds each to the bank.
@@ -106,7 +98,7 @@ struct ConceptRun<'a, B: TrainBackend, M> {
     encoded: EncodedConcept<'a, B, M>,
     objective: OnBase<B, DenoisingLoss<'a, M>>,
     /// Q, which B is compared with.
-    basis: Factors<B::InnerBackend>,
+    basis: Bases<B::InnerBackend>,
     /// The directions that B keeps away from.
     avoided: Vec<Columns>,
 }
@@ -267,11 +259,11 @@ fn evaluation<'s, B: Backend>(
 }
 
 /// Q at each site on a device.
-fn basis<B: Backend>(occupied: &[Columns], device: &B::Device) -> Factors<B> {
+fn basis<B: Backend>(occupied: &[Columns], device: &B::Device) -> Bases<B> {
     let matrix = |columns: &Columns| {
         let (rows, count) = (columns.first()?.len(), columns.len());
         let data = TensorData::new(from_columns(columns), [rows, count]);
         Some(Tensor::from_data(data, device))
     };
-    Factors::new(occupied.iter().map(matrix).collect())
+    Bases::new(occupied.iter().map(matrix).collect())
 }

@@ -15,9 +15,10 @@ mod plan;
 pub mod prompts;
 mod trainer;
 
+pub use crate::flow::Flow;
 pub use base::OnBase;
 pub use capacity::{CapacityPlan, plan_ranks};
 pub use encode::{EncodedConcept, resolution};
-pub use learn::{Event, Flow, learn};
+pub use learn::{Event, learn};
 pub use plan::{ConceptPlan, LearnPlan, plan};
 pub use trainer::{StepReport, Trainer};

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use burn_jvp::Dual;
 use seqlora_kernels::TrainBackend;
 
-use crate::lora::{AdapterSet, DualAdapters, Factors, Site};
+use crate::lora::{AdapterSet, Bases, DualAdapters, Factors, Site};
 use crate::methods::{Losses, Method, Problem, StepTensors, TrainState};
 use crate::objective::{ConceptParameters, Objective};
 use crate::scalar::scalar;
@@ -24,7 +24,7 @@ pub struct Trainer<'a, B: TrainBackend, O> {
     pub sites: &'a [Site],
     /// Q: the directions of earlier concepts and the protected ones; `None` where there are none. B is
     /// kept orthogonal to them if the method is, and compared with them in any case.
-    pub basis: &'a Factors<B::InnerBackend>,
+    pub basis: &'a Bases<B::InnerBackend>,
 }
 
 /// What one minibatch did.
@@ -77,7 +77,7 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
         O::Sample: 's,
     {
         let losses = Minibatch { objective: self.objective, sample };
-        let nothing = Factors::empty(self.sites.len());
+        let nothing = Bases::default();
         let orthogonal = self.method.constraint().is_orthogonal();
         let avoided = if orthogonal { self.basis } else { &nothing };
         let Self { settings, sites, .. } = *self;
@@ -120,11 +120,11 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
 }
 
 /// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q.
-fn overlap<B: Backend>(down: &Factors<B>, basis: &Factors<B>) -> Option<Tensor<B, 1>> {
-    let of_site = |(site, b): (usize, &Tensor<B, 2>)| {
+fn overlap<B: Backend>(down: &Factors<B>, basis: &Bases<B>) -> Option<Tensor<B, 1>> {
+    let of_site = |(site, b): (usize, Tensor<B, 2>)| {
         let basis = basis.get(site)?.clone();
         let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
-        let unit = b.clone() / norms;
+        let unit = b / norms;
         Some(basis.transpose().matmul(unit).abs().max())
     };
     let largest: Vec<Tensor<B, 1>> = down.iter().filter_map(of_site).collect();

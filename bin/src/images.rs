@@ -1,4 +1,4 @@
-//! Pictures as PNG files.
+//! Images as PNG files.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,43 +6,34 @@ use std::path::{Path, PathBuf};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_seqlora::error::{Error, Result};
 use burn_seqlora::files::{write_atomic, write_new};
+use burn_seqlora::pipeline::Image;
 use image::{ImageReader, RgbImage};
 
-/// One decoded picture, `[1, 3, height, width]` in [−1, 1], as 8-bit RGB.
-///
-/// # Errors
-/// If it is not made of numbers.
-pub fn to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Result<RgbImage> {
-    let [_, _, height, width] = pixels.dims();
-    let values: Vec<f32> = pixels.permute([0, 2, 3, 1]).to_data().iter::<f32>().collect();
-    if values.iter().any(|x| !x.is_finite()) {
-        let text = "a picture came out as numbers that are not finite: take a lower guidance or \
-                    --precision f32, or check the model and the bank";
-        return Err(Error::Invalid(text.into()));
-    }
-    let byte = |x: f32| ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
-    let bytes = values.into_iter().map(byte).collect();
-    Ok(RgbImage::from_raw(width as u32, height as u32, bytes).expect("three values per pixel"))
+/// An image of the pipeline.
+pub fn to_rgb_image(image: Image) -> RgbImage {
+    RgbImage::from_raw(image.width as u32, image.height as u32, image.rgb)
+        .expect("three bytes per pixel")
 }
 
-/// A batch of decoded pictures, one by one.
+/// A batch of decoded images, `[images, 3, height, width]` in [−1, 1], one by one as 8-bit RGB.
 ///
 /// # Errors
-/// If one is not made of numbers.
+/// If one holds numbers that are not finite.
 pub fn all_to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
-    (0..pixels.dims()[0]).map(|number| to_rgb(pixels.clone().narrow(0, number, 1))).collect()
+    let one = |number| Ok(to_rgb_image(Image::from_pixels(pixels.clone().narrow(0, number, 1))?));
+    (0..pixels.dims()[0]).map(one).collect()
 }
 
-/// Pictures of one size as `[pictures, 3, height, width]` in [−1, 1].
-pub fn to_pixels<B: Backend>(pictures: &[RgbImage], device: &B::Device) -> Tensor<B, 4> {
-    let (width, height) = pictures.first().map_or((0, 0), RgbImage::dimensions);
-    let bytes = pictures.iter().flat_map(|picture| picture.iter());
+/// Images of one size as `[images, 3, height, width]` in [−1, 1].
+pub fn to_pixels<B: Backend>(images: &[RgbImage], device: &B::Device) -> Tensor<B, 4> {
+    let (width, height) = images.first().map_or((0, 0), RgbImage::dimensions);
+    let bytes = images.iter().flat_map(|image| image.iter());
     let values: Vec<f32> = bytes.map(|byte| f32::from(*byte) / 127.5 - 1.0).collect();
-    let shape = [pictures.len(), height as usize, width as usize, 3];
+    let shape = [images.len(), height as usize, width as usize, 3];
     Tensor::<B, 4>::from_data(TensorData::new(values, shape), device).permute([0, 3, 1, 2])
 }
 
-/// Reads a picture that this program wrote.
+/// Reads an image that this program wrote.
 ///
 /// # Errors
 /// If it is not there or damaged.
@@ -55,8 +46,8 @@ pub fn read_png(path: &Path) -> Result<RgbImage> {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_png(path: &Path, picture: &RgbImage, parameters: &str) -> Result<()> {
-    let bytes = encode_png(picture, parameters).map_err(Error::io("cannot write", path))?;
+pub fn write_png(path: &Path, image: &RgbImage, parameters: &str) -> Result<()> {
+    let bytes = encode_png(image, parameters).map_err(Error::io("cannot write", path))?;
     Ok(write_atomic(path, &bytes)?)
 }
 
@@ -68,34 +59,34 @@ pub fn write_png(path: &Path, picture: &RgbImage, parameters: &str) -> Result<()
 pub fn write_numbered(
     folder: &Path,
     mut number: usize,
-    picture: &RgbImage,
+    image: &RgbImage,
     parameters: &str,
 ) -> Result<usize> {
-    let bytes = encode_png(picture, parameters).map_err(Error::io("cannot write to", folder))?;
+    let bytes = encode_png(image, parameters).map_err(Error::io("cannot write to", folder))?;
     while !write_new(&numbered(folder, number), &bytes)? {
         number += 1;
     }
     Ok(number)
 }
 
-/// The name of a picture with a number.
+/// The name of an image with a number.
 pub fn numbered(folder: &Path, number: usize) -> PathBuf {
     folder.join(format!("{number:05}.png"))
 }
 
-fn encode_png(picture: &RgbImage, parameters: &str) -> io::Result<Vec<u8>> {
+fn encode_png(image: &RgbImage, parameters: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, picture.width(), picture.height());
+    let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
     encoder.add_itxt_chunk("parameters".into(), parameters.into())?;
     let mut writer = encoder.write_header()?;
-    writer.write_image_data(picture)?;
+    writer.write_image_data(image)?;
     writer.finish()?;
     Ok(bytes)
 }
 
-/// Pictures of one size in rows, with a gap between them.
+/// Images of one size in rows, with a gap between them.
 pub fn contact_sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
     const GAP: u32 = 4;
     let cell = rows.iter().flatten().next().map_or((1, 1), RgbImage::dimensions);
@@ -104,10 +95,10 @@ pub fn contact_sheet(rows: &[Vec<RgbImage>]) -> RgbImage {
         (columns * (cell.0 + GAP) + GAP, rows.len() as u32 * (cell.1 + GAP) + GAP);
     let mut sheet = RgbImage::from_pixel(width, height, image::Rgb([255, 255, 255]));
     for (y, row) in rows.iter().enumerate() {
-        for (x, picture) in row.iter().enumerate() {
+        for (x, image) in row.iter().enumerate() {
             let left = GAP + x as u32 * (cell.0 + GAP);
             let top = GAP + y as u32 * (cell.1 + GAP);
-            image::imageops::replace(&mut sheet, picture, left as i64, top as i64);
+            image::imageops::replace(&mut sheet, image, left as i64, top as i64);
         }
     }
     sheet

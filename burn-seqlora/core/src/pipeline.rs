@@ -1,0 +1,271 @@
+//! From prompts to images: a model with a composition of concepts on it.
+//!
+//! This is the only text-to-image path there is. An image is a function of its request alone: the same
+//! request gives the same image in any batch, but for the rounding of the backend's kernels.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use seqlora_kernels::KernelBackend;
+
+use crate::compose::Composition;
+use crate::diffusion::{Area, Conditioning, Context, Guidance, SamplerKind, SamplerPlan, sample};
+use crate::error::{Error, Result};
+use crate::flow::Flow;
+use crate::model::DiffusionModel;
+use crate::rng::{Seed, normal};
+use crate::text::TextBatch;
+
+/// A model with a composition of concepts on it.
+#[derive(Debug)]
+pub struct Pipeline<'a, B: KernelBackend, M> {
+    model: &'a M,
+    composition: Composition<B>,
+}
+
+/// How images are sampled.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SamplingSettings {
+    /// The sampler.
+    pub sampler: SamplerKind,
+    /// Sampling steps.
+    pub steps: usize,
+    /// Classifier-free guidance; 1 is none and halves the work.
+    pub guidance: f64,
+    /// Width and height in pixels; the model's own where not given.
+    pub size: Option<[usize; 2]>,
+}
+
+impl Default for SamplingSettings {
+    fn default() -> Self {
+        Self { sampler: SamplerKind::DpmPlusPlus2M, steps: 25, guidance: 7.5, size: None }
+    }
+}
+
+/// One image that is asked for.
+#[derive(Debug, Clone)]
+pub struct ImageRequest {
+    /// The prompt; concepts are written `<id>`.
+    pub prompt: String,
+    /// The negative prompt.
+    pub negative: String,
+    /// Prompts for boxes of the image: left, top, right and bottom in pixels. All requests of a batch
+    /// have the same boxes.
+    pub regions: Vec<([usize; 4], String)>,
+    /// The noise that it starts from.
+    pub noise: Noise,
+}
+
+impl ImageRequest {
+    /// Image number `number` of a seed.
+    pub fn new(prompt: impl Into<String>, seed: u64, number: usize) -> Self {
+        Self {
+            prompt: prompt.into(),
+            negative: String::new(),
+            regions: Vec::new(),
+            noise: Noise::of(seed, number),
+        }
+    }
+}
+
+/// The noise of one image, as a function of seeds.
+#[derive(Debug, Clone)]
+pub struct Noise {
+    start: Start,
+    /// What ancestral samplers draw in each step.
+    steps: Seed,
+}
+
+#[derive(Debug, Clone)]
+enum Start {
+    Drawn(Seed, u64),
+    Given(TensorData),
+}
+
+impl Noise {
+    /// That of image number `number` of a user's seed.
+    pub fn of(seed: u64, number: usize) -> Self {
+        let seed = Seed::new(seed);
+        Self::drawn(&seed, seed.fork("latents"), number)
+    }
+
+    /// That of image number `number`, drawn from one seed and its fork `steps`.
+    pub fn from_seed(seed: &Seed, number: usize) -> Self {
+        Self::drawn(seed, seed.clone(), number)
+    }
+
+    fn drawn(seed: &Seed, start: Seed, number: usize) -> Self {
+        let steps = seed.fork("steps").fork(&number.to_string());
+        Self { start: Start::Drawn(start, number as u64), steps }
+    }
+
+    /// The same, but starting from these latents `[1, channels, height, width]`.
+    pub fn starting_from(self, latents: TensorData) -> Self {
+        Self { start: Start::Given(latents), ..self }
+    }
+
+    fn latents<B: KernelBackend>(&self, shape: [usize; 4], device: &B::Device) -> Tensor<B, 4> {
+        match &self.start {
+            Start::Drawn(seed, counter) => normal(shape, &mut seed.at(*counter), device),
+            Start::Given(data) => Tensor::from_data(data.clone(), device),
+        }
+    }
+}
+
+/// An image in 8-bit RGB, row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Pixels per row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Three bytes per pixel.
+    pub rgb: Vec<u8>,
+}
+
+impl Image {
+    /// One decoded image, `[1, 3, height, width]` in [−1, 1].
+    ///
+    /// # Errors
+    /// If it holds numbers that are not finite.
+    pub fn from_pixels<B: Backend>(pixels: Tensor<B, 4>) -> Result<Self> {
+        let [_, _, height, width] = pixels.dims();
+        let values: Vec<f32> = pixels.permute([0, 2, 3, 1]).to_data().iter::<f32>().collect();
+        if values.iter().any(|x| !x.is_finite()) {
+            let text = "an image came out as numbers that are not finite: take a lower guidance or the \
+                        precision f32, or check the model and the bank";
+            return Err(Error::Invalid(text.into()));
+        }
+        let byte = |x: f32| ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
+        Ok(Self { width, height, rgb: values.into_iter().map(byte).collect() })
+    }
+}
+
+/// The images of a batch.
+#[derive(Debug, Clone)]
+pub struct Sampled<B: KernelBackend> {
+    /// In the order of the requests.
+    pub images: Vec<Image>,
+    /// The latents that they were decoded from, `[images, channels, height, width]`.
+    pub latents: Tensor<B, 4>,
+}
+
+impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
+    /// Puts a composition on a model.
+    pub fn new(model: &'a M, composition: Composition<B>) -> Self {
+        Self { model, composition }
+    }
+
+    /// Encodes prompts in which concepts may be named.
+    ///
+    /// # Errors
+    /// If a prompt names an unknown concept, or a concept's words do not fit.
+    pub fn encode(&self, prompts: &[&str]) -> Result<Conditioning<B>> {
+        let vocabulary = &self.composition.vocabulary;
+        let tokenize = |prompt: &&str| self.model.tokenize(&vocabulary.split(prompt)?);
+        let tokens = prompts.iter().map(tokenize).collect::<Result<Vec<_>>>()?;
+        let layers = self.model.cross_attention_layers();
+        let batch = TextBatch::new(&tokens, vocabulary, layers, &self.model.device());
+        let embeddings = self.composition.embeddings.as_ref();
+        Ok(self.model.encode_text(&batch, embeddings, &self.composition.adapters))
+    }
+
+    /// How many tokens of a prompt do not fit into the text encoder.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    pub fn truncated(&self, prompt: &str) -> Result<usize> {
+        let pieces = self.composition.vocabulary.split(prompt)?;
+        Ok(self.model.tokenize(&pieces)?.truncated)
+    }
+
+    /// The shape of one image's latents, `[1, channels, height, width]`.
+    ///
+    /// # Errors
+    /// If the model cannot make images of this size.
+    pub fn latent_shape(&self, settings: &SamplingSettings) -> Result<[usize; 4]> {
+        let side = self.model.resolution();
+        let [width, height] = settings.size.unwrap_or([side, side]);
+        let (unit, scale) = (self.model.size_unit(), self.model.downscale());
+        if width == 0 || height == 0 || width % unit != 0 || height % unit != 0 {
+            return Err(Error::Invalid(format!(
+                "size {width}x{height}: width and height must be multiples of {unit} for this model"
+            )));
+        }
+        Ok([1, self.model.latent_channels(), height / scale, width / scale])
+    }
+
+    /// Samples a batch of images, and decodes them one after the other.
+    ///
+    /// `progress` gets the number of steps done; `None` if it stops the sampling.
+    ///
+    /// # Errors
+    /// If a prompt cannot be used, the requests have different regions, the settings mean nothing to the
+    /// model, or an image comes out as numbers that are not finite.
+    pub fn sample(
+        &self,
+        requests: &[ImageRequest],
+        settings: &SamplingSettings,
+        mut progress: impl FnMut(usize) -> Flow,
+    ) -> Result<Option<Sampled<B>>> {
+        let shape = self.latent_shape(settings)?;
+        let plan = SamplerPlan::new(settings.sampler, self.model.scheduler(), settings.steps)?;
+        let guidance = self.guidance(requests, settings)?;
+        let device = self.model.device();
+        let batch = |one: &dyn Fn(&Noise) -> Tensor<B, 4>| {
+            Tensor::cat(requests.iter().map(|request| one(&request.noise)).collect(), 0)
+        };
+        let start = batch(&|noise| noise.latents(shape, &device));
+        let fresh =
+            |step: usize| batch(&|noise| normal(shape, &mut noise.steps.at(step as u64), &device));
+        let go_on = |step| progress(step) == Flow::Continue;
+        let latents =
+            sample(self.model, &self.composition.adapters, &guidance, &plan, start, fresh, go_on);
+        let Some(latents) = latents else { return Ok(None) };
+        let decode = |number| {
+            let latents = latents.clone().narrow(0, number, 1);
+            Image::from_pixels(self.model.decode_latents(latents))
+        };
+        let images = (0..requests.len()).map(decode).collect::<Result<_>>()?;
+        Ok(Some(Sampled { images, latents }))
+    }
+
+    /// One image.
+    ///
+    /// # Errors
+    /// Those of [`sample`](Self::sample).
+    pub fn generate(&self, request: &ImageRequest, settings: &SamplingSettings) -> Result<Image> {
+        let sampled = self.sample(std::slice::from_ref(request), settings, |_| Flow::Continue)?;
+        Ok(sampled.expect("nothing stops it").images.remove(0))
+    }
+
+    /// The conditioning of a batch. The negative prompt of an image is the same in every region.
+    fn guidance(
+        &self,
+        requests: &[ImageRequest],
+        settings: &SamplingSettings,
+    ) -> Result<Guidance<B>> {
+        let size = settings.size.unwrap_or([self.model.resolution(); 2]);
+        let first = requests.first().map_or(&[][..], |request| &request.regions);
+        let boxes = |request: &ImageRequest| {
+            request.regions.iter().map(|(corners, _)| *corners).collect::<Vec<_>>()
+        };
+        if requests.iter().any(|request| boxes(request) != boxes(&requests[0])) {
+            return Err(Error::Invalid("the images of a batch must have the same regions".into()));
+        }
+        let encode = |text: &dyn Fn(&ImageRequest) -> &str| -> Result<Context<B>> {
+            let prompts: Vec<&str> = requests.iter().map(text).collect();
+            Ok(self.encode(&prompts)?.context)
+        };
+        let negative = encode(&|request| &request.negative)?;
+        let (mut positives, mut negatives) = (Vec::new(), Vec::new());
+        for (number, (corners, _)) in first.iter().enumerate() {
+            let area = Area::new(*corners, size)?;
+            positives.push((area, encode(&|request| &request.regions[number].1)?));
+            negatives.push((area, negative.clone()));
+        }
+        Ok(Guidance {
+            prompt: encode(&|request| &request.prompt)?.with_regions(positives).into(),
+            negative: negative.with_regions(negatives).into(),
+            scale: settings.guidance,
+        })
+    }
+}
