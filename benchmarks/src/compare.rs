@@ -12,7 +12,7 @@ use burn_seqlora::precision::Precision;
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::measure::{Measurement, measure};
 use crate::peer::{Peer, PeerOptions};
 use crate::row::Row;

@@ -9,6 +9,7 @@
 #[path = "../../bin/src/allocator.rs"]
 mod allocator;
 mod compare;
+mod failure;
 mod measure;
 mod operations;
 mod peer;
@@ -18,7 +19,7 @@ mod whole_model;
 
 use clap::Parser;
 
-type Failure = Box<dyn std::error::Error>;
+use failure::Failure;
 
 /// Benchmarks of seqlora.
 #[derive(Debug, Parser)]

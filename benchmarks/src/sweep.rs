@@ -10,7 +10,7 @@ use burn_seqlora::eval::report::{MethodSummary, Summary};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// Which variants, how often.
 #[derive(Debug, Args)]

@@ -22,7 +22,7 @@ use burn_seqlora::text::TextBatch;
 use burn_seqlora::train::prompts::concept_vocabulary;
 use burn_seqlora::train::{Trainer, plan_ranks};
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::row::Row;
 
 /// Earlier concepts in the projection's row, and members of the composition.

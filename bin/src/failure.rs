@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::hints;
+
 /// A command that did not finish.
 #[derive(Debug)]
 pub enum Failure {
@@ -18,6 +20,14 @@ impl Failure {
     pub fn stopped() -> Self {
         let text = "stopped; the state is saved: the same command with --resume goes on";
         Self::Interrupted(text.into())
+    }
+
+    /// Which options help with an error that a library reports, if any do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Failed(error) => hints::hint(error.as_ref()),
+            Self::Usage(_) | Self::Interrupted(_) => None,
+        }
     }
 
     /// 1 failed, 2 wrong usage, 130 interrupted.

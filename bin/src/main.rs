@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod device;
 mod failure;
+mod hints;
 mod hub;
 mod images;
 mod interrupt;

@@ -65,6 +65,9 @@ impl Terminal {
             Failure::Interrupted(text) => say(text),
             other => say(format_args!("error: {other}")),
         }
+        if let Some(hint) = failure.hint() {
+            say(format_args!("hint: {hint}"));
+        }
     }
 
     /// The command's result: as JSON if that was asked for, else as text.

@@ -1,4 +1,4 @@
-//! A new diffusers folder: its configs and a tokenizer, before there are weights.
+//! A new diffusers folder without weights: its configs and a tokenizer.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::StableDiffusionConfig;
 use crate::weights::ModelError;
 
-/// What a new model looks like; sizes as in the `config.json` files of diffusers.
+/// The description of a new model. The sizes have the keys of diffusers' `config.json` files.
 #[derive(Debug, Clone)]
 pub struct Blueprint {
     /// `unet/config.json`
@@ -17,17 +17,17 @@ pub struct Blueprint {
     pub text_encoder: Value,
     /// `vae/config.json`
     pub vae: Value,
-    /// What of `scheduler/scheduler_config.json` is not as in Stable Diffusion.
+    /// The keys of `scheduler/scheduler_config.json` that differ from Stable Diffusion's.
     pub scheduler: Value,
-    /// Words that are one token each; all others are spelt.
+    /// The words that are one token each. All other words are split into letters or shorter words.
     pub words: Vec<&'static str>,
 }
 
 impl Blueprint {
-    /// Writes the folder and reads its configs back.
+    /// Writes the folder, and returns its configs as they are read back.
     ///
     /// # Errors
-    /// If the folder cannot be written, or the sizes do not fit each other.
+    /// If the folder cannot be written, or two configs contradict each other.
     pub fn write(mut self, folder: &Path) -> Result<StableDiffusionConfig, ModelError> {
         let merges = byte_pair_merges(&self.words);
         let tokens = tokens(&merges);
@@ -59,7 +59,7 @@ fn model_index() -> Value {
     })
 }
 
-/// Stable Diffusion's noise, changed as told.
+/// Stable Diffusion's scheduler config with the given changes.
 fn scheduler(changes: &Value) -> Value {
     let mut config = json!({
         "_class_name": "DDIMScheduler",
@@ -80,10 +80,10 @@ fn scheduler(changes: &Value) -> Value {
 /// A merge of byte-pair encoding: two symbols that become one.
 type Merge = (String, String);
 
-/// The merges that make each word one token: the most frequent pair of neighbours, again and again
-/// (Sennrich et al. 2016, arXiv 1508.07909, algorithm 1).
+/// The merges that make each word one token. Each merge joins the most frequent pair of neighbouring
+/// symbols (Sennrich et al. 2016, arXiv 1508.07909, algorithm 1).
 fn byte_pair_merges(words: &[&str]) -> Vec<Merge> {
-    // The tokenizer cuts words at everything that is no letter.
+    // The tokenizer splits words at every character that is not a letter.
     let pieces = words.iter().flat_map(|word| word.split(|c: char| !c.is_alphabetic()));
     let mut words: Vec<Vec<String>> = pieces.filter(|p| !p.is_empty()).map(symbols).collect();
     let mut merges = Vec::new();
@@ -102,13 +102,14 @@ fn byte_pair_merges(words: &[&str]) -> Vec<Merge> {
     }
 }
 
-/// The characters of a word, the last one marked as such.
+/// The characters of a word, the last of which is marked with [`END_OF_WORD`].
 fn symbols(word: &str) -> Vec<String> {
     let mut symbols: Vec<String> = word.chars().map(String::from).collect();
     symbols.last_mut().expect("a word has letters").push_str(END_OF_WORD);
     symbols
 }
 
+/// Joins every occurrence of a merge's two symbols in a word.
 fn apply((left, right): &Merge, word: &mut Vec<String>) {
     let mut at = 0;
     while at + 1 < word.len() {
@@ -122,7 +123,8 @@ fn apply((left, right): &Merge, word: &mut Vec<String>) {
 
 const END_OF_WORD: &str = "</w>";
 
-/// Every byte with and without the end of a word, what the merges make, two special tokens.
+/// All tokens in the order of their ids: every byte, every byte that ends a word, the merges' results,
+/// and two special tokens.
 fn tokens(merges: &[Merge]) -> Vec<String> {
     let letters: Vec<String> = byte_alphabet().map(String::from).collect();
     let ends = letters.iter().map(|letter| format!("{letter}{END_OF_WORD}"));
@@ -153,8 +155,8 @@ fn write_tokenizer(
     write_json(&folder.join("tokenizer_config.json"), &config)
 }
 
-/// The printable stand-ins of the 256 bytes in byte-level BPE (GPT-2, CLIP): printable characters
-/// stand for themselves, the others for the code points from 256 on.
+/// The characters that byte-level BPE (GPT-2, CLIP) uses for the 256 bytes: a printable byte is its own
+/// character, and the others get the code points from 256 on.
 fn byte_alphabet() -> impl Iterator<Item = char> {
     let printable = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let themselves = (0..256).filter(move |byte| printable(*byte));
@@ -163,7 +165,10 @@ fn byte_alphabet() -> impl Iterator<Item = char> {
     themselves.chain(moved).map(|code| char::from_u32(code).expect("code points below 512"))
 }
 
-/// Writes a file of indented JSON and the folders above it.
+/// Writes indented JSON to a file, and creates its folder if necessary.
+///
+/// # Errors
+/// If the folder or the file cannot be written.
 pub fn write_json(file: &Path, value: &Value) -> Result<(), ModelError> {
     write_text(file, &(serde_json::to_string_pretty(value).expect("a value is JSON") + "\n"))
 }

@@ -1,15 +1,16 @@
 //! Stable Diffusion 1.x and 2.x as Burn modules over dual numbers.
 //!
-//! [`StableDiffusion`] loads a [`ModelSource`], a diffusers folder or a single file, and implements
-//! what `seqlora-core` asks of a model. Its parts: [`unet`], [`clip`] and [`vae`], built from the
-//! layers in [`nn`]; [`tokenizer`]; [`weights`], which knows foreign file and key names.
+//! [`StableDiffusion`] is loaded from a [`ModelSource`], which is a diffusers folder or a single file,
+//! and implements `seqlora-core`'s [`DiffusionModel`](seqlora_core::model::DiffusionModel). Its
+//! networks are [`unet`], [`clip`] and [`vae`], built from the layers in [`nn`]. [`tokenizer`] reads
+//! CLIP's tokenizers, and [`weights`] is the only module that knows foreign file and key names. [`vit`]
+//! is DINO's vision transformer, for metrics.
 
 pub mod blueprint;
 pub mod clip;
 pub mod memory;
 pub mod nn;
 mod random_model;
-mod source;
 mod stable_diffusion;
 pub mod tokenizer;
 pub mod unet;
@@ -18,5 +19,4 @@ pub mod vit;
 pub mod weights;
 
 pub use random_model::write_random_model;
-pub use source::{ModelSource, SourceOptions};
-pub use stable_diffusion::{StableDiffusion, StableDiffusionConfig};
+pub use stable_diffusion::{ModelSource, SourceOptions, StableDiffusion, StableDiffusionConfig};

@@ -1,4 +1,4 @@
-//! How much memory training takes, before it starts.
+//! An estimate of the memory that training takes.
 
 use seqlora_core::lora::Site;
 use seqlora_core::methods::Work;
@@ -8,35 +8,36 @@ use seqlora_kernels::KernelBackend;
 
 use crate::StableDiffusion;
 
-/// Bytes of a training run.
+/// The memory of a training run in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryEstimate {
     /// The frozen model.
     pub weights: usize,
-    /// A, B, their optimisers and gradients.
+    /// A and B with their gradients and optimiser states.
     pub trainable: usize,
-    /// What passes over the model leave for those after them.
+    /// What forward passes keep for the backward passes.
     pub activations: usize,
 }
 
 impl MemoryEstimate {
-    /// All of it.
+    /// The sum of all parts.
     pub fn total(&self) -> usize {
         self.weights + self.trainable + self.activations
     }
 }
 
-/// The number of parameters in A and B at these ranks.
+/// The number of parameters in A and B if site i has rank `ranks[i]`.
 pub fn adapter_parameters(sites: &[Site], ranks: &[usize]) -> usize {
     sites.iter().zip(ranks).map(|(site, rank)| rank * (site.inputs + site.outputs)).sum()
 }
 
-/// Estimates a run on images of `side` pixels whose minibatches take this work.
+/// Estimates the memory of training on images of `side` pixels per side, if each minibatch takes the
+/// given work.
 ///
-/// Activations are counted as tensors per pixel and channel of each level. Attention leaves no
-/// matrices behind. The factors are fitted to SD1.5 at 256 pixels on the CPU: 5.9 GB for a gradient,
-/// 7.2 GB for a Hessian product and 9.1 GB for an iteration that keeps two inner steps' numbers
-/// (README, "Measured").
+/// The activations are counted as a number of tensors of each UNet level's size. Attention keeps no
+/// score matrices. The two numbers are fitted to SD1.5 at 256 pixels on the CPU, which takes 5.9 GB for
+/// a gradient, 7.2 GB for a Hessian product, and 9.1 GB for an iteration that caches the activations of
+/// two inner steps (README, "Measured").
 pub fn training_estimate<B: KernelBackend>(
     model: &StableDiffusion<B>,
     train: &TrainConfig,
@@ -50,19 +51,21 @@ pub fn training_estimate<B: KernelBackend>(
     let blocks = 2 * unet.layers_per_block + 1;
     let level = |(level, channels): (usize, &usize)| blocks * (side >> level).pow(2) * channels;
     let tensor: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
-    // The second-order pass remembers the tangents as well.
+    // A Hessian product keeps the tangents as well.
     let passes = if work.hessian_products > 0 { 2 } else { 1 };
     let tensors = TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached;
     MemoryEstimate {
         weights: model.weight_bytes(),
-        // A, B, two moments of each, and the gradients, adjoints and steps in flight.
+        // Eight f32 numbers per parameter: the parameter, its two moments, and the gradients, adjoints
+        // and steps of one iteration.
         trainable: 4 * 8 * adapter_parameters,
         activations: train.precision.bytes() * train.batch * tensors * tensor,
     }
 }
 
-/// Tensors of a level's size that one residual and transformer block leaves on the tape.
+/// The number of tensors of a level's size that a residual block and its transformer keep on the tape.
 const TENSORS_PER_BLOCK: usize = 130;
 
-/// Such tensors that an inner step caches of it for the Hessian product (docs/decisions/0008).
+/// The number of these tensors that an inner step caches for its Hessian product
+/// (docs/decisions/0008).
 const CACHED_PER_BLOCK: usize = 80;

@@ -1,4 +1,4 @@
-//! A small diffusers folder with random weights: it knows nothing, but everything runs on it.
+//! A small diffusers folder with random weights, for tests and trial runs.
 
 use std::path::Path;
 
@@ -9,9 +9,8 @@ use serde_json::json;
 use crate::blueprint::Blueprint;
 use crate::weights::{KeyTable, ModelError, random_weights};
 
-/// Writes a model of SD1.x' architecture, about 1.5 M parameters for pictures of 64², to `folder`.
-///
-/// The same seed gives the same files.
+/// Writes a model with the architecture of Stable Diffusion 1.x to `folder`. It has about 1.5 million
+/// parameters and is made for images of 64×64 pixels. The same seed gives the same files.
 ///
 /// # Errors
 /// If the folder cannot be written.

@@ -1,18 +1,20 @@
-//! CLIP's tokenizer: text to token ids, and ids to the text encoder's fixed-length input.
+//! CLIP's tokenizer: from text to token ids, and from ids to the text encoder's fixed-length input.
 //!
-//! The rules are those of transformers 5 `tokenization_clip.py` (from openai/CLIP
-//! `simple_tokenizer.py`):
+//! The rules are those of `tokenization_clip.py` in transformers 5, which follows
+//! `simple_tokenizer.py` in openai/CLIP:
 //!
-//! 1. special and added tokens are cut out of the text;
-//! 2. the rest is normalised: NFC, each run of white space to one space, lower case;
-//! 3. split into contractions (`'s 't 're 've 'm 'll 'd`), runs of letters, single digits and runs
-//!    of anything else, white space dropped;
-//! 4. each piece's UTF-8 bytes are written in the byte-level alphabet, its last symbol marked
-//!    `</w>`, and merged by byte-pair encoding.
+//! 1. Special and added tokens are extracted from the text.
+//! 2. The rest is normalised: NFC, one space for each run of white space, and lower case.
+//! 3. It is split into contractions (`'s 't 're 've 'm 'll 'd`), runs of letters, single digits and runs
+//!    of other characters, without white space.
+//! 4. The UTF-8 bytes of each piece become symbols of the byte-level alphabet, the last symbol is marked
+//!    with `</w>`, and the symbols are merged by byte-pair encoding.
 
 mod error;
 mod files;
+mod json;
 mod prompt;
+mod special_token;
 #[cfg(test)]
 mod testing;
 mod vocabulary;
@@ -29,17 +31,17 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{SplitDelimiterBehavior, Tokenizer};
 
 pub use error::TokenizerError;
-use files::{Files, Special};
-use vocabulary::{Merges, Vocab, Vocabulary};
+pub use files::CLIP_CONTEXT_LENGTH;
 
-/// Positions of every CLIP text encoder of Stable Diffusion 1.x, 2.x and XL.
-pub const CLIP_CONTEXT_LENGTH: usize = 77;
+use files::TokenizerFiles;
+use special_token::SpecialToken;
+use vocabulary::{BpeVocabulary, Merges, Vocab};
 
-/// Step 3 of the module's rules.
+/// The pieces of step 3 of the module's rules, as a regular expression.
 const PIECES: &str =
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 
-/// Tokenizer of a CLIP text encoder, as it lies in the `tokenizer` folder of a diffusers model.
+/// The tokenizer of a CLIP text encoder, read from the `tokenizer` folder of a diffusers model.
 #[derive(Clone)]
 pub struct ClipTokenizer {
     inner: Tokenizer,
@@ -47,24 +49,24 @@ pub struct ClipTokenizer {
     eos: u32,
     pad: u32,
     context_length: usize,
-    rows: usize,
+    vocab_size: usize,
 }
 
 impl ClipTokenizer {
     /// Reads a tokenizer folder.
     ///
-    /// The vocabulary comes from `tokenizer.json`, else from `vocab.json` and `merges.txt`. The
-    /// special tokens, the added tokens and the context length come from `tokenizer_config.json`,
-    /// `special_tokens_map.json` and `added_tokens.json` with the precedence of transformers 5;
-    /// what is in none of them is CLIP's: `<|startoftext|>`, `<|endoftext|>` (also to pad) and
-    /// [`CLIP_CONTEXT_LENGTH`]. The last also replaces the absurd `model_max_length` (1e30) that
-    /// transformers writes for "unknown".
+    /// The vocabulary comes from `tokenizer.json` if it exists, otherwise from `vocab.json` and
+    /// `merges.txt`. The special tokens, the added tokens and the context length come from
+    /// `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`, with the precedence
+    /// of transformers 5. The defaults are CLIP's: `<|startoftext|>`, `<|endoftext|>` (also for padding)
+    /// and [`CLIP_CONTEXT_LENGTH`], which also replaces the `model_max_length` of 1e30 that
+    /// transformers writes if the length is unknown.
     ///
     /// # Errors
-    /// [`TokenizerError`], naming the file and the key.
+    /// If a file is missing, damaged or not CLIP's; the error names the file and the key.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, TokenizerError> {
-        let files = Files::read(folder.as_ref())?;
-        let id = |key: &'static str, token: &Special| {
+        let files = TokenizerFiles::read(folder.as_ref())?;
+        let id = |key: &'static str, token: &SpecialToken| {
             files.vocabulary.ids.get(&token.content).copied().ok_or_else(|| {
                 TokenizerError::NotInVocabulary {
                     path: files.vocabulary.path.clone(),
@@ -79,54 +81,54 @@ impl ClipTokenizer {
         // With the unknown token in the vocabulary, byte-pair encoding cannot fail.
         id("unk_token", &files.unk)?;
 
-        let rows = files.vocabulary.ids.values().max().map_or(0, |&id| id as usize + 1);
+        let vocab_size = files.vocabulary.ids.values().max().map_or(0, |&id| id as usize + 1);
         let (added, context_length) = (files.added_tokens(), files.context_length);
-        let Files { vocabulary: Vocabulary { path, ids, merges, .. }, unk, .. } = files;
+        let TokenizerFiles { vocabulary: BpeVocabulary { path, ids, merges, .. }, unk, .. } = files;
         let mut inner = clip_rules(ids, merges, unk.content)
             .map_err(|source| TokenizerError::Build { path, source })?;
         inner.add_tokens(&added);
-        Ok(Self { inner, bos, eos, pad, context_length, rows })
+        Ok(Self { inner, bos, eos, pad, context_length, vocab_size })
     }
 
-    /// Lowers the context length to the number of positions the text encoder has.
+    /// Limits the context length to the number of positions of the text encoder.
     ///
     /// # Panics
-    /// If `positions` is below 2: BOS and EOS need a place.
+    /// If `positions` is less than 2, because BOS and EOS need one each.
     pub fn with_context_length(mut self, positions: usize) -> Self {
         assert!(positions >= 2, "a context of {positions} positions has no room for BOS and EOS");
         self.context_length = self.context_length.min(positions);
         self
     }
 
-    /// Token ids of a text, without BOS, EOS or padding and of any length.
+    /// The token ids of a text of any length, without BOS, EOS and padding.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let encoding = self.inner.encode_fast(text, false);
         encoding.expect("every symbol is in the vocabulary or unknown").get_ids().to_vec()
     }
 
-    /// Id that begins a prompt.
+    /// The id of BOS, the first token of a prompt.
     pub fn bos(&self) -> u32 {
         self.bos
     }
 
-    /// Id that ends a prompt.
+    /// The id of EOS, which ends a prompt.
     pub fn eos(&self) -> u32 {
         self.eos
     }
 
-    /// Id that fills the context after EOS: EOS itself in Stable Diffusion 1.x, `!` (0) in 2.x.
+    /// The id of the padding after EOS: EOS itself in Stable Diffusion 1.x, `!` (0) in 2.x.
     pub fn pad(&self) -> u32 {
         self.pad
     }
 
-    /// Length of an assembled prompt.
+    /// The length of an assembled prompt in tokens.
     pub fn context_length(&self) -> usize {
         self.context_length
     }
 
-    /// One more than the highest id, added tokens included: the rows the embedding table needs.
+    /// One more than the highest id, including added tokens: the size of the embedding table.
     pub fn vocab_size(&self) -> usize {
-        self.rows
+        self.vocab_size
     }
 }
 
@@ -137,11 +139,12 @@ impl fmt::Debug for ClipTokenizer {
             .field("eos", &self.eos)
             .field("pad", &self.pad)
             .field("context_length", &self.context_length)
-            .field("vocab_size", &self.rows)
+            .field("vocab_size", &self.vocab_size)
             .finish_non_exhaustive()
     }
 }
 
+/// The tokenizer with the module's rules.
 fn clip_rules(vocab: Vocab, merges: Merges, unk: String) -> tokenizers::Result<Tokenizer> {
     let model = BPE::builder()
         .vocab_and_merges(vocab, merges)
@@ -168,7 +171,7 @@ fn clip_rules(vocab: Vocab, merges: Merges, unk: String) -> tokenizers::Result<T
 mod tests {
     use super::testing::tokenizer;
 
-    /// Oracle: transformers 5.23, `CLIPTokenizer.from_pretrained(<the folder>)(text,
+    /// Reference: transformers 5.23, `CLIPTokenizer.from_pretrained(<the folder>)(text,
     /// add_special_tokens=False).input_ids`; first padding with `<|endoftext|>`, then with `!`,
     /// which makes every `!` of a prompt the padding token.
     #[test]

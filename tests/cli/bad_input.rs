@@ -52,7 +52,7 @@ fn every_component_is_checked() {
     half.learn("photos", "--steps 1").succeeds();
 }
 
-/// Model files that are cut off, absent or no model at all.
+/// Model files that are truncated, missing or not a model.
 #[test]
 fn damaged_model_files_are_named() {
     let project = Project::new(&["cat"]).with_own_model();
@@ -60,9 +60,9 @@ fn damaged_model_files_are_named() {
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let name = file.to_str().unwrap();
-    project.learn("photos", "").fails(1, &[name, "is damaged or cut off"]);
+    project.learn("photos", "").fails(1, &[name, "is damaged or truncated"]);
     fs::write(&file, &whole[..5]).unwrap();
-    project.learn("photos", "").fails(1, &[name, "is damaged or cut off"]);
+    project.learn("photos", "").fails(1, &[name, "is damaged or truncated"]);
     fs::remove_file(&file).unwrap();
     project.learn("photos", "").fails(1, &["model/unet holds no weights"]);
     fs::write(project.path("model/unet/config.json"), "{").unwrap();
@@ -141,8 +141,10 @@ fn ids_are_unique() {
 fn bad_ids_and_classes_name_the_option() {
     let project = Project::new(&["cat", "001"]);
     project.learn("photos/cat", "--id a/b").fails(1, &["`a/b` is not a valid", "--id"]);
-    project.learn("photos/001", "").fails(1, &["cannot tell the class word", "--class"]);
-    project.learn("photos", "--class cat").fails(1, &["--class: it names one", "key `class`"]);
+    project.learn("photos/001", "").fails(1, &["does not tell the class word", "--class"]);
+    project
+        .learn("photos", "--class cat")
+        .fails(1, &["class: it applies to one", "key `class`", "--class"]);
 }
 
 /// A caption that names another concept is found before training, not when its turn comes.
@@ -221,7 +223,9 @@ fn full_layers_are_refused_if_asked() {
     let project = Project::with_bank();
     project.write("photos/kite/0.png", fs::read(fixture("images/cmyk.jpg")).unwrap());
     let strict = "--rank 20 --strict-capacity";
-    project.learn("photos", strict).fails(1, &["no capacity left for `kite`", "lower rank"]);
+    project
+        .learn("photos", strict)
+        .fails(1, &["no capacity left for `kite`", "lower `rank`", "--rank"]);
 }
 
 /// A folder with something else in it does not become a bank, and is no bank to read either.

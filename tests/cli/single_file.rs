@@ -147,7 +147,7 @@ fn broken_single_files_are_named() {
     let key = "first_stage_model.decoder.mid.attn_1.q.bias";
     generate(&lacks(key)).fails(1, &[&format!("`{key}` is missing")]);
     let key = "model.diffusion_model.out.2.weight";
-    generate(&lacks(key)).fails(1, &["no single-file Stable Diffusion", key]);
+    generate(&lacks(key)).fails(1, &["not a single-file Stable Diffusion", key]);
     let adapter = Project::new(&[]);
     let lora =
         Weights::from([("lora_unet_x.lora_up.weight".into(), (Dtype::F32, vec![1], vec![0; 4]))]);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use burn_seqlora::diffusion::SamplerKind;
 use clap::Args as ClapArgs;
 
-use super::{Model, parse_name};
+use super::model::Model;
+use super::parse::parse_name;
 
 #[derive(Debug, ClapArgs)]
 pub struct Generate {

@@ -9,7 +9,8 @@ use burn_seqlora::text::TokenScheme;
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
 
-use super::{Model, parse_name};
+use super::model::Model;
+use super::parse::parse_name;
 
 #[derive(Debug, ClapArgs)]
 pub struct Learn {

@@ -3,16 +3,19 @@
 
 mod generate;
 mod learn;
+mod model;
+mod parse;
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use burn_seqlora::diffusion::Prediction;
 use burn_seqlora::precision::Precision;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub use self::generate::{Generate, Region};
 pub use self::learn::Learn;
+pub use self::model::Model;
+use self::parse::parse_name;
 pub use self::world::{Demo, Part, Pretrain};
 use crate::device::Device;
 use crate::terminal::Verbosity;
@@ -61,28 +64,6 @@ pub struct Global {
     pub precision: Option<Precision>,
 }
 
-/// The base model, as all commands that need one take it.
-#[derive(Debug, ClapArgs)]
-pub struct Model {
-    /// The base model, Stable Diffusion 1.x or 2.x: a diffusers folder, a single .safetensors
-    /// file, OWNER/NAME on the Hugging Face hub, or builtin
-    #[arg(long, visible_alias = "base", value_name = "MODEL")]
-    pub model: PathBuf,
-    /// The model's tokenizer [default: `tokenizer` in its folder, or beside its file]
-    #[arg(long, value_name = "FOLDER")]
-    pub tokenizer: Option<PathBuf>,
-    /// What the model predicts, epsilon or v [default: what its files say]
-    #[arg(long, value_parser = parse_prediction)]
-    pub prediction: Option<Prediction>,
-}
-
-impl Model {
-    /// The model in a folder.
-    pub fn at(folder: &Path) -> Self {
-        Self { model: folder.into(), tokenizer: None, prediction: None }
-    }
-}
-
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Learn concepts one after another and add them to a bank
@@ -103,20 +84,4 @@ pub enum Command {
 pub struct Inspect {
     /// A bank or a safetensors file
     pub path: PathBuf,
-}
-
-/// Parses the name that serde gives a choice; the error lists all names.
-fn parse_name<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
-    use serde::de::IntoDeserializer;
-    use serde::de::value::{Error, StrDeserializer};
-    let name: StrDeserializer<Error> = text.into_deserializer();
-    T::deserialize(name).map_err(|e| e.to_string())
-}
-
-fn parse_prediction(text: &str) -> Result<Prediction, String> {
-    match text {
-        "epsilon" => Ok(Prediction::Epsilon),
-        "v" => Ok(Prediction::VPrediction),
-        _ => Err(format!("`{text}` is neither epsilon nor v")),
-    }
 }

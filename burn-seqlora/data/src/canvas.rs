@@ -1,4 +1,4 @@
-//! The square that examples are painted on, and the coarser grid of its latents.
+//! The square that an example fills, and the coarser grid of its latents.
 
 use image::RgbImage;
 
@@ -21,11 +21,11 @@ pub(crate) struct Rect {
 }
 
 impl Canvas {
-    /// A canvas of `size` pixels per side whose latents are `size / factor` per side (`factor` is
-    /// 8 for Stable Diffusion's VAE).
+    /// A canvas of `size` pixels per side, which the VAE encodes to `size / factor` latents per side.
+    /// Stable Diffusion's VAE has the factor 8.
     ///
     /// # Errors
-    /// If `size` is no positive multiple of `factor`.
+    /// If `size` is not a positive multiple of `factor`.
     pub fn new(size: usize, factor: usize) -> Result<Self, DataError> {
         if size == 0 || factor == 0 || !size.is_multiple_of(factor) {
             let reason = format!(
@@ -52,7 +52,8 @@ impl Canvas {
         Rect { x: 0, y: 0, width: side, height: side }
     }
 
-    /// A `[size, size]` plane: `value(x, y)` inside `target`, counted from its corner, else 0.
+    /// A `[size, size]` plane that is `value(x, y)` inside `target` and 0 outside; x and y start at the
+    /// top left corner of `target`.
     pub(crate) fn plane(&self, target: Rect, value: impl Fn(u32, u32) -> f32) -> Vec<f32> {
         let mut plane = vec![0.0; self.size * self.size];
         for y in 0..target.height {
@@ -65,10 +66,10 @@ impl Canvas {
         plane
     }
 
-    /// The colours `[3, size, size]` in [-1, 1] of the black canvas with `image` at `target`.
+    /// A black canvas with `image` at `target`: `[3, size, size]`, from -1 (black) to 1.
     pub(crate) fn paste(&self, image: &RgbImage, target: Rect) -> Vec<f32> {
         let channel = |c: usize| {
-            // Planes are 0 outside the target, colours -1: shift at the end.
+            // A plane is 0 outside the target, but black is -1: subtract 1 at the end.
             let plane = self.plane(target, |x, y| f32::from(image.get_pixel(x, y).0[c]) / 127.5);
             plane.into_iter().map(|value| value - 1.0)
         };

@@ -1,62 +1,20 @@
 //! The training prompt of an image.
 //!
-//! Every prompt holds `{}` exactly once: there the trainer puts the concept's pseudo-words, whose
-//! second one starts as the class word. So `{}` takes the place of "sks dog", not of "sks".
+//! Every prompt holds `{}` exactly once, where the trainer inserts the concept's pseudo-words. The
+//! second pseudo-word is initialised with the class word, so `{}` stands for "sks dog", not for "sks".
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use seqlora_core::data::CaptionOptions;
-use serde::{Deserialize, Serialize};
 
-use super::manifest::ConceptSource;
-use super::templates;
+use super::source::ConceptSource;
+use super::templates::PLACEHOLDER;
 
-/// Where the concept's words go.
-pub(crate) const PLACEHOLDER: &str = "{}";
-
-/// What a concept is, as far as the wording of its prompts goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConceptKind {
-    /// Things and animals: "a photo of a {}".
-    #[default]
-    Object,
-    /// People: "a photo of {}".
-    Human,
-    /// Artistic styles: "a painting in the style of {}".
-    Style,
-}
-
-impl ConceptKind {
-    /// The kind that a class word suggests; [`ConceptKind::Object`] if it suggests none.
-    pub fn of_class(class_word: &str) -> Self {
-        const PEOPLE: [&str; 12] = [
-            "person", "man", "woman", "boy", "girl", "child", "baby", "guy", "lady", "face",
-            "actor", "actress",
-        ];
-        let last = class_word.split_whitespace().last().unwrap_or_default().to_lowercase();
-        match last.as_str() {
-            "style" => Self::Style,
-            word if PEOPLE.contains(&word) => Self::Human,
-            _ => Self::Object,
-        }
-    }
-
-    /// The built-in prompts, each with one `{}`.
-    pub fn templates(self) -> &'static [&'static str] {
-        match self {
-            Self::Object => &templates::OBJECT,
-            Self::Human => &templates::HUMAN,
-            Self::Style => &templates::STYLE,
-        }
-    }
-}
-
-/// The prompt of image `image_index` for one training step: the user's caption where there is
-/// one, else one of the concept's templates at random, else one of the built-in ones.
+/// The prompt of image `image_index` for one training step: the user's caption if there is one,
+/// otherwise a random template of the concept, otherwise a random built-in template.
 ///
-/// A caption that holds `{}`, `<id>`, `<TOK>` or the class word gets `{}` in that place (and in
-/// place of a class word right behind it); any other caption becomes `{}, caption`. The result
+/// In a caption, the first `{}`, `<id>`, `<TOK>` or class word becomes `{}`, together with a class
+/// word that directly follows it. A caption with none of them becomes `{}, caption`. The result
 /// holds `{}` exactly once.
 ///
 /// # Panics
@@ -78,15 +36,15 @@ pub(crate) fn caption(
     builtin.expect("every kind has templates").to_string()
 }
 
-/// The longest way to `{}` of every prompt that [`caption`] may give.
+/// Every prompt that [`caption`] may return, each in the variant with the most text before `{}`.
 pub(crate) fn prompts(source: &ConceptSource, options: &CaptionOptions) -> Vec<String> {
     let captions = source.images.iter().filter_map(|image| image.caption.as_ref());
     let captions = captions.map(|caption| {
         let caption = with_placeholder(caption, source);
         if options.shuffle { latest(&caption) } else { caption }
     });
-    let silent = source.images.iter().any(|image| image.caption.is_none());
-    let templates: Vec<String> = match (silent, &source.templates[..]) {
+    let uses_templates = source.images.iter().any(|image| image.caption.is_none());
+    let templates: Vec<String> = match (uses_templates, &source.templates[..]) {
         (false, _) => Vec::new(),
         (true, []) => source.kind.templates().iter().map(|text| text.to_string()).collect(),
         (true, own) => own.iter().map(|template| with_placeholder(template, source)).collect(),
@@ -94,7 +52,7 @@ pub(crate) fn prompts(source: &ConceptSource, options: &CaptionOptions) -> Vec<S
     captions.chain(templates).collect()
 }
 
-/// The order of a caption's parts in which `{}` comes as late as it may.
+/// The order of a caption's parts in which `{}` comes last; the first part stays first.
 fn latest(caption: &str) -> String {
     let (first, rest) = caption.split_once(',').unwrap_or((caption, ""));
     let mut parts: Vec<&str> = rest.split(',').map(str::trim).filter(|p| !p.is_empty()).collect();
@@ -117,12 +75,12 @@ fn with_placeholder(caption: &str, source: &ConceptSource) -> String {
     if marker.is_some() && find_word(rest.trim_start(), class) == Some(0) {
         rest = &rest.trim_start()[class.len()..];
     }
-    // The concept's words may occur only once: name it by its class wherever it comes up again.
+    // The concept's words may occur only once: every further mention becomes the class word.
     let plain = |text: &str| markers.iter().fold(text.to_string(), |t, m| t.replace(m, class));
     format!("{}{PLACEHOLDER}{}", plain(&caption[..start]), plain(rest))
 }
 
-/// Start of the first whole-word occurrence of `word`, regardless of ASCII case.
+/// The byte offset of the first whole-word occurrence of `word`, ignoring ASCII case.
 fn find_word(text: &str, word: &str) -> Option<usize> {
     let letter = |c: char| c.is_alphanumeric();
     text.char_indices().map(|(start, _)| start).find(|&start| {
@@ -133,6 +91,7 @@ fn find_word(text: &str, word: &str) -> Option<usize> {
     })
 }
 
+/// The caption with its comma-separated parts in a random order; the first part stays first.
 fn shuffled(caption: &str, rng: &mut impl Rng) -> String {
     let mut parts: Vec<&str> =
         caption.split(',').map(str::trim).filter(|p| !p.is_empty()).collect();
@@ -143,7 +102,8 @@ fn shuffled(caption: &str, rng: &mut impl Rng) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::ImageSource;
+    use crate::kind::ConceptKind;
+    use crate::source::ImageSource;
     use rand::SeedableRng;
     use rand_chacha::ChaCha8Rng;
 

@@ -1,4 +1,4 @@
-//! What training asks of a concept's data.
+//! [`ConceptData`] for concepts on disk.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::canvas::Canvas;
 use super::caption::{caption, prompts};
 use super::dataset::Dataset;
-use super::manifest::{ConceptSource, ImageSource};
+use super::source::{ConceptSource, ImageSource};
 
 impl ConceptData for ConceptSource {
     fn id(&self) -> &str {
@@ -54,8 +54,8 @@ impl ConceptData for ConceptSource {
             while let Some((_, id, after)) = next_placeholder(rest) {
                 if id != self.id && id != "TOK" {
                     return Err(Error::Prompt(format!(
-                        "{origin}: `{text}` names <{id}>, but shows the concept `{}`; write {{}} or \
-                         <{}> for it, and other words without < >",
+                        "{origin}: `{text}` names <{id}>, but belongs to the concept `{}`; write {{}} \
+                         or <{}> for the concept, and all other words without < >",
                         self.id, self.id
                     )));
                 }

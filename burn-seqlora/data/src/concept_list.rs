@@ -1,4 +1,4 @@
-//! CustomConcept101's `dataset.json`, also the `--concepts_list` of diffusers' Custom Diffusion.
+//! CustomConcept101's `dataset.json`, which is also the concepts list of diffusers' Custom Diffusion.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::error::DataError;
+use super::found::{Discovery, FoundConcept};
+use super::layout::DataLayout;
 use super::listing::{folder_of, list};
-use super::manifest::{Found, Layout, Reading, Skipped};
 use super::names;
+use super::source::Skipped;
 
 /// Name of the list in the CustomConcept101 repository.
 pub(crate) const FILE_NAME: &str = "dataset.json";
@@ -16,12 +18,12 @@ pub(crate) const FILE_NAME: &str = "dataset.json";
 /// One concept of the list.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct ListEntry {
     /// `photo of a <new1> barn`; sometimes without the article.
     instance_prompt: String,
     class_prompt: String,
     instance_data_dir: String,
-    /// Regularisation images: not in the published archive, and not needed here.
+    /// Regularisation images, which the published archive does not contain and training does not use.
     #[serde(rename = "class_data_dir")]
     _class_data_dir: Option<String>,
     prompt_filename: Option<String>,
@@ -30,9 +32,9 @@ struct Entry {
 /// Reads the list `path`. Its folders are relative to `images_root`, or to the list itself.
 ///
 /// # Errors
-/// If the file is no such list, if folders are missing (all are counted), or if one of them
-/// holds no images.
-pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Reading, DataError> {
+/// If the file is not such a list, if folders are missing (the error counts all of them), or if a
+/// folder holds no images.
+pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Discovery, DataError> {
     let root = images_root.unwrap_or(folder_of(path));
     let entries = parse(path)?;
     let folders: Vec<_> = entries.iter().map(|e| find(root, &e.instance_data_dir)).collect();
@@ -46,10 +48,10 @@ pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Reading, D
     for (number, (entry, folder)) in entries.iter().zip(folders.iter().flatten()).enumerate() {
         found.push(concept(path, number, entry, folder, &mut skipped)?);
     }
-    Ok((Layout::CustomConcept101, found, skipped))
+    Ok(Discovery { layout: DataLayout::CustomConcept101, concepts: found, skipped })
 }
 
-fn parse(path: &Path) -> Result<Vec<Entry>, DataError> {
+fn parse(path: &Path) -> Result<Vec<ListEntry>, DataError> {
     let text = fs::read_to_string(path).map_err(DataError::io(path))?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| DataError::manifest(path, "JSON", error))?;
@@ -62,7 +64,7 @@ fn parse(path: &Path) -> Result<Vec<Entry>, DataError> {
         return Err(DataError::manifest(path, "top level", reason));
     }
     let entry = |(number, item): (usize, &serde_json::Value)| {
-        Entry::deserialize(item)
+        ListEntry::deserialize(item)
             .map_err(|error| DataError::manifest(path, format!("concept {number}"), error))
     };
     items.iter().enumerate().map(entry).collect()
@@ -71,10 +73,10 @@ fn parse(path: &Path) -> Result<Vec<Entry>, DataError> {
 fn concept(
     path: &Path,
     number: usize,
-    entry: &Entry,
+    entry: &ListEntry,
     folder: &Path,
     skipped: &mut Vec<Skipped>,
-) -> Result<Found, DataError> {
+) -> Result<FoundConcept, DataError> {
     let (images, rest) = list(folder)?.into_images();
     skipped.extend(rest);
     if images.is_empty() {
@@ -83,21 +85,21 @@ fn concept(
         return Err(DataError::manifest(path, key, reason));
     }
     let (template, class) = template(&entry.instance_prompt, &entry.class_prompt);
-    Ok(Found {
+    Ok(FoundConcept {
         id: names::slug(last_component(&entry.instance_data_dir)),
         class_word: Some(class),
         templates: vec![template],
         prompts: entry.prompt_filename.as_ref().map(|file| folder_of(path).join(file)),
         origin: format!("{}: concept {number}", path.display()),
-        ..Found::named("", images, folder)
+        ..FoundConcept::named("", images, folder)
     })
 }
 
 /// `photo of a <new1> barn` becomes the template `photo of a {}` and the class word `barn`.
 ///
-/// One published entry says "<new1> dice plushie" for class "dice": the words after the token
-/// are what its evaluation prompts are filled with, so a tail of one word more than the class is
-/// taken as the class. A longer tail is kept as text.
+/// One published entry says "<new1> dice plushie" with the class "dice", and its evaluation prompts
+/// say "dice plushie". So the words after the token become the class word if they contain the class
+/// and at most one word more; otherwise the words after the class stay in the template.
 fn template(prompt: &str, class: &str) -> (String, String) {
     let class = class.trim();
     let token = prompt.find('<').and_then(|start| {
@@ -117,7 +119,7 @@ fn template(prompt: &str, class: &str) -> (String, String) {
     (join(&format!("{space}{rest}")), class.to_string())
 }
 
-/// `root/dir`, or `root/<last part of dir>` for users who pass the folder of folders itself.
+/// The folder `root/dir`, or `root/<last part of dir>` if `root` is the folder that holds them all.
 fn find(root: &Path, dir: &str) -> Option<PathBuf> {
     let dir = dir.trim_start_matches("./");
     [root.join(dir), root.join(last_component(dir))].into_iter().find(|folder| folder.is_dir())
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_are_found_beside_the_list_or_under_images_root() {
+    fn folders_are_found_next_to_the_list_or_under_images_root() {
         let entry = |dir: &str, class: &str| {
             format!(
                 r#"{{"instance_prompt": "photo of a <new1> {class}", "class_prompt": "{class}",
@@ -169,7 +171,7 @@ mod tests {
         let (_guard, root) = tree(&files);
         let message = error(&root);
         assert!(message.contains("1 of 2 image folders"), "{message}");
-        assert!(message.contains("./benchmark_dataset/pet_cat1; give the folder"), "{message}");
+        assert!(message.contains("./benchmark_dataset/pet_cat1; set `images_root`"), "{message}");
 
         let images_root = Some(root.join("elsewhere"));
         let options = DiscoverOptions { images_root, ..Default::default() };

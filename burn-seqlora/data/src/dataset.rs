@@ -9,12 +9,12 @@ use seqlora_core::data::{Example, Examples, Transform};
 use super::canvas::Canvas;
 use super::error::DataError;
 use super::image::load_rgb;
-use super::manifest::{ConceptSource, ImageSource};
 use super::mask::{Mask, load_mask};
+use super::source::{ConceptSource, ImageSource};
 use super::transform::apply;
 
-/// All images of one concept, decoded. They are few (3-15 in the benchmarks), so every bad file
-/// shows at the start and no step waits for the disk.
+/// The decoded images of one concept. There are few of them (3 to 15 in the benchmarks), so all are
+/// decoded at the start: bad files are reported at once, and no training step waits for the disk.
 #[derive(Debug, Clone)]
 pub struct Dataset {
     items: Vec<Item>,
@@ -28,12 +28,13 @@ struct Item {
 }
 
 impl Dataset {
-    /// Decodes the images and masks of `source` in parallel, in the order of the manifest.
-    /// An image whose short edge exceeds twice the canvas is scaled down to that: no transform
-    /// shows more detail, and a 50 megapixel photo would take 150 MB.
+    /// Decodes the images and masks of `source` in parallel and keeps the manifest's order.
+    ///
+    /// An image whose short edge is longer than twice the canvas is scaled down to twice the canvas.
+    /// No transform shows more detail, and a 50 megapixel photo would take 150 MB.
     ///
     /// # Errors
-    /// [`DataError::Images`] with every image or mask that cannot be used.
+    /// [`DataError::Images`], which lists every image and mask that cannot be used.
     pub fn load(source: &ConceptSource, canvas: Canvas) -> Result<Self, DataError> {
         let results: Vec<_> =
             source.images.par_iter().map(|image| Item::load(image, canvas)).collect();

@@ -7,11 +7,13 @@ use super::error::DataError;
 
 /// Subjects, their classes and the evaluation prompts of the DreamBooth data set.
 ///
-/// The file is neither CSV nor Python: a `subject_name,class` table, then two lists of lines
-/// like `'a {0} {1} in the snow'.format(unique_token, class_token),`.
+/// The file has a format of its own: a `subject_name,class` table, followed by two lists of lines such
+/// as `'a {0} {1} in the snow'.format(unique_token, class_token),`.
+///
+/// Source: <https://github.com/google/dreambooth>.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DreamBoothIndex {
-    /// Subject folder and class word, in the order of the file.
+    /// Pairs of a subject's folder and its class word, in the order of the file.
     pub classes: Vec<(String, String)>,
     /// Evaluation prompts for objects, each with one `{}`.
     pub object_prompts: Vec<String>,
@@ -23,13 +25,13 @@ impl DreamBoothIndex {
     /// Name of the file.
     pub const FILE_NAME: &str = "prompts_and_classes.txt";
 
-    /// Text files that belong to the data set and need no mention.
+    /// Text files that are part of the data set, so they are not reported as skipped.
     pub(crate) const COMPANIONS: [&str; 2] = [Self::FILE_NAME, "references_and_licenses.txt"];
 
     /// Reads the index of the data set in `folder`.
     ///
     /// # Errors
-    /// If the file cannot be read or holds no `subject_name,class` table.
+    /// If the file cannot be read or has no `subject_name,class` table.
     pub fn read(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join(Self::FILE_NAME);
         let text = fs::read_to_string(&path).map_err(DataError::io(&path))?;
@@ -68,8 +70,8 @@ impl DreamBoothIndex {
     }
 }
 
-/// The prompt in `'a {0} {1} in the snow'.format(...)`: the token and the class word together
-/// are what a concept's words stand for.
+/// The prompt in `'a {0} {1} in the snow'.format(...)`, in which `{}` replaces both the token and the
+/// class word.
 fn prompt(line: &str) -> Option<String> {
     let (text, _) = line.strip_prefix('\'')?.split_once("'.format(")?;
     text.contains("{0} {1}").then(|| text.replacen("{0} {1}", "{}", 1))

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-/// An error of the data layer. Every message names the file, the key where there is one, and
-/// the way out.
+/// An error in the training data. Every message names the file, the key if there is one, and what to
+/// do about it.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -15,7 +15,7 @@ pub enum DataError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The cause given by the operating system.
+        /// The operating system's reason.
         source: io::Error,
     },
     /// An image or mask cannot be used.
@@ -28,7 +28,7 @@ pub enum DataError {
         /// What the user can do about it.
         fix: &'static str,
     },
-    /// Several images of one concept cannot be used; all of them, so that one run shows all.
+    /// Images of one concept that cannot be used. It lists all of them, so that one run finds them all.
     #[error("{} images of concept `{concept}` cannot be used:{}", errors.len(), bullets(errors))]
     Images {
         /// Id of the concept.
@@ -46,20 +46,20 @@ pub enum DataError {
         /// What is wrong and what is expected.
         reason: String,
     },
-    /// A path holds no layout that could be recognised.
+    /// No layout is recognised in a path.
     #[error(
         "no training images in {}\n  found: {found}{}\n  one of these layouts is expected:{LAYOUTS}",
         path.display(), suggestion(near.as_deref())
     )]
     NoImages {
-        /// The path that was given.
+        /// The path.
         path: PathBuf,
-        /// Summary of what is there.
+        /// A summary of what is there.
         found: String,
-        /// A path nearby that would do.
+        /// A nearby path that holds images.
         near: Option<PathBuf>,
     },
-    /// Two concepts claim the same id.
+    /// Two concepts have the same id.
     #[error(
         "concept id `{id}` is used twice, by {first} and by {second}; \
          rename one of them (ids are compared without regard to case)"
@@ -72,10 +72,10 @@ pub enum DataError {
         /// Where it occurs again.
         second: String,
     },
-    /// An id cannot serve as a folder name.
+    /// An id that cannot be a folder's name.
     #[error(
         "{origin}: `{id}` is not a valid concept id; use letters A-Z a-z, digits, `.`, `_`, `-`, \
-         at most 100 of them, the first a letter or digit (give an `id`, or rename the folder)"
+         at most 100 of them, the first a letter or digit (set `id`, or rename the folder)"
     )]
     InvalidId {
         /// The rejected id.
@@ -83,10 +83,10 @@ pub enum DataError {
         /// Where it comes from.
         origin: String,
     },
-    /// The class word cannot be told from the name of the folder.
+    /// The name of the folder does not tell the class word.
     #[error(
-        "{origin}: cannot tell the class word (what the subject is: dog, teapot, ...) from `{name}`; \
-         give a `class`, or rename the folder"
+        "{origin}: the name `{name}` does not tell the class word (what the subject is: dog, teapot, \
+         ...); set `class`, or rename the folder"
     )]
     ClassWord {
         /// Where the concept comes from.
@@ -97,7 +97,7 @@ pub enum DataError {
     /// A CustomConcept101 list names folders that do not exist.
     #[error(
         "{}: {} of {total} image folders (`instance_data_dir`) are missing under {}: {}; \
-         give the folder that holds `benchmark_dataset` as the root of the images",
+         set `images_root` to the folder that holds `benchmark_dataset`",
         path.display(), missing.len(), root.display(), first_names(missing)
     )]
     MissingFolders {
@@ -110,10 +110,10 @@ pub enum DataError {
         /// Number of entries in the file.
         total: usize,
     },
-    /// An option or configuration value cannot be used.
+    /// An option that cannot be used.
     #[error("{name}: {reason}")]
     Option {
-        /// Name of the option or configuration key.
+        /// The name of the option.
         name: &'static str,
         /// What is wrong and what is expected.
         reason: String,
@@ -132,12 +132,12 @@ const LAYOUTS: &str = "
   images are PNG, JPEG, WebP or BMP files";
 
 impl DataError {
-    /// For `map_err`: an I/O error at `path`.
+    /// For `map_err`: an I/O error on `path`.
     pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| Self::Io { path: path.to_path_buf(), source }
     }
 
-    /// A bad value `key` of the manifest `path`.
+    /// A bad value of `key` in the manifest `path`.
     pub(crate) fn manifest(path: &Path, key: impl Into<String>, reason: impl ToString) -> Self {
         Self::Manifest { path: path.to_path_buf(), key: key.into(), reason: reason.to_string() }
     }

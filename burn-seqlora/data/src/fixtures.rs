@@ -1,4 +1,4 @@
-//! Small data sets in temporary folders, for the tests of this module.
+//! Small data sets in temporary folders, for this crate's tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use super::{DataError, DiscoverOptions, Manifest};
 
-/// A folder `photos` holding `files` of (path, content). An image with empty content becomes a
-/// real 2x2 picture.
+/// A folder `photos` holding `files` of (path, content). An image file with empty content
+/// becomes a real image of 2x2 pixels.
 pub(crate) fn tree(files: &[(&str, &str)]) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("photos");
@@ -31,7 +31,7 @@ pub(crate) fn discover(path: &Path) -> Result<Manifest, DataError> {
     Manifest::discover(path, &DiscoverOptions::default())
 }
 
-/// The message of the error that `path` must give.
+/// The message of the error that [`discover`] must return.
 pub(crate) fn error(path: &Path) -> String {
     discover(path).unwrap_err().to_string()
 }

@@ -1,34 +1,36 @@
-//! Folder layouts: flat, one folder per concept, kohya, imagefolder, google/dreambooth.
+//! The layouts that are folders: flat, one folder per concept, kohya, imagefolder, dreambooth.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::dreambooth::DreamBoothIndex;
 use super::error::DataError;
+use super::found::{Discovery, FoundConcept};
+use super::layout::DataLayout;
 use super::listing::{Listing, list};
-use super::manifest::{Found, Layout, Reading, Skipped};
+use super::source::Skipped;
 use super::{concept_list, metadata, names};
 
 /// The name of a folder and the concept in it.
-type Named = (String, Found);
+type NamedConcept = (String, FoundConcept);
 
 /// Reads the folder `path`.
 ///
 /// # Errors
-/// [`DataError::NoImages`] if no layout fits, and the errors of the files it holds.
-pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Reading, DataError> {
+/// [`DataError::NoImages`] if no layout fits, or an error of one of the files in the folder.
+pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Discovery, DataError> {
     let list_file = path.join(concept_list::FILE_NAME);
     if images_root.is_some() && !list_file.is_file() {
-        let reason = "it applies to TOML and JSON files, whose folders it locates; \
-                      for a folder of images pass that folder as the data path";
-        return Err(DataError::Option { name: "--images-root", reason: reason.into() });
+        let reason = "it applies to the folders that a TOML or JSON file names; for a folder of \
+                      images, pass that folder as the data path";
+        return Err(DataError::Option { name: "images_root", reason: reason.into() });
     }
     for folder in [path.to_path_buf(), path.join("dataset")] {
         if folder.join(DreamBoothIndex::FILE_NAME).is_file() {
             return dreambooth(&folder);
         }
     }
-    // Hugging Face splits: the metadata lie in `train/`, but the data set is named after its root.
+    // In a Hugging Face split the metadata are in `train/`, but the root has the data set's name.
     let train = path.join("train");
     let images = if train.join(metadata::FILE_NAME).is_file() { &train } else { path };
     let listing = list(images)?;
@@ -42,22 +44,23 @@ pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Reading, D
 }
 
 /// One concept: the images of `folder`, named after `path`.
-fn single(path: &Path, folder: &Path, listing: Listing) -> Reading {
+fn single(path: &Path, folder: &Path, listing: Listing) -> Discovery {
     let has_metadata = folder.join(metadata::FILE_NAME).is_file();
-    let layout = if has_metadata { Layout::ImageFolder } else { Layout::Flat };
+    let layout = if has_metadata { DataLayout::ImageFolder } else { DataLayout::Flat };
     let (images, skipped) = listing.into_images();
-    (layout, vec![Found::named(&folder_name(path), images, folder)], skipped)
+    let concepts = vec![FoundConcept::named(&folder_name(path), images, folder)];
+    Discovery { layout, concepts, skipped }
 }
 
-/// One concept per sub-folder of `path`, whose own listing is `root`.
-fn nested(path: &Path, root: Listing) -> Result<Reading, DataError> {
+/// One concept per sub-folder of `path`; `root` is the listing of `path`.
+fn nested(path: &Path, root: Listing) -> Result<Discovery, DataError> {
     let (mut found, skipped) = concepts(&root)?;
     if found.is_empty() {
         return Err(no_images(path, &root, &skipped));
     }
     let kohya_names: Option<Vec<_>> = found.iter().map(|(name, _)| names::kohya(name)).collect();
-    let layout = if kohya_names.is_some() { Layout::Kohya } else { Layout::Folders };
-    if layout == Layout::Kohya {
+    let layout = if kohya_names.is_some() { DataLayout::Kohya } else { DataLayout::Folders };
+    if layout == DataLayout::Kohya {
         for (name, concept) in &mut found {
             let (repeats, class) = names::kohya(name).expect("all names were checked above");
             concept.id = names::slug(class);
@@ -65,11 +68,12 @@ fn nested(path: &Path, root: Listing) -> Result<Reading, DataError> {
             concept.repeats = repeats;
         }
     }
-    Ok((layout, found.into_iter().map(|(_, concept)| concept).collect(), skipped))
+    let concepts = found.into_iter().map(|(_, concept)| concept).collect();
+    Ok(Discovery { layout, concepts, skipped })
 }
 
 /// The google/dreambooth data set: one sub-folder per subject, classes from its index.
-fn dreambooth(folder: &Path) -> Result<Reading, DataError> {
+fn dreambooth(folder: &Path) -> Result<Discovery, DataError> {
     let index = DreamBoothIndex::read(folder)?;
     let mut root = list(folder)?;
     if !root.images.is_empty() {
@@ -85,17 +89,18 @@ fn dreambooth(folder: &Path) -> Result<Reading, DataError> {
         let name = skipped.path.file_name().unwrap_or_default();
         !DreamBoothIndex::COMPANIONS.iter().any(|companion| name == *companion)
     });
-    let with_class = |(name, mut concept): (String, Found)| {
+    let with_class = |(name, mut concept): (String, FoundConcept)| {
         if let Some(class) = index.class(&name) {
             concept.class_word = Some(class.to_string());
         }
         concept
     };
-    Ok((Layout::DreamBooth, found.into_iter().map(with_class).collect(), skipped))
+    let concepts = found.into_iter().map(with_class).collect();
+    Ok(Discovery { layout: DataLayout::DreamBooth, concepts, skipped })
 }
 
-/// The sub-folders with images, and all that was left out.
-fn concepts(root: &Listing) -> Result<(Vec<Named>, Vec<Skipped>), DataError> {
+/// The sub-folders with images, and everything that was left out.
+fn concepts(root: &Listing) -> Result<(Vec<NamedConcept>, Vec<Skipped>), DataError> {
     let (mut found, mut skipped) = (Vec::new(), root.skipped.clone());
     for folder in &root.folders {
         let (images, rest) = list(folder)?.into_images();
@@ -105,20 +110,20 @@ fn concepts(root: &Listing) -> Result<(Vec<Named>, Vec<Skipped>), DataError> {
             skipped.push(Skipped { path: folder.clone(), reason });
         } else {
             let name = folder_name(folder);
-            let concept = Found::named(&name, images, folder);
+            let concept = FoundConcept::named(&name, images, folder);
             found.push((name, concept));
         }
     }
     Ok((found, skipped))
 }
 
-/// The name of a folder, also for `.` and `..`.
+/// The name of a folder, even if the path is `.` or `..`.
 fn folder_name(path: &Path) -> String {
     let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     full.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What is in `path` instead of images, and the nearest folder that would do.
+/// The error that says what `path` holds instead of images, and which sub-folder to use instead.
 fn no_images(path: &Path, root: &Listing, skipped: &[Skipped]) -> DataError {
     let files: Vec<_> = skipped.iter().filter(|skipped| !skipped.path.is_dir()).collect();
     let mut found = format!("{} folders, {} files", root.folders.len(), files.len());
@@ -137,7 +142,7 @@ fn no_images(path: &Path, root: &Listing, skipped: &[Skipped]) -> DataError {
 #[cfg(test)]
 mod tests {
     use crate::fixtures::{discover, error, summary, tree};
-    use crate::{DiscoverOptions, Layout, Manifest};
+    use crate::{DataLayout, DiscoverOptions, Manifest};
 
     #[test]
     fn folders_become_concepts_sorted_by_name() {
@@ -145,27 +150,27 @@ mod tests {
             [("vase/1.png", ""), ("dog6/b.PNG", ""), ("dog6/a.bmp", ""), ("notes/x.txt", "hi")];
         let (_guard, root) = tree(&files);
         let manifest = discover(&root).unwrap();
-        assert_eq!(manifest.layout, Layout::Folders);
+        assert_eq!(manifest.layout, DataLayout::Folders);
         assert_eq!(summary(&manifest), ["dog6/dog/2", "vase/vase/1"]);
         assert!(manifest.concepts[0].images[0].path.ends_with("dog6/a.bmp"));
         let reasons: Vec<_> = manifest.skipped.iter().map(|s| s.reason.as_str()).collect();
         assert_eq!(reasons, ["a text that belongs to no image", "a folder without images"]);
 
         let one = discover(&root.join("dog6")).unwrap();
-        assert_eq!((one.layout, summary(&one)), (Layout::Flat, vec!["dog6/dog/2".to_string()]));
+        assert_eq!((one.layout, summary(&one)), (DataLayout::Flat, vec!["dog6/dog/2".to_string()]));
     }
 
     #[test]
     fn kohya_prefixes_count_only_if_all_folders_have_one() {
         let (_guard, root) = tree(&[("10_sks dog/1.png", ""), ("5_teapot/1.png", "")]);
         let manifest = discover(&root).unwrap();
-        assert_eq!(manifest.layout, Layout::Kohya);
+        assert_eq!(manifest.layout, DataLayout::Kohya);
         assert_eq!(summary(&manifest), ["sks-dog/dog/1", "teapot/teapot/1"]);
         assert_eq!(manifest.concepts.iter().map(|c| c.repeats).collect::<Vec<_>>(), [10, 5]);
 
         let (_guard, root) = tree(&[("3_dogs/1.png", ""), ("teapot/1.png", "")]);
         let manifest = discover(&root).unwrap();
-        assert_eq!((manifest.layout, manifest.concepts[0].repeats), (Layout::Folders, 1));
+        assert_eq!((manifest.layout, manifest.concepts[0].repeats), (DataLayout::Folders, 1));
     }
 
     #[test]
@@ -180,7 +185,7 @@ mod tests {
         let (_guard, root) = tree(&files);
         for path in [root.clone(), root.join("dataset")] {
             let manifest = discover(&path).unwrap();
-            assert_eq!(manifest.layout, Layout::DreamBooth);
+            assert_eq!(manifest.layout, DataLayout::DreamBooth);
             assert_eq!(summary(&manifest), ["bear_plushie/stuffed animal/1", "my_dog/my dog/1"]);
             assert_eq!(manifest.skipped, []);
         }
@@ -199,7 +204,7 @@ mod tests {
         let (_guard, root) = tree(&files);
         let options = DiscoverOptions { class_word: Some("cat".into()), ..Default::default() };
         let manifest = Manifest::discover(&root, &options).unwrap();
-        assert_eq!(manifest.layout, Layout::ImageFolder);
+        assert_eq!(manifest.layout, DataLayout::ImageFolder);
         assert_eq!(summary(&manifest), ["photos/cat/2"]);
         let captions: Vec<_> = manifest.concepts[0].images.iter().map(|i| &i.caption).collect();
         assert_eq!(captions, [&Some("a cat asleep".to_string()), &None]);

@@ -1,4 +1,4 @@
-//! Images from disk: any colour type in, upright 8-bit RGB out.
+//! Reading images: files of any colour type become upright 8-bit RGB.
 
 use std::fs;
 use std::io::Cursor;
@@ -10,18 +10,18 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb, RgbImage}
 use super::error::DataError;
 use super::jpeg;
 
-/// Largest decoded image: a 100 megapixel photo with four 8-bit channels and a margin. Beyond
-/// it a small file can claim any amount of memory.
+/// The largest size of a decoded image: a 100 megapixel photo with four 8-bit channels and a margin.
+/// Without a limit, a small damaged file could ask for any amount of memory.
 const MAX_BYTES: u64 = 512 << 20;
 
-/// Reads an image as the viewer shows it: turned upright by its EXIF orientation, transparency
-/// laid over white, 16 bits rounded to 8. The format follows from the content, not the name.
+/// Reads an image as a viewer shows it: rotated by its EXIF orientation, blended over white where it
+/// is transparent, and 16 bits per channel rounded to 8. The content decides the format, not the name.
 ///
 /// Colour profiles are ignored, as in the Python trainers. Four-channel JPEGs (CMYK, YCCK) are
-/// converted when Adobe's marker says how they are stored.
+/// converted if Adobe's marker says how they are stored.
 ///
 /// # Errors
-/// [`DataError::Image`] if the file is no PNG, JPEG, WebP or BMP image, is damaged or truncated,
+/// [`DataError::Image`] if the file is not a PNG, JPEG, WebP or BMP image, is damaged or truncated,
 /// or is a four-channel JPEG without Adobe's marker.
 pub fn load_rgb(path: &Path) -> Result<RgbImage, DataError> {
     let image = decode(path)?;
@@ -39,7 +39,7 @@ pub fn load_rgb(path: &Path) -> Result<RgbImage, DataError> {
     }))
 }
 
-/// Decodes a file in whatever colour type it has, and turns it upright.
+/// Decodes a file without changing its colour type, and turns it upright.
 ///
 /// # Errors
 /// As [`load_rgb`].
@@ -66,7 +66,7 @@ pub(crate) fn decode(path: &Path) -> Result<DynamicImage, DataError> {
         let reason = format!("{width}x{height} pixels are too many");
         return Err(DataError::image(path, reason, "scale it down below 100 megapixels"));
     }
-    // Damaged EXIF data say nothing about the picture.
+    // Damaged EXIF data do not mean that the image is damaged.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(broken)?;
     image.apply_orientation(orientation);
@@ -79,8 +79,8 @@ fn check_jpeg(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
         let fix = "the file is truncated: copy or download it again";
         return Err(DataError::image(path, "the JPEG data end before the image does", fix));
     }
-    // Without the marker nothing tells whether 255 means full ink or none: the colours could come
-    // out as a negative, unnoticed.
+    // Without the marker it is unknown whether 255 means full ink or no ink, so the image might be
+    // read as its negative.
     if markers.channels == 4 && !markers.adobe {
         let fix = "convert it to RGB in an image editor";
         return Err(DataError::image(path, "a CMYK JPEG without Adobe's marker", fix));
@@ -95,7 +95,7 @@ mod tests {
 
     /// Eight 8-pixel wide columns, saved by Pillow 13 as an Adobe (inverted) CMYK JPEG whose K
     /// channel is min(C, M, Y): `Image.new("CMYK", (64, 16))`, `putdata`, `save(quality=90)`.
-    const CMYK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/images/cmyk.jpg");
+    const CMYK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/images/cmyk.jpg");
 
     /// What Pillow's `convert("RGB")` says of the middle of each column.
     const CMYK_COLOURS: [[u8; 3]; 8] = [
@@ -119,7 +119,7 @@ mod tests {
 
     fn write(bytes: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
         let folder = tempfile::tempdir().unwrap();
-        // The name lies on purpose: content decides.
+        // The wrong extension is deliberate: the content decides the format.
         let path = folder.path().join("photo.png");
         fs::write(&path, bytes).unwrap();
         (folder, path)

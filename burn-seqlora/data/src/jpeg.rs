@@ -1,7 +1,7 @@
-//! A look at the markers of a JPEG file, for what the decoder does not say.
+//! The markers of a JPEG file, which show two problems that the decoder does not report.
 //!
-//! The decoder of the `image` crate fills missing rows with grey instead of failing, and assumes
-//! that all four-channel files are stored inverted, which only Adobe's marker promises.
+//! The decoder of the `image` crate fills missing rows with grey instead of failing. It also assumes
+//! that all four-channel files are stored inverted, which is only certain with Adobe's marker.
 
 /// What the markers of a JPEG file say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,8 +14,8 @@ pub(crate) struct Markers {
     pub(crate) complete: bool,
 }
 
-/// Walks over the markers of the first image in `bytes`. Whatever follows its end (the second
-/// picture of a 3D photo, the video of a live photo) is not looked at.
+/// Reads the markers of the first image in `bytes`. Data after its end, such as the second image of a
+/// 3D photo or the video of a live photo, are ignored.
 pub(crate) fn markers(bytes: &[u8]) -> Markers {
     const APP14: u8 = 0xEE;
     const END: u8 = 0xD9;
@@ -50,8 +50,8 @@ pub(crate) fn markers(bytes: &[u8]) -> Markers {
     found
 }
 
-/// Moves `at` behind the next `FF xx` and returns `xx`. In compressed data every real `FF` byte
-/// is followed by 00, so this also finds the end of a scan.
+/// Moves `at` past the next `FF xx` and returns `xx`. In compressed data a 00 follows every `FF` that
+/// is not a marker, so this also finds the end of a scan.
 fn next_marker(bytes: &[u8], at: &mut usize) -> Option<u8> {
     let offset = bytes.get(*at..)?.iter().position(|&byte| byte == 0xFF)?;
     let marker = *bytes.get(*at + offset + 1)?;

@@ -1,14 +1,13 @@
-//! Training data: from a path on disk to square examples and prompts, on the host.
+//! Training data: from a path on disk to square training images and prompts, in host memory.
 //!
-//! [`ConceptSource`] implements [`ConceptData`](seqlora_core::data::ConceptData), which is all that
-//! training asks for.
+//! [`ConceptSource`] implements [`ConceptData`], the trait through which the trainer reads data.
 //!
 //! ```text
 //! path ─ Manifest::discover ─► ConceptSource ─ Dataset::load ─► Dataset ─ example ─► Example
 //!                                            └ caption ─► "a photo of a {}"
 //! ```
 //!
-//! Everything random takes its generator as an argument, so a seed decides every example.
+//! Every random choice takes its generator as an argument, so the seed determines every example.
 
 mod canvas;
 mod caption;
@@ -20,24 +19,31 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod folders;
+mod found;
 mod image;
 mod jpeg;
+mod kind;
+mod layout;
 mod listing;
 mod manifest;
 mod mask;
 mod metadata;
 mod names;
+mod sidecars;
 mod sniff;
+mod source;
 mod templates;
 mod toml_manifest;
 mod transform;
 
 pub use self::canvas::Canvas;
-pub use self::caption::ConceptKind;
 pub use self::dataset::Dataset;
 pub use self::dreambooth::DreamBoothIndex;
 pub use self::error::DataError;
 pub use self::image::load_rgb;
-pub use self::manifest::{ConceptSource, DiscoverOptions, ImageSource, Layout, Manifest, Skipped};
+pub use self::kind::ConceptKind;
+pub use self::layout::DataLayout;
+pub use self::manifest::{DiscoverOptions, Manifest};
 pub use self::mask::{Mask, load_mask};
+pub use self::source::{ConceptSource, ImageSource, Skipped};
 pub use seqlora_core::data::{CaptionOptions, ConceptData, Example, Examples, Transform};

@@ -1,19 +1,17 @@
-//! One concept folder: which files are images, masks and captions, and which are neither.
+//! The files of one folder, sorted into images, masks, captions and the rest.
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::DataError;
-use super::manifest::{ImageSource, Skipped};
 use super::metadata;
-use super::sniff::why_not_an_image;
+use super::sidecars::{MASK_FOLDERS, caption_files, is_mask_name, with_sidecars};
+use super::sniff::{lower, why_not_an_image};
+use super::source::{ImageSource, Skipped};
 
-/// Files that systems and tools leave behind; never worth a line in a report.
+/// Files that operating systems and tools create; they are ignored without a mention.
 const JUNK: [&str; 4] = ["thumbs.db", "desktop.ini", "__macosx", "__pycache__"];
-
-/// Names of the folder that holds the masks of the images beside it.
-const MASK_FOLDERS: [&str; 4] = ["masks", "mask", "Masks", "Mask"];
 
 /// What a folder holds, each part sorted by name.
 #[derive(Debug, Default)]
@@ -27,7 +25,7 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// The images, and everything else with the reason why it is left out.
+    /// The images, and everything else with the reason why it is not used.
     pub(crate) fn into_images(self) -> (Vec<ImageSource>, Vec<Skipped>) {
         let Self { images, folders, mut skipped } = self;
         // A metadata file may name images in sub-folders.
@@ -39,8 +37,8 @@ impl Listing {
     }
 }
 
-/// Lists `folder` without entering its sub-folders. A `metadata.jsonl` decides which files are
-/// images and what their captions are; otherwise captions come from files beside the images.
+/// Lists `folder`, but not its sub-folders. A `metadata.jsonl` decides which files are
+/// images and what their captions are; otherwise captions come from files next to the images.
 ///
 /// # Errors
 /// If the folder, a caption or `metadata.jsonl` cannot be read.
@@ -73,30 +71,6 @@ pub(crate) fn list(folder: &Path) -> Result<Listing, DataError> {
     Ok(listing)
 }
 
-/// Adds the caption and the mask that lie beside the image `path`.
-///
-/// # Errors
-/// If the caption is not a UTF-8 text file.
-pub(crate) fn with_sidecars(path: PathBuf) -> Result<ImageSource, DataError> {
-    let caption = match caption_files(&path).into_iter().find(|file| file.is_file()) {
-        Some(file) => first_line(&file)?,
-        None => None,
-    };
-    let mask = find_mask(&path);
-    Ok(ImageSource { path, caption, mask })
-}
-
-/// The mask of the image `path`: `masks/<stem>.png`, `mask/<stem>.png`, `<stem>_mask.png` or
-/// `<stem>.mask.png`, the first that exists.
-pub(crate) fn find_mask(path: &Path) -> Option<PathBuf> {
-    let folder = path.parent()?;
-    let stem = path.file_stem()?.to_str()?;
-    let file = format!("{stem}.png");
-    let inside = MASK_FOLDERS.map(|name| folder.join(name).join(&file));
-    let beside = ["_mask.png", ".mask.png"].map(|end| folder.join(format!("{stem}{end}")));
-    inside.into_iter().chain(beside).find(|mask| mask.is_file())
-}
-
 /// The visible entries of `folder`, sorted by name.
 pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut paths = Vec::new();
@@ -111,33 +85,13 @@ pub(crate) fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(paths)
 }
 
-/// The first line of a text file, trimmed; `None` if it is blank.
-fn first_line(path: &Path) -> Result<Option<String>, DataError> {
-    let bytes = fs::read(path).map_err(DataError::io(path))?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| DataError::manifest(path, "caption", "not UTF-8 text; save it as UTF-8"))?;
-    // Windows editors put a byte-order mark first; it would become a token of the prompt.
-    let line = text.trim_start_matches('\u{feff}').lines().next().unwrap_or("").trim();
-    Ok((!line.is_empty()).then(|| line.to_string()))
-}
-
-/// The folder that relative paths in the file `path` refer to.
+/// The folder that relative paths in the file `path` are relative to.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     let named = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     named.unwrap_or(Path::new("."))
 }
 
-/// Where the caption of `image` may be, best first.
-fn caption_files(image: &Path) -> [PathBuf; 2] {
-    ["txt", "caption"].map(|extension| image.with_extension(extension))
-}
-
-fn is_mask_name(path: &Path) -> bool {
-    let stem = lower(path.file_stem());
-    lower(path.extension()) == "png" && (stem.ends_with("_mask") || stem.ends_with(".mask"))
-}
-
-/// Reports the masks and texts that belong to no image: they point at a spelling mistake.
+/// Reports masks and texts that belong to no image, which suggests a misspelt file name.
 fn skip_unused(listing: &mut Listing, masks: Vec<PathBuf>, texts: Vec<PathBuf>) {
     let mut used: HashSet<PathBuf> = HashSet::new();
     for image in &listing.images {
@@ -152,11 +106,6 @@ fn skip_unused(listing: &mut Listing, masks: Vec<PathBuf>, texts: Vec<PathBuf>) 
         listing.skipped.extend(unused.map(|path| Skipped { path, reason: reason.into() }));
     }
     listing.skipped.sort_by(|a, b| a.path.cmp(&b.path));
-}
-
-/// A part of a file name, in lower case.
-pub(crate) fn lower(name: Option<&std::ffi::OsStr>) -> String {
-    name.unwrap_or_default().to_string_lossy().to_lowercase()
 }
 
 #[cfg(test)]

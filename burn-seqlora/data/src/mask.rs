@@ -1,4 +1,4 @@
-//! Subject masks from disk.
+//! Reading subject masks.
 
 use std::path::Path;
 
@@ -11,17 +11,17 @@ use super::image::decode;
 /// A subject mask: one value in [0, 1] per pixel, 1 on the subject.
 pub type Mask = ImageBuffer<Luma<f32>, Vec<f32>>;
 
-/// Reads the mask of an image of `size` (width, height): its brightness, transparency as black.
-/// A mask of another size is scaled if it has the same proportions.
+/// Reads the mask of an image of `size` (width, height) in pixels. The mask is the file's brightness
+/// times its opacity. A mask of another size is scaled if it has the same proportions.
 ///
 /// # Errors
-/// [`DataError::Image`] as for [`load_rgb`](super::load_rgb); if the proportions differ; if the
-/// mask is black everywhere; or if its values are 0 and 1 of 255, as segmentation tools write
-/// class numbers.
+/// [`DataError::Image`] as for [`load_rgb`](super::load_rgb), or if the proportions differ, if the
+/// mask is black everywhere, or if its values are 0 and 1 of 255, which are class numbers of a
+/// segmentation tool.
 pub fn load_mask(path: &Path, size: (u32, u32)) -> Result<Mask, DataError> {
     const FIX: &str = "paint the subject white (255) on black and save it as PNG";
     let unit = |value: u16| f32::from(value) / f32::from(u16::MAX);
-    // 16 bits hold every source exactly in an eighth of the memory of four floats.
+    // Two channels of 16 bits represent every source exactly and take a quarter of four floats' memory.
     let image = decode(path)?.into_luma_alpha16();
     let mask = Mask::from_fn(image.width(), image.height(), |x, y| {
         let [luma, alpha] = image.get_pixel(x, y).0;
@@ -43,7 +43,7 @@ fn fit(path: &Path, mask: Mask, (width, height): (u32, u32)) -> Result<Mask, Dat
     if (mask_width, mask_height) == (width, height) {
         return Ok(mask);
     }
-    // Same proportions, but for one pixel of rounding in the size of the mask.
+    // The proportions may differ by the rounding of the mask's size by one pixel.
     let product = |a: u32, b: u32| u64::from(a) * u64::from(b);
     let skew = product(mask_width, height).abs_diff(product(mask_height, width));
     if skew > u64::from(width.max(height)) {

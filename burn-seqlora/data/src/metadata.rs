@@ -6,16 +6,16 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::error::DataError;
-use super::listing::find_mask;
-use super::manifest::ImageSource;
+use super::sidecars::find_mask;
 use super::sniff::why_not_an_image;
+use super::source::ImageSource;
 
 /// Name of the file.
 pub(crate) const FILE_NAME: &str = "metadata.jsonl";
 
-/// One line. Data sets carry further columns (width, url, ...): they are left alone.
+/// One line. Data sets have further columns (width, url, ...), which are ignored.
 #[derive(Deserialize)]
-struct Line {
+struct MetadataLine {
     file_name: String,
     #[serde(alias = "caption")]
     text: Option<String>,
@@ -26,11 +26,11 @@ pub(crate) fn is_metadata(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == FILE_NAME)
 }
 
-/// Reads `folder/metadata.jsonl`; `None` if there is none. Images come in the order of its lines.
+/// Reads `folder/metadata.jsonl`; `None` if there is none. The images are in the order of its lines.
 ///
 /// # Errors
-/// With the number of the line that is no JSON object, or that names a missing file or a file
-/// that is no image.
+/// If a line is not a JSON object, or names a file that is missing or not an image. The error gives
+/// the number of the line.
 pub(crate) fn read(folder: &Path) -> Result<Option<Vec<ImageSource>>, DataError> {
     let path = folder.join(FILE_NAME);
     if !path.is_file() {
@@ -46,7 +46,7 @@ pub(crate) fn read(folder: &Path) -> Result<Option<Vec<ImageSource>>, DataError>
 
 fn read_line(metadata: &Path, number: usize, line: &str) -> Result<ImageSource, DataError> {
     let bad = |reason: String| DataError::manifest(metadata, format!("line {number}"), reason);
-    let line: Line = serde_json::from_str(line)
+    let line: MetadataLine = serde_json::from_str(line)
         .map_err(|error| bad(format!("{error}; expected {{\"file_name\": ..., \"text\": ...}}")))?;
     let path = metadata.with_file_name(&line.file_name);
     if !path.is_file() {

@@ -1,8 +1,8 @@
-//! From folder names to concept ids and class words.
+//! Concept ids and class words from folder names.
 
 use super::error::DataError;
 
-/// Longest id: leaves room for suffixes below the 255 bytes that file systems allow.
+/// The longest id. File systems allow 255 bytes, so suffixes fit after it.
 const MAX_ID: usize = 100;
 
 /// Made-up identifiers that tutorials put before the class word ("sks dog").
@@ -35,8 +35,8 @@ const GENERIC: [&str; 23] = [
     "untitled",
 ];
 
-/// Turns a folder name into an id: every run of other characters than `[A-Za-z0-9._-]` becomes
-/// one `-`; leading and trailing punctuation goes. The result may be empty.
+/// Turns a folder name into an id: every run of characters outside `[A-Za-z0-9._-]` becomes one `-`,
+/// and leading and trailing punctuation is removed. The result may be empty.
 pub(crate) fn slug(name: &str) -> String {
     let is_id = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     name.split(|c| !is_id(c))
@@ -50,12 +50,12 @@ pub(crate) fn slug(name: &str) -> String {
 /// Checks that `id` can name a folder of the bank on every system.
 ///
 /// # Errors
-/// [`DataError::InvalidId`], naming `origin`.
+/// [`DataError::InvalidId`], which names `origin`.
 pub(crate) fn check_id(id: &str, origin: &str) -> Result<(), DataError> {
     let ok = id.len() <= MAX_ID
         && id.starts_with(|c: char| c.is_ascii_alphanumeric())
         && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-        // Windows drops a trailing dot, and two ids would share a folder.
+        // Windows drops a trailing dot, so two ids could share a folder.
         && !id.ends_with('.');
     if ok {
         return Ok(());
@@ -63,8 +63,8 @@ pub(crate) fn check_id(id: &str, origin: &str) -> Result<(), DataError> {
     Err(DataError::InvalidId { id: id.to_string(), origin: origin.to_string() })
 }
 
-/// The class word in a folder name: `dog6` is "dog", `bear_plushie` "bear plushie", `10_sks dog`
-/// "dog". `None` if nothing telling is left, as for `01` or `images`.
+/// The class word in a folder name: "dog" for `dog6`, "bear plushie" for `bear_plushie` and "dog" for
+/// `10_sks dog`. `None` if no meaningful word is left, as for `01` or `images`.
 pub(crate) fn class_word(name: &str) -> Option<String> {
     let mut words: Vec<&str> =
         name.split(['_', '-', '.', ' ']).filter(|word| !word.is_empty()).collect();
@@ -85,8 +85,8 @@ pub(crate) fn class_word(name: &str) -> Option<String> {
     let last = words.pop()?.trim_end_matches(|c: char| c.is_ascii_digit());
     words.push(last);
     let class = words.join(" ");
-    let telling = !class.is_empty() && !GENERIC.contains(&class.to_ascii_lowercase().as_str());
-    telling.then_some(class)
+    let meaningful = !class.is_empty() && !GENERIC.contains(&class.to_ascii_lowercase().as_str());
+    meaningful.then_some(class)
 }
 
 /// Splits a kohya folder name `<repeats>_<class>`; `None` if it is not one.

@@ -1,4 +1,4 @@
-//! Is this file an image? Judged by its first bytes.
+//! Whether a file is an image, judged by its first bytes.
 
 use std::fs;
 use std::io::Read;
@@ -7,16 +7,15 @@ use std::path::Path;
 use image::ImageFormat;
 
 use super::error::DataError;
-use super::listing::lower;
 
-/// Extensions that claim to be an image, readable here or not.
+/// The extensions of image files, whether or not the format can be read.
 const IMAGE_EXTENSIONS: [&str; 15] = [
     "png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff", "avif", "heic",
     "heif", "jxl", "jp2",
 ];
 
-/// Why the file `path` cannot be a training image; `None` if it looks like one. Only the first
-/// bytes are read: the name alone would let HEIC photos and saved web pages through.
+/// Why the file `path` cannot be a training image; `None` if it looks like one. It reads the first
+/// 32 bytes, because the name alone would accept HEIC photos and saved web pages.
 ///
 /// # Errors
 /// If the file cannot be read.
@@ -42,4 +41,9 @@ pub(crate) fn why_not_an_image(path: &Path) -> Result<Option<String>, DataError>
         None => return Ok(Some(format!("named .{extension}, but holds no image"))),
     };
     Ok(Some(format!("{kind} images are not supported: convert it to PNG or JPEG")))
+}
+
+/// A part of a file name, in lower case.
+pub(crate) fn lower(name: Option<&std::ffi::OsStr>) -> String {
+    name.unwrap_or_default().to_string_lossy().to_lowercase()
 }

@@ -1,6 +1,9 @@
-//! The built-in training prompts. `{}` stands for the concept's words, which include its class.
+//! The built-in prompt templates. `{}` stands for the concept's words, which include its class.
 
-/// Prompts for things and animals.
+/// The part of a template that the concept's words replace.
+pub(crate) const PLACEHOLDER: &str = "{}";
+
+/// Templates for things and animals.
 pub(crate) const OBJECT: [&str; 27] = [
     "a photo of a {}",
     "a photo of the {}",
@@ -31,7 +34,7 @@ pub(crate) const OBJECT: [&str; 27] = [
     "an image of a {}",
 ];
 
-/// Prompts for people, who take no article when the concept is one person.
+/// Templates for people: without an article, because a concept is one person.
 pub(crate) const HUMAN: [&str; 19] = [
     "a photo of {}",
     "a portrait of {}",
@@ -54,7 +57,7 @@ pub(crate) const HUMAN: [&str; 19] = [
     "an image of {}",
 ];
 
-/// Prompts for an artistic style.
+/// Templates for artistic styles.
 pub(crate) const STYLE: [&str; 19] = [
     "a picture in the style of {}",
     "a painting in the style of {}",

@@ -1,26 +1,30 @@
-//! Our own manifest: a TOML file with one `[[concept]]` table per concept.
+//! The TOML manifest: a file with one `[[concept]]` table per concept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::caption::{ConceptKind, PLACEHOLDER};
 use super::error::DataError;
-use super::listing::{folder_of, list, with_sidecars};
-use super::manifest::{Found, ImageSource, Layout, Reading, Skipped};
+use super::found::{Discovery, FoundConcept};
+use super::kind::ConceptKind;
+use super::layout::DataLayout;
+use super::listing::{folder_of, list};
 use super::names;
+use super::sidecars::with_sidecars;
 use super::sniff::why_not_an_image;
+use super::source::{ImageSource, Skipped};
+use super::templates::PLACEHOLDER;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
-    concept: Vec<Concept>,
+struct ManifestFile {
+    concept: Vec<ConceptTable>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Concept {
+struct ConceptTable {
     id: String,
     class: Option<String>,
     kind: Option<ConceptKind>,
@@ -44,11 +48,12 @@ enum Images {
 /// Reads the manifest `path`; its paths are relative to `images_root`, or to the manifest.
 ///
 /// # Errors
-/// On unknown or missing keys (with the line), and on files that do not exist (with the key).
-pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Reading, DataError> {
+/// If a key is unknown or missing (the error gives the line), or a file does not exist (the error
+/// gives the key).
+pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Discovery, DataError> {
     let text = fs::read_to_string(path).map_err(DataError::io(path))?;
-    let file: File = toml::from_str(&text).map_err(|error| {
-        // The message of the parser shows the line and names the allowed keys.
+    let file: ManifestFile = toml::from_str(&text).map_err(|error| {
+        // The parser's message shows the line and lists the allowed keys.
         DataError::manifest(path, "TOML", error.to_string().trim_end())
     })?;
     if file.concept.is_empty() {
@@ -58,21 +63,25 @@ pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Reading, D
     let root = images_root.unwrap_or(folder_of(path));
     let (mut found, mut skipped) = (Vec::new(), Vec::new());
     for (number, concept) in file.concept.into_iter().enumerate() {
-        let context = Context { path, root, number };
+        let context = ConceptContext { path, root, number };
         found.push(context.concept(concept, &mut skipped)?);
     }
-    Ok((Layout::Toml, found, skipped))
+    Ok(Discovery { layout: DataLayout::Toml, concepts: found, skipped })
 }
 
-/// Where a concept stands in the file, for paths and messages.
-struct Context<'a> {
+/// Where a concept is in the file, to resolve its paths and to locate errors.
+struct ConceptContext<'a> {
     path: &'a Path,
     root: &'a Path,
     number: usize,
 }
 
-impl Context<'_> {
-    fn concept(&self, toml: Concept, skipped: &mut Vec<Skipped>) -> Result<Found, DataError> {
+impl ConceptContext<'_> {
+    fn concept(
+        &self,
+        toml: ConceptTable,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<FoundConcept, DataError> {
         self.check(&toml)?;
         let mut images = match &toml.images {
             Images::Folder(folder) => self.folder(folder, skipped)?,
@@ -84,7 +93,7 @@ impl Context<'_> {
         if let Some(masks) = &toml.masks {
             self.attach_masks(&mut images, &self.root.join(masks))?;
         }
-        Ok(Found {
+        Ok(FoundConcept {
             class_word: toml.class.or_else(|| names::class_word(&toml.id)),
             id: toml.id,
             kind: toml.kind,
@@ -97,7 +106,7 @@ impl Context<'_> {
         })
     }
 
-    fn check(&self, toml: &Concept) -> Result<(), DataError> {
+    fn check(&self, toml: &ConceptTable) -> Result<(), DataError> {
         for (key, value) in [("steps", toml.steps), ("repeats", toml.repeats)] {
             if value == Some(0) {
                 return Err(
@@ -153,7 +162,7 @@ impl Context<'_> {
         files.iter().enumerate().map(read).collect()
     }
 
-    /// Whoever names a mask folder wants every image masked: a missing one is an error.
+    /// Adds the mask of each image. A missing mask is an error, because the manifest asked for masks.
     fn attach_masks(&self, images: &mut [ImageSource], folder: &Path) -> Result<(), DataError> {
         for image in images {
             let stem = image.path.file_stem().unwrap_or_default().to_string_lossy();
@@ -176,7 +185,7 @@ impl Context<'_> {
 #[cfg(test)]
 mod tests {
     use crate::fixtures::{discover, error, summary, tree};
-    use crate::{ConceptKind, Layout};
+    use crate::{ConceptKind, DataLayout};
 
     const GOOD: &str = r#"
         [[concept]]
@@ -206,7 +215,7 @@ mod tests {
         let (_guard, root) = tree(&files);
         let path = root.join("run.toml");
         let manifest = discover(&path).unwrap();
-        assert_eq!(manifest.layout, Layout::Toml);
+        assert_eq!(manifest.layout, DataLayout::Toml);
         assert_eq!(summary(&manifest), ["rex/dog/1", "ann/woman/2"]);
         let [rex, ann] = manifest.concepts.as_slice() else { panic!("two concepts") };
         assert_eq!((rex.steps, rex.repeats, ann.steps, ann.repeats), (Some(300), 2, None, 1));

@@ -1,4 +1,4 @@
-//! From an image of any size to a square training example.
+//! Turns an image of any size into a square training example.
 
 use image::RgbImage;
 use image::imageops::{FilterType, crop_imm, resize};
@@ -8,14 +8,14 @@ use seqlora_core::data::{Example, Transform};
 use super::canvas::{Canvas, Rect};
 use super::mask::Mask;
 
-/// Draws one example. `mask` must have the size of `image`.
+/// Makes one random example. `mask` must have the size of `image`.
 ///
-/// Each part of the image is scaled once, straight to its final size (a triangle filter that
-/// widens when shrinking, as Pillow's `BILINEAR`), where Mix-of-Show scales up to three times.
-/// Masks go the same way and are then averaged over the block of pixels of each latent.
+/// The image is scaled once, directly to its final size, whereas Mix-of-Show scales up to three times.
+/// The filter is a triangle that widens when it shrinks an image, as Pillow's `BILINEAR`. The mask is
+/// transformed in the same way and then averaged over the pixels of each latent.
 ///
 /// # Panics
-/// If a field is out of range ([`Transform::validate`]) or the sizes differ.
+/// If a field of `transform` is out of range ([`Transform::validate`]), or the sizes differ.
 pub(crate) fn apply(
     transform: &Transform,
     image: &RgbImage,
@@ -33,7 +33,7 @@ pub(crate) fn apply(
         let scaled = resize(&*part, target.width, target.height, FilterType::Triangle);
         canvas.block_means(&canvas.plane(target, |x, y| scaled.get_pixel(x, y).0[0]))
     });
-    // The loss divides by the sum of the mask.
+    // The loss divides by the mask's sum, so a mask without the subject is replaced by the frame.
     let in_view = subject.filter(|mask| mask.iter().any(|&value| value > 0.0));
     let part = crop_imm(image, x, y, width, height);
     let scaled = resize(&*part, target.width, target.height, FilterType::Triangle);
@@ -46,7 +46,7 @@ pub(crate) fn apply(
     }
 }
 
-/// The part of an image of `(width, height)` to use, and where on the canvas it goes.
+/// The part of an image of `(width, height)` to use, and the rectangle of the canvas that it fills.
 fn place(
     transform: &Transform,
     (width, height): (u32, u32),
@@ -154,7 +154,7 @@ mod tests {
             let mean = |values: &[f32]| values.iter().sum::<f32>() / values.len() as f32;
             assert!((mean(&averaged.mask) - mean(&example.mask)).abs() < 1e-5);
         }
-        // A crop beside the subject falls back to the frame: the loss divides by the mask's sum.
+        // A crop without the subject has the frame as its mask, because the loss divides by the mask's sum.
         let corner = Mask::from_fn(40, 20, |x, _| Luma([if x == 0 { 1.0 } else { 0.0 }]));
         let example = apply(&Transform::CenterCrop, &image, Some(&corner), coarse, &mut rng(0));
         assert_eq!(example.mask, example.frame);

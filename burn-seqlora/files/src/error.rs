@@ -1,4 +1,4 @@
-//! What can go wrong with a file.
+//! Errors that name the file.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -6,21 +6,21 @@ use std::path::PathBuf;
 /// The result of an operation on files.
 pub type Result<T, E = FileError> = std::result::Result<T, E>;
 
-/// An error that names the file.
+/// An error with a file or a folder, which the message names.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
     /// A file cannot be read or written.
     #[error("{action} {}: {source}", path.display())]
     Io {
-        /// What was being done, e.g. "cannot write".
+        /// What failed, e.g. "cannot write".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// A file is there but cannot be understood.
+    /// A file exists, but its contents cannot be parsed.
     #[error("{} is damaged or of another kind: {reason}", path.display())]
     Damaged {
         /// The file.
@@ -28,7 +28,7 @@ pub enum FileError {
         /// What is wrong with it.
         reason: String,
     },
-    /// Another process writes to the folder.
+    /// Another process is writing to the folder.
     #[error("{} is in use by another process; wait for it, or choose another folder", path.display())]
     Locked {
         /// The folder.
@@ -37,7 +37,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// For `map_err` on file operations.
+    /// For `map_err`: an I/O error of `action` on `path`.
     pub fn io(
         action: &'static str,
         path: impl Into<PathBuf>,
@@ -46,7 +46,7 @@ impl FileError {
         move |source| Self::Io { action, path, source }
     }
 
-    /// For `map_err` on formats.
+    /// For `map_err`: a parser's error in the file `path`.
     pub fn damaged<E: Display>(path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
         let path = path.into();
         move |reason| Self::Damaged { path, reason: reason.to_string() }

@@ -1,4 +1,4 @@
-//! Writing files so that a crash or a full disk leaves the old one.
+//! Atomic writes: after a crash or on a full disk, the old file is still there.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -10,18 +10,18 @@ use tempfile::{Builder, NamedTempFile, PersistError};
 
 use crate::error::{FileError, Result};
 
-/// How the names of files that are being written begin.
+/// The prefix of the names of temporary files.
 const TEMPORARY: &str = ".seqlora-tmp-";
 
-/// Writes a file by way of a temporary one: all of it, or nothing.
+/// Writes a file atomically: it writes a temporary file in the same folder and renames it.
 ///
 /// # Errors
-/// If the disk is full or the folder cannot be written; the old file is then untouched.
+/// If the disk is full or the folder cannot be written. The old file is then unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     write(path, bytes, |file| file.persist(path)).map_err(FileError::io("cannot write", path))
 }
 
-/// [`write_atomic`], but `false` if there is a file already, which then stays.
+/// Writes a file atomically unless it exists. Returns whether it was written.
 ///
 /// # Errors
 /// If the disk is full or the folder cannot be written.
@@ -44,13 +44,13 @@ fn write(
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     persist(file).map_err(|e| e.error)?;
-    // The rename itself has to reach the disk too; other systems open no folders.
+    // The rename has to reach the disk as well. Only Unix can open a folder to sync it.
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;
     Ok(())
 }
 
-/// A temporary file that the group and others may read as far as the umask lets them.
+/// A temporary file with the permissions that the umask gives to new files.
 fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     #[cfg(unix)]
@@ -61,12 +61,15 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     builder.prefix(TEMPORARY).tempfile_in(folder)
 }
 
-/// Whether a file was being written by [`write_atomic`].
+/// Whether a file name is that of a temporary file of [`write_atomic`].
 pub fn is_temporary(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
-/// Removes what killed processes were writing in a folder, if it is there.
+/// Removes the temporary files that killed processes left in a folder. A missing folder is no error.
+///
+/// # Errors
+/// If a file cannot be removed.
 pub fn remove_temporary(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if is_temporary(&entry.file_name()) {
@@ -77,6 +80,9 @@ pub fn remove_temporary(folder: &Path) -> Result<()> {
 }
 
 /// Writes a value as indented JSON, atomically.
+///
+/// # Errors
+/// If the value cannot be serialised or the file cannot be written.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).map_err(FileError::damaged(path))?;
     text.push('\n');
@@ -86,7 +92,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 /// Reads a JSON file.
 ///
 /// # Errors
-/// If it is not there or not what it should be.
+/// If it cannot be read, or is not the JSON of a `T`.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(FileError::io("cannot read", path))?;
     serde_json::from_str(&text).map_err(FileError::damaged(path))

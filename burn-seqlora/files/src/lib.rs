@@ -1,4 +1,4 @@
-//! Files that survive a crash: atomic writes, folder locks, and JSON whose errors name the file.
+//! Atomic writes, folder locks, and JSON files whose errors name the file.
 
 mod error;
 mod files;

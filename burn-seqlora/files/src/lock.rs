@@ -1,24 +1,25 @@
-//! One writer per folder.
+//! A lock that allows one writer per folder.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use crate::error::{FileError, Result};
 
-/// The file that is locked; it stays behind, unlocked.
+/// The name of the lock file, which remains in the folder after the lock is released.
 pub const LOCK: &str = ".lock";
 
-/// The right to write to a folder, given back when it is dropped or the process ends.
+/// An exclusive lock on a folder, which is released when it is dropped or the process ends.
 #[derive(Debug)]
 pub struct FolderLock {
     _file: File,
 }
 
 impl FolderLock {
-    /// Takes it, without waiting.
+    /// Takes the lock of a folder without waiting.
     ///
     /// # Errors
-    /// If another process has it, or there is no such folder.
+    /// [`FileError::Locked`] if another process holds it, or [`FileError::Io`] if the lock file cannot
+    /// be created.
     pub fn take(folder: &Path) -> Result<Self> {
         let path = folder.join(LOCK);
         let file = File::create(&path).map_err(FileError::io("cannot create", &path))?;

@@ -4,7 +4,8 @@ use burn_flex::{Flex, FlexTensor};
 
 use super::elementwise::{in_parts, map, map_both_into, map_into, vectorized};
 use super::math::{normal, sigmoid};
-use super::{Tuned, contiguous, dims, new_tensor, shape_of, slice};
+use super::transpose::contiguous;
+use super::{Tuned, dims, new_tensor, shape_of, slice};
 use crate::activation::{Activation, Geglu};
 use crate::operation::Gradients;
 

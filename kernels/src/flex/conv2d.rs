@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use self::geometry::Geometry;
 use self::product::{Kernels, products};
 use super::matrix::{Cores, Dense, Matrix};
-use super::{Tuned, contiguous, new_tensor, slice};
+use super::transpose::contiguous;
+use super::{Tuned, new_tensor, slice};
 use crate::conv2d::Conv2d;
 use crate::operation::Gradients;
 

@@ -5,7 +5,8 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::matrix::{Cores, Dense, Matrix};
-use super::{Tuned, contiguous, new_tensor, slice};
+use super::transpose::contiguous;
+use super::{Tuned, new_tensor, slice};
 use crate::lora_linear::{LoraInputs, LoraLinear};
 use crate::operation::Gradients;
 

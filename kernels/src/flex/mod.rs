@@ -115,15 +115,7 @@ fn cast(t: FlexTensor, dtype: DType) -> FlexTensor {
     if t.dtype() == dtype { t } else { Flex::float_cast(t, dtype.into()) }
 }
 
-/// The same elements one after the other, without a copy where they already are.
-fn contiguous(t: &FlexTensor) -> FlexTensor {
-    match t.is_contiguous() {
-        true => t.clone(),
-        false => transpose::copy(t).unwrap_or_else(|| t.to_contiguous()),
-    }
-}
-
-/// The elements of a [`contiguous`] tensor.
+/// The elements of a [contiguous](transpose::contiguous) tensor.
 fn slice(t: &FlexTensor) -> &[f32] {
     t.as_slice().expect("a contiguous f32 tensor")
 }

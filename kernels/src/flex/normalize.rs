@@ -8,7 +8,8 @@ use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
 
 use super::elementwise::{in_parts, map_into, sum, update, vectorized};
-use super::{Tuned, contiguous, dims, new_tensor, slice};
+use super::transpose::contiguous;
+use super::{Tuned, dims, new_tensor, slice};
 use crate::normalize::Normalize;
 use crate::operation::Gradients;
 

@@ -10,9 +10,17 @@ use super::{new_tensor, shape_of, slice_from};
 /// Side of a tile: one cache line of floats.
 const TILE: usize = 16;
 
+/// The same elements one after the other, without a copy where they already are.
+pub fn contiguous(t: &FlexTensor) -> FlexTensor {
+    match t.is_contiguous() {
+        true => t.clone(),
+        false => copy(t).unwrap_or_else(|| t.to_contiguous()),
+    }
+}
+
 /// The elements of a tensor one after the other, if it is a stack of matrices whose columns are
 /// contiguous.
-pub fn copy(t: &FlexTensor) -> Option<FlexTensor> {
+fn copy(t: &FlexTensor) -> Option<FlexTensor> {
     let dims = merged(t)?;
     let [stack @ .., (rows, 1), (columns, stride)] = &dims[..] else { return None };
     let (rows, columns, stride) = (*rows, *columns, *stride);

@@ -1,4 +1,4 @@
-//! What a text encoder's `config.json` says.
+//! The `config.json` of a text encoder.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,17 +8,17 @@ use crate::weights::{Activation, ModelError, require_defaults, require_parts};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClipTextConfig {
-    /// Entries of the embedding table.
+    /// The number of tokens in the embedding table.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
-    /// Width inside the feed-forward layers.
+    /// Width between the two feed-forward layers.
     pub intermediate_size: usize,
     /// The number of layers.
     pub num_hidden_layers: usize,
     /// The number of heads.
     pub num_attention_heads: usize,
-    /// The greatest number of tokens.
+    /// The largest number of tokens in a prompt.
     pub max_position_embeddings: usize,
     /// The feed-forward layers' activation.
     pub hidden_act: Activation,
@@ -42,17 +42,17 @@ impl Default for ClipTextConfig {
 }
 
 impl ClipTextConfig {
-    /// Reads the text of a `config.json`; `file` is for messages.
+    /// Parses a `config.json`; error messages name `file`.
     ///
     /// # Errors
-    /// If it is no JSON or asks for something that is not implemented.
+    /// If the text is not JSON, or needs something that is not implemented.
     pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
         require_defaults(text, file, &[("model_type", "\"clip_text_model\"")])?;
         let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
         require_parts(file, "num_attention_heads", config.hidden_size, config.num_attention_heads)?;
         if config.max_position_embeddings < 2 {
             let reason =
-                "max_position_embeddings leaves no room for the start and the end of a text";
+                "`max_position_embeddings` must be at least 2, for the start and the end of a text";
             return Err(ModelError::config(file, reason));
         }
         Ok(config)

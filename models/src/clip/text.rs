@@ -1,4 +1,4 @@
-//! The text encoder: token and position embeddings, then causal transformer layers.
+//! The text encoder: token and position embeddings, followed by causal transformer layers.
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
@@ -12,13 +12,13 @@ use seqlora_kernels::attention::AttentionMask;
 use super::config::ClipTextConfig;
 use crate::nn::{Embedding, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Scope};
 
-/// Transformers' names of a layer's sites.
+/// Transformers' names for the linear layers of an encoder layer.
 const SITES: LayerNames = LayerNames {
     attention: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"],
     feed_forward: ["mlp.fc1", "mlp.fc2"],
 };
 
-/// The last hidden states of a prompt's tokens, after the final normalisation.
+/// CLIP's text encoder. Its output are the last hidden states after the final normalisation.
 #[derive(Module, Debug)]
 pub struct ClipTextModel<B: Backend> {
     token_embedding: Embedding<B>,
@@ -28,7 +28,7 @@ pub struct ClipTextModel<B: Backend> {
 }
 
 impl ClipTextConfig {
-    /// An encoder without weights yet; its sites are registered through `scope`.
+    /// An encoder without weights; its linear layers are registered as sites in `scope`.
     pub fn init<B: KernelBackend>(&self, scope: &mut Scope<B>) -> ClipTextModel<B> {
         let (width, device) = (self.hidden_size, scope.device);
         let layer = EncoderLayerConfig {
@@ -54,17 +54,22 @@ impl ClipTextConfig {
 }
 
 impl<B: KernelBackend> ClipTextModel<B> {
-    /// Encodes prompts in which some positions are concepts' rows.
+    /// Encodes prompts. `token_embeddings` replace the table's embeddings at the positions of concepts'
+    /// words.
+    ///
+    /// # Shapes
+    /// - token_embeddings: `[words, width]`
+    /// - output: `[prompts, tokens, width]`
     pub fn encode(
         &self,
         batch: &TextBatch<B>,
-        rows: Option<&Tensor<B, 2>>,
+        token_embeddings: Option<&Tensor<B, 2>>,
         adapters: &DualAdapters<B>,
     ) -> Context<B> {
         let [prompts, length] = batch.ids.dims();
         let mut embedded = self.token_embedding.forward(batch.ids.clone().reshape([-1]));
-        if let (Some(gather), Some(rows)) = (&batch.gather, rows) {
-            embedded = Tensor::cat(vec![embedded, rows.clone()], 0).select(0, gather.clone());
+        if let (Some(gather), Some(words)) = (&batch.gather, token_embeddings) {
+            embedded = Tensor::cat(vec![embedded, words.clone()], 0).select(0, gather.clone());
         }
         let width = embedded.dims()[1];
         let positions = self.position_embedding.weight.val().narrow(0, 0, length);
@@ -76,14 +81,14 @@ impl<B: KernelBackend> ClipTextModel<B> {
         Context::new(self.final_layer_norm.forward(x), batch.copies)
     }
 
-    /// The base table's row of each token, `[tokens, width]`.
+    /// The embedding of each token in the base model's table: `[tokens, width]`.
     pub fn embed(&self, ids: &[u32]) -> Tensor<B, 2> {
         let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
         let device = self.token_embedding.weight.val().device();
         self.token_embedding.forward(Tensor::from_data(ids.as_slice(), &device))
     }
 
-    /// The width of a token's embedding.
+    /// The width of a token embedding.
     pub fn width(&self) -> usize {
         self.token_embedding.weight.shape().dims::<2>()[1]
     }

@@ -1,4 +1,4 @@
-//! Multi-head attention whose four projections are sites.
+//! Multi-head attention whose four projections can carry adapters.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -16,11 +16,11 @@ use super::{Linear, LinearConfig, Scope};
 pub struct AttentionConfig {
     /// Channels of the queries and of the output.
     pub channels: usize,
-    /// Width of what is attended to: `None` for the queries' own sequence.
+    /// Width of the context in cross-attention; `None` for self-attention.
     pub context: Option<usize>,
-    /// The number of heads; they share the channels.
+    /// The number of heads, which must divide the channels.
     pub heads: usize,
-    /// Whether query, key and value have biases (CLIP's do, the UNet's do not).
+    /// Whether the query, key and value projections have biases (in CLIP, but not in the UNet).
     #[config(default = false)]
     pub bias: bool,
 }
@@ -35,12 +35,12 @@ pub struct Attention<B: Backend> {
     heads: usize,
 }
 
-/// What a module's four projections are called as sites: their paths in the checkpoint it comes
-/// from, for query, key, value and output.
+/// The site names of the query, key, value and output projections, relative to the module. They are
+/// the projections' paths in the checkpoint that the module is loaded from.
 pub type ProjectionNames = [&'static str; 4];
 
 impl AttentionConfig {
-    /// A layer without weights yet.
+    /// A layer without weights; its projections are registered as sites under `names`.
     pub fn init<B: Backend>(&self, scope: &mut Scope<B>, names: ProjectionNames) -> Attention<B> {
         let role = if self.context.is_some() { Role::CrossAttention } else { Role::SelfAttention };
         let linear = |inputs, bias| LinearConfig::new(inputs, self.channels).with_bias(bias);
@@ -57,10 +57,11 @@ impl AttentionConfig {
 }
 
 impl<B: KernelBackend> Attention<B> {
-    /// Queries from `x`, keys and values from `context` (or from `x`).
+    /// Attention with queries from `x` and keys and values from `context`, or from `x` if it is `None`.
     ///
     /// # Shapes
-    /// - x: `[batch, tokens, channels]`, context: `[batch, keys, width]`
+    /// - x and output: `[batch, tokens, channels]`
+    /// - context: `[batch, keys, width]`
     pub fn forward(
         &self,
         x: Dual<B, 3>,
@@ -74,10 +75,14 @@ impl<B: KernelBackend> Attention<B> {
         self.to_out.forward(self.attend(query, projected, mask), adapters)
     }
 
-    /// Queries from `x`; each sees every source as much as its share there.
+    /// Attention to several prompts: the sum of the outputs for each source, weighted at each position
+    /// by the source's share there.
     ///
     /// # Shapes
-    /// - x: `[batch, places, channels]`
+    /// - x and output: `[batch, positions, channels]`
+    ///
+    /// # Panics
+    /// If there are no sources.
     pub fn forward_shared(
         &self,
         x: Dual<B, 3>,
@@ -85,22 +90,23 @@ impl<B: KernelBackend> Attention<B> {
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 3> {
         let query = self.to_q.forward(x, adapters);
-        let seen = sources.into_iter().map(|Source { prompt, share, projected }| {
+        let outputs = sources.into_iter().map(|Source { prompt, share, projected }| {
             let projected = projected.unwrap_or_else(|| self.project(prompt, adapters));
-            let seen = self.attend(query.clone(), projected, AttentionMask::Full);
+            let output = self.attend(query.clone(), projected, AttentionMask::Full);
             match share {
-                Some(share) => seen.mul_constant(share),
-                None => seen,
+                Some(share) => output.mul_constant(share),
+                None => output,
             }
         });
-        let seen = seen.reduce(|sum, seen| sum + seen).expect("every place sees some source");
-        self.to_out.forward(seen, adapters)
+        let sum = outputs.reduce(|sum, output| sum + output).expect("at least one source");
+        self.to_out.forward(sum, adapters)
     }
 
-    /// Keys and values of what is attended to.
+    /// The keys and values of a context.
     ///
     /// # Shapes
-    /// - context: `[batch, keys, width]`, keys and values: `[batch, keys, channels]`
+    /// - context: `[batch, keys, width]`
+    /// - key and value: `[batch, keys, channels]`
     pub fn project(&self, context: Dual<B, 3>, adapters: &DualAdapters<B>) -> KeyValue<B> {
         KeyValue {
             key: self.to_k.forward(context.clone(), adapters),
@@ -127,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    const PLACES: usize = 6;
+    const POSITIONS: usize = 6;
     const CHANNELS: usize = 8;
 
     fn random<const D: usize>(purpose: &str, shape: [usize; D]) -> Tensor<Flex, D> {
@@ -144,8 +150,8 @@ mod tests {
         Attention { to_q, to_k, to_v, to_out, heads: 2 }
     }
 
-    fn source(prompt: &str, share: Option<[f32; PLACES]>) -> Source<Flex> {
-        let tensor = |share| TensorData::new(Vec::from(share), [1, PLACES, 1]);
+    fn source(prompt: &str, share: Option<[f32; POSITIONS]>) -> Source<Flex> {
+        let tensor = |share| TensorData::new(Vec::from(share), [1, POSITIONS, 1]);
         Source {
             prompt: Dual::constant(random(prompt, [1, 3, CHANNELS])),
             share: share.map(|share| Tensor::from_data(tensor(share), &Default::default())),
@@ -153,21 +159,21 @@ mod tests {
         }
     }
 
-    /// The output at each place.
-    fn rows(sources: Vec<Source<Flex>>) -> Vec<Vec<f32>> {
-        let x = Dual::constant(random("x", [1, PLACES, CHANNELS]));
+    /// The output at each position.
+    fn outputs(sources: Vec<Source<Flex>>) -> Vec<Vec<f32>> {
+        let x = Dual::constant(random("x", [1, POSITIONS, CHANNELS]));
         let output = attention().forward_shared(x, sources, &DualAdapters::none()).primal;
         let numbers: Vec<f32> = output.to_data().iter::<f32>().collect();
         numbers.chunks(CHANNELS).map(Vec::from).collect()
     }
 
-    /// Inside a region a place sees the region's prompt alone, outside the other alone, bit for
-    /// bit; where two share, it sees their mean.
+    /// A position with the whole share of one prompt has exactly that prompt's output, bit for bit; a
+    /// position that two prompts share has the mean of both outputs.
     #[test]
-    fn every_place_sees_its_share() {
-        let [base, part] = ["base", "part"].map(|prompt| rows(vec![source(prompt, None)]));
+    fn every_position_gets_its_share() {
+        let [base, part] = ["base", "part"].map(|prompt| outputs(vec![source(prompt, None)]));
         let shares = [[1.0, 1.0, 0.0, 0.0, 0.5, 0.0], [0.0, 0.0, 1.0, 1.0, 0.5, 1.0]];
-        let both = rows(vec![source("base", Some(shares[0])), source("part", Some(shares[1]))]);
+        let both = outputs(vec![source("base", Some(shares[0])), source("part", Some(shares[1]))]);
         assert_eq!(both[..2], base[..2]);
         assert_eq!(both[2..4], part[2..4]);
         assert_eq!(both[5], part[5]);
@@ -178,15 +184,15 @@ mod tests {
         assert_ne!(base, part);
     }
 
-    /// One source with all of every place is the layer as it ever was.
+    /// A single source with the share 1 everywhere gives plain attention.
     #[test]
     fn one_source_is_plain_attention() {
-        let x = Dual::constant(random("x", [1, PLACES, CHANNELS]));
+        let x = Dual::constant(random("x", [1, POSITIONS, CHANNELS]));
         let prompt = source("base", None).prompt;
         let none = DualAdapters::none();
         let plain = attention().forward(x, Some(prompt), AttentionMask::Full, &none).primal;
         let plain: Vec<f32> = plain.to_data().iter::<f32>().collect();
-        assert_eq!(rows(vec![source("base", None)]).concat(), plain);
-        assert_eq!(rows(vec![source("base", Some([1.0; PLACES]))]).concat(), plain);
+        assert_eq!(outputs(vec![source("base", None)]).concat(), plain);
+        assert_eq!(outputs(vec![source("base", Some([1.0; POSITIONS]))]).concat(), plain);
     }
 }

@@ -1,4 +1,4 @@
-//! Convolutions, and the down- and upsampling built from them.
+//! Convolutions, and the downsampling and upsampling layers built from them.
 
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -8,16 +8,16 @@ use seqlora_kernels::{KernelBackend, ops};
 
 use super::frozen;
 
-/// Sizes of a [`Conv2d`].
+/// The sizes of a [`Conv2d`].
 #[derive(Config, Debug)]
 pub struct Conv2dConfig {
     /// Input channels.
     pub inputs: usize,
     /// Output channels.
     pub outputs: usize,
-    /// Side of the square kernel.
+    /// Height and width of the kernel.
     pub kernel: usize,
-    /// Step in both directions.
+    /// Stride in both directions.
     #[config(default = 1)]
     pub stride: usize,
     /// Zeros added on every side.
@@ -37,12 +37,12 @@ pub struct Conv2d<B: Backend> {
 }
 
 impl Conv2dConfig {
-    /// Kernel 3 that keeps the size.
+    /// A convolution with kernel 3 and padding 1, which keeps height and width.
     pub fn same3(inputs: usize, outputs: usize) -> Self {
         Self::new(inputs, outputs, 3).with_padding(1)
     }
 
-    /// A convolution without weights yet.
+    /// A convolution without weights.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Conv2d<B> {
         Conv2d {
             weight: frozen([self.outputs, self.inputs, self.kernel, self.kernel], device),
@@ -54,50 +54,61 @@ impl Conv2dConfig {
 }
 
 impl<B: KernelBackend> Conv2d<B> {
+    /// Applies the convolution.
+    ///
     /// # Shapes
     /// - x: `[batch, inputs, height, width]`
+    /// - output: `[batch, outputs, height', width']` with
+    ///   `height' = (height + 2 · padding − kernel) / stride + 1`, rounded down
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
         ops::conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding)
     }
 }
 
-/// Halves height and width by a convolution of stride 2.
+/// Halves height and width with a convolution of stride 2.
 #[derive(Module, Debug)]
 pub struct Downsample<B: Backend> {
     conv: Conv2d<B>,
-    /// VAE encoders pad only at the right and the bottom.
+    /// Whether only the right and the bottom are padded, as in VAE encoders.
     one_sided: bool,
 }
 
 impl<B: KernelBackend> Downsample<B> {
-    /// `one_sided` pads at the right and the bottom only, else on all sides.
+    /// A layer without weights, which keeps the number of channels. With `one_sided` it pads only the
+    /// right and the bottom, otherwise all sides.
     pub fn new(channels: usize, one_sided: bool, device: &B::Device) -> Self {
         let padding = if one_sided { 0 } else { 1 };
         let conv = Conv2dConfig::new(channels, channels, 3).with_stride(2).with_padding(padding);
         Self { conv: conv.init(device), one_sided }
     }
 
+    /// Downsamples an image.
+    ///
     /// # Shapes
-    /// - x: `[batch, channels, height, width]`, output: half of height and width
+    /// - x: `[batch, channels, height, width]`
+    /// - output: `[batch, channels, height / 2, width / 2]`
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
         self.conv.forward(if self.one_sided { x.pad_bottom_right(1) } else { x })
     }
 }
 
-/// Doubles height and width by repetition, followed by a convolution.
+/// Doubles height and width by repeating each pixel, followed by a convolution.
 #[derive(Module, Debug)]
 pub struct Upsample<B: Backend> {
     conv: Conv2d<B>,
 }
 
 impl<B: KernelBackend> Upsample<B> {
-    /// Keeps the number of channels.
+    /// A layer without weights, which keeps the number of channels.
     pub fn new(channels: usize, device: &B::Device) -> Self {
         Self { conv: Conv2dConfig::same3(channels, channels).init(device) }
     }
 
+    /// Upsamples an image.
+    ///
     /// # Shapes
-    /// - x: `[batch, channels, height, width]`, output: twice height and width
+    /// - x: `[batch, channels, height, width]`
+    /// - output: `[batch, channels, 2 · height, 2 · width]`
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
         self.conv.forward(x.upsample_nearest(2))
     }

@@ -1,4 +1,4 @@
-//! A table of learnt vectors.
+//! An embedding table.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, backend::Backend};
@@ -13,12 +13,15 @@ pub struct Embedding<B: Backend> {
 }
 
 impl<B: Backend> Embedding<B> {
-    /// A table without values yet.
+    /// A table without weights.
     pub fn new(entries: usize, width: usize, device: &B::Device) -> Self {
         Self { weight: frozen([entries, width], device) }
     }
 
-    /// The rows of `ids` `[n]`, as `[n, width]`.
+    /// The embeddings of some entries.
+    ///
+    /// # Shapes
+    /// - ids: `[n]`, output: `[n, width]`
     pub fn forward(&self, ids: Tensor<B, 1, Int>) -> Tensor<B, 2> {
         self.weight.val().select(0, ids)
     }

@@ -1,4 +1,4 @@
-//! The layer that CLIP's towers and vision transformers are stacks of.
+//! The transformer layer of CLIP's encoders and of vision transformers.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -12,12 +12,12 @@ use super::attention::ProjectionNames;
 use super::{Attention, AttentionConfig, LayerNorm, Linear, LinearConfig, Scope};
 use crate::weights::Activation;
 
-/// Sizes of an [`EncoderLayer`].
+/// The sizes of an [`EncoderLayer`].
 #[derive(Config, Debug)]
 pub struct EncoderLayerConfig {
     /// Width of the residual stream.
     pub width: usize,
-    /// Width inside the feed-forward layers.
+    /// Width between the two feed-forward layers.
     pub inner: usize,
     /// The number of heads.
     pub heads: usize,
@@ -29,24 +29,25 @@ pub struct EncoderLayerConfig {
     pub epsilon: f64,
 }
 
-/// What a layer's linear layers are called as sites: their paths in the checkpoint it comes from.
+/// The site names of the linear layers, relative to the encoder layer. They are the paths in the
+/// checkpoint that the layer is loaded from.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerNames {
-    /// Query, key, value and output.
+    /// The query, key, value and output projections.
     pub attention: ProjectionNames,
-    /// Into the feed-forward layers and out of them.
+    /// The first and the second feed-forward layer.
     pub feed_forward: [&'static str; 2],
 }
 
 impl LayerNames {
-    /// Our fields' own names, for models that are no base of adapters.
+    /// The names of our fields, for models that carry no adapters.
     pub const FIELDS: Self = Self {
         attention: ["self_attn.to_q", "self_attn.to_k", "self_attn.to_v", "self_attn.to_out"],
         feed_forward: ["fc1", "fc2"],
     };
 }
 
-/// `x + attention(norm(x))`, then `x + W₂ f(W₁ norm(x))`.
+/// `h = x + attention(norm(x))`, then `h + W₂ f(W₁ norm(h) + b₁) + b₂`.
 #[derive(Module, Debug)]
 pub struct EncoderLayer<B: Backend> {
     self_attn: Attention<B>,
@@ -59,7 +60,7 @@ pub struct EncoderLayer<B: Backend> {
 }
 
 impl EncoderLayerConfig {
-    /// A layer without weights yet.
+    /// A layer without weights; its linear layers are registered as sites under `names`.
     pub fn init<B: KernelBackend>(
         &self,
         scope: &mut Scope<B>,
@@ -70,12 +71,12 @@ impl EncoderLayerConfig {
         let fc = |scope: &mut Scope<B>, name, inputs, outputs| {
             scope.site(name, Role::FeedForward, LinearConfig::new(inputs, outputs))
         };
-        let [into, out_of] = names.feed_forward;
+        let [first, second] = names.feed_forward;
         EncoderLayer {
             self_attn: attention.init(scope, names.attention),
             layer_norm1: LayerNorm::new(width, self.epsilon, device),
-            fc1: fc(scope, into, width, self.inner),
-            fc2: fc(scope, out_of, self.inner, width),
+            fc1: fc(scope, first, width, self.inner),
+            fc2: fc(scope, second, self.inner, width),
             layer_norm2: LayerNorm::new(width, self.epsilon, device),
             activation: self.activation,
         }
@@ -83,8 +84,10 @@ impl EncoderLayerConfig {
 }
 
 impl<B: KernelBackend> EncoderLayer<B> {
+    /// Applies the layer.
+    ///
     /// # Shapes
-    /// - x: `[batch, tokens, width]`
+    /// - x and output: `[batch, tokens, width]`
     pub fn forward(
         &self,
         x: Dual<B, 3>,

@@ -16,7 +16,7 @@ pub struct FeedForward<B: Backend> {
 }
 
 impl<B: KernelBackend> FeedForward<B> {
-    /// Four times as wide inside as outside.
+    /// A layer without weights, which is four times as wide inside as outside.
     pub fn new(channels: usize, scope: &mut Scope<B>) -> Self {
         let inner = 4 * channels;
         let mut site = |name: &str, inputs, outputs| {
@@ -28,8 +28,10 @@ impl<B: KernelBackend> FeedForward<B> {
         }
     }
 
+    /// Applies the layer.
+    ///
     /// # Shapes
-    /// - x: `[batch, tokens, channels]`
+    /// - x and output: `[batch, tokens, channels]`
     pub fn forward(&self, x: Dual<B, 3>, adapters: &DualAdapters<B>) -> Dual<B, 3> {
         let [batch, tokens, channels] = x.dims();
         let both = self.proj.forward(x.reshape([batch * tokens, channels]), adapters);

@@ -1,4 +1,4 @@
-//! `y = x Wᵀ + b`, plus `(x B) Aᵀ` where the layer is a site with an adapter.
+//! Linear layers that can carry an adapter.
 
 use burn::config::Config;
 use burn::module::{Module, Param};
@@ -9,7 +9,7 @@ use seqlora_kernels::{KernelBackend, ops};
 
 use super::frozen;
 
-/// Sizes of a [`Linear`] layer.
+/// The sizes of a [`Linear`] layer.
 #[derive(Config, Debug)]
 pub struct LinearConfig {
     /// Input features.
@@ -21,20 +21,20 @@ pub struct LinearConfig {
     pub bias: bool,
 }
 
-/// A frozen linear layer that may be a site.
+/// A frozen linear layer: `y = x Wᵀ + b`, plus `(x B) Aᵀ` if its site has an adapter.
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
     /// `[outputs, inputs]`
     pub weight: Param<Tensor<B, 2>>,
     /// `[outputs]`
     pub bias: Option<Param<Tensor<B, 1>>>,
-    /// The number of the site, if an adapter can sit here.
+    /// The index of its site, if it can carry an adapter.
     #[module(skip)]
     pub site: Option<usize>,
 }
 
 impl LinearConfig {
-    /// A layer without a site.
+    /// A layer without weights and without a site.
     pub fn init<B: Backend>(&self, device: &B::Device) -> Linear<B> {
         Linear {
             weight: frozen([self.outputs, self.inputs], device),
@@ -45,6 +45,8 @@ impl LinearConfig {
 }
 
 impl<B: KernelBackend> Linear<B> {
+    /// Applies the layer, with the adapter of its site if there is one.
+    ///
     /// # Shapes
     /// - x: `[..., inputs]`, output: `[..., outputs]`
     pub fn forward<const D: usize>(&self, x: Dual<B, D>, adapters: &DualAdapters<B>) -> Dual<B, D> {

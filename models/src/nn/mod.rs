@@ -1,7 +1,7 @@
 //! Layers with frozen weights, over dual numbers.
 //!
-//! Fields carry PyTorch's parameter names and layouts (`weight`, `bias`, `[outputs, inputs]`), so a
-//! checkpoint's tensors are taken as they are.
+//! The fields have PyTorch's parameter names and layouts (`weight` is `[outputs, inputs]`), so the
+//! tensors of a checkpoint are used as they are.
 
 mod attention;
 mod conv2d;
@@ -28,7 +28,7 @@ pub use timestep::{Frequency, TimestepEmbedding};
 use burn::module::{Param, ParamId};
 use burn::tensor::{Shape, Tensor, backend::Backend};
 
-/// A weight that gets no gradient and no memory until a checkpoint fills it.
+/// A parameter that requires no gradient, and takes no memory until a checkpoint fills it.
 pub fn frozen<B: Backend, const D: usize>(
     shape: [usize; D],
     device: &B::Device,

@@ -7,7 +7,7 @@ use seqlora_kernels::{KernelBackend, ops};
 
 use super::frozen;
 
-/// Normalisation over the last dimension.
+/// Layer normalisation, over the last dimension.
 #[derive(Module, Debug)]
 pub struct LayerNorm<B: Backend> {
     /// `[width]`
@@ -18,19 +18,21 @@ pub struct LayerNorm<B: Backend> {
 }
 
 impl<B: KernelBackend> LayerNorm<B> {
-    /// A layer without weights yet.
+    /// A layer without weights.
     pub fn new(width: usize, epsilon: f64, device: &B::Device) -> Self {
         Self { weight: frozen([width], device), bias: frozen([width], device), epsilon }
     }
 
+    /// Normalises, scales and shifts.
+    ///
     /// # Shapes
-    /// - x: `[..., width]`
+    /// - x and output: `[..., width]`
     pub fn forward<const D: usize>(&self, x: Dual<B, D>) -> Dual<B, D> {
         ops::layer_norm(x, self.weight.val(), self.bias.val(), self.epsilon)
     }
 }
 
-/// Normalisation over groups of channels and all pixels.
+/// Group normalisation, over all pixels of a group of channels.
 #[derive(Module, Debug)]
 pub struct GroupNorm<B: Backend> {
     /// `[channels]`
@@ -42,7 +44,7 @@ pub struct GroupNorm<B: Backend> {
 }
 
 impl<B: KernelBackend> GroupNorm<B> {
-    /// A layer without weights yet.
+    /// A layer without weights.
     pub fn new(groups: usize, channels: usize, epsilon: f64, device: &B::Device) -> Self {
         Self {
             weight: frozen([channels], device),
@@ -52,8 +54,10 @@ impl<B: KernelBackend> GroupNorm<B> {
         }
     }
 
+    /// Normalises, scales and shifts.
+    ///
     /// # Shapes
-    /// - x: `[batch, channels, height, width]`
+    /// - x and output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
         ops::group_norm(x, self.groups, self.weight.val(), self.bias.val(), self.epsilon)
     }

@@ -1,4 +1,4 @@
-//! The residual block of UNet and VAE.
+//! The residual block of the UNet and the VAE.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -9,7 +9,7 @@ use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::{Conv2d, Conv2dConfig, GroupNorm, Linear, LinearConfig};
 
-/// Sizes of a [`ResnetBlock`].
+/// The sizes of a [`ResnetBlock`].
 #[derive(Config, Debug)]
 pub struct ResnetConfig {
     /// Input channels.
@@ -24,7 +24,8 @@ pub struct ResnetConfig {
     pub epsilon: f64,
 }
 
-/// `x + conv(silu(norm(conv(silu(norm(x))) + time)))`
+/// `x + conv(silu(norm(conv(silu(norm(x))) + W time)))`, with a 1×1 convolution of x if the number of
+/// channels changes.
 #[derive(Module, Debug)]
 pub struct ResnetBlock<B: Backend> {
     norm1: GroupNorm<B>,
@@ -36,7 +37,7 @@ pub struct ResnetBlock<B: Backend> {
 }
 
 impl ResnetConfig {
-    /// A block without weights yet.
+    /// A block without weights.
     pub fn init<B: KernelBackend>(&self, device: &B::Device) -> ResnetBlock<B> {
         let Self { inputs, outputs, time_width, groups, epsilon } = *self;
         let time = |width| LinearConfig::new(width, outputs).init(device);
@@ -53,8 +54,11 @@ impl ResnetConfig {
 }
 
 impl<B: KernelBackend> ResnetBlock<B> {
+    /// Applies the block.
+    ///
     /// # Shapes
-    /// - x: `[batch, inputs, height, width]`, time: `[batch, time_width]` after its SiLU
+    /// - x: `[batch, inputs, height, width]`, output: `[batch, outputs, height, width]`
+    /// - time: `[batch, time_width]`, the time embedding after its SiLU
     pub fn forward(&self, x: Dual<B, 4>, time: Option<&Dual<B, 2>>) -> Dual<B, 4> {
         let mut h = self.conv1.forward(self.norm1.forward(x.clone()).silu());
         if let (Some(proj), Some(time)) = (&self.time_emb_proj, time) {

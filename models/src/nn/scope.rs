@@ -1,4 +1,4 @@
-//! Where in the model a layer is being built: its path, its device, and the registry of sites.
+//! The context in which a layer is built: its path in the model, its device, and the sites so far.
 
 use std::fmt::Display;
 
@@ -7,17 +7,17 @@ use seqlora_core::lora::{Part, Role, Site, SiteRegistry};
 
 use super::{Linear, LinearConfig};
 
-/// A place in the model under construction. Nesting of scopes is nesting of modules.
+/// The position of a module in the model under construction. Scopes are nested as modules are.
 #[derive(Debug)]
 pub struct Scope<'a, B: Backend> {
-    /// Where the weights go.
+    /// The device of the weights.
     pub device: &'a B::Device,
     path: String,
     sites: Option<(Part, &'a mut SiteRegistry)>,
 }
 
 impl<'a, B: Backend> Scope<'a, B> {
-    /// The root of a model; `name` is diffusers' name of the component, e.g. `unet`.
+    /// The root of a component; `name` is diffusers' name for it, e.g. `unet`.
     pub fn root(
         name: &str,
         part: Part,
@@ -41,7 +41,8 @@ impl<'a, B: Backend> Scope<'a, B> {
         }
     }
 
-    /// A linear layer that can carry an adapter, called `name` in this scope, if the model's can.
+    /// A linear layer without weights, called `name` in this scope. It is registered as a site, unless
+    /// the model carries no adapters.
     pub fn site(&mut self, name: &str, role: Role, config: LinearConfig) -> Linear<B> {
         let register = |(part, sites): &mut (Part, &mut SiteRegistry)| {
             sites.register(Site {

@@ -8,7 +8,7 @@ use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::{Linear, LinearConfig};
 
-/// Sines and cosines of t at geometric frequencies, then two linear layers.
+/// Sines and cosines of the timestep at geometric frequencies, followed by two linear layers.
 #[derive(Module, Debug)]
 pub struct TimestepEmbedding<B: Backend> {
     linear_1: Linear<B>,
@@ -17,19 +17,19 @@ pub struct TimestepEmbedding<B: Backend> {
     frequency: Frequency,
 }
 
-/// How t becomes sines and cosines (diffusers' `Timesteps`).
+/// The frequencies of the sines and cosines (diffusers' `Timesteps`).
 #[derive(Debug, Clone, Copy)]
 pub struct Frequency {
-    /// Sines and cosines together.
+    /// The number of sines and cosines together.
     pub channels: usize,
-    /// Cosines first.
+    /// Whether the cosines come before the sines.
     pub flip_sin_to_cos: bool,
     /// Subtracted from the number of frequencies in the exponent.
     pub shift: f64,
 }
 
 impl<B: KernelBackend> TimestepEmbedding<B> {
-    /// Four times as wide as its sines and cosines.
+    /// A layer without weights, which is four times as wide as the sines and cosines.
     pub fn new(frequency: Frequency, device: &B::Device) -> Self {
         let width = 4 * frequency.channels;
         Self {
@@ -39,11 +39,13 @@ impl<B: KernelBackend> TimestepEmbedding<B> {
         }
     }
 
+    /// Embeds timesteps.
+    ///
     /// # Shapes
     /// - timesteps: `[batch]`, output: `[batch, 4 · channels]`
     pub fn forward(&self, timesteps: Tensor<B, 1>) -> Dual<B, 2> {
         let none = DualAdapters::none();
-        // Angles of a thousand radians need f32.
+        // In half precision, angles of up to a thousand radians would be too inexact.
         let waves = self.frequency.waves(timesteps).cast(self.linear_1.weight.val().dtype());
         let waves = Dual::constant(waves);
         self.linear_2.forward(self.linear_1.forward(waves, &none).silu(), &none)

@@ -1,8 +1,8 @@
-//! What can be wrong with a tokenizer folder or a prompt.
+//! Errors in a tokenizer folder or a prompt.
 
 use std::path::PathBuf;
 
-/// Why a tokenizer could not be read or a prompt not be put together.
+/// Why a tokenizer could not be read, or a prompt could not be assembled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenizerError {
@@ -20,7 +20,7 @@ pub enum TokenizerError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The operating system's reason.
         source: std::io::Error,
     },
     /// A file is not JSON, or a key holds a value of the wrong type.
@@ -28,7 +28,7 @@ pub enum TokenizerError {
     Parse {
         /// The file.
         path: PathBuf,
-        /// What the parser said, with line and column.
+        /// The parser's reason, with line and column.
         source: serde_json::Error,
     },
     /// A line of merges.txt is not two symbols with one space between them.
@@ -41,7 +41,7 @@ pub enum TokenizerError {
         /// The line's text.
         text: String,
     },
-    /// A key that must be there is missing.
+    /// A required key is missing.
     #[error("{}: key `{key}` is missing", path.display())]
     MissingKey {
         /// The file.
@@ -58,10 +58,10 @@ pub enum TokenizerError {
         key: &'static str,
         /// The value found.
         value: String,
-        /// What the key must hold.
+        /// The expected value.
         expected: &'static str,
     },
-    /// A special token has no id.
+    /// A special token is not in the vocabulary.
     #[error("{}: `{key}` = {token:?} is not in the vocabulary", path.display())]
     NotInVocabulary {
         /// The file with the vocabulary.
@@ -91,18 +91,30 @@ pub enum TokenizerError {
     Build {
         /// The file with the vocabulary.
         path: PathBuf,
-        /// What the tokenizers library said.
+        /// The reason of the tokenizers library.
         source: tokenizers::Error,
     },
-    /// A concept's word lies beyond the context.
+    /// A concept's word is beyond the end of the context.
     #[error(
-        "the prompt is too long: a concept's word would be token {position}, and the last of \
-         {context_length} positions is kept for EOS; shorten the text before it"
+        "the prompt is too long: a concept's word would be token {position}, but the last of \
+         the {context_length} positions is EOS; shorten the text before it"
     )]
     WordCut {
-        /// Its position, BOS being 0.
+        /// Its position, where BOS is 0.
         position: usize,
-        /// Length of the context.
+        /// The length of the context.
         context_length: usize,
     },
+}
+
+impl TokenizerError {
+    /// A key whose value is not CLIP's.
+    pub(super) fn not_clip(
+        path: PathBuf,
+        key: &'static str,
+        value: impl ToString,
+        expected: &'static str,
+    ) -> Self {
+        Self::NotClip { path, key, value: value.to_string(), expected }
+    }
 }

@@ -1,100 +1,59 @@
-//! The files of a tokenizer folder and which of them wins, as in transformers 5
+//! The files of a tokenizer folder, with the same precedence as in transformers 5
 //! (`tokenization_utils_base.py`, `_from_pretrained`).
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokenizers::AddedToken;
 
-use super::vocabulary::Vocabulary;
-use super::{CLIP_CONTEXT_LENGTH, TokenizerError};
+use super::error::TokenizerError;
+use super::json::read_json_if_present;
+use super::special_token::SpecialToken;
+use super::vocabulary::BpeVocabulary;
 
-/// What a tokenizer folder says.
-pub(super) struct Files {
-    /// Added tokens included.
-    pub(super) vocabulary: Vocabulary,
-    pub(super) bos: Special,
-    pub(super) eos: Special,
-    pub(super) unk: Special,
-    pub(super) pad: Special,
+/// The context length of every CLIP text encoder of Stable Diffusion 1.x, 2.x and XL.
+pub const CLIP_CONTEXT_LENGTH: usize = 77;
+
+/// The contents of a tokenizer folder.
+pub(super) struct TokenizerFiles {
+    /// The vocabulary with the added tokens.
+    pub(super) vocabulary: BpeVocabulary,
+    pub(super) bos: SpecialToken,
+    pub(super) eos: SpecialToken,
+    pub(super) unk: SpecialToken,
+    pub(super) pad: SpecialToken,
     pub(super) context_length: usize,
-    added: Vec<Special>,
-}
-
-/// A special or added token: its text, and how it is found in a prompt.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(from = "SpecialValue")]
-pub(super) struct Special {
-    pub(super) content: String,
-    single_word: bool,
-    lstrip: bool,
-    rstrip: bool,
-    normalized: bool,
-}
-
-/// A token is written as its text or as an object.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SpecialValue {
-    Text(String),
-    Object {
-        content: String,
-        #[serde(default)]
-        single_word: bool,
-        #[serde(default)]
-        lstrip: bool,
-        #[serde(default)]
-        rstrip: bool,
-        #[serde(default)]
-        normalized: bool,
-    },
-}
-
-impl From<SpecialValue> for Special {
-    fn from(value: SpecialValue) -> Self {
-        match value {
-            SpecialValue::Text(content) => Self::new(content),
-            SpecialValue::Object { content, single_word, lstrip, rstrip, normalized } => {
-                Self { content, single_word, lstrip, rstrip, normalized }
-            }
-        }
-    }
-}
-
-impl Special {
-    fn new(content: impl Into<String>) -> Self {
-        let content = content.into();
-        Self { content, single_word: false, lstrip: false, rstrip: false, normalized: false }
-    }
+    added: Vec<SpecialToken>,
 }
 
 /// `tokenizer_config.json`.
 #[derive(Deserialize, Default)]
-struct Config {
+struct TokenizerConfig {
     tokenizer_class: Option<String>,
     model_max_length: Option<f64>,
-    added_tokens_decoder: Option<BTreeMap<u32, Special>>,
+    added_tokens_decoder: Option<BTreeMap<u32, SpecialToken>>,
     #[serde(flatten)]
-    named: Named,
+    named: NamedTokens,
 }
 
 /// The named special tokens of `tokenizer_config.json` and `special_tokens_map.json`.
 #[derive(Deserialize, Default)]
-struct Named {
-    bos_token: Option<Special>,
-    eos_token: Option<Special>,
-    unk_token: Option<Special>,
-    pad_token: Option<Special>,
+struct NamedTokens {
+    bos_token: Option<SpecialToken>,
+    eos_token: Option<SpecialToken>,
+    unk_token: Option<SpecialToken>,
+    pad_token: Option<SpecialToken>,
 }
 
-impl Named {
+impl NamedTokens {
+    /// Whether one of the tokens has this text.
     fn has(&self, content: &str) -> bool {
         let tokens = [&self.bos_token, &self.eos_token, &self.unk_token, &self.pad_token];
         tokens.into_iter().flatten().any(|token| token.content == content)
     }
 
+    /// The tokens, and those of `other` where they are missing.
     fn or(self, other: Self) -> Self {
         Self {
             bos_token: self.bos_token.or(other.bos_token),
@@ -105,38 +64,43 @@ impl Named {
     }
 }
 
-impl Files {
+impl TokenizerFiles {
+    /// Reads a tokenizer folder.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, or not CLIP's.
     pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let config_path = folder.join("tokenizer_config.json");
-        let config: Config = json_if_there(&config_path)?.unwrap_or_default();
+        let config: TokenizerConfig = read_json_if_present(&config_path)?.unwrap_or_default();
         if let Some(class) = &config.tokenizer_class
             && !matches!(class.as_str(), "CLIPTokenizer" | "CLIPTokenizerFast")
         {
             let (key, expected) = ("tokenizer_class", "CLIPTokenizer");
-            return Err(not_clip(config_path, key, class, expected));
+            return Err(TokenizerError::not_clip(config_path, key, class, expected));
         }
         let context_length = match config.model_max_length {
             Some(length) if length < 2.0 => {
                 let (key, expected) = ("model_max_length", "at least 2");
-                return Err(not_clip(config_path, key, length, expected));
+                return Err(TokenizerError::not_clip(config_path, key, length, expected));
             }
             Some(length) if length < 1e6 => length as usize,
             _ => CLIP_CONTEXT_LENGTH,
         };
 
-        let mut vocabulary = Vocabulary::read(folder)?;
+        let mut vocabulary = BpeVocabulary::read(folder)?;
         let mut named = config.named;
-        // Since transformers 4.34 tokenizer_config.json lists every added token and is alone;
-        // before, special_tokens_map.json, added_tokens.json and tokenizer.json each have a say.
+        // Since transformers 4.34, tokenizer_config.json lists every added token, and the other files
+        // are ignored. Before, special_tokens_map.json, added_tokens.json and tokenizer.json count.
         let added = match config.added_tokens_decoder {
             Some(added) => added,
             None => {
-                let map: Option<Named> = json_if_there(&folder.join("special_tokens_map.json"))?;
+                let map: Option<NamedTokens> =
+                    read_json_if_present(&folder.join("special_tokens_map.json"))?;
                 named = map.unwrap_or_default().or(named);
                 let names: Option<BTreeMap<String, u32>> =
-                    json_if_there(&folder.join("added_tokens.json"))?;
+                    read_json_if_present(&folder.join("added_tokens.json"))?;
                 let names = names.unwrap_or_default().into_iter().map(|(name, id)| {
-                    (id, Special { normalized: !named.has(&name), ..Special::new(name) })
+                    (id, SpecialToken { normalized: !named.has(&name), ..SpecialToken::new(name) })
                 });
                 names.chain(vocabulary.added.drain(..)).collect()
             }
@@ -149,8 +113,8 @@ impl Files {
             }
         }
 
-        let resolve = |token: Option<Special>, default: &str| {
-            let token = token.unwrap_or_else(|| Special::new(default));
+        let resolve = |token: Option<SpecialToken>, default: &str| {
+            let token = token.unwrap_or_else(|| SpecialToken::new(default));
             added.values().find(|other| other.content == token.content).cloned().unwrap_or(token)
         };
         Ok(Self {
@@ -164,10 +128,10 @@ impl Files {
         })
     }
 
-    /// Every token that is cut out of a prompt before it is split, each once.
+    /// Every token that is extracted from a prompt before the rest is split, each once.
     pub(super) fn added_tokens(&self) -> Vec<AddedToken> {
         let mut tokens: Vec<AddedToken> = Vec::new();
-        // The last to name a token says how it is found.
+        // If several files list a token, the last one sets the rules by which it is found.
         for token in self.added.iter().chain([&self.bos, &self.eos, &self.unk, &self.pad]) {
             tokens.retain(|other| other.content != token.content);
             tokens.push(AddedToken {
@@ -181,26 +145,6 @@ impl Files {
         }
         tokens
     }
-}
-
-pub(super) fn json_if_there<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, TokenizerError> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(TokenizerError::Read { path: path.to_path_buf(), source }),
-    };
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|source| TokenizerError::Parse { path: path.to_path_buf(), source })
-}
-
-pub(super) fn not_clip(
-    path: PathBuf,
-    key: &'static str,
-    value: impl ToString,
-    expected: &'static str,
-) -> TokenizerError {
-    TokenizerError::NotClip { path, key, value: value.to_string(), expected }
 }
 
 #[cfg(test)]
@@ -241,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn without_tokenizer_config_the_special_tokens_map_speaks() {
+    fn without_tokenizer_config_the_special_tokens_map_counts() {
         let folder = folder("!");
         std::fs::remove_file(folder.path().join("tokenizer_config.json")).unwrap();
         assert_eq!(ClipTokenizer::from_folder(folder.path()).unwrap().pad(), 0);

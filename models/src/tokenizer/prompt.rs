@@ -1,17 +1,18 @@
-//! From pieces of a prompt to the fixed-length ids a text encoder takes.
+//! Assembles the pieces of a prompt into the token ids that a text encoder takes.
 
 use seqlora_core::text::{Piece, Tokens};
 
-use super::{ClipTokenizer, TokenizerError};
+use super::ClipTokenizer;
+use super::error::TokenizerError;
 
 impl ClipTokenizer {
-    /// Puts a prompt together: BOS, pieces, EOS, padding up to [`Self::context_length`].
+    /// Assembles a prompt: BOS, the pieces, EOS, and padding up to [`Self::context_length`].
     ///
-    /// Each text piece is tokenised on its own, as text between added tokens is in transformers.
-    /// What has no room is cut off the end; EOS is always kept.
+    /// Each piece of text is tokenised separately, as transformers tokenises the text between added
+    /// tokens. If the pieces are too long, tokens are cut off before the EOS.
     ///
     /// # Errors
-    /// [`TokenizerError::WordCut`] when a concept's word would be cut off.
+    /// [`TokenizerError::WordCut`] if a concept's word would be cut off.
     pub fn assemble(&self, pieces: &[Piece]) -> Result<Tokens, TokenizerError> {
         let room = self.context_length - 2;
         let mut ids = vec![self.bos];
@@ -45,7 +46,7 @@ mod tests {
         Piece::Text(text.to_string())
     }
 
-    /// Oracle: the same tokenizer after `add_tokens(["<v1>", "<v2>"])` (ids 531 and 532), on
+    /// Reference: the same tokenizer after `add_tokens(["<v1>", "<v2>"])` (ids 531 and 532), on
     /// "a photo of <v1> dog <v2>'s cat!" padded to 16.
     #[test]
     fn words_take_one_position_and_split_the_text() {

@@ -5,23 +5,24 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 pub(super) use tokenizers::models::bpe::{Merges, Vocab};
 
-use super::TokenizerError;
-use super::files::{Special, json_if_there, not_clip};
+use super::error::TokenizerError;
+use super::json::read_json_if_present;
+use super::special_token::SpecialToken;
 
-/// What byte-pair encoding works with.
-pub(super) struct Vocabulary {
-    /// The file that `ids` is from.
+/// The tables of byte-pair encoding: token ids and merges.
+pub(super) struct BpeVocabulary {
+    /// The file that holds `ids`.
     pub(super) path: PathBuf,
     pub(super) ids: Vocab,
     pub(super) merges: Merges,
-    /// Tokens that `tokenizer.json` adds, with their ids.
-    pub(super) added: Vec<(u32, Special)>,
+    /// The added tokens of `tokenizer.json`, with their ids.
+    pub(super) added: Vec<(u32, SpecialToken)>,
 }
 
 /// `tokenizer.json`.
 #[derive(Deserialize)]
-struct Serialized {
-    model: Option<Model>,
+struct TokenizerJson {
+    model: Option<SerializedModel>,
     #[serde(default)]
     added_tokens: Vec<SerializedToken>,
 }
@@ -31,52 +32,55 @@ struct Serialized {
 struct SerializedToken {
     id: u32,
     #[serde(flatten)]
-    token: Special,
+    token: SpecialToken,
 }
 
 /// `model` of `tokenizer.json`.
 #[derive(Deserialize)]
-struct Model {
+struct SerializedModel {
     #[serde(rename = "type")]
     kind: Option<String>,
     end_of_word_suffix: Option<String>,
     vocab: Option<Vocab>,
-    merges: Option<Vec<Merge>>,
+    merges: Option<Vec<SerializedMerge>>,
 }
 
-/// A merge is written `"a b"` or, since tokenizers 0.20, `["a", "b"]`.
+/// A merge in JSON is `"a b"` or, since tokenizers 0.20, `["a", "b"]`.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Merge {
+enum SerializedMerge {
     Line(String),
     Pair(String, String),
 }
 
-impl Vocabulary {
-    /// From `tokenizer.json` if there is one, else from `vocab.json` and `merges.txt`.
+impl BpeVocabulary {
+    /// Reads `tokenizer.json` if it exists, otherwise `vocab.json` and `merges.txt`.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged, or not CLIP's.
     pub(super) fn read(folder: &Path) -> Result<Self, TokenizerError> {
         let path = folder.join("tokenizer.json");
-        match json_if_there(&path)? {
+        match read_json_if_present(&path)? {
             Some(file) => Self::from_tokenizer_json(path, file),
             None => Self::from_vocab_and_merges(folder),
         }
     }
 
-    fn from_tokenizer_json(path: PathBuf, file: Serialized) -> Result<Self, TokenizerError> {
+    fn from_tokenizer_json(path: PathBuf, file: TokenizerJson) -> Result<Self, TokenizerError> {
         let missing = |key| TokenizerError::MissingKey { path: path.clone(), key };
         let model = file.model.ok_or_else(|| missing("model"))?;
         if let Some(kind) = model.kind.filter(|kind| kind != "BPE") {
-            return Err(not_clip(path, "model.type", kind, "BPE"));
+            return Err(TokenizerError::not_clip(path, "model.type", kind, "BPE"));
         }
         let suffix = model.end_of_word_suffix.unwrap_or_default();
         if suffix != "</w>" {
-            return Err(not_clip(path, "model.end_of_word_suffix", suffix, "</w>"));
+            return Err(TokenizerError::not_clip(path, "model.end_of_word_suffix", suffix, "</w>"));
         }
         let ids = model.vocab.ok_or_else(|| missing("model.vocab"))?;
         let merges = model.merges.ok_or_else(|| missing("model.merges"))?;
         let merges = merges.into_iter().enumerate().map(|(i, merge)| match merge {
-            Merge::Line(line) => split_merge(&path, i + 1, &line),
-            Merge::Pair(left, right) => Ok((left, right)),
+            SerializedMerge::Line(line) => split_merge(&path, i + 1, &line),
+            SerializedMerge::Pair(left, right) => Ok((left, right)),
         });
         let merges = merges.collect::<Result<_, _>>()?;
         let added = file.added_tokens.into_iter().map(|entry| (entry.id, entry.token)).collect();
@@ -86,7 +90,7 @@ impl Vocabulary {
     fn from_vocab_and_merges(folder: &Path) -> Result<Self, TokenizerError> {
         let (path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
         let no_vocabulary = || TokenizerError::NoVocabulary { folder: folder.to_path_buf() };
-        let ids = json_if_there(&path)?.ok_or_else(no_vocabulary)?;
+        let ids = read_json_if_present(&path)?.ok_or_else(no_vocabulary)?;
         let text = std::fs::read_to_string(&merges_path)
             .map_err(|source| TokenizerError::Read { path: merges_path.clone(), source })?;
         let lines = text.lines().enumerate();
@@ -98,6 +102,7 @@ impl Vocabulary {
     }
 }
 
+/// The two symbols of a merge in line number `line` of a file.
 fn split_merge(path: &Path, line: usize, text: &str) -> Result<(String, String), TokenizerError> {
     match text.split(' ').collect::<Vec<_>>().as_slice() {
         [left, right] => Ok((left.to_string(), right.to_string())),

@@ -1,4 +1,4 @@
-//! The UNet's levels: down, middle, up.
+//! The UNet's down, middle and up blocks.
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -11,17 +11,18 @@ use super::config::UNetConfig;
 use super::transformer::{Transformer2d, TransformerConfig};
 use crate::nn::{Downsample, ResnetBlock, ResnetConfig, Scope, Upsample};
 
-/// What every block sees beside the image.
+/// The inputs of every block in addition to the image.
 pub struct Conditions<'a, B: Backend> {
     /// The time embedding after its SiLU, `[batch, time_width]`.
     pub time: Dual<B, 2>,
     /// The encoded prompts.
     pub context: &'a Context<B>,
-    /// The factors at each site.
+    /// The adapter of each site.
     pub adapters: &'a DualAdapters<B>,
 }
 
-/// Residual blocks with attention after each (or without), then half the size (or not).
+/// Residual blocks, each followed by attention at levels that have it, and a downsampling except at
+/// the last level.
 #[derive(Module, Debug)]
 pub struct DownBlock<B: Backend> {
     attentions: Vec<Transformer2d<B>>,
@@ -29,14 +30,15 @@ pub struct DownBlock<B: Backend> {
     downsample: Option<Downsample<B>>,
 }
 
-/// A residual block, attention, a residual block.
+/// A residual block, attention, and another residual block.
 #[derive(Module, Debug)]
 pub struct MidBlock<B: Backend> {
     attentions: Vec<Transformer2d<B>>,
     resnets: Vec<ResnetBlock<B>>,
 }
 
-/// Like a [`DownBlock`], each residual block joined by one output of the way down.
+/// Residual blocks, each of which also gets one output of the down blocks and is followed by attention
+/// at levels that have it, and an upsampling except at the last level.
 #[derive(Module, Debug)]
 pub struct UpBlock<B: Backend> {
     attentions: Vec<Transformer2d<B>>,
@@ -99,7 +101,8 @@ impl<B: Backend> UpBlock<B> {
 }
 
 impl<B: KernelBackend> DownBlock<B> {
-    /// Level `level` from fine to coarse.
+    /// The down block of a level, counted from fine to coarse, without weights. `next_layer` counts the
+    /// cross-attention layers of the UNet.
     pub fn new(
         config: &UNetConfig,
         level: usize,
@@ -120,7 +123,11 @@ impl<B: KernelBackend> DownBlock<B> {
         }
     }
 
-    /// Pushes every intermediate image on `skips` for the way up.
+    /// Applies the block, and pushes every intermediate output on `skips` for the up blocks.
+    ///
+    /// # Shapes
+    /// - x: `[batch, inputs, height, width]`
+    /// - output: `[batch, outputs, height', width']`, half the size if the block downsamples
     pub fn forward(
         &self,
         mut x: Dual<B, 4>,
@@ -143,7 +150,7 @@ impl<B: KernelBackend> DownBlock<B> {
 }
 
 impl<B: KernelBackend> MidBlock<B> {
-    /// At the coarsest level.
+    /// The block at the coarsest level, without weights.
     pub fn new(config: &UNetConfig, scope: &mut Scope<B>, next_layer: &mut usize) -> Self {
         let level = config.block_out_channels.len() - 1;
         let channels = config.block_out_channels[level];
@@ -153,8 +160,10 @@ impl<B: KernelBackend> MidBlock<B> {
         }
     }
 
+    /// Applies the block.
+    ///
     /// # Shapes
-    /// - x: `[batch, channels, height, width]`
+    /// - x and output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Dual<B, 4>, conditions: &Conditions<B>) -> Dual<B, 4> {
         let mut x = self.resnets[0].forward(x, Some(&conditions.time));
         for (attention, resnet) in self.attentions.iter().zip(&self.resnets[1..]) {
@@ -166,7 +175,7 @@ impl<B: KernelBackend> MidBlock<B> {
 }
 
 impl<B: KernelBackend> UpBlock<B> {
-    /// Number `position` on the way up, from coarse to fine.
+    /// The up block number `position`, counted from coarse to fine, without weights.
     pub fn new(
         config: &UNetConfig,
         position: usize,
@@ -193,7 +202,11 @@ impl<B: KernelBackend> UpBlock<B> {
         }
     }
 
-    /// Takes the images of the way down off `skips`, last one first.
+    /// Applies the block, and pops one output of the down blocks off `skips` for each residual block.
+    ///
+    /// # Shapes
+    /// - x: `[batch, inputs, height, width]`
+    /// - output: `[batch, outputs, height', width']`, twice the size if the block upsamples
     pub fn forward(
         &self,
         mut x: Dual<B, 4>,
@@ -201,7 +214,7 @@ impl<B: KernelBackend> UpBlock<B> {
         skips: &mut Vec<Dual<B, 4>>,
     ) -> Dual<B, 4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
-            let skip = skips.pop().expect("as many images as residual blocks on the way up");
+            let skip = skips.pop().expect("one output of the down blocks per residual block");
             x = resnet.forward(x.cat(skip, 1), Some(&conditions.time));
             if let Some(attention) = self.attentions.get(i) {
                 x = attention.forward(x, conditions.context, conditions.adapters);

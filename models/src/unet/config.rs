@@ -1,4 +1,4 @@
-//! What a UNet's `config.json` says.
+//! The `config.json` of a UNet.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use crate::weights::{ModelError, PerLevel, require_defaults, require_parts};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UNetConfig {
-    /// Side of the latents that it was made for.
+    /// Height and width of the latents that it was trained on.
     pub sample_size: usize,
     /// Channels of the latents.
     pub in_channels: usize,
@@ -20,23 +20,23 @@ pub struct UNetConfig {
     pub up_block_types: Vec<String>,
     /// Channels of each level.
     pub block_out_channels: Vec<usize>,
-    /// Residual blocks per level on the way down; one more on the way up.
+    /// Residual blocks per down block; an up block has one more.
     pub layers_per_block: usize,
     /// Transformer blocks in each attention module, per level.
     pub transformer_layers_per_block: PerLevel,
-    /// The number of heads per level; diffusers calls it so for historical reasons.
+    /// The number of heads per level, under diffusers' historical name.
     pub attention_head_dim: PerLevel,
-    /// The number of heads per level, where a config says it under its proper name.
+    /// The number of heads per level, which takes precedence over `attention_head_dim`.
     pub num_attention_heads: Option<PerLevel>,
     /// Width of the encoded prompt.
     pub cross_attention_dim: usize,
-    /// Linear (SD2) or 1×1 convolution (SD1) before and after the transformer blocks.
+    /// Whether linear layers (SD2) enclose the transformer blocks, instead of 1×1 convolutions (SD1).
     pub use_linear_projection: bool,
     /// Groups of the group normalisations.
     pub norm_num_groups: usize,
     /// ε of the residual blocks' normalisations.
     pub norm_eps: f64,
-    /// Cosines before sines in the time embedding.
+    /// Whether the cosines come before the sines in the time embedding.
     pub flip_sin_to_cos: bool,
     /// Shift in the time embedding's frequencies.
     pub freq_shift: f64,
@@ -67,7 +67,7 @@ impl Default for UNetConfig {
     }
 }
 
-/// Settings that this UNet implements with one value only: any other is refused by name.
+/// Settings of which only one value is implemented. Any other value is an error.
 const FIXED: &[(&str, &str)] = &[
     ("act_fn", "\"silu\""),
     ("addition_embed_type", "null"),
@@ -100,10 +100,10 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 impl UNetConfig {
-    /// Reads the text of a `config.json`; `file` is for messages.
+    /// Parses a `config.json`; error messages name `file`.
     ///
     /// # Errors
-    /// If it is no JSON, asks for something that is not implemented, or contradicts itself.
+    /// If the text is not JSON, needs something that is not implemented, or contradicts itself.
     pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
         require_defaults(text, file, FIXED)?;
         let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
@@ -111,7 +111,7 @@ impl UNetConfig {
         let lists = [config.down_block_types.len(), config.up_block_types.len()];
         if lists != [levels; 2] {
             let reason =
-                format!("{levels} entries in block_out_channels, but {lists:?} block types");
+                format!("{levels} entries in `block_out_channels`, but {lists:?} block types");
             return Err(ModelError::config(file, reason));
         }
         let known = ["CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"];
@@ -125,7 +125,8 @@ impl UNetConfig {
             ("transformer_layers_per_block", Some(&config.transformer_layers_per_block)),
         ] {
             if numbers.is_some_and(|numbers| !numbers.covers(levels)) {
-                let reason = format!("{key} lists other than {levels} levels");
+                let reason =
+                    format!("`{key}` does not have one number for each of the {levels} levels");
                 return Err(ModelError::config(file, reason));
             }
         }
@@ -141,7 +142,7 @@ impl UNetConfig {
         self.num_attention_heads.as_ref().unwrap_or(&self.attention_head_dim).at(level)
     }
 
-    /// Channels in the middle.
+    /// Channels of the middle block.
     pub fn middle_width(&self) -> usize {
         self.block_out_channels[self.block_out_channels.len() - 1]
     }

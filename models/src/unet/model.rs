@@ -1,4 +1,4 @@
-//! The whole network.
+//! The UNet: down, middle and up blocks between two convolutions.
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
@@ -13,7 +13,7 @@ use super::config::UNetConfig;
 use super::transformer::Transformer2d;
 use crate::nn::{Attention, Conv2d, Conv2dConfig, Frequency, GroupNorm, Scope, TimestepEmbedding};
 
-/// Predicts the noise (or velocity) in latents, given time and prompt.
+/// Predicts the noise or the velocity of noisy latents, given the timestep and the prompt.
 #[derive(Module, Debug)]
 pub struct UNet<B: Backend> {
     conv_in: Conv2d<B>,
@@ -27,7 +27,7 @@ pub struct UNet<B: Backend> {
 }
 
 impl UNetConfig {
-    /// A network without weights yet. Its sites are registered through `scope`, and its
+    /// A network without weights. Its linear layers are registered as sites in `scope`, and its
     /// cross-attention layers are numbered in the order down, middle, up.
     pub fn init<B: KernelBackend>(&self, scope: &mut Scope<B>) -> UNet<B> {
         let levels = self.block_out_channels.len();
@@ -59,7 +59,7 @@ impl UNetConfig {
 }
 
 impl<B: KernelBackend> UNet<B> {
-    /// The prediction, and what the middle makes of it at the coarsest level.
+    /// The prediction, and the output of the middle block.
     ///
     /// # Shapes
     /// - noisy, prediction: `[batch, channels, height, width]`

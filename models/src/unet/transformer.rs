@@ -1,4 +1,4 @@
-//! The transformer that lets each pixel see the others and the prompt.
+//! The transformer in which pixels attend to each other and to the prompt.
 
 use burn::config::Config;
 use burn::module::Module;
@@ -14,10 +14,10 @@ use crate::nn::{
     LinearConfig, Scope,
 };
 
-/// Diffusers' names of the four projections.
+/// Diffusers' names for the four projections.
 const PROJECTIONS: [&str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
 
-/// Sizes of a [`Transformer2d`].
+/// The sizes of a [`Transformer2d`].
 #[derive(Config, Debug)]
 pub struct TransformerConfig {
     /// Channels of the image.
@@ -30,11 +30,11 @@ pub struct TransformerConfig {
     pub layers: usize,
     /// Groups of the normalisation.
     pub groups: usize,
-    /// Linear layers instead of convolutions around the blocks.
+    /// Whether linear layers enclose the blocks, instead of 1×1 convolutions.
     pub linear_projection: bool,
 }
 
-/// Attention over the pixels of an image, added to the image.
+/// Transformer blocks over the pixels of an image, whose output is added to the image.
 #[derive(Module, Debug)]
 pub struct Transformer2d<B: Backend> {
     norm: GroupNorm<B>,
@@ -43,15 +43,16 @@ pub struct Transformer2d<B: Backend> {
     proj_out: Projection<B>,
 }
 
-/// A mixing of channels: a 1×1 convolution in SD1, a linear layer in SD2. The arithmetic is the
-/// same, the stored shape is not.
+/// A linear map of the channels: a 1×1 convolution in SD1, a linear layer in SD2. Both compute the
+/// same, but the weights are stored in different shapes.
 #[derive(Module, Debug)]
 enum Projection<B: Backend> {
     Conv(Conv2d<B>),
     Linear(Linear<B>),
 }
 
-/// Self-attention, cross-attention and feed-forward, each after a normalisation and added.
+/// Self-attention, cross-attention and feed-forward layer, each with a normalisation before it and a
+/// residual connection.
 #[derive(Module, Debug)]
 struct TransformerBlock<B: Backend> {
     norm1: LayerNorm<B>,
@@ -60,12 +61,12 @@ struct TransformerBlock<B: Backend> {
     attn2: Attention<B>,
     norm3: LayerNorm<B>,
     ff: FeedForward<B>,
-    /// The number of this cross-attention layer in the whole UNet: its layer of the context.
+    /// The index of its cross-attention among those of the UNet, which selects the layer of the context.
     context_layer: usize,
 }
 
 impl TransformerConfig {
-    /// `next_layer` counts the cross-attention layers of the UNet.
+    /// A transformer without weights. `next_layer` counts the cross-attention layers of the UNet.
     pub fn init<B: KernelBackend>(
         &self,
         scope: &mut Scope<B>,
@@ -98,8 +99,10 @@ impl TransformerConfig {
 }
 
 impl<B: KernelBackend> Transformer2d<B> {
+    /// Applies the transformer.
+    ///
     /// # Shapes
-    /// - x: `[batch, channels, height, width]`
+    /// - x and output: `[batch, channels, height, width]`
     pub fn forward(
         &self,
         x: Dual<B, 4>,
@@ -155,11 +158,11 @@ impl<B: KernelBackend> TransformerBlock<B> {
         &self,
         x: Dual<B, 3>,
         context: &Context<B>,
-        places: [usize; 2],
+        size: [usize; 2],
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 3> {
         let mask = AttentionMask::Full;
-        let prompts = context.sources(self.context_layer, places);
+        let prompts = context.sources(self.context_layer, size);
         let x = x.clone() + self.attn1.forward(self.norm1.forward(x), None, mask, adapters);
         let h = self.norm2.forward(x.clone());
         let x = x + self.attn2.forward_shared(h, prompts, adapters);

@@ -1,4 +1,4 @@
-//! The levels of encoder and decoder.
+//! The levels of the encoder and the decoder.
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -13,22 +13,22 @@ use crate::nn::{Downsample, GroupNorm, Linear, LinearConfig, ResnetBlock, Resnet
 /// ε of every normalisation in a VAE.
 pub(super) const EPSILON: f64 = 1e-6;
 
-/// Residual blocks, then another size (or not).
+/// Residual blocks, followed by a change of size except at the last level.
 #[derive(Module, Debug)]
-pub struct Level<B: Backend> {
+pub struct VaeLevel<B: Backend> {
     resnets: Vec<ResnetBlock<B>>,
     downsample: Option<Downsample<B>>,
     upsample: Option<Upsample<B>>,
 }
 
-/// A residual block, attention over all pixels, a residual block.
+/// A residual block, attention over all pixels, and another residual block.
 #[derive(Module, Debug)]
 pub struct MidBlock<B: Backend> {
     attentions: Vec<PixelAttention<B>>,
     resnets: Vec<ResnetBlock<B>>,
 }
 
-/// Attention with one head over the pixels, added to the image.
+/// Self-attention over the pixels with one head, added to its input.
 #[derive(Module, Debug)]
 struct PixelAttention<B: Backend> {
     group_norm: GroupNorm<B>,
@@ -47,8 +47,8 @@ fn resnet<B: KernelBackend>(
     ResnetConfig::new(inputs, outputs, config.norm_num_groups, EPSILON).init(device)
 }
 
-impl<B: KernelBackend> Level<B> {
-    /// The encoder's level `level`, from fine to coarse.
+impl<B: KernelBackend> VaeLevel<B> {
+    /// The encoder's level `level`, counted from fine to coarse, without weights.
     pub fn down(config: &VaeConfig, level: usize, device: &B::Device) -> Self {
         let channels = &config.block_out_channels;
         let (before, outputs) = (channels[level.saturating_sub(1)], channels[level]);
@@ -60,7 +60,7 @@ impl<B: KernelBackend> Level<B> {
         }
     }
 
-    /// The decoder's level `level`, counted from fine to coarse as well.
+    /// The decoder's level `level`, also counted from fine to coarse, without weights.
     pub fn up(config: &VaeConfig, level: usize, device: &B::Device) -> Self {
         let channels = &config.block_out_channels;
         let (before, outputs) = (channels[(level + 1).min(channels.len() - 1)], channels[level]);
@@ -82,8 +82,11 @@ impl<B: KernelBackend> Level<B> {
         (0..count).map(block).collect()
     }
 
+    /// Applies the level.
+    ///
     /// # Shapes
-    /// - x: `[batch, channels, height, width]`
+    /// - x: `[batch, inputs, height, width]`
+    /// - output: `[batch, outputs, height', width']`, half or twice the size if the level changes it
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
         let x = self.resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
         match (&self.downsample, &self.upsample) {
@@ -95,7 +98,7 @@ impl<B: KernelBackend> Level<B> {
 }
 
 impl<B: KernelBackend> MidBlock<B> {
-    /// At the coarsest level.
+    /// The block at the coarsest level, without weights.
     pub fn new(config: &VaeConfig, device: &B::Device) -> Self {
         let channels = *config.block_out_channels.last().expect("a VAE has levels");
         let linear = || LinearConfig::new(channels, channels).init(device);
@@ -111,8 +114,10 @@ impl<B: KernelBackend> MidBlock<B> {
         }
     }
 
+    /// Applies the block.
+    ///
     /// # Shapes
-    /// - x: `[batch, channels, height, width]`
+    /// - x and output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
         let mut x = self.resnets[0].forward(x, None);
         for (attention, resnet) in self.attentions.iter().zip(&self.resnets[1..]) {

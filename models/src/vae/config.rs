@@ -1,4 +1,4 @@
-//! What a VAE's `config.json` says.
+//! The `config.json` of a VAE.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +20,11 @@ pub struct VaeConfig {
     pub up_block_types: Vec<String>,
     /// Channels of each level.
     pub block_out_channels: Vec<usize>,
-    /// Residual blocks per level of the encoder; one more in the decoder.
+    /// Residual blocks per level of the encoder; the decoder has one more.
     pub layers_per_block: usize,
     /// Groups of the group normalisations.
     pub norm_num_groups: usize,
-    /// Factor between the VAE's latents and the denoiser's.
+    /// The denoiser's latents are the VAE's latents times this factor.
     pub scaling_factor: f64,
 }
 
@@ -44,7 +44,7 @@ impl Default for VaeConfig {
     }
 }
 
-/// Settings that this VAE implements with one value only: any other is refused by name.
+/// Settings of which only one value is implemented. Any other value is an error.
 const FIXED: &[(&str, &str)] = &[
     ("act_fn", "\"silu\""),
     ("latents_mean", "null"),
@@ -56,10 +56,10 @@ const FIXED: &[(&str, &str)] = &[
 ];
 
 impl VaeConfig {
-    /// Reads the text of a `config.json`; `file` is for messages.
+    /// Parses a `config.json`; error messages name `file`.
     ///
     /// # Errors
-    /// If it is no JSON or asks for something that is not implemented.
+    /// If the text is not JSON, or needs something that is not implemented.
     pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
         require_defaults(text, file, FIXED)?;
         let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
@@ -76,7 +76,7 @@ impl VaeConfig {
         }
     }
 
-    /// How many pixels a latent covers in each direction.
+    /// Pixels per latent in each direction.
     pub fn downscale(&self) -> usize {
         1 << (self.block_out_channels.len() - 1)
     }

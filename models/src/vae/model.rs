@@ -1,4 +1,4 @@
-//! Encoder and decoder.
+//! The autoencoder: encoder and decoder.
 
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
@@ -6,11 +6,11 @@ use burn_jvp::Dual;
 use seqlora_core::model::{LatentCodec, LatentPosterior};
 use seqlora_kernels::{DualOps, KernelBackend};
 
-use super::blocks::{EPSILON, Level, MidBlock};
+use super::blocks::{EPSILON, MidBlock, VaeLevel};
 use super::config::VaeConfig;
 use crate::nn::{Conv2d, Conv2dConfig, GroupNorm};
 
-/// The autoencoder.
+/// The variational autoencoder between images and latents.
 #[derive(Module, Debug)]
 pub struct Vae<B: Backend> {
     encoder: Encoder<B>,
@@ -25,7 +25,7 @@ pub struct Vae<B: Backend> {
 #[derive(Module, Debug)]
 struct Encoder<B: Backend> {
     conv_in: Conv2d<B>,
-    down_blocks: Vec<Level<B>>,
+    down_blocks: Vec<VaeLevel<B>>,
     mid_block: MidBlock<B>,
     conv_norm_out: GroupNorm<B>,
     conv_out: Conv2d<B>,
@@ -35,13 +35,13 @@ struct Encoder<B: Backend> {
 struct Decoder<B: Backend> {
     conv_in: Conv2d<B>,
     mid_block: MidBlock<B>,
-    up_blocks: Vec<Level<B>>,
+    up_blocks: Vec<VaeLevel<B>>,
     conv_norm_out: GroupNorm<B>,
     conv_out: Conv2d<B>,
 }
 
 impl VaeConfig {
-    /// An autoencoder without weights yet.
+    /// An autoencoder without weights.
     pub fn init<B: KernelBackend>(&self, device: &B::Device) -> Vae<B> {
         let levels = self.block_out_channels.len();
         let (fine, coarse) = (self.block_out_channels[0], self.block_out_channels[levels - 1]);
@@ -51,7 +51,7 @@ impl VaeConfig {
         Vae {
             encoder: Encoder {
                 conv_in: conv3(self.in_channels, fine),
-                down_blocks: (0..levels).map(|i| Level::down(self, i, device)).collect(),
+                down_blocks: (0..levels).map(|i| VaeLevel::down(self, i, device)).collect(),
                 mid_block: MidBlock::new(self, device),
                 conv_norm_out: norm(coarse),
                 conv_out: conv3(coarse, 2 * latents),
@@ -61,7 +61,7 @@ impl VaeConfig {
             decoder: Decoder {
                 conv_in: conv3(latents, coarse),
                 mid_block: MidBlock::new(self, device),
-                up_blocks: (0..levels).rev().map(|i| Level::up(self, i, device)).collect(),
+                up_blocks: (0..levels).rev().map(|i| VaeLevel::up(self, i, device)).collect(),
                 conv_norm_out: norm(fine),
                 conv_out: conv3(fine, self.out_channels),
             },
@@ -73,7 +73,7 @@ impl VaeConfig {
 }
 
 impl<B: Backend> Vae<B> {
-    /// Where its tensors are.
+    /// The device of its weights.
     pub fn device(&self) -> B::Device {
         self.quant_conv.weight.lazy_device()
     }
@@ -88,7 +88,7 @@ impl<B: KernelBackend> LatentCodec<B> for Vae<B> {
         let moments = self.quant_conv.forward(x).primal;
         let half = self.latent_channels;
         let mean = moments.clone().narrow(1, 0, half);
-        // Diffusers clamps the logarithm of the variance to this range.
+        // Diffusers clamps the log-variance to this range.
         let log_variance = moments.narrow(1, half, half).clamp(-30.0, 20.0);
         let std = log_variance.mul_scalar(0.5).exp();
         LatentPosterior {

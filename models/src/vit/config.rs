@@ -1,4 +1,4 @@
-//! What a vision transformer's `config.json` says.
+//! The `config.json` of a vision transformer.
 
 use std::path::Path;
 
@@ -19,15 +19,15 @@ pub struct VitConfig {
     pub num_hidden_layers: usize,
     /// The number of heads.
     pub num_attention_heads: usize,
-    /// Width inside the feed-forward layers.
+    /// Width between the two feed-forward layers.
     pub intermediate_size: usize,
-    /// Side of the square pictures that the position embeddings were learnt on.
+    /// Height and width of the images that the position embeddings were trained on.
     pub image_size: usize,
-    /// Channels of the pictures.
+    /// Channels of the images.
     pub num_channels: usize,
-    /// Side of a square patch.
+    /// Height and width of a patch.
     pub patch_size: usize,
-    /// Whether query, key and value have biases.
+    /// Whether the query, key and value projections have biases.
     pub qkv_bias: bool,
     /// ε of the normalisations.
     pub layer_norm_eps: f64,
@@ -53,11 +53,11 @@ impl Default for VitConfig {
 }
 
 impl VitConfig {
-    /// Reads the text of a `config.json`; `file` is for messages.
+    /// Parses a `config.json`; error messages name `file`.
     ///
     /// # Errors
-    /// If it is no JSON, asks for something that is not implemented, or its sizes do not fit each
-    /// other.
+    /// If the text is not JSON, needs something that is not implemented, or has sizes that do not fit
+    /// each other.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
         require_defaults(text, file, &[("model_type", "\"vit\""), ("num_channels", "3")])?;
         let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
@@ -65,12 +65,15 @@ impl VitConfig {
         Ok(config)
     }
 
-    /// Patches along each side of a picture of `image_size`.
+    /// Patches along each side of an image of `image_size`.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
     }
 
-    /// Whether heads divide the width, and patches the picture.
+    /// Checks that the heads divide the width and the patches the image.
+    ///
+    /// # Errors
+    /// A sentence with both numbers.
     pub fn check(&self) -> Result<(), String> {
         let divides = |(part, n): (&str, usize), (whole, m): (&str, usize)| {
             if n > 0 && m > 0 && m.is_multiple_of(n) {

@@ -1,4 +1,4 @@
-//! Patches as tokens, a class token before them, and encoder layers.
+//! The vision transformer: a class token, patches as tokens, and encoder layers.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use crate::weights::{KeyTable, ModelError, WeightFiles, load_weights};
 pub struct VitModel<B: Backend> {
     /// `[1, 1, width]`
     cls_token: Param<Tensor<B, 3>>,
-    /// Of the class token and of the patches, row by row: `[1, 1 + grid², width]`
+    /// Of the class token, and of the patches row by row: `[1, 1 + grid², width]`
     position_embeddings: Param<Tensor<B, 3>>,
     patch_embedding: Conv2d<B>,
     layers: Vec<EncoderLayer<B>>,
@@ -30,17 +30,17 @@ pub struct VitModel<B: Backend> {
     patch: usize,
 }
 
-/// What a vision transformer makes of pictures, after its last normalisation.
+/// The output of a vision transformer, after its last normalisation.
 #[derive(Debug, Clone)]
 pub struct VitTokens<B: Backend> {
-    /// The class token, which stands for the whole picture: `[batch, width]`
+    /// The class token, which represents the whole image: `[batch, width]`
     pub class: Dual<B, 2>,
     /// The patches, row by row: `[batch, patches, width]`
     pub patches: Dual<B, 3>,
 }
 
 impl VitConfig {
-    /// A model without weights yet. It has no sites: adapters belong to what draws pictures.
+    /// A model without weights and without sites: adapters belong to models that generate images.
     pub fn init<B: KernelBackend>(&self, device: &B::Device) -> VitModel<B> {
         let (width, patch, grid) = (self.hidden_size, self.patch_size, self.grid());
         let patches = Conv2dConfig::new(self.num_channels, width, patch).with_stride(patch);
@@ -71,7 +71,7 @@ impl<B: KernelBackend> VitModel<B> {
     /// Loads a folder of transformers' `ViTModel`, e.g. `facebook/dino-vits16`.
     ///
     /// # Errors
-    /// If anything in the folder is missing, damaged or does not fit.
+    /// If a file in the folder is missing or damaged, or does not fit the config.
     pub fn load(folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let file = folder.join("config.json");
         let text = std::fs::read_to_string(&file).map_err(ModelError::io(&file))?;
@@ -79,20 +79,20 @@ impl<B: KernelBackend> VitModel<B> {
         load_weights(model, &WeightFiles::find(folder)?, &KeyTable::VIT.into())
     }
 
-    /// Pictures of any size of which a patch divides both sides; position embeddings are resampled
-    /// for sizes other than the config's.
+    /// Encodes images of any size that is a multiple of the patch size. For other sizes than the
+    /// config's, the position embeddings are resampled.
     ///
     /// # Shapes
     /// - pixels: `[batch, channels, height, width]`, normalised as in training
     ///
     /// # Panics
-    /// If a patch does not divide a side.
+    /// If the height or the width is not a multiple of the patch size.
     pub fn forward(&self, pixels: Dual<B, 4>) -> VitTokens<B> {
         let [batch, _, height, width] = pixels.dims();
         let patch = self.patch;
         assert!(
             height % patch == 0 && width % patch == 0,
-            "pictures of {height} by {width} pixels into patches of {patch}"
+            "images of {height} by {width} pixels cannot be split into patches of {patch}"
         );
         let patches = self.patch_embedding.forward(pixels);
         let [_, channels, rows, columns] = patches.dims();

@@ -1,8 +1,8 @@
-//! Position embeddings for pictures of another size than they were learnt on.
+//! Position embeddings for images of another size than in training.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
-/// The coefficient of PyTorch's bicubic kernel.
+/// The coefficient a of the cubic convolution kernel, as in PyTorch.
 const A: f64 = -0.75;
 
 /// Resamples a grid of vectors bicubically, as PyTorch's `interpolate` with `align_corners=False`
@@ -15,7 +15,7 @@ pub(super) fn resample<B: Backend>(grid: Tensor<B, 3>, size: [usize; 2]) -> Tens
     resample_first(across, size[1]).swap_dims(0, 1)
 }
 
-/// The first dimension alone. A product with a matrix, so that gradients pass on any backend.
+/// Resamples the first dimension. It is a matrix product, so gradients work on every backend.
 fn resample_first<B: Backend>(x: Tensor<B, 3>, outputs: usize) -> Tensor<B, 3> {
     let [inputs, others, channels] = x.dims();
     if inputs == outputs {
@@ -26,8 +26,8 @@ fn resample_first<B: Backend>(x: Tensor<B, 3>, outputs: usize) -> Tensor<B, 3> {
     taps.matmul(x.reshape([inputs, others * channels])).reshape([outputs, others, channels])
 }
 
-/// Row i holds the weights of the inputs at `(i + ½) inputs / outputs − ½`. What lies beyond the
-/// edge counts as the edge.
+/// The matrix `[outputs, inputs]` of the resampling. Row i holds the weights of the inputs around the
+/// position `(i + ½) inputs / outputs − ½`. Positions outside the grid count as the nearest edge.
 fn taps(inputs: usize, outputs: usize) -> Vec<f32> {
     let row = |i: usize| {
         let centre = (i as f64 + 0.5) * inputs as f64 / outputs as f64 - 0.5;
@@ -42,7 +42,7 @@ fn taps(inputs: usize, outputs: usize) -> Vec<f32> {
     (0..outputs).flat_map(row).collect()
 }
 
-/// Keys' cubic convolution kernel at a distance of 0 to 2.
+/// The cubic convolution kernel of Keys (1981) at a distance of 0 to 2.
 fn kernel(x: f64) -> f64 {
     if x <= 1.0 {
         ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0

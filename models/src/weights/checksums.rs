@@ -1,4 +1,4 @@
-//! `SHA256SUMS`: which bytes a folder's files should have, as `sha256sum` writes it.
+//! `SHA256SUMS`: the digests of a folder's files, in the format of `sha256sum`.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -10,10 +10,10 @@ use super::fingerprint::digest;
 
 const LIST: &str = "SHA256SUMS";
 
-/// Checks a folder against its `SHA256SUMS`, if it has one.
+/// Checks the files of a folder against its `SHA256SUMS`, if it has one.
 ///
 /// # Errors
-/// If a file is missing or other than it should be; names it.
+/// If a file is missing or has another digest; the error names it.
 pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
     let list = folder.join(LIST);
     if !list.exists() {
@@ -22,10 +22,13 @@ pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
     let text = fs::read_to_string(&list).map_err(ModelError::io(&list))?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     lines.par_iter().try_for_each(|line| {
-        // Two spaces, or a space and a star for binary, stand between digest and name.
+        // Digest and name are separated by two spaces, or by a space and a star in binary mode.
         let parts = line.split_once(' ').and_then(|(sum, name)| Some((sum, name.get(1..)?)));
         let Some((expected, name)) = parts.filter(|(sum, _)| sum.len() == 64) else {
-            return Err(ModelError::config(&list, format!("`{line}` is no digest and file name")));
+            return Err(ModelError::config(
+                &list,
+                format!("`{line}` is not a digest and a file name"),
+            ));
         };
         let path = folder.join(name);
         let found = hex(&path)?;
@@ -39,17 +42,17 @@ pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
     })
 }
 
-/// Lists the digests of all files in a folder, in the order of their names.
+/// Writes the `SHA256SUMS` of all files in a folder, in the order of their names.
 ///
 /// # Errors
-/// If one cannot be read, or the list cannot be written.
+/// If a file cannot be read, or the list cannot be written.
 pub fn write_checksums(folder: &Path) -> Result<(), ModelError> {
     let mut files = Vec::new();
     list_files(folder, &mut files).map_err(ModelError::io(folder))?;
     let mut lines = Vec::new();
     for file in &files {
         let name = file.strip_prefix(folder).expect("a file in the folder");
-        // With slashes on every system.
+        // Names have slashes on every system.
         let parts: Vec<_> = name.iter().map(|part| part.to_string_lossy()).collect();
         if parts != [LIST] {
             lines.push(format!("{}  {}\n", hex(file)?, parts.join("/")));
@@ -105,7 +108,7 @@ mod tests {
         }
         write_checksums(folder.path()).unwrap();
         verify_checksums(folder.path()).unwrap();
-        // Again, beside its own list.
+        // The list does not include itself.
         write_checksums(folder.path()).unwrap();
         let list = fs::read_to_string(folder.path().join(LIST)).unwrap();
         let names: Vec<&str> = list.lines().map(|line| &line[66..]).collect();

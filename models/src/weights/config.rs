@@ -1,4 +1,4 @@
-//! Reading the configs of diffusers and transformers without overlooking a setting.
+//! Helpers to read the configs of diffusers and transformers without ignoring a setting.
 
 use std::path::Path;
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use super::ModelError;
 
-/// A number for all levels, or one for each, from fine to coarse.
+/// One number for all levels, or one number per level, from fine to coarse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PerLevel {
-    /// The same everywhere.
+    /// The same number at every level.
     Same(usize),
-    /// One per level.
+    /// One number per level.
     Each(Vec<usize>),
 }
 
 impl PerLevel {
-    /// Whether it says a number for each of so many levels.
+    /// Whether there is a number for each of `levels` levels.
     pub fn covers(&self, levels: usize) -> bool {
         match self {
             Self::Same(_) => true,
@@ -26,7 +26,10 @@ impl PerLevel {
         }
     }
 
-    /// The number at a level that it [covers](Self::covers).
+    /// The number at a level.
+    ///
+    /// # Panics
+    /// If there is no number for this level, see [`covers`](Self::covers).
     pub fn at(&self, level: usize) -> usize {
         match self {
             Self::Same(number) => *number,
@@ -35,13 +38,13 @@ impl PerLevel {
     }
 }
 
-/// An activation of a feed-forward layer, by transformers' name.
+/// The activation of a feed-forward layer, under transformers' name for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
-    /// x σ(1.702 x): OpenAI's CLIP, SD1.
+    /// x σ(1.702 x), as in OpenAI's CLIP (SD1).
     QuickGelu,
-    /// x Φ(x): OpenCLIP, SD2, DINO.
+    /// x Φ(x), as in OpenCLIP (SD2) and DINO.
     Gelu,
 }
 
@@ -54,12 +57,12 @@ impl From<Activation> for seqlora_kernels::Activation {
     }
 }
 
-/// Refuses a config in which one of the `fixed` keys is there with another value than this one.
+/// Refuses a config in which one of the `fixed` keys has another value than the given one.
 ///
-/// A key that the config lacks has diffusers' default, which is the fixed value.
+/// If the config does not have the key, diffusers' default applies, which is the given value.
 ///
 /// # Errors
-/// Names the file, the key, its value and the only value supported.
+/// The error names the file, the key, its value and the supported value.
 pub fn require_defaults(text: &str, file: &Path, fixed: &[(&str, &str)]) -> Result<(), ModelError> {
     let config: Value = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
     for (key, only) in fixed {
@@ -74,10 +77,10 @@ pub fn require_defaults(text: &str, file: &Path, fixed: &[(&str, &str)]) -> Resu
     Ok(())
 }
 
-/// Refuses channels that do not fall into as many equal parts as `key` says.
+/// Refuses a number of channels that is not divisible by `parts`, the value of `key`.
 ///
 /// # Errors
-/// Names the file, the key and both numbers.
+/// The error names the file, the key and both numbers.
 pub fn require_parts(
     file: &Path,
     key: &str,

@@ -1,8 +1,8 @@
-//! What can be wrong with a model folder.
+//! Errors in the files of a model.
 
 use std::path::{Path, PathBuf};
 
-/// An error in a model folder, naming the file, the key and the fix.
+/// An error in the files of a model. Every message names the file, the key and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
@@ -14,7 +14,7 @@ pub enum ModelError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// A config asks for something that is not implemented, or is no JSON.
+    /// A config is not JSON, or needs something that is not implemented.
     #[error("{}: {reason}", path.display())]
     Config {
         /// The file.
@@ -22,7 +22,7 @@ pub enum ModelError {
         /// What is wrong.
         reason: String,
     },
-    /// No weights in a component's folder.
+    /// A component's folder holds no weights.
     #[error(
         "{} holds no weights: expected {expected}{hint}",
         folder.display()
@@ -32,26 +32,26 @@ pub enum ModelError {
         folder: PathBuf,
         /// The names that were looked for.
         expected: String,
-        /// What to do about what was found instead.
+        /// What to do with a file that was found instead.
         hint: &'static str,
     },
-    /// A listing of files is no diffusers model with safetensors weights.
-    #[error("it is no diffusers model with safetensors weights: there is no {missing}")]
+    /// A listing of files is not a diffusers model with safetensors weights.
+    #[error("it is not a diffusers model with safetensors weights: there is no {missing}")]
     Incomplete {
         /// The first file that is missing.
         missing: String,
     },
-    /// A file that should be a whole model is something else.
-    #[error("{} is no single-file Stable Diffusion 1.x or 2.x: {reason}{hint}", path.display())]
+    /// A file is not a whole model.
+    #[error("{} is not a single-file Stable Diffusion 1.x or 2.x: {reason}{hint}", path.display())]
     NotLdm {
         /// The file.
         path: PathBuf,
         /// What is missing.
         reason: String,
-        /// What it seems to be, or nothing.
+        /// What it seems to be instead; may be empty.
         hint: &'static str,
     },
-    /// A file in Python's own format.
+    /// A file in Python's pickle format.
     #[error(
         "{} is a PyTorch pickle; save its `state_dict` as .safetensors first (in Python: \
          safetensors.torch.save_file), or use the model's diffusers folder",
@@ -61,36 +61,36 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
     },
-    /// A single file without a tokenizer beside it.
+    /// There is no tokenizer next to a single file.
     #[error(
-        "a single file holds no tokenizer, and {} is not there: copy the `tokenizer` folder of the \
-         model's diffusers version to it, or give one with --tokenizer",
+        "a single file holds no tokenizer, and there is no folder {}: copy the `tokenizer` folder of \
+         the model's diffusers version to it, or give the folder of a tokenizer",
         folder.display()
     )]
     NoTokenizer {
-        /// Where it was looked for.
+        /// The folder that was expected.
         folder: PathBuf,
     },
-    /// A single file of a family in which models predict different things.
+    /// A single file does not say what its UNet predicts, and other models of its family differ.
     #[error(
-        "{} does not say what it predicts, and Stable Diffusion 2 models differ: add --prediction v \
-         (2.x made for 768 pixels) or --prediction epsilon (2.x \"base\", made for 512)",
+        "{} does not say what it predicts, and Stable Diffusion 2 models differ: say which, v (2.x \
+         models for 768 pixels) or epsilon (2.x \"base\" models for 512 pixels)",
         path.display()
     )]
     UnknownPrediction {
         /// The file.
         path: PathBuf,
     },
-    /// A weight file is cut off, damaged, or does not fit the config.
+    /// The weights do not fit the config.
     #[error("{} does not fit its config:\n  {}", path.display(), problems.join("\n  "))]
     Weights {
-        /// The weight file or its folder.
+        /// The weight file, or the folder of all shards.
         path: PathBuf,
-        /// One sentence per key, at most a dozen.
+        /// One sentence per key, for at most twelve keys.
         problems: Vec<String>,
     },
-    /// A weight file cannot be parsed.
-    #[error("{} is damaged or cut off: {reason}; download or copy it again", path.display())]
+    /// A weight file is damaged or truncated.
+    #[error("{} is damaged or truncated: {reason}; download or copy it again", path.display())]
     Damaged {
         /// The weight file.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! Where the files of a diffusers model lie, in a folder or in the listing of a repository.
+//! The files of a diffusers model, in a folder or in the listing of a repository.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::ModelError;
 /// The safetensors files of one component.
 #[derive(Debug, Clone)]
 pub struct WeightFiles {
-    /// The component's folder.
+    /// The component's folder, or the single file.
     pub folder: PathBuf,
     /// One file, or all shards.
     pub shards: Vec<PathBuf>,
@@ -19,11 +19,11 @@ pub struct WeightFiles {
 /// The parts of a model that have weights.
 pub const COMPONENTS: [&str; 3] = ["unet", "text_encoder", "vae"];
 
-/// Names under which diffusers and transformers write weights, most wanted first.
+/// The names under which diffusers and transformers write weights; the first that exists is used.
 const STEMS: [&str; 4] =
     ["diffusion_pytorch_model", "model", "diffusion_pytorch_model.fp16", "model.fp16"];
 
-/// What a tokenizer folder may hold; only the vocabulary must be there.
+/// The files of a tokenizer folder, of which only the vocabulary is required.
 const TOKENIZER: [&str; 6] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -33,12 +33,12 @@ const TOKENIZER: [&str; 6] = [
     "vocab.json",
 ];
 
-/// Of all `files` of a repository (paths with `/`), those that a model is loaded from.
+/// The files that a model is loaded from, among all `files` of a repository (paths with `/`).
 ///
-/// Weights come last: where they are, an interrupted copy has everything small already.
+/// Weights come last, so a copy that has its weights has all small files too.
 ///
 /// # Errors
-/// [`ModelError::Incomplete`] with the first file that is missing.
+/// [`ModelError::Incomplete`], which names the first file that is missing.
 pub fn needed_files<'a>(files: &[&'a str]) -> Result<Vec<&'a str>, ModelError> {
     let find = |name: &str| files.iter().copied().find(|file| *file == name);
     let one = |name: String| find(&name).ok_or(ModelError::Incomplete { missing: name });
@@ -61,7 +61,7 @@ pub fn needed_files<'a>(files: &[&'a str]) -> Result<Vec<&'a str>, ModelError> {
                 number.is_some_and(|number| !number.contains('/'))
             };
             let mut shards: Vec<&str> = files.iter().copied().filter(is_shard).collect();
-            // `-00001-of-00002.safetensors`: the last number says how many there are.
+            // The last number of `-00001-of-00002.safetensors` is the number of shards.
             let (_, count) = shards.first()?.strip_suffix(".safetensors")?.rsplit_once("-of-")?;
             let complete = count.parse() == Ok(shards.len());
             shards.push(index);
@@ -79,7 +79,7 @@ impl WeightFiles {
     /// Finds a component's weights: one file, or the shards that an index lists.
     ///
     /// # Errors
-    /// If there are none, or the index is damaged or names a file that is not there.
+    /// If there are no weights, or the index is damaged or names a missing file.
     pub fn find(folder: &Path) -> Result<Self, ModelError> {
         for stem in STEMS {
             let single = folder.join(format!("{stem}.safetensors"));
@@ -96,7 +96,7 @@ impl WeightFiles {
             folder: folder.into(),
             expected: format!("{}.safetensors or {}.safetensors", STEMS[0], STEMS[1]),
             hint: match has_pickle {
-                true => "; a .bin file is there: save the model as safetensors first",
+                true => "; a .bin file is there; save the model as safetensors first",
                 false => "",
             },
         })
@@ -123,7 +123,7 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ModelError> {
 mod tests {
     use super::*;
 
-    /// What lies in a typical repository beside what is needed.
+    /// The files of a typical repository, including some that are not needed.
     const REPOSITORY: [&str; 18] = [
         "README.md",
         "model_index.json",

@@ -1,20 +1,20 @@
-//! Key names of diffusers and transformers, and ours.
+//! The key names of diffusers and transformers, and our module paths for them.
 
-/// How a component's keys in a checkpoint differ from our module paths.
+/// The differences between a component's keys in a checkpoint and our module paths.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyTable {
-    /// Prefix that some versions of the library write and others do not.
+    /// A prefix that only some versions of the library write.
     optional_prefix: &'static str,
-    /// Whole path segments: theirs, ours.
+    /// Path segments: theirs and ours.
     segments: &'static [(&'static str, &'static str)],
-    /// Segments that older versions wrote: theirs, ours.
+    /// Path segments that older versions wrote: theirs and ours.
     older: &'static [(&'static str, &'static str)],
-    /// Keys that are no parameters.
+    /// Keys that are not parameters.
     ignored: &'static [&'static str],
 }
 
 impl KeyTable {
-    /// Diffusers' UNet.
+    /// The UNet of diffusers.
     pub const UNET: Self = Self {
         optional_prefix: "",
         segments: &[
@@ -28,7 +28,7 @@ impl KeyTable {
         ignored: &[],
     };
 
-    /// Diffusers' VAE; before 0.17 its attention had other names.
+    /// The VAE of diffusers, whose attention had other names before version 0.17.
     pub const VAE: Self = Self {
         optional_prefix: "",
         segments: &[
@@ -40,7 +40,7 @@ impl KeyTable {
         ignored: &[],
     };
 
-    /// Transformers' CLIP text encoder; before version 5 with the prefix `text_model.`.
+    /// The CLIP text encoder of transformers, whose keys had the prefix `text_model.` before version 5.
     pub const CLIP_TEXT: Self = Self {
         optional_prefix: "text_model.",
         segments: &[
@@ -58,7 +58,7 @@ impl KeyTable {
         ignored: &["embeddings.position_ids"],
     };
 
-    /// Transformers' vision transformer, DINO's among them; its pooler is not used.
+    /// The vision transformer of transformers, such as DINO's, without its pooler.
     pub const VIT: Self = Self {
         optional_prefix: "",
         segments: &[
@@ -80,7 +80,7 @@ impl KeyTable {
         ignored: &["pooler.dense.weight", "pooler.dense.bias"],
     };
 
-    /// Our path of a checkpoint's key; `None` if it is no parameter.
+    /// Our module path for a checkpoint's key; `None` if the key is not a parameter.
     pub fn ours(&self, key: &str) -> Option<String> {
         let key = key.strip_prefix(self.optional_prefix).unwrap_or(key);
         let table = self.segments.iter().chain(self.older);
@@ -88,14 +88,14 @@ impl KeyTable {
         (!self.ignored.contains(&key)).then(|| table.fold(key.to_string(), translate))
     }
 
-    /// The current name of our path in a checkpoint.
+    /// The checkpoint's key for our module path, in the current version of the library.
     pub fn theirs(&self, path: &str) -> String {
         let translate = |path, (theirs, ours): &(&str, &str)| replace_segments(path, ours, theirs);
         self.segments.iter().fold(path.to_string(), translate)
     }
 }
 
-/// Replaces `from` by `to` where it stands as whole segments between dots.
+/// Replaces `from` by `to` if it occurs as whole segments between dots.
 pub(super) fn replace_segments(key: String, from: &str, to: &str) -> String {
     let dotted = format!(".{key}.");
     let replaced = dotted.replacen(&format!(".{from}."), &format!(".{to}."), 1);

@@ -1,4 +1,4 @@
-//! Filling a module from safetensors files, with nothing missing and nothing left over.
+//! Fills a module with the weights of safetensors files. Missing and unused keys are errors.
 
 use std::rc::Rc;
 
@@ -9,31 +9,32 @@ use burn_store::{
 };
 use seqlora_core::precision::Precision;
 
-use super::{Layout, ModelError, WeightFiles, ldm};
+use super::{KeyLayout, ModelError, WeightFiles, ldm};
 
-/// At most so many keys are named in a message.
-const NAMED: usize = 12;
+/// The largest number of keys that an error message lists.
+const LISTED: usize = 12;
 
 /// Fills `module` with the weights of `files`, as f32.
 ///
 /// # Errors
-/// If a file is damaged, a key is missing, left over or wrongly shaped, or a weight is not finite.
+/// If a file is damaged, if a key is missing, unused or of the wrong shape, or if a weight is not
+/// finite.
 pub fn load_weights<B: Backend, M: ModuleSnapshot<B>>(
     module: M,
     files: &WeightFiles,
-    layout: &Layout,
+    layout: &KeyLayout,
 ) -> Result<M, ModelError> {
     load_weights_as(module, files, layout, Precision::F32)
 }
 
-/// Fills `module` with the weights of `files` in a precision of choice.
+/// Fills `module` with the weights of `files`, converted to `precision`.
 ///
 /// # Errors
-/// Those of [`load_weights`], or if a weight is beyond the precision's range.
+/// Those of [`load_weights`], and if a weight is outside the range of `precision`.
 pub fn load_weights_as<B: Backend, M: ModuleSnapshot<B>>(
     mut module: M,
     files: &WeightFiles,
-    layout: &Layout,
+    layout: &KeyLayout,
     precision: Precision,
 ) -> Result<M, ModelError> {
     let mut snapshots = Vec::new();
@@ -68,16 +69,17 @@ pub fn load_weights_as<B: Backend, M: ModuleSnapshot<B>>(
     if problems.is_empty() {
         return Ok(module);
     }
-    if problems.len() > NAMED {
-        let more = problems.len() - NAMED;
-        problems.truncate(NAMED);
+    if problems.len() > LISTED {
+        let more = problems.len() - LISTED;
+        problems.truncate(LISTED);
         problems.push(format!("and {more} more"));
     }
     let path = if files.shards.len() == 1 { files.shards[0].clone() } else { files.folder.clone() };
     Err(ModelError::Weights { path, problems })
 }
 
-/// Attention's projections are linear layers here; the original VAE has them as 1×1 convolutions.
+/// The shape of a parameter in our module. The projections of attention are linear layers here, but
+/// 1×1 convolutions in the original VAE.
 fn our_shape(path: &str, shape: &Shape) -> Shape {
     let projection = path.rsplit('.').nth(1).is_some_and(|layer| layer.starts_with("to_"));
     match shape.strip_suffix(&[1, 1]) {
@@ -86,6 +88,7 @@ fn our_shape(path: &str, shape: &Shape) -> Shape {
     }
 }
 
+/// The same tensor under our path, in our shape.
 fn at_path(snapshot: &TensorSnapshot, path: &str) -> TensorSnapshot {
     let shape = our_shape(path, &snapshot.shape);
     let (read, to) = (snapshot.clone_data_fn(), shape.clone());
@@ -99,7 +102,7 @@ fn at_path(snapshot: &TensorSnapshot, path: &str) -> TensorSnapshot {
     )
 }
 
-/// Converts every weight and refuses numbers that are not finite.
+/// Converts every weight to a precision, and refuses numbers that are not finite.
 #[derive(Debug, Clone)]
 struct Finite(Precision);
 
@@ -116,10 +119,10 @@ impl ModuleAdapter for Finite {
                 Err(TensorSnapshotError::DataError(text))
             };
             if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-                return failed(at, "the file holds a broken model");
+                return failed(at, "the model in the file is broken");
             }
             match numbers.iter().position(|x| x.abs() > precision.largest()) {
-                Some(at) => failed(at, "use a precision with a greater range"),
+                Some(at) => failed(at, "use a precision with a larger range"),
                 None if precision == Precision::F32 => Ok(data),
                 None => Ok(data.convert_dtype(precision.dtype().into())),
             }

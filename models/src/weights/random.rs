@@ -1,17 +1,18 @@
-//! Random weights, for models that only have to run.
+//! Random weights for new models.
 
 use burn::tensor::backend::Backend;
 use burn_store::ModuleSnapshot;
 use rand_distr::{Distribution, StandardNormal};
 use seqlora_core::rng::Seed;
 
-use super::save::{Entry, Stored, write_entries};
+use super::save::{Stored, TensorEntry, write_entries};
 use super::{KeyTable, ModelError};
 
-/// A safetensors file with random weights for every parameter of `module`.
+/// Writes a safetensors file with random weights for every parameter of `module`.
 ///
-/// Matrices and kernels are normal with the variance 1 / inputs, normalisation weights are near 1,
-/// everything else is small, so that activations keep their size from layer to layer.
+/// Matrices and convolution kernels are normal with the variance 1 / inputs and normalisation weights
+/// have the mean 1, so that activations keep their magnitude from layer to layer. Embeddings and biases
+/// have the standard deviation 0.02.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -29,10 +30,11 @@ pub fn random_weights<B: Backend, M: ModuleSnapshot<B>>(
         let values = normal.take(shape.iter().product()).map(|x: f32| mean + std * x).collect();
         (key, shape, values)
     };
-    let entries: Vec<Entry> = module.collect(None, None, true).iter().map(entry).collect();
+    let entries: Vec<TensorEntry> = module.collect(None, None, true).iter().map(entry).collect();
     write_entries(&entries, Stored::F32, file)
 }
 
+/// The mean and the standard deviation of a parameter.
 fn moments(key: &str, shape: &[usize]) -> (f32, f32) {
     let inputs: usize = shape.iter().skip(1).product();
     match (key.ends_with(".weight"), shape.len()) {

@@ -1,4 +1,4 @@
-//! Writing a module's weights under the names that other tools know.
+//! Writes a module's weights under the key names of diffusers and transformers.
 
 use std::path::Path;
 
@@ -10,22 +10,22 @@ use seqlora_files::write_atomic;
 
 use super::{KeyTable, ModelError};
 
-/// A tensor of a file: key, shape, values row by row.
-pub(super) type Entry = (String, Vec<usize>, Vec<f32>);
+/// A tensor of a file: its key, its shape, and its values in row-major order.
+pub(super) type TensorEntry = (String, Vec<usize>, Vec<f32>);
 
-/// How numbers are stored in a file.
+/// The format of the numbers in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// Four bytes each.
+    /// Four bytes per number.
     F32,
-    /// Two bytes each, rounded to the nearest.
+    /// Two bytes per number, rounded to the nearest.
     F16,
 }
 
-/// Writes every parameter of `module` to a safetensors file, all of it or nothing.
+/// Writes every parameter of `module` to a safetensors file, atomically.
 ///
 /// # Errors
-/// If a parameter is not finite (in f16: beyond 65504) or the file cannot be written.
+/// If a parameter is not finite (in f16: larger than 65504), or the file cannot be written.
 pub fn save_weights<B: Backend, M: ModuleSnapshot<B>>(
     module: &M,
     table: KeyTable,
@@ -39,22 +39,22 @@ pub fn save_weights<B: Backend, M: ModuleSnapshot<B>>(
         Ok((key, snapshot.shape.to_vec(), values))
     };
     let snapshots = module.collect(None, None, true);
-    let entries = snapshots.iter().map(entry).collect::<Result<Vec<Entry>, ModelError>>()?;
+    let entries = snapshots.iter().map(entry).collect::<Result<Vec<TensorEntry>, ModelError>>()?;
     write_entries(&entries, stored, file)
 }
 
-/// Writes tensors to a safetensors file.
+/// Writes tensors to a safetensors file, atomically.
 pub(super) fn write_entries(
-    entries: &[Entry],
+    entries: &[TensorEntry],
     stored: Stored,
     file: &Path,
 ) -> Result<(), ModelError> {
-    let encode = |(key, shape, values): &Entry| match stored.encode(values) {
+    let encode = |(key, shape, values): &TensorEntry| match stored.encode(values) {
         Some(bytes) => Ok((key.clone(), shape.clone(), bytes)),
         None => Err(problem(
             file,
             key,
-            "holds a number that cannot be stored; if it was trained, a lower rate may help",
+            "holds a number that cannot be stored; if it was trained, try a lower learning rate",
         )),
     };
     let encoded = entries.iter().map(encode).collect::<Result<Vec<_>, _>>()?;
@@ -81,7 +81,7 @@ impl Stored {
         }
     }
 
-    /// `None` if a number is not finite.
+    /// The bytes of the values; `None` if a number is not finite.
     fn encode(self, values: &[f32]) -> Option<Vec<u8>> {
         let half = |x: &f32| half::f16::from_f32(*x);
         let finite = values.iter().all(|x| match self {

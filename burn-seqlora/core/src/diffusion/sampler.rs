@@ -47,7 +47,7 @@ use serde::{Deserialize, Serialize};
 pub use step::SamplerStep;
 
 use crate::diffusion::schedule::{NoiseSchedule, ScheduleError, SchedulerConfig, choice};
-use step::Hop;
+use step::Path;
 
 /// A sampler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -151,12 +151,6 @@ impl SamplerPlan {
                 .collect::<Result<_, _>>()?,
         })
     }
-}
-
-/// What a sampler chooses: the levels it passes through.
-struct Path {
-    init_noise_sigma: f64,
-    hops: Vec<Hop>,
 }
 
 /// What the tests of the samplers share.

@@ -16,37 +16,13 @@
 
 mod betas;
 mod config;
-
-use serde::{Deserialize, Serialize};
+mod error;
+mod prediction;
 
 pub use config::SchedulerConfig;
 pub(crate) use config::{choice, invalid, refuse};
-
-/// What a model's output means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Prediction {
-    /// The noise ε (Stable Diffusion 1.x).
-    Epsilon,
-    /// The velocity v (Stable Diffusion 2.x at 768 pixels).
-    VPrediction,
-    /// The clean sample x_0.
-    Sample,
-}
-
-impl Prediction {
-    /// Coefficients `(a, b)` of `x_0 = a·x + b·output`, for `x = signal·x_0 + noise·ε` with
-    /// `signal² + noise² = 1`.
-    ///
-    /// Not finite for [`Prediction::Epsilon`] at `signal = 0`: pure noise says nothing of x_0.
-    pub fn clean_sample(self, signal: f64, noise: f64) -> (f64, f64) {
-        match self {
-            Self::Epsilon => (1.0 / signal, -noise / signal),
-            Self::VPrediction => (signal, -noise),
-            Self::Sample => (0.0, 1.0),
-        }
-    }
-}
+pub use error::ScheduleError;
+pub use prediction::Prediction;
 
 /// Cumulative noise table of the forward process, indexed by training timestep.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,65 +90,6 @@ impl NoiseSchedule {
             num_train_timesteps: self.num_train_timesteps(),
         })
     }
-}
-
-/// Why a noise schedule or a sampler could not be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ScheduleError {
-    /// The text is not JSON, or a key holds a value of the wrong type.
-    #[error("it is no scheduler's config: {0}")]
-    Parse(serde_json::Error),
-    /// A value that diffusers knows and this crate does not compute.
-    #[error("scheduler config: `{key}` = {value} is not supported; supported: {supported}")]
-    Unsupported {
-        /// Key of scheduler_config.json (or `sampler` for a sampler's name).
-        key: &'static str,
-        /// The value found, or the default that a missing key stands for.
-        value: String,
-        /// The values that would do.
-        supported: String,
-    },
-    /// A value that no schedule can have.
-    #[error("scheduler config: `{key}` = {value} is invalid; expected {expected}")]
-    Invalid {
-        /// Key of scheduler_config.json.
-        key: &'static str,
-        /// The value found.
-        value: String,
-        /// What the key must satisfy.
-        expected: String,
-    },
-    /// A timestep outside the training table.
-    #[error(
-        "timestep {timestep} is outside the schedule; valid timesteps are 0..{num_train_timesteps}"
-    )]
-    Timestep {
-        /// The timestep asked for.
-        timestep: usize,
-        /// Length of the table.
-        num_train_timesteps: usize,
-    },
-    /// A number of sampling steps that the schedule cannot give.
-    #[error("cannot sample in {requested} steps; choose between 1 and {max}")]
-    Steps {
-        /// The number asked for.
-        requested: usize,
-        /// The training timesteps there are.
-        max: usize,
-    },
-    /// A sampling step whose coefficients are not finite numbers.
-    #[error(
-        "sampling step {step} (timestep {timestep}) has no finite update: two of its noise levels \
-         coincide (use fewer steps), or the signal is zero there (`rescale_betas_zero_snr` needs \
-         `prediction_type` v_prediction or sample)"
-    )]
-    Degenerate {
-        /// Index of the step in the plan.
-        step: usize,
-        /// Timestep the model would have been given.
-        timestep: f64,
-    },
 }
 
 #[cfg(test)]

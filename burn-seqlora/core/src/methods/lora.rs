@@ -3,9 +3,9 @@
 use rand_chacha::ChaCha8Rng;
 use seqlora_kernels::TrainBackend;
 
+use super::method::{Constraint, Method, Work};
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
-use super::{Constraint, Method, Work};
 use crate::lora::Site;
 use crate::lora::directions::{Columns, kaiming_uniform};
 use crate::objective::{Gradient, Wrt};

@@ -4,9 +4,9 @@
 use seqlora_kernels::TrainBackend;
 
 use super::bilevel;
+use super::method::{Method, Work};
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
-use super::{Method, Work};
 use crate::settings::{Hvp, TrainConfig};
 
 /// Bilevel optimisation with cross-Hessian terms, under orthogonality to every earlier concept.

@@ -1,16 +1,9 @@
 //! All that changes while a concept is trained.
 
-use burn::tensor::{Bool, Tensor, TensorData, backend::Backend};
-use seqlora_kernels::TrainBackend;
+use burn::tensor::{Bool, Tensor, backend::Backend};
 
-use super::Method;
-use crate::lora::directions::{Columns, from_columns};
-use crate::lora::{AdapterSet, Factors, Site};
 use crate::objective::ConceptParameters;
 use crate::optim::AdamW;
-use crate::rng::{Seed, normal};
-use crate::settings::TrainConfig;
-use crate::text::TokenScheme;
 
 /// Parameters and optimizer states of one concept, in f32 whatever the model computes in.
 #[derive(Debug, Clone)]
@@ -31,74 +24,4 @@ pub struct TrainState<B: Backend> {
     pub freezing: Option<Tensor<B, 1, Bool>>,
     /// The probes' loss before the first step.
     pub initial_loss: f64,
-}
-
-impl<B: Backend> TrainState<B> {
-    /// A = 0, and B as the method begins.
-    ///
-    /// # Shapes
-    /// - ranks, avoided: one per site; embeddings: `[embeddings, width]`
-    pub fn new<T: TrainBackend<InnerBackend = B>>(
-        method: &(impl Method<T> + ?Sized),
-        settings: &TrainConfig,
-        sites: &[Site],
-        ranks: &[usize],
-        avoided: &[Columns],
-        embeddings: Tensor<B, 2>,
-        seed: &Seed,
-    ) -> Self {
-        let device = embeddings.device();
-        let seed = seed.fork("directions");
-        let mut up = Vec::new();
-        let mut down = Vec::new();
-        for (number, site) in sites.iter().enumerate() {
-            let mut rng = seed.fork(&site.name).at(0);
-            let (rank, avoided) = (ranks[number], &avoided[number]);
-            let columns = method.initial_down(site, rank, avoided, settings, &mut rng);
-            if columns.is_empty() {
-                up.push(None);
-                down.push(None);
-                continue;
-            }
-            let shape = [site.inputs, columns.len()];
-            up.push(Some(Tensor::zeros([site.outputs, columns.len()], &device)));
-            let data = TensorData::new(from_columns(&columns), shape);
-            down.push(Some(Tensor::from_data(data, &device)));
-        }
-        let adapters = AdapterSet { up: Factors::new(up), down: Factors::new(down) };
-        Self {
-            step: 0,
-            inner: AdamW::new(&adapters.up),
-            outer: AdamW::new(&adapters.down),
-            embeddings: AdamW::new(&Factors::new(vec![Some(embeddings.clone())])),
-            embeddings_frozen: false,
-            freezing: None,
-            initial_loss: f64::NAN,
-            parameters: ConceptParameters { adapters, embeddings: Some(embeddings) },
-        }
-    }
-}
-
-/// The token embeddings of a new concept `[words × embeddings per word, width]`.
-///
-/// ED-LoRA's first word is one random vector for all layers, its second the class word; a single
-/// word starts as the class word.
-pub fn initial_embeddings<B: Backend>(
-    scheme: TokenScheme,
-    layers: usize,
-    class_word: Tensor<B, 1>,
-    std: f64,
-    seed: &Seed,
-) -> Tensor<B, 2> {
-    let [width] = class_word.dims();
-    let count = scheme.embeddings_per_word(layers);
-    let class_word = class_word.reshape([1, width]).repeat_dim(0, count);
-    match scheme {
-        TokenScheme::Single => class_word,
-        TokenScheme::EdLora => {
-            let mut rng = seed.fork("token rows").at(0);
-            let random = normal([1, width], &mut rng, &class_word.device()).mul_scalar(std);
-            Tensor::cat(vec![random.repeat_dim(0, count), class_word], 0)
-        }
-    }
 }

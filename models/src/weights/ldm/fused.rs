@@ -1,12 +1,12 @@
-//! OpenCLIP's query, key and value projections, which one tensor holds.
+//! OpenCLIP's query, key and value projections, which are stored in one tensor.
 
 use std::rc::Rc;
 
 use burn::tensor::TensorData;
 use burn_store::{TensorSnapshot, TensorSnapshotError};
 
-/// The parts of a stored tensor by their own keys: three for `…in_proj_weight` and `…in_proj_bias`,
-/// whose rows are those of query, key and value, else the tensor itself.
+/// The parts of a stored tensor with their keys. `…in_proj_weight` and `…in_proj_bias` are split into
+/// the thirds for query, key and value; every other tensor is one part.
 pub fn parts(key: &str, snapshot: &TensorSnapshot) -> Vec<(String, TensorSnapshot)> {
     match key.rsplit_once("in_proj_") {
         Some((block, kind @ ("weight" | "bias"))) => ["q", "k", "v"]
@@ -18,7 +18,7 @@ pub fn parts(key: &str, snapshot: &TensorSnapshot) -> Vec<(String, TensorSnapsho
     }
 }
 
-/// The rows of one of three equal parts.
+/// One third of a tensor, split along its first dimension.
 fn third(snapshot: &TensorSnapshot, number: usize) -> TensorSnapshot {
     let read = snapshot.clone_data_fn();
     let mut shape = snapshot.shape.clone();

@@ -1,4 +1,4 @@
-//! The names and shapes of a safetensors file, without its numbers.
+//! The names and shapes of the tensors in a safetensors file.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::weights::ModelError;
 
-/// What the first bytes of a safetensors file say.
+/// The header of a safetensors file: its metadata, and the names and shapes of its tensors.
 #[derive(Debug)]
 pub struct Header {
     path: PathBuf,
@@ -26,10 +26,10 @@ struct Content {
 }
 
 impl Header {
-    /// Reads the header of a file.
+    /// Reads the header of a file, and checks that the file has the size that the header gives.
     ///
     /// # Errors
-    /// If it cannot be read, or is no safetensors file.
+    /// If the file cannot be read, is truncated, or is not a safetensors file.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let damaged = |reason: String| ModelError::Damaged { path: path.into(), reason };
         let mut file = File::open(path).map_err(ModelError::io(path))?;
@@ -76,16 +76,16 @@ impl Header {
         self.content.tensors.contains_key(key)
     }
 
-    /// Whether any key starts so.
+    /// Whether any key starts with `prefix`.
     pub fn has_under(&self, prefix: &str) -> bool {
         let mut from = self.content.tensors.range(prefix.to_string()..);
         from.next().is_some_and(|(key, _)| key.starts_with(prefix))
     }
 
-    /// The size of one dimension of a tensor that must be there.
+    /// The size of one dimension of a tensor.
     ///
     /// # Errors
-    /// If it is not there or has fewer dimensions.
+    /// If there is no such tensor, or it has fewer dimensions.
     pub fn size(&self, key: &str, dimension: usize) -> Result<usize, ModelError> {
         let size = self.shape(key).and_then(|shape| shape.get(dimension)).copied();
         size.ok_or_else(|| {
@@ -94,14 +94,14 @@ impl Header {
         })
     }
 
-    /// What the file may be instead.
+    /// What the file seems to be instead of a whole model; empty if unknown.
     fn hint(&self) -> &'static str {
         if self.has_under("conditioner.embedders.") {
             "; it is a Stable Diffusion XL model, which is not supported"
         } else if self.content.tensors.keys().any(|key| key.contains("lora")) {
             "; it is an adapter, not a whole model"
         } else if self.has("conv_in.weight") {
-            "; it is one part of a diffusers model: give the model's folder"
+            "; it is one part of a diffusers model: use the model's folder instead"
         } else {
             ""
         }

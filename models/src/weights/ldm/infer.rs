@@ -1,39 +1,40 @@
-//! The sizes of a model, read off the shapes in a single-file checkpoint.
+//! The sizes of a model, derived from the shapes in a single-file checkpoint.
 //!
-//! The result has the form of diffusers' configs, so that what cannot be seen in shapes (heads,
-//! groups) can be laid over it from a file and is checked as the configs of a folder are.
+//! The result has the form of diffusers' configs. So a file can override what shapes do not determine
+//! (heads, groups), and the configs are checked in the same way as those of a folder.
 
 use serde_json::{Value, json};
 
 use super::header::Header;
 use crate::weights::ModelError;
 
-/// Which text encoder a checkpoint has; the rest of the architecture goes with it.
+/// The text encoder of a checkpoint, which identifies the whole architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// OpenAI's CLIP in transformers' layout: Stable Diffusion 1.x.
     Sd1,
     /// OpenCLIP in its own layout: Stable Diffusion 2.x.
     Sd2 {
-        /// Whether the last block is there, whose output Stable Diffusion 2 does not use. It is in
-        /// the original files, together with the projection, but not in those made from diffusers.
+        /// Whether the file has the last block, whose output Stable Diffusion 2 does not use. The
+        /// original files have it, together with the projection; files converted from diffusers do
+        /// not.
         spare_block: bool,
     },
 }
 
-/// Root of the UNet's keys.
+/// The prefix of the UNet's keys.
 pub(super) const UNET: &str = "model.diffusion_model.";
-/// Root of the VAE's keys.
+/// The prefix of the VAE's keys.
 pub(super) const VAE: &str = "first_stage_model.";
-/// Root of the text encoder's keys in SD1.
+/// The prefix of the text encoder's keys in SD1.
 pub(super) const CLIP: &str = "cond_stage_model.transformer.";
-/// Root of the text encoder's keys in SD2.
+/// The prefix of the text encoder's keys in SD2.
 pub(super) const OPEN_CLIP: &str = "cond_stage_model.model.";
 
-/// The family, and diffusers' configs of UNet, text encoder and VAE.
+/// The family of a checkpoint, and diffusers' configs of its UNet, text encoder and VAE.
 ///
 /// # Errors
-/// If a tensor that tells a size is missing.
+/// If a tensor that determines a size is missing.
 pub fn infer(header: &Header) -> Result<(Family, [Value; 3]), ModelError> {
     let family = match header.has(&format!("{OPEN_CLIP}positional_embedding")) {
         true => Family::Sd2 { spare_block: header.has(&format!("{OPEN_CLIP}text_projection")) },
@@ -42,9 +43,9 @@ pub fn infer(header: &Header) -> Result<(Family, [Value; 3]), ModelError> {
     Ok((family, [unet(header, family)?, text_encoder(header, family)?, vae(header)?]))
 }
 
-/// One level of the UNet on the way down.
+/// One level of the UNet's down blocks.
 #[derive(Default)]
-struct Level {
+struct UNetLevel {
     channels: usize,
     resnets: usize,
     attends: bool,
@@ -53,13 +54,13 @@ struct Level {
 fn unet(header: &Header, family: Family) -> Result<Value, ModelError> {
     let key = |name: &str| format!("{UNET}{name}");
     let in_channels = header.size(&key("input_blocks.0.0.weight"), 1)?;
-    let mut levels = vec![Level::default()];
+    let mut levels = vec![UNetLevel::default()];
     for number in 1.. {
         let block = key(&format!("input_blocks.{number}"));
         let resnet = format!("{block}.0.out_layers.3.weight");
         let level = levels.last_mut().expect("it starts with one level");
         if header.has(&format!("{block}.0.op.weight")) {
-            levels.push(Level::default());
+            levels.push(UNetLevel::default());
         } else if header.has(&resnet) || level.resnets == 0 {
             level.channels = header.size(&resnet, 0)?;
             level.resnets += 1;
@@ -87,7 +88,7 @@ fn unet(header: &Header, family: Family) -> Result<Value, ModelError> {
         "cross_attention_dim":
             header.size(&format!("{attention}.transformer_blocks.0.attn2.to_k.weight"), 1)?,
         "use_linear_projection": linear,
-        // The number of heads, by its historical name: 8 in SD1, 64 channels each in SD2.
+        // The number of heads, under its historical name: 8 in SD1, one per 64 channels in SD2.
         "attention_head_dim": match family {
             Family::Sd1 => json!(8),
             Family::Sd2 { .. } => json!(channels.iter().map(|c| c.div_ceil(64)).collect::<Vec<_>>()),
@@ -160,8 +161,8 @@ mod tests {
     use crate::weights::Activation;
     use crate::weights::PerLevel;
 
-    /// The tensors that tell the sizes of SD1.5 (width 768) and SD2.1 (width 1024), as in the files
-    /// that were published.
+    /// The tensors that determine the sizes of SD1.5 (width 768) and SD2.1 (width 1024), as in the
+    /// published files.
     fn published(family: Family) -> Header {
         let sd1 = family == Family::Sd1;
         let (width, layers) = if sd1 { (768, 12) } else { (1024, 24) };

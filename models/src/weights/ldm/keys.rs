@@ -1,14 +1,14 @@
-//! Where each parameter of a single-file checkpoint lies, under diffusers' name for it.
+//! The keys of a single-file checkpoint and diffusers' names for them.
 //!
-//! The original UNet numbers its blocks through, while diffusers nests them in levels: the places
-//! are computed from the config, and only what is inside a block is a table.
+//! The original UNet numbers its blocks consecutively, while diffusers nests them in levels. So the
+//! paths of blocks are computed from the config, and only the names inside a block are a table.
 
 use super::infer::{CLIP, Family, OPEN_CLIP, UNET, VAE};
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
 use crate::weights::keys::replace_segments;
 
-/// Names inside a block: theirs, diffusers'.
+/// Names inside a block: the checkpoint's and diffusers'.
 type Names = &'static [(&'static str, &'static str)];
 
 const UNET_RESNET: Names = &[
@@ -35,20 +35,21 @@ const OPEN_CLIP_BLOCK: Names = &[
     ("mlp.c_proj", "mlp.fc2"),
 ];
 
-/// A module that has another path: theirs, diffusers', and the names inside.
+/// A module with different paths in the checkpoint and in diffusers, and the names inside it.
 #[derive(Debug, Clone)]
-struct Place {
+struct RenamedModule {
     theirs: String,
     diffusers: String,
     inside: Names,
 }
 
-/// One component's names in a single-file checkpoint.
+/// The translation of one component's keys between a single-file checkpoint and diffusers.
 #[derive(Debug, Clone, Default)]
 pub struct Renaming {
+    /// The prefix of the component's keys.
     root: &'static str,
-    places: Vec<Place>,
-    /// Modules that are not part of the model, by the start of their keys after the root.
+    modules: Vec<RenamedModule>,
+    /// Modules that the model does not use, by the start of their keys after the root.
     ignored: Vec<String>,
 }
 
@@ -58,34 +59,38 @@ impl Renaming {
     }
 
     fn add(&mut self, theirs: impl Into<String>, diffusers: impl Into<String>, inside: Names) {
-        self.places.push(Place { theirs: theirs.into(), diffusers: diffusers.into(), inside });
+        self.modules.push(RenamedModule {
+            theirs: theirs.into(),
+            diffusers: diffusers.into(),
+            inside,
+        });
     }
 
-    /// Diffusers' name of a key; `None` if it is not of this component or no parameter.
+    /// Diffusers' name for a key; `None` if the key is not a parameter of this component.
     pub fn to_diffusers(&self, key: &str) -> Option<String> {
         let key = key.strip_prefix(self.root)?;
         if self.ignored.iter().any(|start| key.starts_with(start)) {
             return None;
         }
-        let place = self.places.iter().find_map(|p| Some((p, after(key, &p.theirs)?)));
-        Some(place.map_or(key.to_string(), |(place, rest)| {
+        let module = self.modules.iter().find_map(|p| Some((p, after(key, &p.theirs)?)));
+        Some(module.map_or(key.to_string(), |(module, rest)| {
             let rename = |rest, (theirs, ours): &(&str, &str)| replace_segments(rest, theirs, ours);
-            join(&place.diffusers, &place.inside.iter().fold(rest.to_string(), rename))
+            join(&module.diffusers, &module.inside.iter().fold(rest.to_string(), rename))
         }))
     }
 
-    /// The key of diffusers' name.
+    /// The key for diffusers' name.
     pub fn from_diffusers(&self, name: &str) -> String {
-        let place = self.places.iter().find_map(|p| Some((p, after(name, &p.diffusers)?)));
-        let key = place.map_or(name.to_string(), |(place, rest)| {
+        let module = self.modules.iter().find_map(|p| Some((p, after(name, &p.diffusers)?)));
+        let key = module.map_or(name.to_string(), |(module, rest)| {
             let rename = |rest, (theirs, ours): &(&str, &str)| replace_segments(rest, ours, theirs);
-            join(&place.theirs, &place.inside.iter().fold(rest.to_string(), rename))
+            join(&module.theirs, &module.inside.iter().fold(rest.to_string(), rename))
         });
         format!("{}{key}", self.root)
     }
 }
 
-/// What follows `start` in a path, if `start` is the path or ends at one of its dots.
+/// The rest of a path after `start`, if `start` is the whole path or ends at one of its dots.
 fn after<'a>(path: &'a str, start: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(start)?;
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
@@ -95,7 +100,7 @@ fn join(start: &str, rest: &str) -> String {
     if rest.is_empty() { start.to_string() } else { format!("{start}.{rest}") }
 }
 
-/// The UNet's names.
+/// The translation of the UNet's keys.
 pub fn unet(config: &UNetConfig) -> Renaming {
     let mut names = Renaming::under(UNET);
     for (theirs, diffusers) in [
@@ -112,8 +117,8 @@ pub fn unet(config: &UNetConfig) -> Renaming {
     names.add("middle_block.2", "mid_block.resnets.1", UNET_RESNET);
     let (levels, layers) = (config.block_out_channels.len(), config.layers_per_block);
     for level in 0..levels {
-        // Each level takes one number for every residual block and one for the change of size; the
-        // way down starts at 1, after the first convolution.
+        // Each level has one number per residual block and one for the change of size. The down
+        // blocks start at 1, after the first convolution.
         let first = level * (layers + 1);
         for layer in 0..layers {
             let (block, down) = (first + 1 + layer, format!("down_blocks.{level}"));
@@ -138,7 +143,7 @@ pub fn unet(config: &UNetConfig) -> Renaming {
                 names.add(format!("output_blocks.{block}.1"), attention, &[]);
             }
         }
-        // Last in its block, after the attention if there is some.
+        // The upsampler is the last module of its block, after the attention if there is one.
         let (block, last) = (first + layers, if attends { 2 } else { 1 });
         let up = format!("up_blocks.{level}.upsamplers.0.conv");
         names.add(format!("output_blocks.{block}.{last}.conv"), up, &[]);
@@ -146,7 +151,7 @@ pub fn unet(config: &UNetConfig) -> Renaming {
     names
 }
 
-/// The VAE's names. The original decoder counts its levels from fine to coarse.
+/// The translation of the VAE's keys. The original decoder counts its levels from fine to coarse.
 pub fn vae(config: &VaeConfig) -> Renaming {
     let mut names = Renaming::under(VAE);
     let (levels, layers) = (config.block_out_channels.len(), config.layers_per_block);
@@ -175,7 +180,7 @@ pub fn vae(config: &VaeConfig) -> Renaming {
     names
 }
 
-/// The text encoder's names, for an encoder of so many layers.
+/// The translation of the keys of a text encoder with `layers` layers.
 pub fn text_encoder(family: Family, layers: usize) -> Renaming {
     let Family::Sd2 { spare_block } = family else { return Renaming::under(CLIP) };
     let mut names = Renaming::under(OPEN_CLIP);
@@ -207,7 +212,7 @@ mod tests {
 
     /// Pairs from the published files.
     #[test]
-    fn places_in_stable_diffusion() {
+    fn keys_of_stable_diffusion() {
         assert_both_ways(
             &unet(&UNetConfig::default()),
             &[
@@ -267,7 +272,7 @@ mod tests {
         );
     }
 
-    /// SD2 reads the last block but one, and has no use for the projection.
+    /// SD2 uses the output of the last block but one, and no projection.
     #[test]
     fn what_stable_diffusion_does_not_use() {
         let names = text_encoder(Family::Sd2 { spare_block: true }, 23);

@@ -1,8 +1,8 @@
 //! Single-file checkpoints in the layout of the original Stable Diffusion code ("LDM").
 //!
-//! One file holds UNet, text encoder and VAE under its own names, and nothing else: [`infer`] reads
-//! the sizes off the shapes, and [`unet`], [`text_encoder`] and [`vae`] compute from them where each
-//! parameter lies.
+//! Such a file holds the weights of UNet, text encoder and VAE under its own names, but no configs.
+//! [`infer`] derives the sizes from the shapes, and [`unet`], [`text_encoder`] and [`vae`] compute the
+//! name of each parameter from the sizes.
 
 mod fused;
 mod header;

@@ -1,8 +1,7 @@
 //! DDIM with η = 0.
 
-use super::Path;
 use super::grid::Spacing;
-use super::step::{Hop, Level};
+use super::step::{Hop, Level, Path};
 use crate::diffusion::schedule::{NoiseSchedule, ScheduleError, SchedulerConfig, refuse};
 
 /// Levels of diffusers' `DDIMScheduler`.

@@ -1,9 +1,8 @@
 //! DPM-Solver++ (2M), the multistep solver of order 2 in the clean sample.
 
-use super::Path;
 use super::grid::Spacing;
 use super::sigmas::{Sigmas, float32, karras, use_karras};
-use super::step::{Hop, Level};
+use super::step::{Hop, Level, Path};
 use crate::diffusion::schedule::{
     NoiseSchedule, ScheduleError, SchedulerConfig, choice, invalid, refuse,
 };

@@ -1,9 +1,8 @@
 //! Euler's method over σ, in the variance-exploding scale `x = x_0 + σ·ε`: deterministic and ancestral.
 
-use super::Path;
 use super::grid::Spacing;
 use super::sigmas::{Sigmas, float32, karras, use_karras};
-use super::step::{Hop, Level};
+use super::step::{Hop, Level, Path};
 use crate::diffusion::schedule::{
     NoiseSchedule, Prediction, ScheduleError, SchedulerConfig, choice,
 };

@@ -24,6 +24,14 @@ pub struct SamplerStep {
     pub next_from_noise: f64,
 }
 
+/// What a sampler chooses: the noise levels that it passes through.
+pub(super) struct Path {
+    /// The standard deviation of the first sample.
+    pub(super) init_noise_sigma: f64,
+    /// The steps from one level to the next.
+    pub(super) hops: Vec<Hop>,
+}
+
 /// Noise level: `x = signal·x_0 + noise·ε`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Level {

@@ -1,7 +1,7 @@
 //! β tables and their running product, with torch's float32 roundings.
 
-use super::config::{BetaSchedule, invalid};
-use super::{ScheduleError, SchedulerConfig};
+use super::config::{BetaSchedule, SchedulerConfig, invalid};
+use super::error::ScheduleError;
 
 /// ᾱ_t = Π (1 − β_s), in float32 as diffusers stores it.
 pub(super) fn alphas_cumprod(config: &SchedulerConfig) -> Result<Vec<f32>, ScheduleError> {

@@ -5,7 +5,8 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Prediction, ScheduleError};
+use super::error::ScheduleError;
+use super::prediction::Prediction;
 
 /// The keys of a diffusers `scheduler_config.json` that change the maths.
 ///

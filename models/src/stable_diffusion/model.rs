@@ -1,40 +1,29 @@
-//! A whole model: UNet, text encoder, VAE, tokenizer, noise schedule.
+//! The loaded model: UNet, text encoder, VAE, tokenizer and noise schedule.
 
 use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_jvp::Dual;
-use seqlora_core::diffusion::{Conditioning, NoiseSchedule, SchedulerConfig};
+use seqlora_core::diffusion::{Conditioning, NoiseSchedule};
 use seqlora_core::error::{Error, Result};
-use seqlora_core::lora::{DualAdapters, Part, Site, SiteRegistry};
+use seqlora_core::lora::{DualAdapters, Site};
 use seqlora_core::model::{Denoiser, DiffusionModel, LatentCodec, LatentPosterior, TextEncoder};
 use seqlora_core::precision::Precision;
 use seqlora_core::text::{Piece, TextBatch, Tokens};
 use seqlora_kernels::KernelBackend;
 
-use crate::clip::{ClipTextConfig, ClipTextModel};
-use crate::nn::Scope;
+use super::config::StableDiffusionConfig;
+use super::source::{ModelSource, SourceOptions};
+use crate::clip::ClipTextModel;
 use crate::tokenizer::ClipTokenizer;
-use crate::unet::{UNet, UNetConfig};
-use crate::vae::{Vae, VaeConfig};
+use crate::unet::UNet;
+use crate::vae::Vae;
 use crate::weights::{ModelError, load_weights, load_weights_as};
-use crate::{ModelSource, SourceOptions};
 
-/// The configs of a model folder.
-#[derive(Debug, Clone)]
-pub struct StableDiffusionConfig {
-    /// `unet/config.json`
-    pub unet: UNetConfig,
-    /// `text_encoder/config.json`
-    pub text_encoder: ClipTextConfig,
-    /// `vae/config.json`
-    pub vae: VaeConfig,
-    /// `scheduler/scheduler_config.json`
-    pub scheduler: SchedulerConfig,
-}
-
-/// Stable Diffusion 1.x or 2.x.
+/// Stable Diffusion 1.x or 2.x with frozen weights.
+///
+/// Images are `[batch, 3, height, width]` in [-1, 1], latents `[batch, 4, height / 8, width / 8]`.
 #[derive(Debug)]
 pub struct StableDiffusion<B: Backend> {
     unet: UNet<B>,
@@ -48,87 +37,21 @@ pub struct StableDiffusion<B: Backend> {
     device: B::Device,
 }
 
-impl StableDiffusionConfig {
-    /// Reads the configs of a diffusers folder.
-    ///
-    /// # Errors
-    /// If one is missing, damaged, asks for something that is not implemented, or they do not fit
-    /// each other.
-    pub fn read(folder: &Path) -> Result<Self, ModelError> {
-        let names = [
-            "unet/config.json",
-            "text_encoder/config.json",
-            "vae/config.json",
-            "scheduler/scheduler_config.json",
-        ];
-        let files = names.map(|name| folder.join(name));
-        let mut texts = Vec::new();
-        for file in &files {
-            texts.push(std::fs::read_to_string(file).map_err(ModelError::io(file))?);
-        }
-        Self::parse(std::array::from_fn(|i| (&texts[i][..], files[i].as_path())))
-    }
-
-    /// Parses the texts of the configs of UNet, text encoder, VAE and scheduler; the paths are for
-    /// messages.
-    pub(crate) fn parse(configs: [(&str, &Path); 4]) -> Result<Self, ModelError> {
-        let [unet, clip, vae, scheduler] = configs;
-        let config = Self {
-            unet: UNetConfig::parse(unet.0, unet.1)?,
-            text_encoder: ClipTextConfig::parse(clip.0, clip.1)?,
-            vae: VaeConfig::parse(vae.0, vae.1)?,
-            scheduler: SchedulerConfig::from_json(scheduler.0)
-                .map_err(|source| ModelError::Schedule { path: scheduler.1.into(), source })?,
-        };
-        NoiseSchedule::new(&config.scheduler)
-            .map_err(|source| ModelError::Schedule { path: scheduler.1.into(), source })?;
-        let same = |key: &str, value: usize, other: &str, expected: usize| match value == expected {
-            true => Ok(()),
-            false => {
-                let reason = format!("`{key}` is {value}, but {other} is {expected}");
-                Err(ModelError::config(unet.1, reason))
-            }
-        };
-        let (text, latents) = (config.text_encoder.hidden_size, config.vae.latent_channels);
-        let width = config.unet.cross_attention_dim;
-        same("cross_attention_dim", width, "the text encoder's `hidden_size`", text)?;
-        for (key, channels) in
-            [("in_channels", config.unet.in_channels), ("out_channels", config.unet.out_channels)]
-        {
-            same(key, channels, "the VAE's `latent_channels`", latents)?;
-        }
-        Ok(config)
-    }
-
-    /// The modules without weights yet, and their sites.
-    pub fn init<B: KernelBackend>(
-        &self,
-        device: &B::Device,
-    ) -> (UNet<B>, ClipTextModel<B>, Vae<B>, Vec<Site>) {
-        let mut sites = SiteRegistry::default();
-        let mut scope = Scope::root("unet", Part::Denoiser, device, &mut sites);
-        let unet = self.unet.init(&mut scope);
-        let mut scope = Scope::root("text_encoder", Part::TextEncoder, device, &mut sites);
-        let text_encoder = self.text_encoder.init(&mut scope);
-        (unet, text_encoder, self.vae.init(device), sites.into_sites())
-    }
-}
-
 impl<B: KernelBackend> StableDiffusion<B> {
-    /// Loads a diffusers folder in f32. All weights are frozen.
+    /// Loads a diffusers folder in f32.
     ///
     /// # Errors
-    /// If anything in the folder is missing, damaged or does not fit.
+    /// If a file in the folder is missing or damaged, or does not fit its config.
     pub fn load(folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let source = ModelSource::open(folder, &SourceOptions::default())?;
         Self::from_source(&source, Precision::F32, device)
     }
 
-    /// Loads a model from wherever it lies. All weights are frozen; those of UNet and text encoder
-    /// are in `precision`, those of the VAE in f32.
+    /// Loads a model from a folder or a file. The weights of the UNet and the text encoder are stored
+    /// in `precision`, those of the VAE in f32.
     ///
     /// # Errors
-    /// If anything is missing, damaged or does not fit.
+    /// If a file is missing or damaged, or does not fit its config.
     pub fn from_source(
         source: &ModelSource,
         precision: Precision,
@@ -136,18 +59,18 @@ impl<B: KernelBackend> StableDiffusion<B> {
     ) -> Result<Self, ModelError> {
         let config = &source.config;
         let (unet, text_encoder, vae, sites) = config.init(device);
-        let [of_unet, of_text, of_vae] = [&source.unet, &source.text_encoder, &source.vae];
+        let (unet_source, text_source) = (&source.unet, &source.text_encoder);
         let schedule = NoiseSchedule::new(&config.scheduler)
             .map_err(|source| ModelError::Schedule { path: "scheduler".into(), source })?;
         Ok(Self {
-            unet: load_weights_as(unet, &of_unet.files, &of_unet.layout, precision)?,
+            unet: load_weights_as(unet, &unet_source.files, &unet_source.layout, precision)?,
             text_encoder: load_weights_as(
                 text_encoder,
-                &of_text.files,
-                &of_text.layout,
+                &text_source.files,
+                &text_source.layout,
                 precision,
             )?,
-            vae: load_weights(vae, &of_vae.files, &of_vae.layout)?,
+            vae: load_weights(vae, &source.vae.files, &source.vae.layout)?,
             tokenizer: ClipTokenizer::from_folder(&source.tokenizer)?
                 .with_context_length(config.text_encoder.max_position_embeddings),
             schedule,
@@ -158,13 +81,13 @@ impl<B: KernelBackend> StableDiffusion<B> {
         })
     }
 
-    /// Bytes of all weights.
+    /// The size of all weights in bytes.
     pub fn weight_bytes(&self) -> usize {
-        let half = self.unet.num_params() + self.text_encoder.num_params();
-        self.precision.bytes() * half + Precision::F32.bytes() * self.vae.num_params()
+        let adapted = self.unet.num_params() + self.text_encoder.num_params();
+        self.precision.bytes() * adapted + Precision::F32.bytes() * self.vae.num_params()
     }
 
-    /// The configs it was built from.
+    /// The configs of its parts.
     pub fn config(&self) -> &StableDiffusionConfig {
         &self.config
     }
@@ -262,7 +185,7 @@ impl<B: KernelBackend> DiffusionModel<B> for StableDiffusion<B> {
     }
 
     fn size_unit(&self) -> usize {
-        // All levels but the last halve.
+        // Every level of the UNet but the last halves the size.
         self.vae.downscale() << (self.config.unet.block_out_channels.len() - 1)
     }
 

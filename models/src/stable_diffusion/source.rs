@@ -1,4 +1,4 @@
-//! Where everything that a model consists of lies: in a diffusers folder, or in one file.
+//! The files of a model: a diffusers folder, or a single file.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,41 +7,41 @@ use seqlora_core::diffusion::Prediction;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::StableDiffusionConfig;
+use super::config::StableDiffusionConfig;
 use crate::weights::ldm;
 use crate::weights::ldm::{Family, Header};
-use crate::weights::{KeyTable, Layout, ModelError, WeightFiles, fingerprint};
+use crate::weights::{KeyLayout, KeyTable, ModelError, WeightFiles, fingerprint};
 
-/// A model before it is loaded.
+/// A model that has been found and whose configs have been checked, but whose weights are not loaded.
 #[derive(Debug, Clone)]
 pub struct ModelSource {
-    /// The sizes of its parts.
+    /// The configs of its parts.
     pub config: StableDiffusionConfig,
-    /// The folder with its tokenizer.
+    /// The folder of its tokenizer.
     pub tokenizer: PathBuf,
-    pub(crate) unet: Stored,
-    pub(crate) text_encoder: Stored,
-    pub(crate) vae: Stored,
+    pub(crate) unet: ComponentFiles,
+    pub(crate) text_encoder: ComponentFiles,
+    pub(crate) vae: ComponentFiles,
 }
 
-/// The files of one component, and the names in them.
+/// The weight files of one component, and how its parameters are named in them.
 #[derive(Debug, Clone)]
-pub(crate) struct Stored {
+pub(crate) struct ComponentFiles {
     pub(crate) files: WeightFiles,
-    pub(crate) layout: Layout,
+    pub(crate) layout: KeyLayout,
 }
 
-/// What the user says about a model; it wins over what its files say.
+/// What the user specifies about a model. It overrides what the model's files say.
 #[derive(Debug, Clone, Default)]
 pub struct SourceOptions {
-    /// A tokenizer folder. Default: `tokenizer` in the model's folder, or beside its file.
+    /// The tokenizer's folder. Default: `tokenizer` in the model's folder, or next to its file.
     pub tokenizer: Option<PathBuf>,
     /// What the UNet predicts.
     pub prediction: Option<Prediction>,
 }
 
-/// `NAME.config.json` beside `NAME.safetensors`: keys of diffusers' configs, for what shapes do not
-/// tell or what is unusual.
+/// `NAME.config.json` next to `NAME.safetensors`: keys of diffusers' configs that the shapes of the
+/// weights do not determine, or that override what they suggest.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Sidecar {
@@ -55,7 +55,7 @@ impl ModelSource {
     /// Finds the parts of a model: a diffusers folder, or a single file in the original layout.
     ///
     /// # Errors
-    /// If something is missing, damaged, or not implemented.
+    /// If a file is missing or damaged, or the model needs something that is not implemented.
     pub fn open(path: &Path, options: &SourceOptions) -> Result<Self, ModelError> {
         if path.is_file() { Self::file(path, options) } else { Self::folder(path, options) }
     }
@@ -65,15 +65,15 @@ impl ModelSource {
         if let Some(prediction) = options.prediction {
             config.scheduler.prediction_type = Some(name(prediction));
         }
-        let stored = |component: &str, table: KeyTable| -> Result<Stored, ModelError> {
+        let files = |component: &str, table: KeyTable| -> Result<ComponentFiles, ModelError> {
             let files = WeightFiles::find(&folder.join(component))?;
-            Ok(Stored { files, layout: table.into() })
+            Ok(ComponentFiles { files, layout: table.into() })
         };
         Ok(Self {
             config,
-            unet: stored("unet", KeyTable::UNET)?,
-            text_encoder: stored("text_encoder", KeyTable::CLIP_TEXT)?,
-            vae: stored("vae", KeyTable::VAE)?,
+            unet: files("unet", KeyTable::UNET)?,
+            text_encoder: files("text_encoder", KeyTable::CLIP_TEXT)?,
+            vae: files("vae", KeyTable::VAE)?,
             tokenizer: options.tokenizer.clone().unwrap_or(folder.join("tokenizer")),
         })
     }
@@ -85,10 +85,10 @@ impl ModelSource {
         }
         let header = Header::read(file)?;
         let (family, [mut unet, text_encoder, vae]) = ldm::infer(&header)?;
-        let sidecar = Sidecar::beside(file)?;
+        let sidecar = Sidecar::of(file)?;
         let prediction = prediction(&header, family, &sidecar, options)?;
         if family != Family::Sd1 && prediction == name(Prediction::VPrediction) {
-            // These were made for 768 pixels, all others for 512.
+            // Models that predict the velocity were trained at 768 pixels, all others at 512.
             unet["sample_size"] = json!(96);
         }
         let scheduler = json!({
@@ -106,33 +106,33 @@ impl ModelSource {
             (vae, sidecar.vae),
             (scheduler, sidecar.scheduler),
         ]
-        .map(|(inferred, given)| laid_over(inferred, given).to_string());
+        .map(|(inferred, given)| overridden(inferred, given).to_string());
         let mut config =
             StableDiffusionConfig::parse(texts.each_ref().map(|text| (&text[..], file)))?;
         config.scheduler.prediction_type = Some(prediction);
 
         let layers = config.text_encoder.num_hidden_layers;
-        let stored = |renaming, table| Stored {
+        let component = |renaming, table| ComponentFiles {
             files: WeightFiles { folder: file.into(), shards: vec![file.into()] },
-            layout: Layout::single_file(renaming, table),
+            layout: KeyLayout::single_file(renaming, table),
         };
         Ok(Self {
-            unet: stored(ldm::unet(&config.unet), KeyTable::UNET),
-            text_encoder: stored(ldm::text_encoder(family, layers), KeyTable::CLIP_TEXT),
-            vae: stored(ldm::vae(&config.vae), KeyTable::VAE),
+            unet: component(ldm::unet(&config.unet), KeyTable::UNET),
+            text_encoder: component(ldm::text_encoder(family, layers), KeyTable::CLIP_TEXT),
+            vae: component(ldm::vae(&config.vae), KeyTable::VAE),
             tokenizer: match &options.tokenizer {
                 Some(folder) => folder.clone(),
-                None => tokenizer_beside(file)?,
+                None => tokenizer_next_to(file)?,
             },
             config,
         })
     }
 
-    /// A digest of the files with the model's weights. The same weights in another form have
-    /// another one.
+    /// A digest of the model's weight files: 32 hexadecimal digits. The same weights in other files
+    /// have another digest.
     ///
     /// # Errors
-    /// If one cannot be read.
+    /// If a file cannot be read.
     pub fn fingerprint(&self) -> Result<String, ModelError> {
         let parts = [&self.text_encoder, &self.unet, &self.vae];
         let mut files: Vec<PathBuf> =
@@ -143,7 +143,8 @@ impl ModelSource {
 }
 
 impl Sidecar {
-    fn beside(file: &Path) -> Result<Self, ModelError> {
+    /// The config next to a weight file; empty if there is none.
+    fn of(file: &Path) -> Result<Self, ModelError> {
         let path = file.with_extension("config.json");
         if !path.exists() {
             return Ok(Self::default());
@@ -153,8 +154,9 @@ impl Sidecar {
     }
 }
 
-/// The name in a scheduler's config of what a single file's UNet predicts: as the user says, else
-/// the sidecar, else the file's own metadata (ModelSpec), else what all of its family predict.
+/// What a single file's UNet predicts, by its name in a scheduler's config. The first of these that
+/// says so decides: the user's options, the sidecar, the file's own metadata (ModelSpec), and the
+/// family if all its models predict the same.
 fn prediction(
     header: &Header,
     family: Family,
@@ -175,18 +177,19 @@ fn prediction(
     }
 }
 
-/// Diffusers' name of a prediction, which is serde's.
+/// Diffusers' name of a prediction, which serde uses as well.
 fn name(prediction: Prediction) -> String {
     let value = serde_json::to_value(prediction).expect("a name");
     value.as_str().expect("a name").into()
 }
 
-fn laid_over(mut inferred: Value, given: Map<String, Value>) -> Value {
+/// The inferred config with the given keys in place of its own.
+fn overridden(mut inferred: Value, given: Map<String, Value>) -> Value {
     inferred.as_object_mut().expect("configs are objects").extend(given);
     inferred
 }
 
-fn tokenizer_beside(file: &Path) -> Result<PathBuf, ModelError> {
+fn tokenizer_next_to(file: &Path) -> Result<PathBuf, ModelError> {
     let folder = file.with_file_name("tokenizer");
     if folder.is_dir() { Ok(folder) } else { Err(ModelError::NoTokenizer { folder }) }
 }

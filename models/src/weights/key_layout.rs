@@ -3,26 +3,27 @@
 use super::KeyTable;
 use super::ldm::Renaming;
 
-/// The names of a diffusers folder, or those of a single file on top of them.
+/// The parameter names of a component: those of a diffusers folder, or those of a single file, which
+/// are translated to diffusers' names first.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub struct KeyLayout {
     table: KeyTable,
     renaming: Option<Renaming>,
 }
 
-impl From<KeyTable> for Layout {
+impl From<KeyTable> for KeyLayout {
     fn from(table: KeyTable) -> Self {
         Self { table, renaming: None }
     }
 }
 
-impl Layout {
-    /// In a single file, whose names become diffusers' first.
+impl KeyLayout {
+    /// The names of a single file: `renaming` leads to diffusers' names, `table` from there to ours.
     pub fn single_file(renaming: Renaming, table: KeyTable) -> Self {
         Self { table, renaming: Some(renaming) }
     }
 
-    /// Our path of a file's key; `None` if it is no parameter of this component.
+    /// Our module path for a key of the file; `None` if the key is not a parameter of this component.
     pub fn ours(&self, key: &str) -> Option<String> {
         match &self.renaming {
             Some(renaming) => self.table.ours(&renaming.to_diffusers(key)?),
@@ -30,7 +31,7 @@ impl Layout {
         }
     }
 
-    /// The file's key of our path.
+    /// The file's key for our module path.
     pub fn theirs(&self, path: &str) -> String {
         let name = self.table.theirs(path);
         self.renaming.as_ref().map_or(name.clone(), |renaming| renaming.from_diffusers(&name))

@@ -1,0 +1,36 @@
+//! The base model, as it is given on the command line.
+
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::diffusion::Prediction;
+use clap::Args as ClapArgs;
+
+/// The base model, as all commands that need one take it.
+#[derive(Debug, ClapArgs)]
+pub struct Model {
+    /// The base model, Stable Diffusion 1.x or 2.x: a diffusers folder, a single .safetensors
+    /// file, OWNER/NAME on the Hugging Face hub, or builtin
+    #[arg(long, visible_alias = "base", value_name = "MODEL")]
+    pub model: PathBuf,
+    /// The model's tokenizer [default: `tokenizer` in its folder, or beside its file]
+    #[arg(long, value_name = "FOLDER")]
+    pub tokenizer: Option<PathBuf>,
+    /// What the model predicts, epsilon or v [default: what its files say]
+    #[arg(long, value_parser = parse_prediction)]
+    pub prediction: Option<Prediction>,
+}
+
+impl Model {
+    /// The model in a folder.
+    pub fn at(folder: &Path) -> Self {
+        Self { model: folder.into(), tokenizer: None, prediction: None }
+    }
+}
+
+fn parse_prediction(text: &str) -> Result<Prediction, String> {
+    match text {
+        "epsilon" => Ok(Prediction::Epsilon),
+        "v" => Ok(Prediction::VPrediction),
+        _ => Err(format!("`{text}` is neither epsilon nor v")),
+    }
+}

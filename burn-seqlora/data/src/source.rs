@@ -1,0 +1,50 @@
+//! One concept on disk: its images with captions and masks, its class and its templates.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use super::kind::ConceptKind;
+
+/// One concept and the files of its training data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConceptSource {
+    /// Unique name, safe as a folder name: `[A-Za-z0-9._-]+`.
+    pub id: String,
+    /// What the subject is, in plain words ("dog", "stuffed animal").
+    pub class_word: String,
+    /// The kind of subject, which selects the built-in templates.
+    pub kind: ConceptKind,
+    /// Training images, at least one.
+    pub images: Vec<ImageSource>,
+    /// Prompt templates, each with one `{}` where the concept's words go; if empty, the built-in
+    /// templates of `kind` are used.
+    pub templates: Vec<String>,
+    /// The number of training steps, if the manifest sets it.
+    pub steps: Option<usize>,
+    /// The number that prefixes a kohya folder; 1 if there is none. It has no effect, because training
+    /// counts steps instead of epochs and draws all images of a concept equally often.
+    pub repeats: usize,
+    /// The file of evaluation prompts, if the manifest names one.
+    pub prompts: Option<PathBuf>,
+}
+
+/// One training image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImageSource {
+    /// The image file.
+    pub path: PathBuf,
+    /// The caption that the user wrote for it.
+    pub caption: Option<String>,
+    /// The file of its subject mask, which is white on the subject.
+    pub mask: Option<PathBuf>,
+}
+
+/// A file or folder that training does not use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Why it was left out.
+    pub reason: String,
+}

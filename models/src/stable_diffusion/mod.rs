@@ -1,0 +1,9 @@
+//! A whole Stable Diffusion model: its configs, where its files are, and the loaded network.
+
+mod config;
+mod model;
+mod source;
+
+pub use config::StableDiffusionConfig;
+pub use model::StableDiffusion;
+pub use source::{ModelSource, SourceOptions};
