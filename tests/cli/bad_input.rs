@@ -287,7 +287,7 @@ fn bad_generate_options_are_refused() {
     generate("--out settings.toml").fails(1, &["cannot create settings.toml"]);
     generate("--save-latents no/where").fails(1, &["cannot write no/where"]);
 
-    crate::weights::write_latents(&project.path("small"), [1, 4, 4, 4], &[0.0; 64]);
+    weights::write_latents(&project.path("small"), [1, 4, 4, 4], &[0.0; 64]);
     generate("--latents small").fails(2, &["[1, 4, 4, 4]", "expected F32 [1, 4, 8, 8]"]);
     generate("--latents small --num 2 --size 32").fails(2, &["expected F32 [2, 4, 4, 4]"]);
 }

@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 use crate::lora::StoredAdapter;
 
 impl Bank {
+    /// Checks that concepts of a method may be added.
+    ///
     /// # Errors
     /// If it holds concepts of another method.
     pub fn check_method(&self, method: &str) -> Result<()> {
@@ -45,6 +47,7 @@ impl Bank {
         if let Some(site) = adapter.misfit(self.sites()) {
             return Err(Error::damaged(folder, format!("the adapter of `{site}` fits no layer")));
         }
+        self.check_parts(&record, adapter, &embeddings)?;
         fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
         remove_temporary(&folder)?;
         let tokens = NamedTensors::from([(EMBEDDINGS.to_string(), embeddings)]);
@@ -64,6 +67,23 @@ impl Bank {
         write_json(&self.path.join(BANK), &bank)?;
         self.record = bank;
         self.remove_checkpoint(&record.id)
+    }
+
+    /// Checks that a record describes these parts, as reading does.
+    fn check_parts(
+        &self,
+        record: &ConceptRecord,
+        adapter: &StoredAdapter,
+        (shape, values): &Matrix,
+    ) -> Result<()> {
+        let invalid = |what: &str| Err(Error::Invalid(format!("`{}`: {what}", record.id)));
+        if record.ranks(self.sites()) != adapter.ranks(self.sites()) {
+            return invalid("its record and its adapter differ in their ranks");
+        }
+        if *shape != self.embeddings_shape(record) || values.len() != shape[0] * shape[1] {
+            return invalid("its record and its token embeddings differ in shape");
+        }
+        Ok(())
     }
 
     /// Removes a concept's training state, if there is one.

@@ -25,7 +25,21 @@ impl Bank {
     /// If it is not in the bank, or a file is damaged.
     pub fn concept(&self, id: &str) -> Result<(ConceptRecord, TrainingRecord)> {
         self.check_contains(id)?;
-        read_records(&self.concept_folder(id), id, self.sites())
+        let folder = self.concept_folder(id);
+        let (record, training) = read_record(&folder, id, self.sites())?;
+        match training {
+            Some(training) => Ok((record, training)),
+            None => Ok((record, read_json(&folder.join("training.json"))?)),
+        }
+    }
+
+    /// What inference needs of a concept; how it was trained is not read.
+    ///
+    /// # Errors
+    /// If it is not in the bank, or its `concept.json` is damaged.
+    pub fn record(&self, id: &str) -> Result<ConceptRecord> {
+        self.check_contains(id)?;
+        Ok(read_record(&self.concept_folder(id), id, self.sites())?.0)
     }
 
     fn check_contains(&self, id: &str) -> Result<()> {
@@ -42,7 +56,7 @@ impl Bank {
     /// # Errors
     /// If the file is missing or damaged, or does not fit the sites or the concept's record.
     pub fn adapter(&self, id: &str) -> Result<StoredAdapter> {
-        let (record, _) = self.concept(id)?;
+        let record = self.record(id)?;
         let (file, bytes) = self.read(&record, native::FILE)?;
         let adapter = native::from_bytes(&file, &bytes, self.sites())?;
         let ranks = adapter.ranks(self.sites()).into_iter().zip(record.ranks(self.sites()));
@@ -68,16 +82,18 @@ impl Bank {
             .remove(EMBEDDINGS)
             .or_else(|| tensors.remove(legacy::EMBEDDINGS))
             .ok_or_else(|| Error::damaged(&file, format!("`{EMBEDDINGS}` is missing")))?;
-        let count = record.words.checked_mul(record.embeddings_per_word);
-        let width = self.base().token_width;
-        if Some(shape[0]) != count || shape[1] != width {
-            let expected = [record.words, record.embeddings_per_word];
-            let reason = format!(
-                "`{EMBEDDINGS}` has shape {shape:?}, expected {expected:?} embeddings of width {width}"
-            );
+        let expected = self.embeddings_shape(record);
+        if shape != expected {
+            let reason = format!("`{EMBEDDINGS}` has shape {shape:?}, expected {expected:?}");
             return Err(Error::damaged(file, reason));
         }
         Ok((shape, values))
+    }
+
+    /// The shape of a concept's token embeddings.
+    pub(super) fn embeddings_shape(&self, record: &ConceptRecord) -> [usize; 2] {
+        // The limits of a checked record rule out that this overflows.
+        [record.words.saturating_mul(record.embeddings_per_word), self.base().token_width]
     }
 
     /// A file of a concept, checked against its digest.
@@ -127,7 +143,7 @@ impl Bank {
     pub fn reserved(&self, sites: &[Site]) -> Result<Vec<usize>> {
         let mut reserved = vec![0; sites.len()];
         for id in self.concepts() {
-            let (record, _) = self.concept(id)?;
+            let record = self.record(id)?;
             if record.reserves_directions {
                 reserved.iter_mut().zip(record.ranks(sites)).for_each(|(sum, rank)| *sum += rank);
             }
@@ -136,31 +152,37 @@ impl Bank {
     }
 }
 
-/// Reads a concept's records from its folder; `sites` are the bank's.
-fn read_records(
+/// Reads a concept's record from its folder, and how it was trained if that is in the same file, as in
+/// version 1; `sites` are the bank's.
+fn read_record(
     folder: &Path,
     id: &str,
     sites: &[Site],
-) -> Result<(ConceptRecord, TrainingRecord)> {
+) -> Result<(ConceptRecord, Option<TrainingRecord>)> {
     let file = folder.join("concept.json");
     let damaged = |reason: String| Error::damaged(&file, reason);
     let value: Value = read_json(&file)?;
-    // Version 1 did not say so here.
-    let (record, training) = if value.get("version").is_none() {
-        legacy::concept(&file, value, sites)?
-    } else {
-        check_version(&file, &value, concept::VERSION)?;
-        let record: ConceptRecord =
-            serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
-        let missing = FILES.into_iter().find(|name| !record.digests.contains_key(*name));
-        if let Some(name) = missing {
-            return Err(damaged(format!("`digests` has no entry for {name}")));
+    let (record, training) = match value.get("version") {
+        None => {
+            let (record, training) = legacy::concept(&file, value, sites)?;
+            (record, Some(training))
         }
-        (record, read_json(&folder.join("training.json"))?)
+        Some(_) => (versioned_record(&file, value)?, None),
     };
     record.check(sites).map_err(damaged)?;
     if record.id != id {
         return Err(damaged(format!("`id` is `{}`, and its folder belongs to `{id}`", record.id)));
     }
     Ok((record, training))
+}
+
+/// The record in a file that says its version.
+fn versioned_record(file: &Path, value: Value) -> Result<ConceptRecord> {
+    check_version(file, &value, concept::VERSION)?;
+    let record: ConceptRecord =
+        serde_json::from_value(value).map_err(|e| Error::damaged(file, e))?;
+    match FILES.into_iter().find(|name| !record.digests.contains_key(*name)) {
+        Some(name) => Err(Error::damaged(file, format!("`digests` has no entry for {name}"))),
+        None => Ok(record),
+    }
 }

@@ -100,7 +100,7 @@ fn what_is_appended_is_read() {
 #[test]
 fn a_flipped_bit_is_found_and_the_other_concepts_stay_usable() {
     let (_folder, bank) = bank();
-    let (dog, _) = bank.concept("dog").unwrap();
+    let dog = bank.record("dog").unwrap();
     for name in [native::FILE, TOKENS] {
         let file = bank.concept_folder("dog").join(name);
         let whole = fs::read(&file).unwrap();
@@ -113,7 +113,7 @@ fn a_flipped_bit_is_found_and_the_other_concepts_stay_usable() {
             TOKENS => assert_says(bank.embeddings(&dog), &file, "SHA-256"),
             _ => assert_says(bank.adapter("dog"), &file, "SHA-256"),
         }
-        let (cat, _) = bank.concept("cat").unwrap();
+        let cat = bank.record("cat").unwrap();
         bank.adapter("cat").unwrap();
         bank.embeddings(&cat).unwrap();
         fs::write(&file, whole).unwrap();
@@ -181,6 +181,19 @@ fn a_hostile_record_of_a_concept_is_refused() {
 }
 
 #[test]
+fn inference_does_not_need_to_know_how_a_concept_was_trained() {
+    let (_folder, bank) = bank();
+    let file = bank.concept_folder("dog").join("training.json");
+    change(&file, "/later_key", json!(1));
+    assert_eq!(bank.concept("dog").unwrap().1, training());
+    fs::write(&file, "{}").unwrap();
+    assert_says(bank.concept("dog"), &file, "method");
+    let dog = bank.record("dog").unwrap();
+    bank.adapter("dog").unwrap();
+    bank.embeddings(&dog).unwrap();
+}
+
+#[test]
 fn a_rank_that_the_record_does_not_know_is_refused() {
     let (_folder, bank) = bank();
     let record = bank.concept_folder("dog").join("concept.json");
@@ -196,6 +209,13 @@ fn what_could_not_be_read_again_is_not_appended() {
     for (record, text) in [(record("../fox"), "`../fox`"), (many, "`words` is 76")] {
         let error = append(&mut bank, record).unwrap_err();
         assert!(matches!(&error, Error::Invalid(reason) if reason.contains(text)), "{error}");
+    }
+    let other_words = ConceptRecord::new("fox", "animal", [2, 1], true, &adapter());
+    let other_sites = ConceptRecord::new("fox", "animal", [1, 1], true, &StoredAdapter::default());
+    for (record, text) in [(other_words, "differ in shape"), (other_sites, "differ in their ranks")]
+    {
+        let error = append(&mut bank, record).unwrap_err().to_string();
+        assert!(error.contains("`fox`") && error.contains(text), "{error}");
     }
     assert!(!folder.path().join("fox").exists() && !bank.concept_folder("fox").exists());
     let twice = append(&mut bank, record("Dog"));
