@@ -164,7 +164,7 @@ fn a_hostile_record_of_a_concept_is_refused() {
         ("/id", json!("cat"), "`id` is `cat`, and its folder belongs to `dog`"),
         ("/words", json!(0), "`words` is 0"),
         ("/words", json!(usize::MAX), "`words` is"),
-        ("/embeddings_per_word", json!(1 << 40), "`embeddings_per_word` is"),
+        ("/embeddings_per_word", json!(1u64 << 40), "`embeddings_per_word` is"),
         ("/sites/unet.a.to_v/rank", json!(0), "the rank of `unet.a.to_v` is 0"),
         ("/sites/unet.a.to_v/rank", json!(3), "must be between 1 and 2"),
         ("/sites/unet.a.to_v/inputs", json!(4), "no `unet.a.to_v` of 4 inputs"),
