@@ -96,13 +96,9 @@ fn read_component(
     let mut tensors = read_float_tensors(&file)?;
     let sites: BTreeMap<&str, &Site> = sites.iter().map(|s| (s.name.as_str(), s)).collect();
     while let Some((key, down)) = tensors.pop_first() {
-        // A's key comes before B's.
-        let module = key.strip_prefix(PREFIX).and_then(|key| key.strip_suffix(A));
-        let names =
-            module.map(|m| [format!("{component}.{m}"), format!("{component}.{TEXT_MODEL}{m}")]);
-        let site = names.iter().flatten().find_map(|name| sites.get(name.as_str()));
-        let (Some(module), Some(site)) = (module, site) else {
-            let reason = format!("`{key}` belongs to no layer of the base model");
+        // In the order of the names A comes before B, which is taken with it.
+        let Some((module, site)) = module_of(&key, component, &sites) else {
+            let reason = format!("`{key}` is not one of two factors of a layer of the base model");
             return Err(Error::damaged(&file, reason));
         };
         let up = tensors.remove(&format!("{PREFIX}{module}{B}"));
@@ -113,6 +109,18 @@ fn read_component(
         }
     }
     Ok(())
+}
+
+/// The module whose factor A has this key, and its site.
+fn module_of<'a>(
+    key: &'a str,
+    component: &str,
+    sites: &BTreeMap<&str, &'a Site>,
+) -> Option<(&'a str, &'a Site)> {
+    let module = key.strip_prefix(PREFIX)?.strip_suffix(A)?;
+    let names = [format!("{component}.{module}"), format!("{component}.{TEXT_MODEL}{module}")];
+    let site = names.iter().find_map(|name| sites.get(name.as_str()))?;
+    Some((module, site))
 }
 
 /// The factors of a module, or what is wrong with them.
@@ -179,7 +187,7 @@ mod tests {
         assert!(Peft.detect(folder.path()));
         assert_eq!(Peft.read(folder.path(), &sites).unwrap(), adapter);
         let missing = Peft.read(folder.path(), &sites[1..]).unwrap_err().to_string();
-        assert!(missing.contains("a.to_k") && missing.contains("no layer"), "{missing}");
+        assert!(missing.contains("a.to_k.lora_A.weight` is not one of"), "{missing}");
     }
 
     #[test]
@@ -215,11 +223,11 @@ mod tests {
         };
         let key = |factor| format!("{PREFIX}a.to_k{factor}");
         refused(&|t| drop(t.remove(&key(B))), "`a.to_k` has no .lora_B.weight");
-        refused(&|t| drop(t.remove(&key(A))), "a.to_k.lora_B.weight` belongs to no layer");
+        refused(&|t| drop(t.remove(&key(A))), "a.to_k.lora_B.weight` is not one of two factors");
         let thin = |t: &mut NamedTensors| drop(t.insert(key(A), ([1, 3], vec![0.0; 3])));
         refused(&thin, "[1, 3], expected [2, 2] and [2, 3]");
         let elsewhere = |t: &mut NamedTensors| drop(t.insert("a.to_k".into(), ([1, 1], vec![0.0])));
-        refused(&elsewhere, "`a.to_k` belongs to no layer");
+        refused(&elsewhere, "`a.to_k` is not one of two factors");
     }
 
     #[test]
