@@ -63,7 +63,7 @@ impl<B: Backend> Composition<B> {
             if members[..number].iter().any(|earlier| earlier.id == *id) {
                 return Err(Error::Invalid(format!("concept `{id}` is given twice")));
             }
-            let (record, _) = bank.concept(id)?;
+            let record = bank.record(id)?;
             let adapter = bank.adapter(id)?;
             if let Some(site) = adapter.misfit(sites) {
                 let reason = format!("the factors of `{site}` fit no layer of the model");

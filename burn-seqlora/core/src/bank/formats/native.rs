@@ -83,3 +83,40 @@ fn from_tensors(file: &Path, mut tensors: NamedTensors, sites: &[Site]) -> Resul
         None => Ok(adapter),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::tensors::write_tensors;
+    use crate::lora::{Part, Role};
+
+    fn site(name: &str) -> Site {
+        let (part, role) = (Part::Denoiser, Role::CrossAttention);
+        Site { name: name.into(), inputs: 3, outputs: 2, part, role }
+    }
+
+    #[test]
+    fn factors_come_back_and_misfits_are_named() {
+        let sites = ["unet.a", "unet.b"].map(site);
+        let factors = StoredFactors { rank: 1, up: vec![1.0, -0.5], down: vec![0.25, 0.0, 2.0] };
+        let adapter = StoredAdapter([("unet.b".to_string(), factors)].into());
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!Native.detect(folder.path()));
+        Native.write(folder.path(), &adapter, &sites).unwrap();
+        assert!(Native.detect(folder.path()));
+        assert_eq!(Native.read(folder.path(), &sites).unwrap(), adapter);
+
+        let file = folder.path().join(FILE);
+        let whole = read_tensors(&file).unwrap();
+        let refused = |sites: &[Site], text: &str| {
+            let error = Native.read(folder.path(), sites).unwrap_err().to_string();
+            assert!(error.contains(FILE) && error.contains(text), "{error}");
+        };
+        refused(&sites[..1], "`unet.b.lora_down` belongs to no layer");
+        let wide = Site { inputs: 4, ..site("unet.b") };
+        refused(&[wide], "the factors of `unet.b` do not fit the layer");
+        let half = whole.into_iter().filter(|(name, _)| name == "unet.b.lora_up").collect();
+        write_tensors(&file, &half).unwrap();
+        refused(&sites, "the factors of `unet.b` do not fit the layer");
+    }
+}
