@@ -7,7 +7,8 @@
 //! The modules in the order of the data's way: [`data`] (what training asks of images and prompts),
 //! [`text`] and [`diffusion`] (encoded prompts, noise, the denoising loss over dual numbers),
 //! [`objective`] (its derivatives), [`methods`] and [`optim`] (how parameters move), [`train`] (the
-//! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once).
+//! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`fusion`] (one
+//! weight per layer for several concepts).
 //!
 //! The crate decodes no image and names no network: [`model`] holds the few traits that it asks for.
 
@@ -17,6 +18,7 @@ pub mod compose;
 pub mod data;
 pub mod diffusion;
 pub mod error;
+pub mod fusion;
 pub mod lora;
 pub mod methods;
 pub mod model;

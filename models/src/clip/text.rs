@@ -10,7 +10,9 @@ use seqlora_kernels::KernelBackend;
 use seqlora_kernels::attention::AttentionMask;
 
 use super::config::ClipTextConfig;
-use crate::nn::{Embedding, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Scope};
+use crate::nn::{
+    Embedding, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Linear, Scope,
+};
 
 /// Transformers' names of a layer's sites.
 const SITES: LayerNames = LayerNames {
@@ -54,6 +56,11 @@ impl ClipTextConfig {
 }
 
 impl<B: KernelBackend> ClipTextModel<B> {
+    /// Its linear layers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.layers.iter().flat_map(EncoderLayer::linears)
+    }
+
     /// Encodes prompts in which some positions are concepts' rows.
     pub fn encode(
         &self,

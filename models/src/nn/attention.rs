@@ -57,6 +57,11 @@ impl AttentionConfig {
 }
 
 impl<B: KernelBackend> Attention<B> {
+    /// Its linear layers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        [&self.to_q, &self.to_k, &self.to_v, &self.to_out].into_iter()
+    }
+
     /// Queries from `x`, keys and values from `context` (or from `x`).
     ///
     /// # Shapes

@@ -83,6 +83,11 @@ impl EncoderLayerConfig {
 }
 
 impl<B: KernelBackend> EncoderLayer<B> {
+    /// Its linear layers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.self_attn.linears().chain([&self.fc1, &self.fc2])
+    }
+
     /// # Shapes
     /// - x: `[batch, tokens, width]`
     pub fn forward(

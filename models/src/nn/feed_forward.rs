@@ -28,6 +28,11 @@ impl<B: KernelBackend> FeedForward<B> {
         }
     }
 
+    /// Its linear layers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        [&self.proj, &self.output].into_iter()
+    }
+
     /// # Shapes
     /// - x: `[batch, tokens, channels]`
     pub fn forward(&self, x: Dual<B, 3>, adapters: &DualAdapters<B>) -> Dual<B, 3> {

@@ -9,7 +9,7 @@ use seqlora_kernels::KernelBackend;
 
 use super::config::UNetConfig;
 use super::transformer::{Transformer2d, TransformerConfig};
-use crate::nn::{Downsample, ResnetBlock, ResnetConfig, Scope, Upsample};
+use crate::nn::{Downsample, Linear, ResnetBlock, ResnetConfig, Scope, Upsample};
 
 /// What every block sees beside the image.
 pub struct Conditions<'a, B: Backend> {
@@ -78,6 +78,11 @@ impl UNetConfig {
 }
 
 impl<B: KernelBackend> DownBlock<B> {
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attentions.iter().flat_map(Transformer2d::linears)
+    }
+
     /// Level `level` from fine to coarse.
     pub fn new(
         config: &UNetConfig,
@@ -122,6 +127,11 @@ impl<B: KernelBackend> DownBlock<B> {
 }
 
 impl<B: KernelBackend> MidBlock<B> {
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attentions.iter().flat_map(Transformer2d::linears)
+    }
+
     /// At the coarsest level.
     pub fn new(config: &UNetConfig, scope: &mut Scope<B>, next_layer: &mut usize) -> Self {
         let level = config.block_out_channels.len() - 1;
@@ -145,6 +155,11 @@ impl<B: KernelBackend> MidBlock<B> {
 }
 
 impl<B: KernelBackend> UpBlock<B> {
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attentions.iter().flat_map(Transformer2d::linears)
+    }
+
     /// Number `position` on the way up, from coarse to fine.
     pub fn new(
         config: &UNetConfig,

@@ -10,7 +10,7 @@ use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use super::config::UNetConfig;
-use crate::nn::{Conv2d, Conv2dConfig, Frequency, GroupNorm, Scope, TimestepEmbedding};
+use crate::nn::{Conv2d, Conv2dConfig, Frequency, GroupNorm, Linear, Scope, TimestepEmbedding};
 
 /// Predicts the noise (or velocity) in latents, given time and prompt.
 #[derive(Module, Debug)]
@@ -58,6 +58,13 @@ impl UNetConfig {
 }
 
 impl<B: KernelBackend> UNet<B> {
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        let down = self.down_blocks.iter().flat_map(DownBlock::linears);
+        let up = self.up_blocks.iter().flat_map(UpBlock::linears);
+        down.chain(self.mid_block.linears()).chain(up)
+    }
+
     /// The prediction, and what the middle makes of it at the coarsest level.
     ///
     /// # Shapes

@@ -98,6 +98,16 @@ impl TransformerConfig {
 }
 
 impl<B: KernelBackend> Transformer2d<B> {
+    /// Its linear layers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        let projections = [&self.proj_in, &self.proj_out].into_iter();
+        let projections = projections.filter_map(|projection| match projection {
+            Projection::Linear(linear) => Some(linear),
+            Projection::Conv(_) => None,
+        });
+        projections.chain(self.transformer_blocks.iter().flat_map(TransformerBlock::linears))
+    }
+
     /// # Shapes
     /// - x: `[batch, channels, height, width]`
     pub fn forward(
@@ -142,6 +152,10 @@ impl<B: KernelBackend> TransformerBlock<B> {
             ff: FeedForward::new(channels, &mut scope.at("ff")),
             context_layer,
         }
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attn1.linears().chain(self.attn2.linears()).chain(self.ff.linears())
     }
 
     fn forward(

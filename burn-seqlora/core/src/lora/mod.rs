@@ -1,12 +1,16 @@
-//! Low-rank adapters: where they sit, and their factors A and B.
+//! Low-rank adapters: where they sit, their factors A and B, and what else changes or watches a layer.
 
 pub mod directions;
 mod factors;
+mod patch;
+mod probe;
 mod set;
 mod site;
 mod stored;
 
 pub use factors::Factors;
+pub use patch::{PatchSet, WeightPatch};
+pub use probe::{ActivationProbe, ActivationStatistics, Gram};
 pub use set::{AdapterSet, DualAdapters};
 pub use site::{Part, Role, Site, SiteRegistry, SiteSelection};
 pub use stored::{StoredAdapter, StoredFactors, finish_adapter};

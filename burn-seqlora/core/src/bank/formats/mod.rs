@@ -3,7 +3,7 @@
 //! Each format is one file here and one line in [`all`]; the names that a tool gives to keys stay inside
 //! its file.
 
-pub(super) mod native;
+pub(crate) mod native;
 mod peft;
 
 pub use native::Native;
