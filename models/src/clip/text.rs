@@ -56,11 +56,6 @@ impl ClipTextConfig {
 }
 
 impl<B: KernelBackend> ClipTextModel<B> {
-    /// Its linear layers.
-    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
-        self.layers.iter().flat_map(EncoderLayer::linears)
-    }
-
     /// Encodes prompts in which some positions are concepts' rows.
     pub fn encode(
         &self,
@@ -93,5 +88,10 @@ impl<B: KernelBackend> ClipTextModel<B> {
     /// The width of a token's embedding.
     pub fn width(&self) -> usize {
         self.token_embedding.weight.shape().dims::<2>()[1]
+    }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.layers.iter().flat_map(EncoderLayer::linears)
     }
 }

@@ -57,11 +57,6 @@ impl AttentionConfig {
 }
 
 impl<B: KernelBackend> Attention<B> {
-    /// Its linear layers.
-    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
-        [&self.to_q, &self.to_k, &self.to_v, &self.to_out].into_iter()
-    }
-
     /// Queries from `x`, keys and values from `context` (or from `x`).
     ///
     /// # Shapes
@@ -110,6 +105,11 @@ impl<B: KernelBackend> Attention<B> {
         let key = self.to_k.forward(context.clone(), adapters);
         let value = self.to_v.forward(context, adapters);
         ops::attention(query, key, value, self.heads, mask)
+    }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        [&self.to_q, &self.to_k, &self.to_v, &self.to_out].into_iter()
     }
 }
 

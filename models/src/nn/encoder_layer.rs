@@ -83,11 +83,6 @@ impl EncoderLayerConfig {
 }
 
 impl<B: KernelBackend> EncoderLayer<B> {
-    /// Its linear layers.
-    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
-        self.self_attn.linears().chain([&self.fc1, &self.fc2])
-    }
-
     /// # Shapes
     /// - x: `[batch, tokens, width]`
     pub fn forward(
@@ -100,5 +95,10 @@ impl<B: KernelBackend> EncoderLayer<B> {
         let x = x + self.self_attn.forward(h, None, mask, adapters);
         let h = self.fc1.forward(self.layer_norm2.forward(x.clone()), adapters);
         x + self.fc2.forward(h.activate(self.activation.into()), adapters)
+    }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.self_attn.linears().chain([&self.fc1, &self.fc2])
     }
 }

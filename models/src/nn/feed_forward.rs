@@ -28,16 +28,16 @@ impl<B: KernelBackend> FeedForward<B> {
         }
     }
 
-    /// Its linear layers.
-    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
-        [&self.proj, &self.output].into_iter()
-    }
-
     /// # Shapes
     /// - x: `[batch, tokens, channels]`
     pub fn forward(&self, x: Dual<B, 3>, adapters: &DualAdapters<B>) -> Dual<B, 3> {
         let [batch, tokens, channels] = x.dims();
         let both = self.proj.forward(x.reshape([batch * tokens, channels]), adapters);
         self.output.forward(ops::geglu(both), adapters).reshape([batch, tokens, channels])
+    }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        [&self.proj, &self.output].into_iter()
     }
 }

@@ -78,11 +78,6 @@ impl UNetConfig {
 }
 
 impl<B: KernelBackend> DownBlock<B> {
-    /// The linear layers of its transformers.
-    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
-        self.attentions.iter().flat_map(Transformer2d::linears)
-    }
-
     /// Level `level` from fine to coarse.
     pub fn new(
         config: &UNetConfig,
@@ -124,14 +119,14 @@ impl<B: KernelBackend> DownBlock<B> {
         }
         x
     }
-}
 
-impl<B: KernelBackend> MidBlock<B> {
     /// The linear layers of its transformers.
     pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
         self.attentions.iter().flat_map(Transformer2d::linears)
     }
+}
 
+impl<B: KernelBackend> MidBlock<B> {
     /// At the coarsest level.
     pub fn new(config: &UNetConfig, scope: &mut Scope<B>, next_layer: &mut usize) -> Self {
         let level = config.block_out_channels.len() - 1;
@@ -152,14 +147,14 @@ impl<B: KernelBackend> MidBlock<B> {
         }
         x
     }
-}
 
-impl<B: KernelBackend> UpBlock<B> {
     /// The linear layers of its transformers.
     pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
         self.attentions.iter().flat_map(Transformer2d::linears)
     }
+}
 
+impl<B: KernelBackend> UpBlock<B> {
     /// Number `position` on the way up, from coarse to fine.
     pub fn new(
         config: &UNetConfig,
@@ -205,5 +200,10 @@ impl<B: KernelBackend> UpBlock<B> {
             Some(upsample) => upsample.forward(x),
             None => x,
         }
+    }
+
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attentions.iter().flat_map(Transformer2d::linears)
     }
 }

@@ -58,13 +58,6 @@ impl UNetConfig {
 }
 
 impl<B: KernelBackend> UNet<B> {
-    /// The linear layers of its transformers.
-    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
-        let down = self.down_blocks.iter().flat_map(DownBlock::linears);
-        let up = self.up_blocks.iter().flat_map(UpBlock::linears);
-        down.chain(self.mid_block.linears()).chain(up)
-    }
-
     /// The prediction, and what the middle makes of it at the coarsest level.
     ///
     /// # Shapes
@@ -91,6 +84,13 @@ impl<B: KernelBackend> UNet<B> {
             x = block.forward(x, &conditions, &mut skips);
         }
         (self.conv_out.forward(self.conv_norm_out.forward(x).silu()), middle)
+    }
+
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        let down = self.down_blocks.iter().flat_map(DownBlock::linears);
+        let up = self.up_blocks.iter().flat_map(UpBlock::linears);
+        down.chain(self.mid_block.linears()).chain(up)
     }
 }
 

@@ -98,16 +98,6 @@ impl TransformerConfig {
 }
 
 impl<B: KernelBackend> Transformer2d<B> {
-    /// Its linear layers.
-    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
-        let projections = [&self.proj_in, &self.proj_out].into_iter();
-        let projections = projections.filter_map(|projection| match projection {
-            Projection::Linear(linear) => Some(linear),
-            Projection::Conv(_) => None,
-        });
-        projections.chain(self.transformer_blocks.iter().flat_map(TransformerBlock::linears))
-    }
-
     /// # Shapes
     /// - x: `[batch, channels, height, width]`
     pub fn forward(
@@ -135,6 +125,16 @@ impl<B: KernelBackend> Transformer2d<B> {
         };
         x + h
     }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        let projections = [&self.proj_in, &self.proj_out].into_iter();
+        let projections = projections.filter_map(|projection| match projection {
+            Projection::Linear(linear) => Some(linear),
+            Projection::Conv(_) => None,
+        });
+        projections.chain(self.transformer_blocks.iter().flat_map(TransformerBlock::linears))
+    }
 }
 
 impl<B: KernelBackend> TransformerBlock<B> {
@@ -154,10 +154,6 @@ impl<B: KernelBackend> TransformerBlock<B> {
         }
     }
 
-    fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
-        self.attn1.linears().chain(self.attn2.linears()).chain(self.ff.linears())
-    }
-
     fn forward(
         &self,
         x: Dual<B, 3>,
@@ -171,5 +167,9 @@ impl<B: KernelBackend> TransformerBlock<B> {
         let h = self.norm2.forward(x.clone());
         let x = x + self.attn2.forward_shared(h, prompts, adapters);
         x.clone() + self.ff.forward(self.norm3.forward(x), adapters)
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attn1.linears().chain(self.attn2.linears()).chain(self.ff.linears())
     }
 }

@@ -25,7 +25,7 @@ mod tensors;
 pub use concept::{AdaptedSite, ConceptRecord, TrainingRecord};
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel};
-pub use tensors::{NamedTensors, read_tensor, read_tensors, write_tensors};
+pub use tensors::{NamedTensors, read_tensors, write_tensors};
 
 use std::fs;
 use std::path::{Path, PathBuf};

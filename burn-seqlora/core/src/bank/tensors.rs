@@ -1,13 +1,10 @@
 //! Safetensors files of f32 matrices.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorInfo, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use seqlora_files::write_atomic;
-use serde_json::Value;
 
 use crate::error::{Error, Result};
 
@@ -46,62 +43,24 @@ pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
     parse_tensors(path, &bytes)
 }
 
-/// Reads one f32 matrix without the rest of its file.
-///
-/// # Errors
-/// If the file is missing or cut off, or holds no finite f32 matrix of this name.
-pub fn read_tensor(path: &Path, name: &str) -> Result<([usize; 2], Vec<f32>)> {
-    let mut file = File::open(path).map_err(Error::io("cannot read", path))?;
-    // The header: its length in 8 bytes, then each tensor's type, shape and place as JSON.
-    let read = |file: &mut File, place: u64, length: usize| {
-        let mut bytes = vec![0; length];
-        let filled = file.seek(SeekFrom::Start(place)).and_then(|_| file.read_exact(&mut bytes));
-        filled.map_err(Error::io("cannot read", path)).map(|()| bytes)
-    };
-    let length = read(&mut file, 0, 8)?.try_into().map(u64::from_le_bytes).expect("eight bytes");
-    let left = file.metadata().map_err(Error::io("cannot read", path))?.len().saturating_sub(8);
-    if length > left {
-        return Err(Error::damaged(path, "its header is cut off"));
-    }
-    let header = read(&mut file, 8, length as usize)?;
-    let mut header: BTreeMap<String, Value> =
-        serde_json::from_slice(&header).map_err(|e| Error::damaged(path, e))?;
-    let entry = header.remove(name);
-    let entry = entry.ok_or_else(|| Error::damaged(path, format!("`{name}` is missing")))?;
-    let TensorInfo { dtype, shape, data_offsets: (start, end) } =
-        serde_json::from_value(entry).map_err(|e| Error::damaged(path, e))?;
-    if end < start || end as u64 > left - length {
-        return Err(Error::damaged(path, format!("`{name}` is cut off")));
-    }
-    let bytes = read(&mut file, 8 + length + start as u64, end - start)?;
-    let view = TensorView::new(dtype, shape, &bytes).map_err(|e| Error::damaged(path, e))?;
-    matrix(path, name, &view)
-}
-
 /// The matrices in the bytes of a safetensors file; the path is for messages.
 ///
 /// # Errors
 /// If the file is cut off, or holds anything but finite f32 matrices.
 pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<NamedTensors> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| Error::damaged(path, e))?;
-    let named = |(name, view): (String, TensorView)| {
-        let matrix = matrix(path, &name, &view)?;
-        Ok((name, matrix))
+    let matrix = |(name, view): (String, TensorView)| {
+        let damaged = |reason: &str| Error::damaged(path, format!("`{name}` {reason}"));
+        let shape: [usize; 2] = view.shape().try_into().map_err(|_| damaged("is no matrix"))?;
+        if view.dtype() != Dtype::F32 {
+            return Err(damaged("is not f32"));
+        }
+        let number = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes"));
+        let values: Vec<f32> = view.data().chunks_exact(4).map(number).collect();
+        match values.iter().all(|x| x.is_finite()) {
+            true => Ok((name, (shape, values))),
+            false => Err(damaged("holds numbers that are not finite")),
+        }
     };
-    file.tensors().into_iter().map(named).collect()
-}
-
-/// The numbers of a tensor, if it is a finite f32 matrix.
-fn matrix(path: &Path, name: &str, view: &TensorView) -> Result<([usize; 2], Vec<f32>)> {
-    let damaged = |reason: &str| Error::damaged(path, format!("`{name}` {reason}"));
-    let shape: [usize; 2] = view.shape().try_into().map_err(|_| damaged("is no matrix"))?;
-    if view.dtype() != Dtype::F32 {
-        return Err(damaged("is not f32"));
-    }
-    let number = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes"));
-    let values: Vec<f32> = view.data().chunks_exact(4).map(number).collect();
-    match values.iter().all(|x| x.is_finite()) {
-        true => Ok((shape, values)),
-        false => Err(damaged("holds numbers that are not finite")),
-    }
+    file.tensors().into_iter().map(matrix).collect()
 }

@@ -5,9 +5,13 @@ use std::fmt::Debug;
 use std::fs;
 use std::path::PathBuf;
 
-use crate::bank::{NamedTensors, read_tensor, write_tensors};
+use crate::bank::{NamedTensors, read_tensors, write_tensors};
 use crate::error::{Error, Result};
 use crate::lora::{ActivationStatistics, Gram, Site};
+
+/// The names of the matrices in a file.
+const GRAM: &str = "gram";
+const ROWS: &str = "rows";
 
 /// Gives the Gram matrix of one concept's inputs at one site.
 pub trait GramSource: Debug {
@@ -34,8 +38,8 @@ impl GramSource for BTreeMap<String, ActivationStatistics> {
     }
 }
 
-/// A folder with a file `<id>.safetensors` per concept, which holds `<site>.gram` `[m, m]` and
-/// `<site>.rows` `[1, 1]` in f32 (the number of rows is exact up to 2²⁴).
+/// A folder with a file `<id>/<site>.safetensors` for each concept and site. It holds `gram` `[m, m]` and
+/// `rows` `[1, 1]` in f32; the number of rows is exact up to 2²⁴.
 ///
 /// The statistics of one concept are Σ m² numbers over its sites, 0.5 GB for the attention layers of
 /// Stable Diffusion 1.5. Here they wait on disk, and a layer reads one matrix after the other.
@@ -50,41 +54,38 @@ impl StatisticsFolder {
         Self { path: path.into() }
     }
 
-    fn file(&self, concept: &str) -> PathBuf {
-        self.path.join(format!("{concept}.safetensors"))
+    fn file(&self, concept: &str, site: &str) -> PathBuf {
+        self.path.join(concept).join(format!("{site}.safetensors"))
     }
 
-    /// Writes the statistics of a concept, in place of older ones.
+    /// Writes the statistics of a concept, in place of older ones of the same sites.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If a file cannot be written.
     pub fn write(&self, concept: &str, statistics: ActivationStatistics) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(Error::io("cannot create", &self.path))?;
-        let mut tensors = NamedTensors::new();
+        let folder = self.path.join(concept);
+        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
         for (site, Gram { rows, inputs, values }) in statistics.0 {
-            tensors.insert(format!("{site}.rows"), ([1, 1], vec![rows as f32]));
-            tensors.insert(format!("{site}.gram"), ([inputs, inputs], values));
+            let matrices = [
+                (ROWS.to_string(), ([1, 1], vec![rows as f32])),
+                (GRAM.to_string(), ([inputs, inputs], values)),
+            ];
+            write_tensors(&self.file(concept, &site), &NamedTensors::from(matrices))?;
         }
-        write_tensors(&self.file(concept), &tensors)
+        Ok(())
     }
 }
 
 impl GramSource for StatisticsFolder {
     fn gram(&self, concept: &str, site: &Site) -> Result<Gram> {
-        let file = self.file(concept);
-        let read = |what: &str, expected: [usize; 2]| {
-            let name = format!("{}.{what}", site.name);
-            let (shape, values) = read_tensor(&file, &name)?;
-            match shape == expected {
-                true => Ok(values),
-                false => {
-                    let reason = format!("`{name}` has shape {shape:?}, expected {expected:?}");
-                    Err(Error::damaged(&file, reason))
-                }
-            }
+        let file = self.file(concept, &site.name);
+        let mut tensors = read_tensors(&file)?;
+        let mut take = |name: &str, expected: [usize; 2]| match tensors.remove(name) {
+            Some((shape, values)) if shape == expected => Ok(values),
+            _ => Err(Error::damaged(&file, format!("it holds no `{name}` of shape {expected:?}"))),
         };
-        let rows = read("rows", [1, 1])?[0] as usize;
-        let values = read("gram", [site.inputs, site.inputs])?;
+        let rows = take(ROWS, [1, 1])?[0] as usize;
+        let values = take(GRAM, [site.inputs, site.inputs])?;
         Ok(Gram { rows, inputs: site.inputs, values })
     }
 }

@@ -1,27 +1,34 @@
-//! Patches as a safetensors file: `<site>.lora_up` `[n, r]` and `<site>.lora_down` `[r, m]`, or
-//! `<site>.delta` `[n, m]`, all f32.
+//! Patches as a safetensors file: `<site>.lora_up` `[n, r]` and `<site>.lora_down` `[r, m]` as in a bank,
+//! or `<site>.delta` `[n, m]`, all f32.
 
 use std::path::Path;
 
 use crate::bank::formats::native;
 use crate::bank::{NamedTensors, read_tensors, write_tensors};
 use crate::error::{Error, Result};
-use crate::lora::{PatchSet, Site, WeightPatch};
+use crate::lora::{PatchSet, Site, StoredAdapter, WeightPatch};
+
+/// What follows the name of a site whose patch is dense.
+const DENSE: &str = ".delta";
 
 /// Writes patches, atomically.
 ///
 /// # Errors
 /// If the file cannot be written.
 pub fn write_patches(file: &Path, patches: &PatchSet) -> Result<()> {
-    let mut tensors = NamedTensors::new();
+    let (mut low_rank, mut dense) = (StoredAdapter::default(), NamedTensors::new());
     for (name, patch) in &patches.0 {
         match patch {
-            WeightPatch::LowRank(factors) => native::insert(&mut tensors, name, factors),
+            WeightPatch::LowRank(factors) => {
+                low_rank.0.insert(name.clone(), factors.clone());
+            }
             WeightPatch::Dense { outputs, inputs, values } => {
-                tensors.insert(format!("{name}.delta"), ([*outputs, *inputs], values.clone()));
+                dense.insert(format!("{name}{DENSE}"), ([*outputs, *inputs], values.clone()));
             }
         }
     }
+    let mut tensors = native::to_tensors(&low_rank);
+    tensors.extend(dense);
     write_tensors(file, &tensors)
 }
 
@@ -30,30 +37,26 @@ pub fn write_patches(file: &Path, patches: &PatchSet) -> Result<()> {
 /// # Errors
 /// If the file is missing or damaged, or a tensor belongs to no site or has another shape.
 pub fn read_patches(file: &Path, sites: &[Site]) -> Result<PatchSet> {
-    let mut tensors = read_tensors(file)?;
-    let mut patches = PatchSet::default();
-    for site in sites {
-        let factors = native::take(file, &mut tensors, site)?;
-        let delta = tensors.remove(&format!("{}.delta", site.name));
-        let patch = match (factors, delta) {
-            (None, None) => continue,
-            (Some(factors), None) => WeightPatch::LowRank(factors),
-            (None, Some(([outputs, inputs], values))) => {
-                WeightPatch::Dense { outputs, inputs, values }
-            }
-            (Some(_), Some(_)) => {
-                let reason = format!("`{}` has both factors and a `delta`", site.name);
-                return Err(Error::damaged(file, reason));
-            }
-        };
-        if !patch.fits(site) {
-            let reason = format!("the patch of `{}` does not fit the layer", site.name);
-            return Err(Error::damaged(file, reason));
+    let is_dense = |(name, _): &(String, _)| name.ends_with(DENSE);
+    let (dense, factors): (NamedTensors, NamedTensors) =
+        read_tensors(file)?.into_iter().partition(is_dense);
+    let factors = native::from_tensors(file, factors, sites)?.0.into_iter();
+    let mut patches: PatchSet =
+        PatchSet(factors.map(|(name, factors)| (name, WeightPatch::LowRank(factors))).collect());
+    for (name, ([outputs, inputs], values)) in dense {
+        let site = name.trim_end_matches(DENSE).to_string();
+        let patch = WeightPatch::Dense { outputs, inputs, values };
+        if patches.0.insert(site, patch).is_some() {
+            return Err(Error::damaged(file, format!("beside `{name}` there are factors")));
         }
-        patches.0.insert(site.name.clone(), patch);
     }
-    native::check_all_taken(file, &tensors)?;
-    Ok(patches)
+    match patches.misfit(sites) {
+        Some(site) => {
+            let reason = format!("the patch of `{site}` fits no layer of the base model");
+            Err(Error::damaged(file, reason))
+        }
+        None => Ok(patches),
+    }
 }
 
 #[cfg(test)]

@@ -38,18 +38,18 @@ impl AdapterFormat for Native {
 
 /// The bytes of the file; the path is for messages.
 pub fn to_bytes(file: &Path, adapter: &StoredAdapter) -> Result<Vec<u8>> {
-    let mut tensors = NamedTensors::new();
-    for (name, factors) in &adapter.0 {
-        insert(&mut tensors, name, factors);
-    }
-    to_safetensors(file, &tensors)
+    to_safetensors(file, &to_tensors(adapter))
 }
 
-/// Adds the factors of one site.
-pub fn insert(tensors: &mut NamedTensors, site: &str, factors: &StoredFactors) {
-    let (rank, StoredFactors { up, down, .. }) = (factors.rank, factors);
-    tensors.insert(format!("{site}.lora_up"), ([factors.outputs(), rank], up.clone()));
-    tensors.insert(format!("{site}.lora_down"), ([rank, factors.inputs()], down.clone()));
+/// The matrices of the file.
+pub fn to_tensors(adapter: &StoredAdapter) -> NamedTensors {
+    let mut tensors = NamedTensors::new();
+    for (name, factors) in &adapter.0 {
+        let (rank, StoredFactors { up, down, .. }) = (factors.rank, factors);
+        tensors.insert(format!("{name}.lora_up"), ([factors.outputs(), rank], up.clone()));
+        tensors.insert(format!("{name}.lora_down"), ([rank, factors.inputs()], down.clone()));
+    }
+    tensors
 }
 
 /// The adapter in the bytes of a file; the path is for messages.
@@ -60,47 +60,39 @@ pub fn from_bytes(file: &Path, bytes: &[u8], sites: &[Site]) -> Result<StoredAda
     from_tensors(file, parse_tensors(file, bytes)?, sites)
 }
 
-fn from_tensors(file: &Path, mut tensors: NamedTensors, sites: &[Site]) -> Result<StoredAdapter> {
-    let mut adapter = StoredAdapter::default();
-    for site in sites {
-        if let Some(factors) = take(file, &mut tensors, site)? {
-            adapter.0.insert(site.name.clone(), factors);
-        }
-    }
-    check_all_taken(file, &tensors)?;
-    Ok(adapter)
-}
-
-/// Takes the factors of one site, if there are any.
+/// The adapter that the matrices of a file are; the path is for messages.
 ///
 /// # Errors
-/// If they do not fit it.
-pub fn take(file: &Path, tensors: &mut NamedTensors, site: &Site) -> Result<Option<StoredFactors>> {
-    let up = tensors.remove(&format!("{}.lora_up", site.name));
-    let down = tensors.remove(&format!("{}.lora_down", site.name));
-    let fits = |up: &[usize; 2], down: &[usize; 2]| {
-        let rank = up[1];
-        rank > 0 && *up == [site.outputs, rank] && *down == [rank, site.inputs]
-    };
-    match (up, down) {
-        (None, None) => Ok(None),
-        (Some((shape, up)), Some((other, down))) if fits(&shape, &other) => {
-            Ok(Some(StoredFactors { rank: shape[1], up, down }))
-        }
-        _ => {
-            let reason = format!("the factors of `{}` do not fit the layer", site.name);
-            Err(Error::damaged(file, reason))
+/// If a matrix does not fit its site.
+pub fn from_tensors(
+    file: &Path,
+    mut tensors: NamedTensors,
+    sites: &[Site],
+) -> Result<StoredAdapter> {
+    let mut adapter = StoredAdapter::default();
+    for site in sites {
+        let up = tensors.remove(&format!("{}.lora_up", site.name));
+        let down = tensors.remove(&format!("{}.lora_down", site.name));
+        let fits = |up: &[usize; 2], down: &[usize; 2]| {
+            let rank = up[1];
+            rank > 0 && *up == [site.outputs, rank] && *down == [rank, site.inputs]
+        };
+        match (up, down) {
+            (None, None) => {}
+            (Some((shape, up)), Some((other, down))) if fits(&shape, &other) => {
+                let factors = StoredFactors { rank: shape[1], up, down };
+                adapter.0.insert(site.name.clone(), factors);
+            }
+            _ => {
+                let reason = format!("the factors of `{}` do not fit the layer", site.name);
+                return Err(Error::damaged(file, reason));
+            }
         }
     }
-}
-
-/// # Errors
-/// If a tensor is left that no site has taken.
-pub fn check_all_taken(file: &Path, tensors: &NamedTensors) -> Result<()> {
     match tensors.keys().next() {
         Some(key) => {
             Err(Error::damaged(file, format!("`{key}` belongs to no layer of the base model")))
         }
-        None => Ok(()),
+        None => Ok(adapter),
     }
 }
