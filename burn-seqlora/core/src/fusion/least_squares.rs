@@ -11,7 +11,7 @@
 
 use nalgebra::{Cholesky, DMatrix};
 
-use super::{Fusion, Layer, LayerMember, Statistics};
+use super::contract::{Fusion, Layer, LayerMember, Statistics};
 use crate::error::{Error, Result};
 use crate::lora::{Site, WeightPatch};
 
@@ -54,8 +54,8 @@ impl Fusion for LeastSquares {
     fn memory(&self, site: &Site, ranks: &[usize]) -> usize {
         let (m, n) = (site.inputs, site.outputs);
         let rank = ranks.iter().copied().max().unwrap_or(0);
-        // Σ G_i and one G_i, the right-hand side, one member's A, B and G_i B; then the result.
-        size_of::<f64>() * (2 * m * m + n * m + rank * (n + 2 * m)) + size_of::<f32>() * n * m
+        // Σ G_i and one G_i, the right-hand side, one member's A, Aᵀ, B and G_i B; then the result.
+        size_of::<f64>() * (2 * m * m + n * m + 2 * rank * (n + m)) + size_of::<f32>() * n * m
     }
 
     fn fuse(

@@ -1,7 +1,7 @@
 //! The mean: `ΔW = (1/N) Σ λ_i A_i B_iᵀ` (federated averaging; Mix-of-Show's baseline "weight fusion").
 
+use super::contract::{Fusion, Layer, LayerMember};
 use super::sum::{concatenated, concatenated_bytes};
-use super::{Fusion, Layer, LayerMember};
 use crate::error::Result;
 use crate::lora::{Site, WeightPatch};
 

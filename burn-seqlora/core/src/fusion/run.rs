@@ -3,7 +3,8 @@
 use burn::tensor::{Tensor, backend::Backend};
 use nalgebra::DMatrix;
 
-use super::{Fusion, GramSource, Layer, LayerMember, Statistics};
+use super::contract::{Fusion, Layer, LayerMember, Statistics};
+use super::statistics::GramSource;
 use crate::bank::Bank;
 use crate::compose::{Member, distinct};
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::bank::formats::native;
+use crate::bank::formats::{from_tensors, to_tensors};
 use crate::bank::{NamedTensors, read_tensors, write_tensors};
 use crate::error::{Error, Result};
 use crate::lora::{PatchSet, Site, StoredAdapter, WeightPatch};
@@ -27,7 +27,7 @@ pub fn write_patches(file: &Path, patches: &PatchSet) -> Result<()> {
             }
         }
     }
-    let mut tensors = native::to_tensors(&low_rank);
+    let mut tensors = to_tensors(&low_rank);
     tensors.extend(dense);
     write_tensors(file, &tensors)
 }
@@ -40,7 +40,7 @@ pub fn read_patches(file: &Path, sites: &[Site]) -> Result<PatchSet> {
     let is_dense = |(name, _): &(String, _)| name.ends_with(DENSE);
     let (dense, factors): (NamedTensors, NamedTensors) =
         read_tensors(file)?.into_iter().partition(is_dense);
-    let factors = native::from_tensors(file, factors, sites)?.0.into_iter();
+    let factors = from_tensors(file, factors, sites)?.0.into_iter();
     let mut patches: PatchSet =
         PatchSet(factors.map(|(name, factors)| (name, WeightPatch::LowRank(factors))).collect());
     for (name, ([outputs, inputs], values)) in dense {

@@ -1,6 +1,6 @@
 //! Addition: `ΔW = Σ λ_i A_i B_iᵀ`, as a composition does it at inference.
 
-use super::{Fusion, Layer, LayerMember};
+use super::contract::{Fusion, Layer, LayerMember};
 use crate::error::Result;
 use crate::lora::{Site, StoredFactors, WeightPatch};
 

@@ -92,7 +92,11 @@ impl<B: Backend> DualAdapters<B> {
             }
             (a, b) => a.or(b),
         };
-        Self { factors: (0..sites).map(join).collect(), ..self.clone() }
+        Self {
+            factors: (0..sites).map(join).collect(),
+            weights: self.weights.clone(),
+            probe: self.probe.clone(),
+        }
     }
 
     /// The same factors and weights in the precision of the layers that take them.

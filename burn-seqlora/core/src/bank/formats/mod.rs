@@ -3,10 +3,11 @@
 //! Each format is one file here and one line in [`all`]; the names that a tool gives to keys stay inside
 //! its file.
 
-pub(crate) mod native;
+pub(super) mod native;
 mod peft;
 
 pub use native::Native;
+pub(crate) use native::{from_tensors, to_tensors};
 pub use peft::Peft;
 
 use std::fmt::Debug;
