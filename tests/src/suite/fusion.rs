@@ -143,8 +143,8 @@ impl<B: KernelBackend> ToyConcepts<B> {
     }
 }
 
-/// On activations that are recorded here once more, the closed form from Gram matrices is the least
-/// squares solution of all rows at once, by SVD; it takes no more memory for more concepts.
+/// The closed form from Gram matrices equals the least squares solution by SVD on all activations, which
+/// are computed here a second time. More concepts take no more memory per layer.
 pub fn least_squares_is_a_direct_solve<B: KernelBackend>(tolerance: f64) {
     let inputs = (0..3).map(|i| random([9, 7], 900 + i, DType::F32)).collect();
     let concepts = ToyConcepts::<B>::new(TWO_LAYERS, inputs);
@@ -182,8 +182,8 @@ pub fn least_squares_is_a_direct_solve<B: KernelBackend>(tolerance: f64) {
     assert_eq!(run.memory().factors, 3 * 4 * TWO_LAYERS.rank * (7 + 5 + 5 + 6));
 }
 
-/// Concepts whose inputs share no direction are each reproduced on their own inputs, where a sum adds
-/// what the others make of them.
+/// Concepts with orthogonal inputs are each reproduced on their own inputs; their sum is not, since there
+/// each concept acts on the others' inputs.
 pub fn concepts_with_orthogonal_inputs_are_exact<B: KernelBackend>(tolerance: f64) {
     let basis = fresh_directions(10, 9, &Columns::new(), &mut Seed::new(3).at(0));
     let input = |(i, span): (usize, &[Vec<f64>])| {
@@ -208,8 +208,8 @@ pub fn concepts_with_orthogonal_inputs_are_exact<B: KernelBackend>(tolerance: f6
     }
 }
 
-/// A single concept is returned as it is where its inputs span everything, and left without a ridge it
-/// needs that; with one, it is returned on the span, and nothing is changed outside.
+/// A single concept whose inputs span all dimensions is returned as it is, without a ridge. If they do
+/// not, a ridge is required; ΔW is then returned on the span of the inputs, and is zero outside of it.
 pub fn one_concept_is_returned_on_its_span<B: KernelBackend>(tolerance: f64) {
     let members = members(&[1.0]);
     let fused = |input: Tensor<B, 2>, fusion: LeastSquares| {
@@ -290,8 +290,8 @@ impl Fusion for Half {
     }
 }
 
-/// A fusion from outside goes through the same run, with the base weights and the members; one that
-/// needs statistics is refused without them.
+/// A fusion defined outside of the library gets the base weights and the members. A fusion that needs
+/// statistics is refused without them.
 pub fn a_fusion_of_ones_own_runs<B: KernelBackend>(_: f64) {
     let inputs = (0..2).map(|i| random([3, 7], 930 + i, DType::F32)).collect();
     let concepts = ToyConcepts::<B>::new(TWO_LAYERS, inputs);
@@ -331,8 +331,8 @@ fn predict<B: KernelBackend>(
     model.predict(Dual::constant(noise), timestep, &conditioning, adapters).primal
 }
 
-/// Every site has its own layer's weight: with W₀ + ΔW in place of W₀, the model predicts what it does
-/// with factors of ΔW, if all or some of the sites are dense.
+/// The model predicts the same with factors of ΔW and with W₀ + ΔW in place of W₀, at all or at some of
+/// the sites; so each site's weight is that of its own layer.
 pub fn patched_models_predict_what_compositions_do<B: KernelBackend>(tolerance: f64) {
     for model in TINY {
         let model = tiny::<B>(model);
@@ -372,8 +372,8 @@ pub fn patched_models_predict_what_compositions_do<B: KernelBackend>(tolerance: 
     }
 }
 
-/// From a bank to a fused model: least squares on what a concept's layers see while it is sampled
-/// gives the concept back for other noise, too.
+/// From a bank to a fused model: least squares on the activations of a concept's own samples reproduces
+/// the concept, also for noise that was not sampled.
 pub fn a_concept_survives_its_fusion<B: KernelBackend>(_: f64) {
     let model = tiny::<B>(TINY[0]);
     let sites = model.sites();

@@ -1,4 +1,4 @@
-//! Patches and compositions on a model's layers, for inference.
+//! Applying patches and compositions to a model's layers for inference.
 
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_jvp::Dual;
@@ -9,14 +9,14 @@ use crate::error::{Error, Result};
 use crate::lora::{AdapterSet, DualAdapters, PatchSet, WeightPatch};
 use crate::model::DiffusionModel;
 
-/// Whether a change of this rank takes more than half of the multiplications of its layer per token,
-/// r (m + n) > m n / 2. A dense one takes none, but n m numbers of memory.
+/// Whether the factors of a change of this rank cost more than half of the layer's own multiplications
+/// per token: r (m + n) > m n / 2. A dense change costs none, but memory for n m numbers.
 pub fn is_cheaper_dense(rank: usize, inputs: usize, outputs: usize) -> bool {
     2 * rank * (inputs + outputs) > inputs * outputs
 }
 
-/// What a model's layers look up to run with patches. Low-rank patches stay factors; a dense one becomes
-/// W₀ + ΔW, computed once in f32 and held in the model's precision.
+/// Adapters that apply patches to a model. Low-rank patches stay factors. For a dense one, W₀ + ΔW is
+/// computed once in f32 and held in the model's precision.
 ///
 /// # Errors
 /// If a patch fits no layer of the model.
@@ -48,8 +48,8 @@ where
     Ok(DualAdapters::new(factors).with_weights(weights))
 }
 
-/// What a model's layers look up to run with a composition: W₀ + A Bᵀ where [`is_cheaper_dense`], the
-/// factors elsewhere.
+/// Adapters that apply a composition to a model, with W₀ + A Bᵀ at the sites where [`is_cheaper_dense`]
+/// and the factors at the others.
 pub fn merged<B, M>(model: &M, adapters: &AdapterSet<B>) -> DualAdapters<B>
 where
     B: KernelBackend,

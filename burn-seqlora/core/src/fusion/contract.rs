@@ -1,4 +1,4 @@
-//! What a fusion is, as a trait, and what it gets of a layer.
+//! The trait of fusions, and the data of one layer that they get.
 
 use std::fmt::Debug;
 
@@ -7,19 +7,19 @@ use nalgebra::DMatrix;
 use crate::error::Result;
 use crate::lora::{Gram, Site, StoredFactors, WeightPatch};
 
-/// What a fusion has to know of the inputs of each member's layer.
+/// Activation statistics that a fusion needs of each member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Statistics {
-    /// Nothing: the factors are enough.
+    /// No statistics: the factors are enough.
     None,
-    /// G_i = Σ x xᵀ.
+    /// The Gram matrix G_i = Σ x xᵀ of a layer's inputs.
     Gram,
 }
 
-/// A way to make one change of a layer's weight out of those of several concepts.
+/// A way to combine the changes that several concepts make to a layer into one.
 ///
-/// It computes on the host: a layer's matrices come one at a time, and a solve wants f64.
+/// It computes on the host in f64, one layer at a time.
 pub trait Fusion: Debug + Sync {
     /// Its name in settings and reports.
     fn name(&self) -> &'static str;
@@ -27,18 +27,18 @@ pub trait Fusion: Debug + Sync {
     /// What it does, to complete the sentence "Concepts were fused …".
     fn description(&self) -> &'static str;
 
-    /// The statistics that each [`LayerMember`] then has.
+    /// The statistics that each [`LayerMember`] has to bring.
     fn needs(&self) -> Statistics {
         Statistics::None
     }
 
-    /// The most bytes that [`Fusion::fuse`] allocates for this layer, its result included, for members
-    /// of these ranks there (0: not adapted). What the members and the statistics of one of them take
-    /// is counted elsewhere.
+    /// An upper bound of the bytes that [`Fusion::fuse`] allocates for this layer, including its result,
+    /// for members of these ranks at the site (0: not adapted). The members' factors and the statistics
+    /// of the current member do not count.
     fn memory(&self, site: &Site, ranks: &[usize]) -> usize;
 
-    /// The change of one layer's weight. Members come one after the other, in their order; none of
-    /// their statistics has to be held after the next one is asked for.
+    /// The change of one layer's weight. Members come one after the other, and a member's statistics are
+    /// read when the iterator reaches it: a fusion that drops each member holds one of them at a time.
     ///
     /// # Errors
     /// If a member's statistics cannot be read, or there is no solution.
@@ -63,14 +63,14 @@ impl Layer<'_> {
     }
 }
 
-/// What a concept brings to a layer.
+/// One concept at the layer that is being fused.
 #[derive(Debug)]
 pub struct LayerMember<'a> {
     /// The concept.
     pub id: &'a str,
-    /// λ, which its factors do not contain.
+    /// λ, by which its factors are yet to be multiplied.
     pub scale: f64,
-    /// A and B; `None` if it leaves the layer as it is.
+    /// A and B; `None` if the concept does not adapt the layer.
     pub factors: Option<&'a StoredFactors>,
     pub(super) gram: Option<Gram>,
 }

@@ -1,4 +1,4 @@
-//! The weight that answers each concept's inputs as the concept's own weight does, in closed form.
+//! Least squares on the outputs that each concept's layers have for the concept's own inputs, in closed form.
 //!
 //! ```text
 //! min_W Σ_i ‖(W − W_i) X_i‖² + ρ ‖W − W₀‖²        W_i = W₀ + λ_i A_i B_iᵀ
@@ -6,8 +6,8 @@
 //!   = W₀ + (Σ_i λ_i A_i B_iᵀ G_i) (Σ_i G_i + ρ I)⁻¹
 //! ```
 //!
-//! This is the minimum that Mix-of-Show's gradient fusion (arXiv 2305.18292) runs towards with LBFGS from
-//! W₀; the objective depends on the inputs X_i `[m, rows]` through G_i alone.
+//! Mix-of-Show's gradient fusion (arXiv 2305.18292) approaches this minimum for ρ = 0 with LBFGS from W₀.
+//! The objective depends on the inputs X_i `[m, rows]` through G_i alone.
 
 use nalgebra::{Cholesky, DMatrix};
 
@@ -15,15 +15,15 @@ use super::contract::{Fusion, Layer, LayerMember, Statistics};
 use crate::error::{Error, Result};
 use crate::lora::{Site, WeightPatch};
 
-/// Ridge regression onto the members' outputs, solved by Cholesky in f64. Every input counts the same,
-/// so a member with more inputs has more weight.
+/// Ridge regression on the members' outputs, solved by Cholesky in f64. All inputs count equally, so a
+/// member with more inputs has more weight.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LeastSquares {
     /// ρ as a share of the mean eigenvalue of Σ G_i.
     ///
-    /// The output that a direction of ΔW loses has at most the energy ρ/4 per unit of ‖ΔW‖². At the
-    /// default of 1e-4 that is 2.5e-5 of a mean direction's energy, and ρ is still at least as large as
-    /// the round-off of G_i in f32, which is 1e-7 of an eigenvalue that can be m ≈ 1000 times the mean.
+    /// It costs each input direction at most the output energy ρ/4 · ‖ΔW‖². At the default of 1e-4 that
+    /// is 2.5e-5 of the mean over the directions. The default is not below the rounding error of G_i in
+    /// f32, which is 1e-7 of the largest eigenvalue, and that can be m ≈ 1000 times the mean.
     pub ridge: f64,
 }
 

@@ -5,8 +5,7 @@ use super::sum::{concatenated, concatenated_bytes};
 use crate::error::Result;
 use crate::lora::{Site, WeightPatch};
 
-/// Every member with 1/N of its strength, where N counts all members, also those that leave a layer as
-/// it is.
+/// Every member at 1/N of its strength. N counts all members, including those that do not adapt a layer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Mean;
 

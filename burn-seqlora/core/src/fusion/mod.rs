@@ -1,10 +1,10 @@
-//! Several concepts in one weight per layer: one file for each way to find it.
+//! Fusing several concepts into one weight per layer: one file for each fusion.
 //!
-//! A [`Fusion`] gets a layer's frozen weight, the members' factors and, if it asks for them, statistics
-//! of what each member's layer sees, and returns the change of the weight as a [`WeightPatch`].
-//! [`FusionRun`] goes from layer to layer and says beforehand how much memory that takes,
-//! [`record_activations`] collects the statistics, [`patched`] puts the result on a model. A new fusion
-//! is a file in this folder and a line in its registry.
+//! A [`Fusion`] takes a layer's frozen weight, the members' factors and, if it needs them, statistics of
+//! the inputs that the layer has with each member. It returns the change of the weight as a
+//! [`WeightPatch`](crate::lora::WeightPatch). [`FusionRun`] goes from layer to layer and tells beforehand
+//! how much memory that takes, [`record_activations`] collects the statistics, and [`patched`] applies
+//! the result to a model. A new fusion is a file in this folder and a line in its registry.
 
 mod apply;
 mod contract;

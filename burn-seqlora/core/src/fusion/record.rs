@@ -1,4 +1,4 @@
-//! The statistics of what a concept's layers see while the model samples the concept.
+//! Recording the statistics of the layers' inputs while a model samples a concept.
 
 use std::sync::Arc;
 
@@ -12,34 +12,37 @@ use crate::model::DiffusionModel;
 use crate::rng::{Seed, normal};
 use crate::text::TextBatch;
 
-/// What is run to record activations.
+/// The prompts and the sampler whose activations are recorded.
 ///
-/// As in Mix-of-Show (arXiv 2305.18292), the denoiser's inputs are those on the way from noise to an
-/// image, not noised training images: only what the bank holds is needed. In three points it differs.
-/// Each prompt gives an image, where Mix-of-Show samples the longer prompt alone. All positions of a
-/// prompt count, also start, end and padding, because cross-attention sees all of them. And all layers
-/// are recorded in one run with the given adapters; Mix-of-Show's stages are several calls, with the
-/// layers fused so far already patched.
+/// As in Mix-of-Show (arXiv 2305.18292), the denoiser's inputs are the latents of a sampling run, not
+/// noised training images, so that nothing but the bank is needed. There are three differences:
+/// - An image is sampled for each prompt; Mix-of-Show samples one, for the longer prompt.
+/// - All positions of a prompt count, including start, end and padding, because cross-attention attends
+///   to all of them. Mix-of-Show leaves out the padding, and at keys and values of cross-attention all
+///   but the concept's words and the end.
+/// - One call records all wanted layers with the given adapters. Mix-of-Show fuses the text encoder
+///   first, then keys and values of cross-attention, then the rest, each on inputs from the layers fused
+///   before; that takes one call per stage.
 #[derive(Debug, Clone)]
 pub struct Recording<'a> {
-    /// Prompts with `<id>` in the concept's place. Each is encoded, and sampled without guidance.
+    /// Prompts that name the concept as `<id>`. Each is encoded, and sampled without guidance.
     pub prompts: Vec<String>,
-    /// The sampler and its timesteps: Mix-of-Show takes 20 of DPM-Solver++.
+    /// The sampler and its timesteps. Mix-of-Show uses DPM-Solver++ with 20 steps.
     pub plan: &'a SamplerPlan,
     /// The noise of image i is a function of the seed and of i.
     pub seed: u64,
 }
 
 impl<'a> Recording<'a> {
-    /// Mix-of-Show's two prompts of a concept.
+    /// Mix-of-Show's two prompts for a concept.
     pub fn of(id: &str, plan: &'a SamplerPlan, seed: u64) -> Self {
         Self { prompts: vec![format!("photo of a <{id}>"), format!("<{id}>")], plan, seed }
     }
 }
 
 /// Runs text encoder and denoiser with `adapters` and sums the Gram matrices of the inputs of the
-/// `wanted` sites. `concept` knows the words of the prompts; its own factors count only if they are
-/// among the adapters.
+/// `wanted` sites. `concept` gives the words of the prompts their embeddings; its factors have to be
+/// among the adapters to be active.
 ///
 /// # Errors
 /// If a prompt cannot be tokenized, or an activation is not finite.

@@ -12,8 +12,8 @@ use crate::lora::{Site, StoredAdapter, WeightPatch};
 
 /// Concepts of a bank that are to be fused.
 ///
-/// Their factors are read at once: N concepts weigh what N small adapters weigh. All that is m × m or
-/// n × m is there for one layer, and of one concept, at a time.
+/// The factors of all members are held in memory. Matrices of size m × m or n × m exist for one layer and
+/// one member at a time, unless the fusion holds more.
 #[derive(Debug)]
 pub struct FusionRun<'a> {
     fusion: &'a dyn Fusion,
@@ -22,7 +22,7 @@ pub struct FusionRun<'a> {
     grams: Option<&'a dyn GramSource>,
 }
 
-/// The most host memory that a fusion takes, in bytes, beside the patches that the caller keeps.
+/// An upper bound of the host memory of a fusion in bytes, without the patches that the caller keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FusionMemory {
     /// The factors of all members.
@@ -63,7 +63,7 @@ impl<'a> FusionRun<'a> {
         Ok(Self { fusion, sites, members, grams })
     }
 
-    /// What [`FusionRun::patches`] takes.
+    /// The memory that [`FusionRun::patches`] takes.
     pub fn memory(&self) -> FusionMemory {
         let factors = |adapter: &StoredAdapter| {
             adapter
@@ -73,7 +73,7 @@ impl<'a> FusionRun<'a> {
                 .sum::<usize>()
         };
         let layer = |(_, site): (usize, &Site)| {
-            // Both as it is read and as numbers.
+            // Once as the bytes of the file and once as numbers.
             let gram = 2 * size_of::<f32>() * site.inputs * site.inputs;
             let statistics = match self.fusion.needs() {
                 Statistics::None => 0,

@@ -1,4 +1,4 @@
-//! Where a fusion finds the Gram matrices of concepts: in memory, or on disk one at a time.
+//! Sources of the concepts' Gram matrices: memory, or a folder.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -42,14 +42,14 @@ impl GramSource for BTreeMap<String, ActivationStatistics> {
 /// `rows` `[1, 1]` in f32; the number of rows is exact up to 2²⁴.
 ///
 /// The statistics of one concept are Σ m² numbers over its sites, 0.5 GB for the attention layers of
-/// Stable Diffusion 1.5. Here they wait on disk, and a layer reads one matrix after the other.
+/// Stable Diffusion 1.5. From a folder, only one matrix is read at a time.
 #[derive(Debug, Clone)]
 pub struct StatisticsFolder {
     path: PathBuf,
 }
 
 impl StatisticsFolder {
-    /// A folder, which need not exist yet.
+    /// Statistics in a folder, which [`StatisticsFolder::write`] creates if necessary.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }

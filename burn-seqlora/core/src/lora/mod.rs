@@ -1,4 +1,5 @@
-//! Low-rank adapters: where they sit, their factors A and B, and what else changes or watches a layer.
+//! Low-rank adapters: where they sit, and their factors A and B; dense patches and activation probes at
+//! the same sites.
 
 pub mod directions;
 mod factors;

@@ -1,4 +1,4 @@
-//! A change of a layer's weight as host data: factors, or the whole matrix.
+//! Changes of layers' weights as host data, low-rank or dense.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub enum WeightPatch {
     },
 }
 
-/// Patches by the name of their site; sites that stay as they are are missing.
+/// Patches by the name of their site. A site without an entry is not changed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct PatchSet(pub BTreeMap<String, WeightPatch>);
 

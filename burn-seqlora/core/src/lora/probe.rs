@@ -1,4 +1,4 @@
-//! What the layers see: Gram matrices of their inputs, summed while a model runs.
+//! Activation statistics: Gram matrices of the layers' inputs, summed while a model runs.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,14 @@ use nalgebra::DMatrix;
 use super::Site;
 use crate::error::{Error, Result};
 
-/// Sums Σ x xᵀ over the inputs x of the sites that it was asked to watch. The inputs themselves are not
-/// kept: it takes m² numbers per site, however long the model runs.
+/// Sums Σ x xᵀ over the inputs x of some sites. The inputs themselves are not stored: a site takes m²
+/// numbers, however long the model runs.
 ///
-/// It is for inference. The sums stay on the device in f32, so that watching waits for nothing; their
-/// relative error of about 1e-7 of the largest eigenvalue is what smaller eigenvalues are lost in.
+/// It is for inference. The sums stay on the device in f32, so that recording does not wait for the
+/// device. Their rounding error is about 1e-7 of the largest eigenvalue.
 #[derive(Debug)]
 pub struct ActivationProbe<B: Backend> {
-    /// By the number of the site; `None` where nobody asked.
+    /// By the number of the site; `None` for sites that are not recorded.
     sums: Mutex<Vec<Option<Sum<B>>>>,
 }
 
@@ -43,33 +43,32 @@ pub struct Gram {
 pub struct ActivationStatistics(pub BTreeMap<String, Gram>);
 
 impl<B: Backend> ActivationProbe<B> {
-    /// Watches the `wanted` ones of a model's sites.
+    /// A probe of those sites of a model for which `wanted` is true.
     pub fn new(sites: &[Site], wanted: impl Fn(&Site) -> bool) -> Self {
         let sum = |site| wanted(site).then(|| Sum { rows: 0, gram: None });
         Self { sums: Mutex::new(sites.iter().map(sum).collect()) }
     }
 
-    /// Adds the inputs `[rows, m]` of a site, if somebody asked for them.
+    /// Adds the inputs `[rows, m]` of a site, if the site is recorded.
     pub fn record(&self, site: usize, inputs: &Tensor<B, 2>) {
         if let Some(Some(sum)) = self.sums().get_mut(site) {
             let x = inputs.clone().cast(DType::F32);
             let product = x.clone().transpose().matmul(x);
-            sum.rows += inputs.dims()[0];
-            sum.gram = Some(match sum.gram.take() {
-                Some(gram) => gram + product,
+            let total = match &sum.gram {
+                Some(gram) => gram.clone() + product,
                 None => product,
-            });
+            };
+            *sum = Sum { rows: sum.rows + inputs.dims()[0], gram: Some(total) };
         }
     }
 
-    /// What was summed up to now; `sites` are the model's. Watched sites that the model did not run are
-    /// missing.
+    /// The sums up to now; `sites` are the model's. A site has no entry if the model did not run it.
     ///
     /// # Errors
     /// If an input was not finite.
     pub fn statistics(&self, sites: &[Site]) -> Result<ActivationStatistics> {
         let sums = self.sums();
-        let watched = sites.iter().zip(sums.iter()).filter_map(|(site, sum)| {
+        let recorded = sites.iter().zip(sums.iter()).filter_map(|(site, sum)| {
             let Sum { rows, gram } = sum.as_ref()?;
             Some((site, *rows, gram.as_ref()?))
         });
@@ -82,10 +81,10 @@ impl<B: Backend> ActivationProbe<B> {
                 }
             }
         };
-        Ok(ActivationStatistics(watched.map(read).collect::<Result<_>>()?))
+        Ok(ActivationStatistics(recorded.map(read).collect::<Result<_>>()?))
     }
 
-    /// A panic elsewhere leaves no sum half done: both fields are set after the arithmetic.
+    /// A sum is valid after a panic too: its two fields change after all arithmetic has succeeded.
     fn sums(&self) -> MutexGuard<'_, Vec<Option<Sum<B>>>> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }

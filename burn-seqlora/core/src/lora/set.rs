@@ -51,7 +51,7 @@ impl<B: AutodiffBackend> AdapterSet<B> {
 }
 
 /// What the layers look up by the number of their site: low-rank factors, with tangents where they
-/// move, and at inference also a weight in place of the layer's own and a probe of its inputs.
+/// move. At inference there can also be a weight in place of the layer's own, and a probe of the inputs.
 #[derive(Debug, Clone)]
 pub struct DualAdapters<B: Backend> {
     factors: Vec<Option<LoraFactors<B>>>,
@@ -77,7 +77,7 @@ impl<B: Backend> DualAdapters<B> {
         Self { weights, ..self }
     }
 
-    /// With a probe that sees the inputs of every layer that is a site.
+    /// With a probe that records the inputs of the layers.
     pub fn with_probe(self, probe: Arc<ActivationProbe<B>>) -> Self {
         Self { probe: Some(probe), ..self }
     }
@@ -125,7 +125,7 @@ impl<B: Backend> DualAdapters<B> {
 }
 
 impl<B: KernelBackend> DualAdapters<B> {
-    /// A linear layer with what sits at its site: `y = x (W + ΔW)ᵀ + b + (x B) Aᵀ`.
+    /// A linear layer with the adapter at its site: `y = x (W + ΔW)ᵀ + b + (x B) Aᵀ`.
     ///
     /// # Shapes
     /// - x: `[rows, inputs]`, weight: W `[outputs, inputs]`, bias: b `[outputs]`
