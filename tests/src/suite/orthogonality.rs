@@ -96,11 +96,11 @@ impl Filled {
     }
 }
 
-fn name(concept: usize) -> String {
+pub(super) fn name(concept: usize) -> String {
     format!("concept{concept}")
 }
 
-fn base() -> BaseModel {
+pub(super) fn base() -> BaseModel {
     BaseModel {
         fingerprint: "toy".into(),
         prediction: None,
@@ -110,7 +110,7 @@ fn base() -> BaseModel {
     }
 }
 
-fn training() -> TrainingRecord {
+pub(super) fn training() -> TrainingRecord {
     TrainingRecord {
         method: "seqlora".into(),
         images: vec![],

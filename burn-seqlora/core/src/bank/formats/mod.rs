@@ -9,6 +9,7 @@ mod peft;
 
 pub use format::AdapterFormat;
 pub use native::Native;
+pub(crate) use native::{from_tensors, to_tensors};
 pub use peft::Peft;
 
 use std::path::Path;

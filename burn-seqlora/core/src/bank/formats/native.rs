@@ -38,13 +38,18 @@ impl AdapterFormat for Native {
 
 /// The bytes of the file; the path is for messages.
 pub fn to_bytes(file: &Path, adapter: &StoredAdapter) -> Result<Vec<u8>> {
+    to_safetensors(file, &to_tensors(adapter))
+}
+
+/// The matrices of the file.
+pub fn to_tensors(adapter: &StoredAdapter) -> NamedTensors {
     let mut tensors = NamedTensors::new();
     for (name, factors) in &adapter.0 {
         let (rank, StoredFactors { up, down, .. }) = (factors.rank, factors);
         tensors.insert(format!("{name}.lora_up"), ([factors.outputs(), rank], up.clone()));
         tensors.insert(format!("{name}.lora_down"), ([rank, factors.inputs()], down.clone()));
     }
-    to_safetensors(file, &tensors)
+    tensors
 }
 
 /// The adapter in the bytes of a file; the path is for messages.
@@ -55,7 +60,15 @@ pub fn from_bytes(file: &Path, bytes: &[u8], sites: &[Site]) -> Result<StoredAda
     from_tensors(file, parse_tensors(file, bytes)?, sites)
 }
 
-fn from_tensors(file: &Path, mut tensors: NamedTensors, sites: &[Site]) -> Result<StoredAdapter> {
+/// The adapter that the matrices of a file are; the path is for messages.
+///
+/// # Errors
+/// If a matrix does not fit its site.
+pub fn from_tensors(
+    file: &Path,
+    mut tensors: NamedTensors,
+    sites: &[Site],
+) -> Result<StoredAdapter> {
     let mut adapter = StoredAdapter::default();
     for site in sites {
         let up = tensors.remove(&format!("{}.lora_up", site.name));
