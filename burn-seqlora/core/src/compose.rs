@@ -6,7 +6,7 @@ use seqlora_kernels::lora_linear::LoraFactors;
 
 use crate::bank::Bank;
 use crate::error::{Error, Result};
-use crate::lora::{DualAdapters, Site};
+use crate::lora::{DualAdapters, Site, StoredAdapter};
 use crate::text::Vocabulary;
 
 /// One concept of a composition.
@@ -87,7 +87,7 @@ impl<B: Backend> Composition<B> {
         distinct(members)?;
         for member in members {
             let Member { id, scale } = member;
-            let (record, _) = bank.concept(id)?;
+            let record = bank.record(id)?;
             let adapter = member.adapter(bank, sites)?;
             for (number, site) in sites.iter().enumerate() {
                 let Some(factors) = adapter.get(&site.name) else { continue };
