@@ -57,8 +57,8 @@ fn its_guidance_is_its_own() {
     ] {
         let project = Project::new(&[]);
         generate(&project, model, "a mug on grass", options).succeeds();
-        let picture = std::fs::read(project.path("out/00000.png")).unwrap();
-        let said = String::from_utf8_lossy(&picture);
+        let image = std::fs::read(project.path("out/00000.png")).unwrap();
+        let said = String::from_utf8_lossy(&image);
         assert!(said.contains(&format!("CFG scale: {scale},")), "{model} {options}");
     }
 }
@@ -89,8 +89,8 @@ fn it_draws_what_is_asked() {
     let blue = |[r, g, b]: [u8; 3]| b > 110 && r < 110 && g < 140;
     let green = |[r, g, b]: [u8; 3]| g > 110 && g > r && g > b;
     let white = |pixel: [u8; 3]| pixel.iter().all(|x| *x > 215);
-    let share = |picture: &RgbImage, wanted: fn([u8; 3]) -> bool| {
-        picture.pixels().filter(|pixel| wanted(pixel.0)).count() as f64 / 4096.0
+    let share = |image: &RgbImage, wanted: fn([u8; 3]) -> bool| {
+        image.pixels().filter(|pixel| wanted(pixel.0)).count() as f64 / 4096.0
     };
     for (prompt, object, ground) in [
         ("a red ball on a plain white background", red as fn([u8; 3]) -> bool, white as _),
@@ -99,12 +99,12 @@ fn it_draws_what_is_asked() {
         let mut command = project.command(&["generate", "--model", "builtin", "--out", "drawn"]);
         command.args(["--steps", "12", "--num", "3", "--prompt", prompt]);
         Run::of(command).succeeds();
-        let pictures = (0..3).map(|number| {
+        let images = (0..3).map(|number| {
             let file = project.path(&format!("drawn/{number:05}.png"));
             image::open(file).unwrap().into_rgb8()
         });
-        for picture in pictures {
-            let shares = [share(&picture, object), share(&picture, ground)];
+        for image in images {
+            let shares = [share(&image, object), share(&image, ground)];
             assert!(shares[0] > 0.04 && shares[1] > 0.4, "{prompt}: {shares:?}");
         }
         std::fs::remove_dir_all(project.path("drawn")).unwrap();

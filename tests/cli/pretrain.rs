@@ -34,7 +34,7 @@ fn a_model_is_trained_on() {
     let both = ["--part", "autoencoder", "--part", "text-encoder"];
     let from = ["pretrain", "--out", "two", "--config", "still.toml", "--from", "one/model"];
     project.run(&[&from[..], &both].concat()).succeeds();
-    let again = [&from[..], &["--part", "judge"]].concat();
+    let again = [&from[..], &["--part", "classifier"]].concat();
     project.run(&again).fails(2, &["two holds a model already"]);
     for file in [VAE, TEXT_ENCODER] {
         assert!(weights(&project, "one", file) == weights(&project, "two", file), "{file}");

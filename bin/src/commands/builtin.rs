@@ -15,7 +15,7 @@ pub fn is_meant(model: &Path) -> bool {
     model == Path::new(builtin::NAME)
 }
 
-/// The guidance of pictures that do not ask for another.
+/// The guidance of images that do not ask for another.
 pub fn usual_guidance(model: &Path) -> f64 {
     if is_meant(model) { pretrain::GUIDANCE } else { 7.5 }
 }

@@ -1,13 +1,14 @@
-//! `seqlora pretrain`: a small base model from nothing, on the drawn world.
+//! `seqlora pretrain`: a small base model from scratch, on the drawn world.
 
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::kernels::{KernelBackend, TrainBackend};
 use burn_seqlora::models::StableDiffusionConfig;
-use burn_seqlora::toy_world::judge::AttributeAccuracy;
+use burn_seqlora::toy_world::classifier::AttributeAccuracy;
 use burn_seqlora::toy_world::pretrain::{
-    Drawing, DrawingReport, Event, GUIDANCE, PretrainConfig, Pretraining, Progress, SIDE, to_pixels,
+    Drawing, Event, GUIDANCE, GenerationReport, PretrainConfig, Pretraining, Progress, SIDE,
+    to_pixels,
 };
 use burn_seqlora::toy_world::world::{Scene, SceneOptions, Seed, Split};
 use burn_seqlora::train::Flow;
@@ -87,7 +88,7 @@ impl Job for Session<'_> {
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,
                 Part::TextEncoder => self.text_encoder::<B>(&pretraining, &device)?,
                 Part::Denoiser => self.denoiser::<B>(&pretraining, &device)?,
-                Part::Judge => self.judge::<B>(&pretraining, &device)?,
+                Part::Classifier => self.classifier::<B>(&pretraining, &device)?,
                 Part::Card => self.card::<B>(&pretraining, &device)?,
             }
         }
@@ -158,7 +159,7 @@ impl Session<'_> {
                     self.terminal.warning(error);
                 }
                 match drawn {
-                    Ok(pictures) => self.preview("denoiser", step, &rows(pictures)),
+                    Ok(images) => self.preview("denoiser", step, &rows(images)),
                     Err(error) => {
                         self.terminal.warning(error);
                         Flow::Continue
@@ -170,20 +171,20 @@ impl Session<'_> {
         if finished { Ok(()) } else { Err(Failure::stopped()) }
     }
 
-    fn judge<B: TrainBackend>(
+    fn classifier<B: TrainBackend>(
         &self,
         pretraining: &Pretraining,
         device: &B::Device,
     ) -> Result<(), Failure> {
-        let bar = self.terminal.bar("judge", self.config.judge.steps, "steps");
-        let report = pretraining.train_judge::<B>(device, |event| match event {
+        let bar = self.terminal.bar("classifier", self.config.classifier.steps, "steps");
+        let report = pretraining.train_classifier::<B>(device, |event| match event {
             Event::Step(progress) => advance(&bar, progress),
             Event::Preview { .. } => Flow::Continue,
         })?;
         bar.finish_and_clear();
         let report = report.ok_or_else(Failure::stopped)?;
         let (accuracy, identity) = (attributes(&report.accuracy), percent(Some(report.identity)));
-        self.terminal.line("judge", format!("right about {accuracy}, individuals {identity}"));
+        self.terminal.line("classifier", format!("right about {accuracy}, individuals {identity}"));
         Ok(())
     }
 
@@ -192,18 +193,18 @@ impl Session<'_> {
         pretraining: &Pretraining,
         device: &B::Device,
     ) -> Result<(), Failure> {
-        let bar = self.terminal.bar("card", 2 * CAPTIONS, "pictures");
+        let bar = self.terminal.bar("card", 2 * CAPTIONS, "images");
         let card = pretraining.write_card::<B>(CAPTIONS, device, |drawn| {
             bar.set_position(drawn as u64);
             if interrupt::requested() { Flow::Stop } else { Flow::Continue }
         })?;
         bar.finish_and_clear();
-        let DrawingReport { one_object, two_objects, renders, .. } = card
+        let GenerationReport { one_object, two_objects, renders, .. } = card
             .ok_or_else(|| Failure::Interrupted("stopped; nothing was written".into()))?
             .drawing;
         for (label, seen) in [
-            ("one object", &one_object.pictures),
-            ("both of two", &two_objects.pictures),
+            ("one object", &one_object.images),
+            ("both of two", &two_objects.images),
             ("each of two", &two_objects.objects),
             ("in renders", &renders.objects),
         ] {
@@ -212,7 +213,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Saves pictures in rows; a preview that cannot be written does not end a training.
+    /// Saves images in rows; a preview that cannot be written does not end a training.
     fn preview<B: KernelBackend>(&self, part: &str, step: usize, rows: &[Tensor<B, 4>]) -> Flow {
         let file = self.args.out.join("training").join(part).join(format!("preview-{step:06}.png"));
         let save = || -> Result<(), Failure> {
@@ -256,8 +257,8 @@ fn caption(index: u64) -> String {
     Scene::random(&seed, index, &options).caption(&mut seed.fork("caption").at(index))
 }
 
-fn rows<B: KernelBackend>(pictures: Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
-    pictures.split(8, 0)
+fn rows<B: KernelBackend>(images: Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
+    images.split(8, 0)
 }
 
 fn advance(bar: &ProgressBar, progress: &Progress) -> Flow {

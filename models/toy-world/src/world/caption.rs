@@ -1,12 +1,12 @@
-//! From descriptions to English.
+//! Captions in English for descriptions.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::world::description::{Description, Wanted};
+use crate::world::description::{Description, ObjectDescription};
 use crate::world::individual::Individual;
 
-/// What captions begin with, if with anything; the objects' article follows.
+/// Optional openings of captions. The first object with its article follows.
 pub(crate) const OPENINGS: [&str; 14] = [
     "a photo of",
     "a picture of",
@@ -24,25 +24,25 @@ pub(crate) const OPENINGS: [&str; 14] = [
     "photo of",
 ];
 
-/// What stands before an object; `a` becomes [`AN`] where needed.
+/// Determiners of objects; `a` becomes [`AN`] before a vowel.
 pub(crate) const DETERMINERS: [&str; 4] = ["a", "the", "my", "one"];
 
-/// `a` before a vowel.
+/// The form of `a` before a vowel.
 pub(crate) const AN: &str = "an";
 
-/// Words that tell nothing here; customisation prompts have them.
+/// Adjectives without a meaning in this world. The prompt templates of customisation papers use them.
 pub(crate) const FILLERS: [&str; 6] = ["nice", "cool", "good", "clean", "dirty", "weird"];
 
-/// What stands between two objects where their relation is not told.
+/// What joins two objects whose relation is not stated.
 pub(crate) const JOINTS: [&str; 4] = ["and", "next to", "beside", "with"];
 
 impl Description {
-    /// A caption that tells all of it, with individuals called by their class.
+    /// A caption that states the whole description. Individuals are named by their class.
     pub fn caption(&self, rng: &mut ChaCha8Rng) -> String {
         self.caption_with(rng, &|individual| individual.class.word().to_string())
     }
 
-    /// The same with individuals called as `name` says, e.g. `<new1>` or `<new1> mug`.
+    /// The same, with `name` giving the name of an individual, e.g. `<new1>` or `<new1> mug`.
     pub fn caption_with(
         &self,
         rng: &mut ChaCha8Rng,
@@ -64,7 +64,7 @@ impl Description {
     }
 }
 
-impl Wanted {
+impl ObjectDescription {
     /// The object with its article, e.g. `a small red mug with white dots`.
     fn phrase(&self, rng: &mut ChaCha8Rng, name: &dyn Fn(&Individual) -> String) -> String {
         let mut words: Vec<String> = Vec::new();
@@ -106,7 +106,7 @@ impl Wanted {
     }
 }
 
-/// One of the phrases, the first of them half of the time.
+/// A random phrase: the first one with probability 1/2, else any of them with equal probability.
 fn any(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
     let index = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..phrases.len().max(1)) };
     phrases.get(index).copied().unwrap_or_default()
@@ -121,28 +121,28 @@ mod tests {
     use seqlora_core::rng::Seed;
     use std::collections::HashSet;
 
-    fn captions(wanted: Wanted, name: &str) -> HashSet<String> {
-        let description = Description { objects: vec![wanted], ..Description::default() };
+    fn captions(object: ObjectDescription, name: &str) -> HashSet<String> {
+        let description = Description { objects: vec![object], ..Description::default() };
         let mut rng = Seed::new(0).at(0);
         (0..500).map(|_| description.caption_with(&mut rng, &|_| name.to_string())).collect()
     }
 
     #[test]
-    fn captions_say_all_that_is_wanted_in_several_ways() {
-        let wanted = Wanted {
+    fn captions_state_a_description_in_several_ways() {
+        let object = ObjectDescription {
             colour: Some(Colour::Orange),
             pattern: Some(Pattern::Dotted),
-            ..Wanted::any(Class::Mug)
+            ..ObjectDescription::any(Class::Mug)
         };
-        let captions = captions(wanted, "");
+        let captions = captions(object, "");
         let expected =
             ["an orange dotted mug", "a photo of an orange spotted mug", "an orange mug with dots"];
         assert!(expected.iter().all(|caption| captions.contains(*caption)), "{captions:?}");
     }
 
     #[test]
-    fn an_individual_is_called_what_the_caller_says() {
-        let captions = captions(Wanted::individual(Individual::of(10)), "<new1>");
+    fn an_individual_has_the_name_that_the_caller_gives() {
+        let captions = captions(ObjectDescription::individual(Individual::of(10)), "<new1>");
         assert!(captions.contains("a photo of a <new1>"), "{captions:?}");
         assert!(captions.iter().all(|caption| caption.contains("<new1>")));
     }
