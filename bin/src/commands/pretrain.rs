@@ -1,4 +1,4 @@
-//! `seqlora pretrain`: a small base model from scratch, on the drawn world.
+//! `seqlora pretrain`: trains a small base model from scratch on the toy world.
 
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
@@ -7,7 +7,7 @@ use burn_seqlora::kernels::{KernelBackend, TrainBackend};
 use burn_seqlora::models::StableDiffusionConfig;
 use burn_seqlora::toy_world::classifier::AttributeAccuracy;
 use burn_seqlora::toy_world::pretrain::{
-    Drawing, Event, GUIDANCE, GenerationReport, PretrainConfig, Pretraining, Progress, SIDE,
+    Event, GUIDANCE, GenerationReport, PretrainConfig, Pretraining, Progress, SIDE, Sampling,
     to_pixels,
 };
 use burn_seqlora::toy_world::world::{Scene, SceneOptions, Seed, Split};
@@ -25,7 +25,7 @@ use crate::pictures::{all_to_rgb, contact_sheet};
 use crate::settings;
 use crate::terminal::Terminal;
 
-/// Trains the parts that were asked for, each after those it needs.
+/// Trains the selected parts in order.
 pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
     let mut config: PretrainConfig = match &args.config {
         Some(file) => settings::read(file)?,
@@ -34,18 +34,18 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
     config.seed = global.seed.unwrap_or(config.seed);
     config.precision = global.precision.unwrap_or(config.precision);
     config.validate()?;
-    let begun = |part: &Part| Pretraining::has_begun(&args.out, &name(*part));
-    if let Some(part) = parts(args).into_iter().find(begun).filter(|_| !args.resume) {
+    let has_begun = |part: &Part| Pretraining::has_begun(&args.out, &name(*part));
+    if let Some(part) = parts(args).into_iter().find(has_begun).filter(|_| !args.resume) {
         let text = format!(
-            "{} holds a training of the {} already; use --resume or another --out",
+            "{} already holds a training of the {}; use --resume or another --out",
             args.out.display(),
             name(part)
         );
         return Err(Failure::Usage(text));
     }
-    if args.from.is_some() && !goes_on(args) && args.out.join("model").exists() {
+    if args.from.is_some() && !resumes_from(args) && args.out.join("model").exists() {
         let text = format!(
-            "{} holds a model already, which --from would write over; use another --out",
+            "{} already holds a model, which --from would overwrite; use another --out",
             args.out.display()
         );
         return Err(Failure::Usage(text));
@@ -53,19 +53,20 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
     global.device.run(Session { args, config, terminal })
 }
 
-/// Whether the weights to begin with are in the folder already.
-fn goes_on(args: &Pretrain) -> bool {
+/// Whether the weights of `--from` are already in the folder, so that they must not be copied
+/// again.
+fn resumes_from(args: &Pretrain) -> bool {
     args.resume && Pretraining::has_source(&args.out)
 }
 
-/// The parts that were asked for, or all, each after those it needs.
+/// The selected parts, or all, in the order of training.
 fn parts(args: &Pretrain) -> Vec<Part> {
     let all = Part::value_variants().iter().copied();
     all.filter(|part| args.part.is_empty() || args.part.contains(part)).collect()
 }
 
 fn name(part: Part) -> String {
-    part.to_possible_value().expect("no part is hidden").get_name().to_string()
+    part.to_possible_value().expect("every part has a name").get_name().to_string()
 }
 
 struct Session<'a> {
@@ -78,7 +79,7 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Pretrain { out, from, .. } = self.args;
         let pretraining = match from {
-            Some(from) if !goes_on(self.args) => {
+            Some(from) if !resumes_from(self.args) => {
                 Pretraining::open_from(out, self.config.clone(), &builtin::resolve(from)?)?
             }
             _ => Pretraining::open(out, self.config.clone())?,
@@ -120,7 +121,7 @@ impl Session<'_> {
         let fidelity = fidelity.ok_or_else(Failure::stopped)?;
         self.terminal.line(
             "autoencoder",
-            format!("PSNR {:.1} dB, latents' deviation {:.3}", fidelity.psnr, fidelity.latent_std),
+            format!("PSNR {:.1} dB, RMS of latents {:.3}", fidelity.psnr, fidelity.latent_std),
         );
         Ok(())
     }
@@ -149,16 +150,16 @@ impl Session<'_> {
         let scheduler = StableDiffusionConfig::read(&pretraining.model())?.scheduler;
         let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &scheduler, PREVIEW_STEPS)?;
         let seed = task.seed.fork("preview");
-        let drawing = Drawing { plan, guidance: GUIDANCE, seed };
+        let sampling = Sampling { plan, guidance: GUIDANCE, seed };
         let captions: Vec<String> = (0..PREVIEWS).map(caption).collect();
         let finished = pretraining.train_denoiser::<B>(&task, device, |event| match event {
             Event::Step(progress) => advance(&bar, progress),
             Event::Preview { step, module } => {
-                let drawn = task.draw(&module.valid(), &captions, &drawing);
+                let images = task.generate(&module.valid(), &captions, &sampling);
                 if let Err(error) = pretraining.save_denoiser(module) {
                     self.terminal.warning(error);
                 }
-                match drawn {
+                match images {
                     Ok(images) => self.preview("denoiser", step, &rows(images)),
                     Err(error) => {
                         self.terminal.warning(error);
@@ -184,7 +185,7 @@ impl Session<'_> {
         bar.finish_and_clear();
         let report = report.ok_or_else(Failure::stopped)?;
         let (accuracy, identity) = (attributes(&report.accuracy), percent(Some(report.identity)));
-        self.terminal.line("classifier", format!("right about {accuracy}, individuals {identity}"));
+        self.terminal.line("classifier", format!("correct: {accuracy}, individuals {identity}"));
         Ok(())
     }
 
@@ -194,26 +195,26 @@ impl Session<'_> {
         device: &B::Device,
     ) -> Result<(), Failure> {
         let bar = self.terminal.bar("card", 2 * CAPTIONS, "images");
-        let card = pretraining.write_card::<B>(CAPTIONS, device, |drawn| {
-            bar.set_position(drawn as u64);
+        let card = pretraining.write_card::<B>(CAPTIONS, device, |images| {
+            bar.set_position(images as u64);
             if interrupt::requested() { Flow::Stop } else { Flow::Continue }
         })?;
         bar.finish_and_clear();
         let GenerationReport { one_object, two_objects, renders, .. } = card
             .ok_or_else(|| Failure::Interrupted("stopped; nothing was written".into()))?
-            .drawing;
-        for (label, seen) in [
+            .generation;
+        for (label, accuracy) in [
             ("one object", &one_object.images),
-            ("both of two", &two_objects.images),
-            ("each of two", &two_objects.objects),
-            ("in renders", &renders.objects),
+            ("two objects, both", &two_objects.images),
+            ("two objects, each", &two_objects.objects),
+            ("renders, each", &renders.objects),
         ] {
-            self.terminal.line(label, attributes(seen));
+            self.terminal.line(label, attributes(accuracy));
         }
         Ok(())
     }
 
-    /// Saves images in rows; a preview that cannot be written does not end a training.
+    /// Saves images in rows. If the file cannot be written, the training goes on with a warning.
     fn preview<B: KernelBackend>(&self, part: &str, step: usize, rows: &[Tensor<B, 4>]) -> Flow {
         let file = self.args.out.join("training").join(part).join(format!("preview-{step:06}.png"));
         let save = || -> Result<(), Failure> {
@@ -244,16 +245,17 @@ fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share))
 }
 
-/// Captions of each kind that are drawn to measure a model.
+/// The number of captions of one object, and of captions of two, that a model is measured on.
 const CAPTIONS: usize = 250;
 
+/// The number of images in a preview of the denoiser.
 const PREVIEWS: u64 = 32;
 const PREVIEW_STEPS: usize = 25;
 
-/// Captions of scenes that training does not show.
+/// The caption of a held-out scene.
 fn caption(index: u64) -> String {
     let seed = Seed::new(0).fork("preview");
-    let options = SceneOptions { split: Split::HeldOut, pairs: 0.5 };
+    let options = SceneOptions { split: Split::HeldOut, pair_probability: 0.5 };
     Scene::random(&seed, index, &options).caption(&mut seed.fork("caption").at(index))
 }
 
@@ -263,8 +265,8 @@ fn rows<B: KernelBackend>(images: Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
 
 fn advance(bar: &ProgressBar, progress: &Progress) -> Flow {
     bar.set_message(format!(
-        "loss {:.4}  |g| {:.2}  rate {:.1e}  {:.2} s/step",
-        progress.loss, progress.gradient, progress.rate, progress.seconds
+        "loss {:.4}  |g| {:.2}  lr {:.1e}  {:.2} s/step",
+        progress.loss, progress.gradient_norm, progress.lr, progress.seconds
     ));
     bar.set_position(progress.step as u64);
     if interrupt::requested() { Flow::Stop } else { Flow::Continue }

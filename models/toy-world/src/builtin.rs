@@ -1,4 +1,5 @@
-//! The built-in model: a small Stable Diffusion, trained on the toy world, that comes with the source tree.
+//! The built-in model: a small Stable Diffusion, trained on the toy world, that comes with the
+//! source tree.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -32,8 +33,8 @@ pub enum BuiltinError {
 
 /// The folder of the built-in model, after its checksums are verified.
 ///
-/// If [`VARIABLE`] is set, only that folder is used. Otherwise it is `share/seqlora/builtin` next to the
-/// program's folder, or the folder in the source tree that the program was built from.
+/// If [`VARIABLE`] is set, only that folder is used. Otherwise it is `share/seqlora/builtin` next
+/// to the program's folder, or the folder in the source tree that the program was built from.
 ///
 /// # Errors
 /// If it is in none of these folders, or a file is missing or damaged.

@@ -1,4 +1,5 @@
-//! A toy world of captioned images, a classifier for it, and a small Stable Diffusion trained on it.
+//! A toy world of captioned images, a classifier for it, and a small Stable Diffusion trained on
+//! it.
 //!
 //! - [`world`]: scenes of simple objects, their renders, captions and ground truth;
 //! - [`classifier`]: a small vision transformer that predicts what such images show;

@@ -8,8 +8,8 @@ pub fn normalised<B: Backend>(rows: Tensor<B, 2>) -> Tensor<B, 2> {
     rows / length
 }
 
-/// The direction of an individual, `[1, width]`: the mean of the embeddings of its reference images,
-/// `[references, width]`, scaled to length one.
+/// The direction of an individual, `[1, width]`: the mean of the embeddings of its reference
+/// images, `[references, width]`, scaled to length one.
 pub fn direction<B: Backend>(references: Tensor<B, 2>) -> Tensor<B, 2> {
     normalised(references.mean_dim(0))
 }

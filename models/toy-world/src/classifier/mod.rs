@@ -2,9 +2,9 @@
 //!
 //! It measures generated images, as object detectors and DINO do for photographs:
 //!
-//! - A [`Prediction`] lists the classes that are present with their colours, patterns and positions,
-//!   and the background. Its comparison with a [`Description`](crate::world::Description) is an
-//!   [`Agreement`], attribute by attribute.
+//! - A [`Prediction`] lists the classes that are present with their colours, patterns and
+//!   positions, and the background. Its comparison with a
+//!   [`Description`](crate::world::Description) is an [`Agreement`], attribute by attribute.
 //! - The cosine between an image's embedding and the mean embedding of reference images measures
 //!   whether an image shows the same individual ([`identity`]).
 //!

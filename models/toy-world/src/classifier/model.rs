@@ -23,14 +23,15 @@ pub const BACKGROUNDS: usize = Background::ALL.len();
 
 /// The classifier's network.
 ///
-/// A linear head gives each patch a score for each class. The score of a class for the whole image is
-/// the log-mean-exp of its patch scores. For each class, the patch features are averaged with the
-/// softmax of the patch scores as weights, and one layer, shared by all classes, predicts colour,
-/// pattern and position from that average. So a colour that was learnt on mugs is also recognised on
-/// cats. The identity embedding averages the patches in the same way, weighted by their highest score.
+/// A linear head gives each patch a score for each class. The score of a class for the whole image
+/// is the log-mean-exp of its patch scores. For each class, the patch features are averaged with
+/// the softmax of the patch scores as weights, and one layer, shared by all classes, predicts
+/// colour, pattern and position from that average. So a colour that was learnt on mugs is also
+/// recognised on cats. The identity embedding averages the patches in the same way, weighted by
+/// their highest score.
 ///
-/// Class tokens and learnt queries instead, without supervised patches, reached 13 % of the classes and
-/// 60 % of the individuals after 4000 minibatches.
+/// Class tokens and learnt queries instead, without supervised patches, reached 13 % of the classes
+/// and 60 % of the individuals after 4000 minibatches.
 #[derive(Module, Debug)]
 pub struct ClassifierModel<B: Backend> {
     stem: Vec<StemBlock<B>>,
@@ -41,7 +42,8 @@ pub struct ClassifierModel<B: Backend> {
     traits: Linear<B>,
     background: Linear<B>,
     projection: Linear<B>,
-    /// The direction of each individual's embeddings, `[individuals, projection]`. Only training uses it.
+    /// The direction of each individual's embeddings, `[individuals, projection]`. Only training
+    /// uses it.
     individuals: Param<Tensor<B, 2>>,
 }
 
@@ -55,8 +57,8 @@ struct StemBlock<B: Backend> {
 /// The number of channel groups of the stem's group normalisation.
 const STEM_GROUPS: usize = 8;
 
-/// The predicted attributes. A sigmoid turns the logits of `present` into probabilities, and a softmax
-/// those of the others; `centre` is a regression.
+/// The predicted attributes. A sigmoid turns the logits of `present` into probabilities, and a
+/// softmax those of the others; `centre` is a regression.
 #[derive(Debug, Clone)]
 pub struct Logits<B: Backend> {
     /// Whether each class is present: `[batch, classes]`
@@ -129,7 +131,10 @@ impl ClassifierConfig {
     }
 }
 
-/// The log-mean-exp over patches, a smooth maximum: `[batch, patches, classes]` to `[batch, classes]`.
+/// The log-mean-exp over patches, a smooth maximum.
+///
+/// # Shapes
+/// - scores: `[batch, patches, classes]`, output: `[batch, classes]`
 fn log_mean_exp<B: Backend>(scores: Tensor<B, 3>) -> Tensor<B, 2> {
     let greatest = scores.clone().detach().max_dim(1);
     ((scores - greatest.clone()).exp().mean_dim(1).log() + greatest).squeeze_dim(1)

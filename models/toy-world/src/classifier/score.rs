@@ -118,8 +118,8 @@ mod tests {
         assert_eq!((agreement.class, agreement.colour), (Some(true), Some(true)));
         assert_eq!(agreement.relation, Some(true));
         assert_eq!((agreement.pattern, agreement.background), (None, None));
-        let nothing = prediction().agreement(&Description::default());
-        assert_eq!(nothing, Agreement::default());
+        let unstated = prediction().agreement(&Description::default());
+        assert_eq!(unstated, Agreement::default());
     }
 
     #[test]

@@ -16,13 +16,17 @@ use super::train::Task;
 use crate::world::{Individual, Scene, SceneOptions, Split};
 use seqlora_models::vae::Vae;
 
-/// The task of reconstructing images of random scenes, with the loss
-/// `mean |D(z) − x| + equivariance_weight · mean |D(z↓) − x↓| + kl_weight · mean KL(q(z|x) ‖ N(0, 1))`,
-/// where ↓ is average pooling over 2 × 2.
+/// The task of reconstructing images of random scenes. With average pooling over 2 × 2 as ↓, the
+/// loss is
+///
+/// ```text
+/// mean |D(z) − x| + equivariance_weight · mean |D(z↓) − x↓|
+///                 + kl_weight · mean KL(q(z|x) ‖ N(0, 1))
+/// ```
 ///
 /// The second term makes the decoder equivariant to scale. Without it latents have high-frequency
-/// components that images do not have and that a denoiser learns slowly (Skorokhodov et al. 2025, arXiv
-/// 2502.14831).
+/// components that images do not have and that a denoiser learns slowly (Skorokhodov et al. 2025,
+/// arXiv 2502.14831).
 #[derive(Debug)]
 pub struct Autoencoding<'a> {
     /// Probabilities of scenes and weights of the loss.
@@ -34,8 +38,8 @@ pub struct Autoencoding<'a> {
 }
 
 impl Autoencoding<'_> {
-    /// The scene of an index: an individual, or random objects of either split. The VAE may see held-out
-    /// combinations, since it does not depend on captions.
+    /// The scene of an index: an individual, or random objects of either split. The VAE may see
+    /// held-out combinations, since it does not depend on captions.
     pub fn scene(&self, index: u64) -> Scene {
         let mut rng = self.seed.fork("kind").at(index);
         if rng.random_bool(self.config.individual_probability) {
@@ -94,8 +98,8 @@ pub struct Fidelity {
 const PER_BATCH: u64 = 16;
 
 impl Autoencoding<'_> {
-    /// Measures a VAE whose scaling factor is 1, on `batches` batches of 16 images that training does
-    /// not see.
+    /// Measures a VAE whose scaling factor is 1, on `batches` batches of 16 images that training
+    /// does not see.
     pub fn fidelity<B: KernelBackend>(&self, vae: &Vae<B>, batches: usize) -> Fidelity {
         let device = vae.device();
         let (mut psnr, mut square) = (0.0, 0.0);

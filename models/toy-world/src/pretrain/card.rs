@@ -71,9 +71,9 @@ impl PartTraining {
 }
 
 impl Pretraining {
-    /// Measures the stored model with `captions` captions of each kind, and writes its card, its training
-    /// curves and the checksums of all files. `progress` gets the number of generated images. Returns
-    /// `None` if `progress` stopped it; nothing is written then.
+    /// Measures the stored model with `captions` captions of each kind, and writes its card, its
+    /// training curves and the checksums of all files. `progress` gets the number of generated
+    /// images. Returns `None` if `progress` stopped it; nothing is written then.
     ///
     /// # Errors
     /// If a part is missing or damaged, or a file cannot be written.
@@ -110,8 +110,8 @@ impl Pretraining {
         Ok(Some(card))
     }
 
-    /// The training and the settings of each part: from this folder if it was trained here, else from the
-    /// card and the curves of the model whose weights it has.
+    /// The training and the settings of each part: from this folder if it was trained here, else
+    /// from the card and the curves of the model whose weights it has.
     fn history(&self) -> Result<(BTreeMap<String, PartTraining>, PretrainConfig), PretrainError> {
         let card = self.model().join(CARD);
         let earlier: Option<EarlierCard> = card.exists().then(|| read_json(&card)).transpose()?;
@@ -154,5 +154,20 @@ mod tests {
         let expected = PartTraining { steps: 25, seconds: 12.5, loss: 1.0 };
         assert_eq!(PartTraining::of(&file).unwrap(), expected);
         assert!(PartTraining::of(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn the_card_and_curves_of_the_built_in_model_can_be_read() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("builtin");
+        let card: serde_json::Value = read_json(&model.join(CARD)).unwrap();
+        let earlier: EarlierCard = serde_json::from_value(card.clone()).unwrap();
+        earlier.config.validate().unwrap();
+        let report: GenerationReport = serde_json::from_value(card["generation"].clone()).unwrap();
+        assert!(report.one_object.images.class > Some(0.9));
+        for (part, _) in TaskConfig::PARTS {
+            let curve = model.join("curves").join(part).with_extension("jsonl");
+            let steps = PartTraining::of(&curve).unwrap().steps;
+            assert_eq!(json!(steps), card["training"][part]["steps"], "{part}");
+        }
     }
 }

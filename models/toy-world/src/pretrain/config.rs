@@ -13,28 +13,30 @@ use super::classification::augment::Augmentation;
 pub struct PretrainConfig {
     /// Seed of scenes, noise, timesteps and initial weights.
     pub seed: u64,
-    /// Precision in which the UNet and the text encoder compute, f32 or bf16. All weights are kept in
-    /// f32, and the VAE and the classifier are trained in f32.
+    /// Precision in which the UNet and the text encoder compute, f32 or bf16. All weights are kept
+    /// in f32, and the VAE and the classifier are trained in f32.
     pub precision: Precision,
-    /// Probability that a scene has two objects, 0 to 1. The classifier's scenes do not depend on it.
+    /// Probability that a scene has two objects, 0 to 1. The classifier's scenes do not depend on
+    /// it.
     pub pair_probability: f64,
-    /// Probability that an image of the autoencoder shows an individual, 0 to 1. The denoiser sees no
-    /// individuals.
+    /// Probability that an image of the autoencoder shows an individual, 0 to 1. The denoiser sees
+    /// no individuals.
     pub individual_probability: f64,
-    /// Weight of the KL divergence of the latents from a standard normal distribution, as a mean over
-    /// the elements of the latents.
+    /// Weight of the KL divergence of the latents from a standard normal distribution, as a mean
+    /// over the elements of the latents.
     pub kl_weight: f64,
     /// Weight of the scale equivariance loss: the reconstruction error of images at half the
     /// resolution, decoded from latents at half the resolution.
     pub equivariance_weight: f64,
-    /// Exponent p of the density of timesteps, which is proportional to t^p. 0 is uniform, and larger
-    /// values favour noisy timesteps.
+    /// Exponent p of the density of timesteps, which is proportional to t^p. 0 is uniform, and
+    /// larger values favour noisy timesteps.
     pub timestep_power: f64,
     /// Weight of the denoising error where objects are, relative to the background.
     pub object_weight: f64,
     /// Weight of the auxiliary loss on spatial labels, on the coarsest features of the denoiser.
     pub auxiliary_weight: f64,
-    /// Probability that a caption is replaced by the empty one, for classifier-free guidance, 0 to 1.
+    /// Probability that a caption is replaced by the empty one, for classifier-free guidance, 0 to
+    /// 1.
     pub caption_dropout: f64,
     /// Training of the VAE.
     pub autoencoder: TaskConfig,
@@ -56,8 +58,8 @@ pub struct TaskConfig {
     pub steps: usize,
     /// Samples per minibatch.
     pub batch: usize,
-    /// The number of parts of a minibatch that are computed in parallel, each on its own share of the
-    /// cores. Noise is drawn per part, so the number changes the result.
+    /// The number of parts of a minibatch that are computed in parallel, each on its own share of
+    /// the cores. Noise is drawn per part, so the number changes the result.
     pub shards: usize,
     /// The peak learning rate.
     pub lr: f64,
@@ -85,8 +87,8 @@ pub struct TaskConfig {
 pub enum OptimizerKind {
     /// AdamW for all parameters.
     AdamW,
-    /// Muon for matrices and convolution kernels, with steps of the same root mean square as AdamW's,
-    /// and AdamW for the other parameters.
+    /// Muon for matrices and convolution kernels, with steps of the same root mean square as
+    /// AdamW's, and AdamW for the other parameters.
     Muon,
 }
 

@@ -43,8 +43,8 @@ pub struct TextToLatents<B: Backend> {
     pub places: SpatialHead<B>,
 }
 
-/// The task of denoising latents of random scenes, at random timesteps. The loss is the weighted mean
-/// squared error of the prediction, plus the auxiliary loss on spatial labels.
+/// The task of denoising latents of random scenes, at random timesteps. The loss is the weighted
+/// mean squared error of the prediction, plus the auxiliary loss on spatial labels.
 #[derive(Debug)]
 pub struct Denoising<'a, B: TrainBackend> {
     /// Probabilities of scenes and captions, weights of the loss, and the precision.
@@ -111,12 +111,12 @@ impl<B: TrainBackend> Denoising<'_, B> {
         let noise = |step: u64| normal(shape, &mut seed.at(step), &device);
         let fresh = |step| noise(1 + step as u64);
         let latents = sample(&model.unet, &none, &guidance, plan, noise(0), fresh, |_| true);
-        Ok(self.vae.decode_latents(latents.expect("nothing stops the loop")))
+        Ok(self.vae.decode_latents(latents.expect("sampling is not stopped")))
     }
 }
 
-/// Timesteps below `count`, in increasing order, with a density proportional to their `power`-th power:
-/// one from each of `batch` ranges of equal probability.
+/// Timesteps below `count`, in increasing order, with a density proportional to their `power`-th
+/// power: one from each of `batch` ranges of equal probability.
 fn stratified(batch: usize, count: usize, power: f64, rng: &mut ChaCha8Rng) -> Vec<usize> {
     let timestep = |range: usize| {
         let share = (range as f64 + rng.random_range(0.0..1.0)) / batch as f64;

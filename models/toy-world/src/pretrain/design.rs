@@ -12,12 +12,12 @@ const LATENT_CHANNELS: usize = 8;
 
 /// The configurations of all parts and the words of the tokenizer.
 ///
-/// Images have 64 × 64 pixels and latents 16 × 16. The UNet has two levels, of which the coarse one has
-/// attention. Text states and cross-attention are 256 wide, so that 101 concepts of rank 2 fit there with
-/// orthogonal directions.
+/// Images have 64 × 64 pixels and latents 16 × 16. The UNet has two levels, of which the coarse one
+/// has attention. Text states and cross-attention are 256 wide, so that 101 concepts of rank 2 fit
+/// there with orthogonal directions.
 ///
-/// The noise schedule is the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672). With Stable
-/// Diffusion's schedule, latents of this size would be almost pure noise at most timesteps.
+/// The noise schedule is the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672). With
+/// Stable Diffusion's schedule, latents of this size would be almost pure noise at most timesteps.
 pub fn blueprint() -> Blueprint {
     let unet = json!({
         "_class_name": "UNet2DConditionModel",

@@ -25,7 +25,7 @@ const STEPS: usize = 25;
 /// classes (95.2 %) in images of two objects. 3 gives 85.3 % and 94.8 %.
 pub const GUIDANCE: f64 = 3.0;
 
-/// How often images agree with held-out captions, as judged by the classifier.
+/// How often images agree with held-out captions, according to the classifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GenerationReport {
     /// Sampler, steps and guidance.
@@ -90,8 +90,8 @@ impl<B: TrainBackend> Evaluator<'_, B> {
 }
 
 impl GenerationReport {
-    /// Generates images for held-out captions and classifies them. `progress` gets the number of images
-    /// so far. Returns `None` if `progress` stopped the evaluation.
+    /// Generates images for held-out captions and classifies them. `progress` gets the number of
+    /// images so far. Returns `None` if `progress` stopped the evaluation.
     ///
     /// # Errors
     /// If a caption cannot be tokenized, or the sampler does not support the noise schedule.

@@ -34,7 +34,8 @@ pub(super) const CARD: &str = "training.json";
 /// The file that records which model's weights a training started from.
 const SOURCE: &str = "from.json";
 
-/// A pretraining in a folder, with the model in `model/` and the states of its parts in `training/`.
+/// A pretraining in a folder, with the model in `model/` and the states of its parts in
+/// `training/`.
 #[derive(Debug, Clone)]
 pub struct Pretraining {
     /// The settings.
@@ -65,8 +66,8 @@ impl From<FileError> for PretrainError {
 }
 
 impl Pretraining {
-    /// Opens a folder and writes the configurations and the tokenizer of the model. Weights that are
-    /// there already stay. Parts start from them only if the training was started by
+    /// Opens a folder and writes the configurations and the tokenizer of the model. Weights that
+    /// are there already stay. Parts start from them only if the training was started by
     /// [`open_from`](Self::open_from).
     ///
     /// # Errors
@@ -93,8 +94,8 @@ impl Pretraining {
         Ok(Self { config, folder: folder.into(), design, fine_tuned, _lock: Arc::new(lock) })
     }
 
-    /// Opens a folder with a copy of another model's weights, from which each part starts, and of its
-    /// card and training curves.
+    /// Opens a folder with a copy of another model's weights, from which each part starts, and of
+    /// its card and training curves.
     ///
     /// # Errors
     /// If `from` has no weights, the folder cannot be written, or another process trains in it.
@@ -157,8 +158,8 @@ impl Pretraining {
         Error::Invalid(text).into()
     }
 
-    /// Whether the training of a part (`autoencoder`, `text-encoder`, `denoiser` or `classifier`) has
-    /// been started in a folder.
+    /// Whether the training of a part (`autoencoder`, `text-encoder`, `denoiser` or `classifier`)
+    /// has been started in a folder.
     pub fn has_begun(folder: &Path, part: &str) -> bool {
         folder.join("training").join(part).exists()
     }

@@ -1,10 +1,10 @@
 //! Training of the text encoder on captions alone, by grounding: from a caption to a map of what is
 //! where.
 //!
-//! The denoiser of Stable Diffusion learns from a text encoder that was pretrained on language. With a
-//! text encoder that is trained from scratch, a denoiser finds little information in the mean of forty
-//! nearly random states: after some 2000 steps the true caption explained 12 % of the target's variance
-//! at timestep 990, and another caption 2 %.
+//! The denoiser of Stable Diffusion learns from a text encoder that was pretrained on language.
+//! With a text encoder that is trained from scratch, a denoiser finds little information in the
+//! mean of forty nearly random states: after some 2000 steps the true caption explained 12 % of the
+//! target's variance at timestep 990, and another caption 2 %.
 
 use std::ops::Range;
 
@@ -34,8 +34,8 @@ const SIDE: usize = 8;
 
 const HEADS: usize = 4;
 
-/// The text encoder, and a cross-attention layer that makes a map of its states, as the denoiser does
-/// but without an image.
+/// The text encoder, and a cross-attention layer that makes a map of its states, as the denoiser
+/// does but without an image.
 ///
 /// The names of the fields are part of the seeds of the initial weights.
 #[derive(Module, Debug)]

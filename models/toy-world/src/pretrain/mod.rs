@@ -5,11 +5,11 @@
 //! scenes ─► pixels ─ Autoencoding ─► vae/ ─────────────────┐
 //! scenes ─► captions ─ CaptionGrounding ─► text_encoder/ ──┴─ Denoising ─► unet/, text_encoder/
 //! scenes ─► pixels, truths ─ Classification ─► classifier/
-//!                   └── train(): one loop and one optimiser for all tasks, with an EMA of the weights
+//!                   └── train(): one loop and optimiser for all tasks, with an EMA of the weights
 //! ```
 //!
-//! Every batch is a function of the seed and the step's number, so that a resumed run gives the same
-//! weights as an uninterrupted one.
+//! Every batch is a function of the seed and the step's number, so that a resumed run gives the
+//! same weights as an uninterrupted one.
 
 mod autoencoding;
 mod captions;

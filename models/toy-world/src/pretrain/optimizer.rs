@@ -58,8 +58,8 @@ impl<B: Backend> Optimizer<B> {
         self.parameters.iter().map(|parameter| parameter.ema.clone()).collect()
     }
 
-    /// Takes one step and returns the norm of the gradient before clipping. If the norm is not finite,
-    /// nothing changes.
+    /// Takes one step and returns the norm of the gradient before clipping. If the norm is not
+    /// finite, nothing changes.
     pub fn update(&mut self, gradients: &[Tensor<B, 1>], config: &TaskConfig) -> f64 {
         let squares = gradients.par_iter().map(|gradient| gradient.clone().powi_scalar(2).sum());
         let squares: Vec<Tensor<B, 1>> = squares.collect();
@@ -109,8 +109,8 @@ impl<B: Backend> Parameter<B> {
         self.value.clone().mul_scalar(1.0 - lr * decay) - direction.mul_scalar(scale)
     }
 
-    /// θ after a step of Muon: the momentum is orthogonalised, and scaled to the usual root mean square
-    /// of AdamW's steps (Liu et al. 2025, arXiv 2502.16982, section 2.2).
+    /// θ after a step of Muon: the momentum is orthogonalised, and scaled to the usual root mean
+    /// square of AdamW's steps (Liu et al. 2025, arXiv 2502.16982, section 2.2).
     fn muon(
         &mut self,
         gradient: Tensor<B, 1>,

@@ -1,13 +1,13 @@
-//! The parameters of a module as a list of vectors, the form in which the optimiser, the EMA and saved
-//! states use them.
+//! The parameters of a module as a list of vectors, the form in which the optimiser, the EMA and
+//! saved states use them.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{FloatDType, Tensor};
 use seqlora_core::precision::Precision;
 
-/// The module with other values, `[elements]` per parameter, in the order in which modules are visited.
-/// Each of them requires a gradient.
+/// The module with other values, `[elements]` per parameter, in the order in which modules are
+/// visited. Each of them requires a gradient.
 ///
 /// # Panics
 /// If there are fewer vectors than parameters, or a length differs.

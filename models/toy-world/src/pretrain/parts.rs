@@ -27,8 +27,8 @@ impl Pretraining {
         Autoencoding { config: &self.config, side: SIDE, seed: self.seed("autoencoder") }
     }
 
-    /// Trains the VAE, writes its weights in f16 and measures them. Returns `None` if `observe` stopped
-    /// the training.
+    /// Trains the VAE, writes its weights in f16 and measures them. Returns `None` if `observe`
+    /// stopped the training.
     ///
     /// # Errors
     /// If the loss or its gradient is not finite, or a file cannot be read or written.
@@ -107,8 +107,8 @@ impl Pretraining {
         })
     }
 
-    /// Trains the UNet and the text encoder and writes their weights in f16. Returns `false` if `observe`
-    /// stopped the training.
+    /// Trains the UNet and the text encoder and writes their weights in f16. Returns `false` if
+    /// `observe` stopped the training.
     ///
     /// # Errors
     /// If the loss or its gradient is not finite, or a file cannot be read or written.

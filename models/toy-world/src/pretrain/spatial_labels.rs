@@ -1,10 +1,10 @@
 //! An auxiliary loss on spatial labels: the class, colour and pattern of what covers each position.
 //!
-//! It is used only in training, for the coarse features of the denoiser and for the states of the text
-//! encoder. The denoising loss alone says little about objects: after 120 000 images they had neither
-//! the class nor the colour that the caption stated. With features that are supervised by what they
-//! show, a denoiser learns this sooner. REPA
-//! ([arXiv 2410.06940](https://arxiv.org/abs/2410.06940)) aligns features with those of a pretrained
+//! It is used only in training, for the coarse features of the denoiser and for the states of the
+//! text encoder. The denoising loss alone says little about objects: after 120 000 images they had
+//! neither the class nor the colour that the caption stated. With features that are supervised by
+//! what they show, a denoiser learns this sooner. REPA ([arXiv
+//! 2410.06940](https://arxiv.org/abs/2410.06940)) aligns features with those of a pretrained
 //! encoder; here the ground truth is known.
 
 use burn::module::Module;

@@ -75,12 +75,14 @@ pub fn settings(folder: &Path) -> Result<TaskConfig> {
 
 /// Restores a saved state, if there is one, into an optimiser before its first step.
 ///
-/// The number of steps and the intervals of saving and previews may differ from those of the state. With
-/// another number of steps, the learning rate jumps to its new schedule where training resumes.
+/// The number of steps and the intervals of saving and previews may differ from those of the state.
+/// With another number of steps, the learning rate jumps to its new schedule where training
+/// resumes.
 ///
 /// # Errors
-/// If the state is damaged, belongs to another network, or was saved with other settings of this task.
-/// Settings that tasks share, such as probabilities of scenes and weights of losses, are not compared.
+/// If the state is damaged, belongs to another network, or was saved with other settings of this
+/// task. Settings that tasks share, such as probabilities of scenes and weights of losses, are not
+/// compared.
 pub fn restore<B: Backend>(
     folder: &Path,
     optimizer: &mut Optimizer<B>,

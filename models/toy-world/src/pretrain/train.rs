@@ -27,8 +27,8 @@ pub trait Task<B: TrainBackend>: Sync {
     /// The network.
     type Module: Module<B>;
 
-    /// The mean loss over samples, `[1]`: a function of the network's weights and the numbers of the
-    /// samples, which count from 0 at the first step.
+    /// The mean loss over samples, `[1]`: a function of the network's weights and the numbers of
+    /// the samples, which count from 0 at the first step.
     ///
     /// # Errors
     /// If the samples cannot be generated.
@@ -68,8 +68,9 @@ pub struct Progress {
 /// Steps per line of the curve.
 const STEPS_PER_LINE: usize = 10;
 
-/// Trains `module` from its own weights, or from the saved state in `folder` if there is one. Returns it
-/// with the EMA of its weights, or `None` if `observe` stopped the training, whose state is then saved.
+/// Trains `module` from its own weights, or from the saved state in `folder` if there is one.
+/// Returns it with the EMA of its weights, or `None` if `observe` stopped the training, whose state
+/// is then saved.
 ///
 /// # Errors
 /// If the loss or its gradient is not finite, or a file cannot be read or written.
@@ -92,7 +93,8 @@ pub fn train<B: TrainBackend, S: Task<B>>(
         if !(value.is_finite() && norm.is_finite()) {
             let step = optimizer.step;
             let text = format!(
-                "the loss is {value} and the norm of its gradient {norm} at step {step}; use a lower `lr`"
+                "the loss is {value} and the norm of its gradient {norm} at step {step}; use a \
+                 lower `lr`"
             );
             return Err(Error::Invalid(text));
         }
@@ -118,8 +120,9 @@ pub fn train<B: TrainBackend, S: Task<B>>(
 /// The gradient of each parameter, `[elements]` each.
 type Gradient<B> = Vec<Tensor<<B as AutodiffBackend>::InnerBackend, 1>>;
 
-/// Thread pools that compute the parts of a minibatch in parallel. The operations of a small network are
-/// too short to use several cores well, while whole forward and backward passes are long enough.
+/// Thread pools that compute the parts of a minibatch in parallel. The operations of a small
+/// network are too short to use several cores well, while whole forward and backward passes are
+/// long enough.
 struct Shards {
     pools: Vec<ThreadPool>,
     batch: u64,

@@ -30,7 +30,8 @@ pub(crate) const DETERMINERS: [&str; 4] = ["a", "the", "my", "one"];
 /// The form of `a` before a vowel.
 pub(crate) const AN: &str = "an";
 
-/// Adjectives without a meaning in this world. The prompt templates of customisation papers use them.
+/// Adjectives without a meaning in this world. The prompt templates of customisation papers use
+/// them.
 pub(crate) const FILLERS: [&str; 6] = ["nice", "cool", "good", "clean", "dirty", "weird"];
 
 /// What joins two objects whose relation is not stated.

@@ -18,8 +18,8 @@ impl Rgb {
         Self(mix(self.0, other.0), mix(self.1, other.1), mix(self.2, other.2))
     }
 
-    /// The distance to another colour, 0 to 765, with the channels weighted 2 : 4 : 3 as an approximation of
-    /// human perception.
+    /// The distance to another colour, 0 to 765, with the channels weighted 2 : 4 : 3 as an
+    /// approximation of human perception.
     pub fn distance(self, other: Self) -> f32 {
         let square = |a: u8, b: u8| (f32::from(a) - f32::from(b)).powi(2);
         let (r, g, b) = (square(self.0, other.0), square(self.1, other.1), square(self.2, other.2));

@@ -1,6 +1,7 @@
 //! Faces and emblems, which distinguish individuals.
 //!
-//! Their paths fill the square from -100 to 100. The drawing of each class says where they are placed.
+//! Their paths fill the square from -100 to 100. The drawing of each class says where they are
+//! placed.
 
 use serde::{Deserialize, Serialize};
 

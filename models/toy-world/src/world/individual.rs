@@ -58,9 +58,9 @@ impl Individual {
     pub fn of(index: usize) -> Self {
         let class = index % Class::ALL.len();
         let number = index / Class::ALL.len();
-        // Steps of an odd number visit all entries of a table of 16 before one repeats, and steps of
-        // 3 those of a table of 10. So no two of the eight individuals of a class share a palette, a
-        // motif or an emblem.
+        // Steps of an odd number visit all entries of a table of 16 before one repeats, and steps
+        // of 3 those of a table of 10. So no two of the eight individuals of a class share a
+        // palette, a motif or an emblem.
         let (body, second, accent) = PALETTES[(7 * class + 3 * number) % PALETTES.len()];
         let motif = Motif::UNNAMED[(class + 3 * number) % Motif::UNNAMED.len()];
         let mut rng = Seed::new(index as u64).fork("individual").at(0);

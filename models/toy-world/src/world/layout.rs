@@ -13,14 +13,15 @@ const MARGIN: f32 = 0.02;
 /// Half the free space between two objects, in the same unit.
 const GAP: f32 = 0.005;
 
-/// Free space at the edges parallel to a relation's axis. It keeps two objects at similar heights, or
-/// at similar horizontal positions, so that their relation is unambiguous.
+/// Free space at the edges parallel to a relation's axis. It keeps two objects at similar heights,
+/// or at similar horizontal positions, so that their relation is unambiguous.
 const INSET: f32 = 0.16;
 
 /// The largest rotation, in degrees.
 const TURN: f32 = 12.0;
 
-/// The cell of each object: the whole image for one, or the halves along the relation's axis for two.
+/// The cell of each object: the whole image for one, or the halves along the relation's axis for
+/// two.
 pub(crate) fn cells(relation: Option<Relation>) -> Vec<Bounds> {
     let Some(relation) = relation else { return vec![Bounds::IMAGE.grown(-MARGIN)] };
     let (near, far) = ((MARGIN, 0.5 - GAP), (0.5 + GAP, 1.0 - MARGIN));
@@ -40,8 +41,8 @@ pub(crate) fn rotated(rng: &mut ChaCha8Rng) -> Pose {
     Pose { x: 0.5, y: 0.5, scale: 0.25, angle, mirrored: rng.random_bool(0.5) }
 }
 
-/// Scales an object so that its longer side is `side`, or less where the cell is too small, and moves
-/// it to a random position in the cell.
+/// Scales an object so that its longer side is `side`, or less where the cell is too small, and
+/// moves it to a random position in the cell.
 pub(crate) fn place(object: &mut Object, side: f32, cell: &Bounds, rng: &mut ChaCha8Rng) {
     let extent = object.bounds();
     let target = side / extent.width().max(extent.height());

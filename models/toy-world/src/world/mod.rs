@@ -1,16 +1,16 @@
 //! A procedural world: captioned scenes of simple objects, sampled from a seed.
 //!
-//! A [`Scene`] is data: one or two objects before a background. It renders to an [`Image`] of any size,
-//! has captions in a closed [`vocabulary`], and knows its ground truth. So a small text-to-image model
-//! can be trained and evaluated without a data set.
+//! A [`Scene`] is data: one or two objects before a background. It renders to an [`Image`] of any
+//! size, has captions in a closed [`vocabulary`], and has a known ground truth. So a small
+//! text-to-image model can be trained and evaluated without a data set.
 //!
 //! - A [`Description`] is what a caption states. Captions are written from descriptions and parsed
 //!   back into them. Scenes are sampled from descriptions, and a description can be checked against
 //!   a [`Truth`].
 //! - A [`Split`] holds some combinations of attributes out of training, to measure compositional
 //!   generalisation.
-//! - An [`Individual`] is an object whose look captions have no words for. Individuals are the concepts
-//!   that are learnt.
+//! - An [`Individual`] is an object whose look captions have no words for. Individuals are the
+//!   concepts that are learnt.
 //!
 //! ```
 //! use seqlora_toy_world::world::{Description, Individual, Scene, SceneOptions, Seed};

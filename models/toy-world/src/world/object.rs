@@ -116,7 +116,8 @@ impl Object {
         }
     }
 
-    /// Paints the emblem on its plate. An emblem is never mirrored, since that would be another sign.
+    /// Paints the emblem on its plate. An emblem is never mirrored, since that would be another
+    /// sign.
     fn paint_emblem(&self, canvas: &mut Canvas) {
         let Some(index) = self.look.emblem else { return };
         let place = self.at(Drawing::of(self.class).emblem, self.pose.mirrored);

@@ -3,8 +3,8 @@
 //! A path is a sequence of commands, each a letter and its numbers: SVG's absolute `M x y`,
 //! `L x y ...`, `Q x y x y`, `C x y x y x y` and `Z`, and three more.
 //!
-//! - `O x y rx ry` is an ellipse. A negative `rx` reverses its direction, which makes it a hole in the
-//!   shape around it.
+//! - `O x y rx ry` is an ellipse. A negative `rx` reverses its direction, which makes it a hole in
+//!   the shape around it.
 //! - `R left top right bottom r` is a rectangle with corners of radius `r`.
 //! - `X` appends the horizontal mirror image of the path so far. Its direction is reversed, so the
 //!   two must not overlap.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use tiny_skia::{Path, Transform};
 
-/// The size of an object, as captions state it. The ranges are those of the longer side of an object that
-/// is alone, in units of the image's side.
+/// The size of an object, as captions state it. The ranges are those of the longer side of an
+/// object that is alone, in units of the image's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Size {
@@ -103,7 +103,8 @@ impl Bounds {
             && self.bottom >= other.bottom
     }
 
-    /// The area of the intersection with another box, divided by the area of the smaller box, 0 to 1.
+    /// The area of the intersection with another box, divided by the area of the smaller box, 0 to
+    /// 1.
     pub fn overlap(&self, other: &Self) -> f32 {
         let width = self.right.min(other.right) - self.left.max(other.left);
         let height = self.bottom.min(other.bottom) - self.top.max(other.top);

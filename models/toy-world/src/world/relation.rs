@@ -39,7 +39,8 @@ impl Relation {
         }
     }
 
-    /// Whether it represents its pair of opposites: left-of and above do, right-of and below do not.
+    /// Whether it represents its pair of opposites: left-of and above do, right-of and below do
+    /// not.
     pub fn is_canonical(self) -> bool {
         matches!(self, Self::LeftOf | Self::Above)
     }

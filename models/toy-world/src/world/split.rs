@@ -1,4 +1,5 @@
-//! Combinations of attributes that are held out of training, to measure compositional generalisation.
+//! Combinations of attributes that are held out of training, to measure compositional
+//! generalisation.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

@@ -1,5 +1,5 @@
-//! Augmentation of the training images, so that the classifier generalises to generated images, which
-//! are blurrier and noisier than renders.
+//! Augmentation of the training images, so that the classifier generalises to generated images,
+//! which are blurrier and noisier than renders.
 
 use std::ops::Range;
 
@@ -64,13 +64,14 @@ impl Augmentation {
         }
         let noise = self.noise * rng.random_range(0.0..=1.0f32);
         for pixel in pixels {
-            let draw: f32 = StandardNormal.sample(rng);
-            *pixel = (*pixel + noise * draw).clamp(-1.0, 1.0);
+            let sample: f32 = StandardNormal.sample(rng);
+            *pixel = (*pixel + noise * sample).clamp(-1.0, 1.0);
         }
     }
 }
 
-/// Convolves rows and columns with `[1/4, 1/2, 1/4]`. Pixels beyond the edge equal those at the edge.
+/// Convolves rows and columns with `[1/4, 1/2, 1/4]`. Pixels beyond the edge equal those at the
+/// edge.
 fn blur(channel: &mut [f32], side: usize) {
     for line in 0..side {
         blur_line(channel, line * side, 1, side);
@@ -105,10 +106,10 @@ mod tests {
 
     #[test]
     fn amounts_of_zero_change_nothing() {
-        let nothing = Augmentation { brightness: 0.0, contrast: 0.0, blur: 0, noise: 0.0 };
+        let none = Augmentation { brightness: 0.0, contrast: 0.0, blur: 0, noise: 0.0 };
         let mut pixels: Vec<f32> = (0..3 * 16).map(|i| i as f32 / 24.0 - 1.0).collect();
         let before = pixels.clone();
-        nothing.change(&mut pixels, 4, &mut Seed::new(0).at(0));
+        none.change(&mut pixels, 4, &mut Seed::new(0).at(0));
         assert_eq!(pixels, before);
     }
 

@@ -15,7 +15,8 @@ const COSINE_SCALE: f64 = 16.0;
 /// The distance below which the smooth L1 loss of a centre is quadratic: a twentieth of the image.
 const NEAR: f64 = 0.05;
 
-/// The weight of the centres. With it an error of a tenth of the image in both x and y costs 0.45 nats.
+/// The weight of the centres. With it an error of a tenth of the image in both x and y costs 0.45
+/// nats.
 const CENTRE_WEIGHT: f64 = 3.0;
 
 /// The losses of the attributes, each `[1]`: summed over the objects of an image and averaged over
@@ -53,14 +54,14 @@ impl<B: Backend> AttributeLoss<B> {
     }
 }
 
-/// The weight of the losses of patches, each averaged over the patches of an image: the cross-entropy
-/// of the class that covers a patch, and the binary cross-entropies of all classes. With the binary ones
-/// alone, training stays at the frequencies of the classes, all of which are rare; the former is learnt
-/// first and separates the classes.
+/// The weight of the losses of patches, each averaged over the patches of an image: the
+/// cross-entropy of the class that covers a patch, and the binary cross-entropies of all classes.
+/// With the binary ones alone, training only learns how frequent the 16 classes are, since each of
+/// them is rare. The cross-entropy is learnt first and separates them.
 const PATCH_WEIGHT: f64 = 4.0;
 
-/// The loss of the classifier, `[1]`: the [`AttributeLoss`], the cross-entropy of the individuals, and the
-/// cross-entropies of the classes by which patches are [`covered`].
+/// The loss of the classifier, `[1]`: the [`AttributeLoss`], the cross-entropy of the individuals,
+/// and the cross-entropies of the classes by which patches are [`covered`].
 ///
 /// # Shapes
 /// - pixels: `[batch, 3, side, side]`, -1 to 1
@@ -82,7 +83,8 @@ pub fn classifier_loss<B: KernelBackend>(
             * (PATCH_WEIGHT / patches as f64)
 }
 
-/// `Σ −t log σ(x) − (1 − t) log σ(−x)`, divided by the batch size, in a form that does not overflow.
+/// `Σ −t log σ(x) − (1 − t) log σ(−x)`, divided by the batch size, in a form that does not
+/// overflow.
 fn binary_cross_entropy<B: Backend, const D: usize>(
     scores: Tensor<B, D>,
     targets: Tensor<B, D>,
@@ -91,8 +93,8 @@ fn binary_cross_entropy<B: Backend, const D: usize>(
     per_image(absent * scores.clone() - log_sigmoid(scores))
 }
 
-/// `−Σ t log softmax(x)` with the softmax over the last dimension, divided by the batch size: `[1]`. Rows
-/// of zeros among the targets contribute 0.
+/// `−Σ t log softmax(x)` with the softmax over the last dimension, divided by the batch size:
+/// `[1]`. Rows of zeros among the targets contribute 0.
 pub fn cross_entropy<B: Backend, const D: usize>(
     scores: Tensor<B, D>,
     targets: Tensor<B, D>,
@@ -155,7 +157,8 @@ mod tests {
         let centre = tensor(&[0.5, 0.5, 0.9, 0.9], [1, 2, 2]);
         let truth = tensor(&[0.4, 0.51, 0.0, 0.0], [1, 2, 2]);
         let loss = centre_distance(centre, truth, tensor(&[1.0, 0.0], [1, 2]));
-        // Above NEAR the loss is the distance minus NEAR / 2, below it the square divided by 2 · NEAR.
+        // Above NEAR the loss is the distance minus NEAR / 2, below it the square divided by 2 ·
+        // NEAR.
         assert_is(loss, (0.1 - 0.025) + 0.01 * 0.01 / 0.1);
     }
 }

@@ -25,8 +25,8 @@ pub struct ClassifierReport {
     pub accuracy: AttributeAccuracy,
     /// The number of query images, each of one individual alone.
     pub queries: usize,
-    /// The share of queries for which the mean reference embedding of their own individual is nearer than
-    /// those of all others.
+    /// The share of queries for which the mean reference embedding of their own individual is
+    /// nearer than those of all others.
     pub identity: f64,
     /// The mean cosine between queries and their own individual.
     pub own_cosine: f64,
@@ -85,7 +85,8 @@ impl Retrieval {
         Self::of(cosines, |query| query / QUERIES as usize)
     }
 
-    /// The report of cosines `[queries, individuals]`; `individual` gives the individual of a query.
+    /// The report of cosines `[queries, individuals]`; `individual` gives the individual of a
+    /// query.
     fn of<B: Backend>(cosines: Tensor<B, 2>, individual: impl Fn(usize) -> usize) -> Self {
         let [queries, columns] = cosines.dims();
         let cosines: Vec<f64> = cosines.into_data().iter::<f64>().collect();
@@ -126,7 +127,8 @@ mod tests {
         let cosines = [[0.9f32, 0.1], [0.3, 0.7], [0.8, 0.2], [0.5, 0.5]];
         let cosines = Tensor::<Flex, 2>::from_data(cosines, &Default::default());
         let retrieval = Retrieval::of(cosines, |query| query / 2);
-        // The second and the third query are nearer to the other individual, and a tie does not count.
+        // The second and the third query are nearer to the other individual, and a tie does not
+        // count.
         assert_eq!((retrieval.queries, retrieval.right), (4, 0.25));
         assert!((retrieval.own - (0.9 + 0.3 + 0.2 + 0.5) / 4.0).abs() < 1e-6);
         assert!((retrieval.nearest_other - (0.1 + 0.7 + 0.8 + 0.5) / 4.0).abs() < 1e-6);

@@ -5,8 +5,8 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use crate::classifier::{BACKGROUNDS, CLASSES, COLOURS, PATTERNS};
 use crate::world::{Background, Bounds, Class, Colour, Individual, ObjectTruth, Pattern, Truth};
 
-/// Target distributions. An attribute that does not apply, such as the colour of a class that is not
-/// present, is a row of zeros, which contributes 0 to a cross-entropy.
+/// Target distributions. An attribute that does not apply, such as the colour of a class that is
+/// not present, is a row of zeros, which contributes 0 to a cross-entropy.
 #[derive(Debug, Clone)]
 pub struct Targets<B: Backend> {
     /// 1 for each class that is present: `[batch, classes]`
@@ -19,8 +19,8 @@ pub struct Targets<B: Backend> {
     pub centre: Tensor<B, 3>,
     /// `[batch, backgrounds]`
     pub background: Tensor<B, 2>,
-    /// The uniform distribution over the individuals of an image, or over all individuals where there is
-    /// none, so that ordinary objects are similar to no individual: `[batch, individuals]`
+    /// The uniform distribution over the individuals of an image, or over all individuals where
+    /// there is none, so that ordinary objects are similar to no individual: `[batch, individuals]`
     pub identity: Tensor<B, 2>,
 }
 

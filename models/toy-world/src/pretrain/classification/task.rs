@@ -28,8 +28,8 @@ pub struct Classification<'a> {
 
 /// The scene of an index: one or two objects, each an individual with probability 1/2.
 ///
-/// Unlike [`Scene::random`] it includes held-out combinations: a classifier that measures compositional
-/// generalisation must know all combinations.
+/// Unlike [`Scene::random`] it includes held-out combinations: a classifier that measures
+/// compositional generalisation must know all combinations.
 pub fn scene(seed: &Seed, index: u64) -> Scene {
     let mut rng = seed.fork("objects").at(index);
     let classes = Class::ALL.len();
