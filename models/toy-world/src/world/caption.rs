@@ -35,7 +35,7 @@ pub(crate) const AN: &str = "an";
 pub(crate) const FILLERS: [&str; 6] = ["nice", "cool", "good", "clean", "dirty", "weird"];
 
 /// What joins two objects whose relation is not stated.
-pub(crate) const JOINTS: [&str; 4] = ["and", "next to", "beside", "with"];
+pub(crate) const CONNECTIVES: [&str; 4] = ["and", "next to", "beside", "with"];
 
 impl Description {
     /// A caption that states the whole description. Individuals are named by their class.
@@ -51,16 +51,19 @@ impl Description {
     ) -> String {
         let mut words: Vec<String> = Vec::new();
         if rng.random_bool(0.6) {
-            words.push(any(&OPENINGS, rng).to_string());
+            words.push(choose(&OPENINGS, rng).to_string());
         }
         for (number, object) in self.objects.iter().enumerate() {
             if number > 0 {
-                let joints = self.relation.map_or(&JOINTS[..], |relation| relation.phrases());
-                words.push(any(joints, rng).to_string());
+                let connectives =
+                    self.relation.map_or(&CONNECTIVES[..], |relation| relation.phrases());
+                words.push(choose(connectives, rng).to_string());
             }
             words.push(object.phrase(rng, name));
         }
-        words.extend(self.background.map(|background| any(background.phrases(), rng).to_string()));
+        words.extend(
+            self.background.map(|background| choose(background.phrases(), rng).to_string()),
+        );
         words.join(" ")
     }
 }
@@ -69,46 +72,46 @@ impl ObjectDescription {
     /// The object with its article, e.g. `a small red mug with white dots`.
     fn phrase(&self, rng: &mut ChaCha8Rng, name: &dyn Fn(&Individual) -> String) -> String {
         let mut words: Vec<String> = Vec::new();
-        let mut say = |word: &str| words.push(word.to_string());
+        let mut add = |word: &str| words.push(word.to_string());
         if rng.random_bool(0.06) {
-            say(any(&FILLERS, rng));
+            add(choose(&FILLERS, rng));
         }
         if let Some(size) = self.size.filter(|size| !size.words().is_empty()) {
-            say(any(size.words(), rng));
+            add(choose(size.words(), rng));
         }
         match self.individual {
-            Some(index) => say(&name(&Individual::of(index))),
-            None => self.say_traits(&mut say, rng),
+            Some(index) => add(&name(&Individual::of(index))),
+            None => self.add_traits(&mut add, rng),
         }
-        let determiner = if rng.random_bool(0.85) { "a" } else { any(&DETERMINERS, rng) };
+        let determiner = if rng.random_bool(0.85) { "a" } else { choose(&DETERMINERS, rng) };
         let vowel = words[0].starts_with(['a', 'e', 'i', 'o', 'u']);
         let article = if determiner == "a" && vowel { AN } else { determiner };
         format!("{article} {}", words.join(" "))
     }
 
-    fn say_traits(&self, say: &mut dyn FnMut(&str), rng: &mut ChaCha8Rng) {
+    fn add_traits(&self, add: &mut dyn FnMut(&str), rng: &mut ChaCha8Rng) {
         if let Some(colour) = self.colour {
-            say(any(colour.words(), rng));
+            add(choose(colour.words(), rng));
         }
         let pattern = self.pattern.map(|pattern| (pattern.adjectives(), pattern.nouns()));
         let (adjectives, nouns) = pattern.unwrap_or_default();
         let noun = !nouns.is_empty() && (self.second.is_some() || rng.random_bool(0.2));
         if !noun && !adjectives.is_empty() {
-            say(any(adjectives, rng));
+            add(choose(adjectives, rng));
         }
-        say(self.class.word());
+        add(self.class.word());
         if noun {
-            say("with");
+            add("with");
             if let Some(second) = self.second {
-                say(any(second.words(), rng));
+                add(choose(second.words(), rng));
             }
-            say(any(nouns, rng));
+            add(choose(nouns, rng));
         }
     }
 }
 
 /// A random phrase: the first one with probability 1/2, else any of them with equal probability.
-fn any(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
+fn choose(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
     let index = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..phrases.len().max(1)) };
     phrases.get(index).copied().unwrap_or_default()
 }

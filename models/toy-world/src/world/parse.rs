@@ -1,7 +1,7 @@
 //! The parser of captions: the inverse of [`caption`](crate::world::caption).
 
 use crate::world::background::Background;
-use crate::world::caption::{AN, DETERMINERS, FILLERS, JOINTS, OPENINGS};
+use crate::world::caption::{AN, CONNECTIVES, DETERMINERS, FILLERS, OPENINGS};
 use crate::world::class::Class;
 use crate::world::colour::Colour;
 use crate::world::description::{Description, ObjectDescription};
@@ -35,8 +35,9 @@ impl Description {
 /// Two objects and their relation, if the phrase between them states one.
 fn pair(words: &[&str]) -> Option<(Vec<ObjectDescription>, Option<Relation>)> {
     let stated = Relation::ALL.map(|r| r.phrases().iter().map(move |phrase| (Some(r), *phrase)));
-    let joints = stated.into_iter().flatten().chain(JOINTS.map(|joint| (None, joint)));
-    joints.flat_map(|joint| (1..words.len()).map(move |at| (joint, at))).find_map(
+    let connectives =
+        stated.into_iter().flatten().chain(CONNECTIVES.map(|connective| (None, connective)));
+    connectives.flat_map(|connective| (1..words.len()).map(move |at| (connective, at))).find_map(
         |((relation, phrase), at)| {
             let second = after(&words[at..], phrase)?;
             Some((vec![object(&words[..at])?, object(second)?], relation))

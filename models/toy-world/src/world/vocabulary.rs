@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use seqlora_core::text::next_placeholder;
 
 use crate::world::background::Background;
-use crate::world::caption::{AN, DETERMINERS, FILLERS, JOINTS, OPENINGS};
+use crate::world::caption::{AN, CONNECTIVES, DETERMINERS, FILLERS, OPENINGS};
 use crate::world::class::Class;
 use crate::world::colour::Colour;
 use crate::world::pattern::Pattern;
@@ -16,7 +16,7 @@ use crate::world::relation::Relation;
 ///
 /// They include the words of the prompt templates that customisation papers commonly use.
 pub fn vocabulary() -> Vec<&'static str> {
-    let phrases = OPENINGS.into_iter().chain(DETERMINERS).chain(FILLERS).chain(JOINTS);
+    let phrases = OPENINGS.into_iter().chain(DETERMINERS).chain(FILLERS).chain(CONNECTIVES);
     let phrases = phrases
         .chain([AN])
         .chain(Class::ALL.map(Class::word))
