@@ -1,4 +1,4 @@
-//! The built-in model: where it is found, and what is said about what it does not know.
+//! The built-in model: where it is found, the warnings about its limits, and its images.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use crate::files::Files;
 use crate::harness::{Project, fixture};
 use crate::run::Run;
 
-/// A command for which this folder is the built-in model.
+/// A command that uses a folder as the built-in model.
 pub fn with_builtin(mut command: Command, folder: impl AsRef<std::ffi::OsStr>) -> Command {
     command.env("SEQLORA_BUILTIN", folder);
     command
@@ -21,34 +21,34 @@ fn generate(project: &Project, model: &str, prompt: &str, options: &str) -> Run 
     Run::of(with_builtin(command, fixture("tiny-sd1")))
 }
 
-/// Words and sizes that the built-in model has not seen get a warning; with another model, and with
-/// what it knows, there is none.
+/// Words and sizes that the built-in model was not trained on give a warning. Other prompts and
+/// other models give none.
 #[test]
-fn what_it_does_not_know_is_said() {
+fn unknown_words_and_sizes_give_a_warning() {
     let project = Project::new(&[]);
     let options = "--negative ugly --size 32x48 --region 0,0,16,16:xylophone";
-    let said = generate(&project, "builtin", "a Zebra on grass", options).succeeds().stderr;
+    let warning = generate(&project, "builtin", "a Zebra on grass", options).succeeds().stderr;
     let unknown = "does not know `ugly`, `xylophone`, `zebra`;";
-    assert!(said.contains(unknown) && said.contains("32x48"), "{said}");
+    assert!(warning.contains(unknown) && warning.contains("32x48"), "{warning}");
 
     let usual = generate(&project, "builtin", "a photo of a mug on grass", "").succeeds().stderr;
     let folder = fixture("tiny-sd1");
     let other = generate(&project, folder.to_str().unwrap(), "a zebra", "--size 32x48");
-    for said in [usual, other.succeeds().stderr] {
-        assert!(!said.contains("warning"), "{said}");
+    for stderr in [usual, other.succeeds().stderr] {
+        assert!(!stderr.contains("warning"), "{stderr}");
     }
 
     let project = Project::new(&["cat"]);
     project.write("photos/cat/1.txt", "a {} and a xylophone");
     let learn =
         project.command(&["learn", "photos", "--model", "builtin", "--bank", "bank", "--plan"]);
-    let said = Run::of(with_builtin(learn, &folder)).succeeds().stderr;
-    assert!(said.contains("does not know `xylophone`;"), "{said}");
+    let warning = Run::of(with_builtin(learn, &folder)).succeeds().stderr;
+    assert!(warning.contains("does not know `xylophone`;"), "{warning}");
 }
 
-/// It is drawn with a guidance of its own, and with any other that is asked for.
+/// The built-in model has its own default guidance, which `--guidance` overrides.
 #[test]
-fn its_guidance_is_its_own() {
+fn its_default_guidance_is_its_own() {
     let folder = fixture("tiny-sd1");
     for (model, options, scale) in [
         ("builtin", "", "3"),
@@ -57,15 +57,15 @@ fn its_guidance_is_its_own() {
     ] {
         let project = Project::new(&[]);
         generate(&project, model, "a mug on grass", options).succeeds();
-        let picture = std::fs::read(project.path("out/00000.png")).unwrap();
-        let said = String::from_utf8_lossy(&picture);
-        assert!(said.contains(&format!("CFG scale: {scale},")), "{model} {options}");
+        let image = std::fs::read(project.path("out/00000.png")).unwrap();
+        let metadata = String::from_utf8_lossy(&image);
+        assert!(metadata.contains(&format!("CFG scale: {scale},")), "{model} {options}");
     }
 }
 
-/// A built-in model that is not there or damaged is an error that names the place and the fix.
+/// A missing or damaged built-in model is an error that names the file and the fix.
 #[test]
-fn it_is_missing_or_damaged() {
+fn a_missing_or_damaged_model_is_an_error() {
     let project = Project::new(&[]);
     let run = |folder: &str| {
         let command = project
@@ -81,32 +81,32 @@ fn it_is_missing_or_damaged() {
     run("model").fails(1, &["model/vae/weights.bin", "No such file"]);
 }
 
-/// The model of the source tree draws what a caption says: objects of that colour, on that ground.
+/// The images of the built-in model show an object and a background in the colours of the prompt.
 #[test]
-fn it_draws_what_is_asked() {
+fn its_images_show_what_prompts_state() {
     let project = Project::new(&[]);
     let red = |[r, g, b]: [u8; 3]| r > 130 && g < 110 && b < 110;
     let blue = |[r, g, b]: [u8; 3]| b > 110 && r < 110 && g < 140;
     let green = |[r, g, b]: [u8; 3]| g > 110 && g > r && g > b;
     let white = |pixel: [u8; 3]| pixel.iter().all(|x| *x > 215);
-    let share = |picture: &RgbImage, wanted: fn([u8; 3]) -> bool| {
-        picture.pixels().filter(|pixel| wanted(pixel.0)).count() as f64 / 4096.0
+    let share = |image: &RgbImage, is_colour: fn([u8; 3]) -> bool| {
+        image.pixels().filter(|pixel| is_colour(pixel.0)).count() as f64 / 4096.0
     };
-    for (prompt, object, ground) in [
+    for (prompt, object, background) in [
         ("a red ball on a plain white background", red as fn([u8; 3]) -> bool, white as _),
         ("a blue car on grass", blue, green as fn([u8; 3]) -> bool),
     ] {
-        let mut command = project.command(&["generate", "--model", "builtin", "--out", "drawn"]);
+        let mut command = project.command(&["generate", "--model", "builtin", "--out", "images"]);
         command.args(["--steps", "12", "--num", "3", "--prompt", prompt]);
         Run::of(command).succeeds();
-        let pictures = (0..3).map(|number| {
-            let file = project.path(&format!("drawn/{number:05}.png"));
+        let images = (0..3).map(|number| {
+            let file = project.path(&format!("images/{number:05}.png"));
             image::open(file).unwrap().into_rgb8()
         });
-        for picture in pictures {
-            let shares = [share(&picture, object), share(&picture, ground)];
+        for image in images {
+            let shares = [share(&image, object), share(&image, background)];
             assert!(shares[0] > 0.04 && shares[1] > 0.4, "{prompt}: {shares:?}");
         }
-        std::fs::remove_dir_all(project.path("drawn")).unwrap();
+        std::fs::remove_dir_all(project.path("images")).unwrap();
     }
 }

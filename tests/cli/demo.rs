@@ -131,7 +131,7 @@ fn a_missing_judge_is_an_error() {
     let project = Project::new(&[]);
     let command = project.command(&["demo", "--out", "demo", "--concepts", "2", "--steps", "1"]);
     let run = Run::of(with_builtin(command, fixture("tiny-sd1")));
-    run.fails(1, &["cannot access", "tiny-sd1/judge/config.json"]);
+    run.fails(1, &["cannot access", "tiny-sd1/classifier/config.json"]);
     assert!(!project.path("demo/seqlora").exists());
 }
 

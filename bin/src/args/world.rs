@@ -1,4 +1,4 @@
-//! `seqlora demo` and `seqlora pretrain`: the drawn world.
+//! `seqlora demo` and `seqlora pretrain`: the toy world.
 
 use std::path::PathBuf;
 
@@ -35,35 +35,36 @@ pub struct Demo {
 
 #[derive(Debug, ClapArgs)]
 pub struct Pretrain {
-    /// Where the model, the states and the previews go
+    /// Folder for the model, the training states and the previews
     #[arg(long, value_name = "FOLDER")]
     pub out: PathBuf,
-    /// Settings as TOML
+    /// Settings as a TOML file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// What to train [default: all, one after another]
+    /// Part to train; may be repeated [default: all parts in order]
     #[arg(long, value_enum)]
     pub part: Vec<Part>,
-    /// Begin with this model's weights, `builtin` or a folder, instead of random ones
+    /// Start from the weights of this model, `builtin` or a folder, instead of random weights
     #[arg(long, value_name = "MODEL")]
     pub from: Option<PathBuf>,
-    /// Go on with an interrupted run
+    /// Resume an interrupted run
     #[arg(long)]
     pub resume: bool,
 }
 
-/// A part of the base model.
+/// A part of the model, in the order of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
     /// The VAE
     Autoencoder,
     /// The text encoder, on captions alone
     TextEncoder,
-    /// UNet and text encoder together; needs the VAE and the text encoder
+    /// The UNet and the text encoder together; needs the autoencoder and the text encoder
     Denoiser,
-    /// What tells which objects pictures show; needs no other part
-    Judge,
-    /// Measures the others, all of which are needed, and writes what they can do, their curves and
-    /// digests beside them
+    /// The classifier of the toy world's images; needs no other part
+    #[value(alias = "judge")]
+    Classifier,
+    /// The model card: measures all other parts and writes the results, training curves and
+    /// checksums
     Card,
 }

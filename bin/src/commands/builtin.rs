@@ -1,4 +1,4 @@
-//! The small model that comes with the program: where it lies, and what it knows.
+//! The built-in model: its folder, its guidance and its vocabulary.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -10,22 +10,22 @@ use burn_seqlora::toy_world::{builtin, pretrain};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
-/// Whether `--model` asks for it. A folder of this name is `./builtin`.
+/// Whether `--model` names the built-in model. A folder of that name is given as `./builtin`.
 pub fn is_meant(model: &Path) -> bool {
     model == Path::new(builtin::NAME)
 }
 
-/// The guidance of pictures that do not ask for another.
+/// The default scale of classifier-free guidance for a model.
 pub fn usual_guidance(model: &Path) -> f64 {
     if is_meant(model) { pretrain::GUIDANCE } else { 7.5 }
 }
 
-/// The folder that `--model` means.
+/// The folder of the model that `--model` names.
 pub fn resolve(model: &Path) -> Result<Cow<'_, Path>, Failure> {
     if is_meant(model) { Ok(Cow::Owned(builtin::folder()?)) } else { Ok(Cow::Borrowed(model)) }
 }
 
-/// Warns of words that the built-in model has never read, if it is the one that is used.
+/// Warns of words that are not in the built-in model's vocabulary, if that model is used.
 pub fn warn_of_words<'a>(
     model: &Path,
     texts: impl IntoIterator<Item = &'a str>,
@@ -38,7 +38,7 @@ pub fn warn_of_words<'a>(
     if !words.is_empty() {
         let words: Vec<_> = words.into_iter().map(|word| format!("`{word}`")).collect();
         terminal.warning(format!(
-            "the built-in model does not know {}; it knows {} words of its own small world",
+            "the built-in model does not know {}; its vocabulary has {} words",
             words.join(", "),
             vocabulary().len()
         ));

@@ -1,13 +1,14 @@
-//! `seqlora pretrain`: a small base model from nothing, on the drawn world.
+//! `seqlora pretrain`: trains a small base model from scratch on the toy world.
 
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::kernels::{KernelBackend, TrainBackend};
 use burn_seqlora::models::StableDiffusionConfig;
-use burn_seqlora::toy_world::judge::AttributeAccuracy;
+use burn_seqlora::toy_world::classifier::AttributeAccuracy;
 use burn_seqlora::toy_world::pretrain::{
-    Drawing, DrawingReport, Event, GUIDANCE, PretrainConfig, Pretraining, Progress, SIDE, to_pixels,
+    Event, GUIDANCE, GenerationReport, PretrainConfig, Pretraining, Progress, SIDE, Sampling,
+    to_pixels,
 };
 use burn_seqlora::toy_world::world::{Scene, SceneOptions, Seed, Split};
 use burn_seqlora::train::Flow;
@@ -24,7 +25,7 @@ use crate::interrupt;
 use crate::settings;
 use crate::terminal::Terminal;
 
-/// Trains the parts that were asked for, each after those it needs.
+/// Trains the selected parts in order.
 pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
     let mut config: PretrainConfig = match &args.config {
         Some(file) => settings::read(file)?,
@@ -33,18 +34,18 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
     config.seed = global.seed.unwrap_or(config.seed);
     config.precision = global.precision.unwrap_or(config.precision);
     config.validate()?;
-    let begun = |part: &Part| Pretraining::has_begun(&args.out, &name(*part));
-    if let Some(part) = parts(args).into_iter().find(begun).filter(|_| !args.resume) {
+    let has_begun = |part: &Part| Pretraining::has_begun(&args.out, &name(*part));
+    if let Some(part) = parts(args).into_iter().find(has_begun).filter(|_| !args.resume) {
         let text = format!(
-            "{} holds a training of the {} already; use --resume or another --out",
+            "{} already holds a training of the {}; use --resume or another --out",
             args.out.display(),
             name(part)
         );
         return Err(Failure::Usage(text));
     }
-    if args.from.is_some() && !goes_on(args) && args.out.join("model").exists() {
+    if args.from.is_some() && !resumes_from(args) && args.out.join("model").exists() {
         let text = format!(
-            "{} holds a model already, which --from would write over; use another --out",
+            "{} already holds a model, which --from would overwrite; use another --out",
             args.out.display()
         );
         return Err(Failure::Usage(text));
@@ -52,19 +53,20 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
     global.device.run(Session { args, config, terminal })
 }
 
-/// Whether the weights to begin with are in the folder already.
-fn goes_on(args: &Pretrain) -> bool {
+/// Whether the weights of `--from` are already in the folder, so that they must not be copied
+/// again.
+fn resumes_from(args: &Pretrain) -> bool {
     args.resume && Pretraining::has_source(&args.out)
 }
 
-/// The parts that were asked for, or all, each after those it needs.
+/// The selected parts, or all, in the order of training.
 fn parts(args: &Pretrain) -> Vec<Part> {
     let all = Part::value_variants().iter().copied();
     all.filter(|part| args.part.is_empty() || args.part.contains(part)).collect()
 }
 
 fn name(part: Part) -> String {
-    part.to_possible_value().expect("no part is hidden").get_name().to_string()
+    part.to_possible_value().expect("every part has a name").get_name().to_string()
 }
 
 struct Session<'a> {
@@ -77,7 +79,7 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Pretrain { out, from, .. } = self.args;
         let pretraining = match from {
-            Some(from) if !goes_on(self.args) => {
+            Some(from) if !resumes_from(self.args) => {
                 Pretraining::open_from(out, self.config.clone(), &builtin::resolve(from)?)?
             }
             _ => Pretraining::open(out, self.config.clone())?,
@@ -87,7 +89,7 @@ impl Job for Session<'_> {
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,
                 Part::TextEncoder => self.text_encoder::<B>(&pretraining, &device)?,
                 Part::Denoiser => self.denoiser::<B>(&pretraining, &device)?,
-                Part::Judge => self.judge::<B>(&pretraining, &device)?,
+                Part::Classifier => self.classifier::<B>(&pretraining, &device)?,
                 Part::Card => self.card::<B>(&pretraining, &device)?,
             }
         }
@@ -119,7 +121,7 @@ impl Session<'_> {
         let fidelity = fidelity.ok_or_else(Failure::stopped)?;
         self.terminal.line(
             "autoencoder",
-            format!("PSNR {:.1} dB, latents' deviation {:.3}", fidelity.psnr, fidelity.latent_std),
+            format!("PSNR {:.1} dB, RMS of latents {:.3}", fidelity.psnr, fidelity.latent_std),
         );
         Ok(())
     }
@@ -148,17 +150,17 @@ impl Session<'_> {
         let scheduler = StableDiffusionConfig::read(&pretraining.model())?.scheduler;
         let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &scheduler, PREVIEW_STEPS)?;
         let seed = task.seed.fork("preview");
-        let drawing = Drawing { plan, guidance: GUIDANCE, seed };
+        let sampling = Sampling { plan, guidance: GUIDANCE, seed };
         let captions: Vec<String> = (0..PREVIEWS).map(caption).collect();
         let finished = pretraining.train_denoiser::<B>(&task, device, |event| match event {
             Event::Step(progress) => advance(&bar, progress),
             Event::Preview { step, module } => {
-                let drawn = task.draw(&module.valid(), &captions, &drawing);
+                let images = task.generate(&module.valid(), &captions, &sampling);
                 if let Err(error) = pretraining.save_denoiser(module) {
                     self.terminal.warning(error);
                 }
-                match drawn {
-                    Ok(pictures) => self.preview("denoiser", step, &rows(pictures)),
+                match images {
+                    Ok(images) => self.preview("denoiser", step, &rows(images)),
                     Err(error) => {
                         self.terminal.warning(error);
                         Flow::Continue
@@ -170,20 +172,20 @@ impl Session<'_> {
         if finished { Ok(()) } else { Err(Failure::stopped()) }
     }
 
-    fn judge<B: TrainBackend>(
+    fn classifier<B: TrainBackend>(
         &self,
         pretraining: &Pretraining,
         device: &B::Device,
     ) -> Result<(), Failure> {
-        let bar = self.terminal.bar("judge", self.config.judge.steps, "steps");
-        let report = pretraining.train_judge::<B>(device, |event| match event {
+        let bar = self.terminal.bar("classifier", self.config.classifier.steps, "steps");
+        let report = pretraining.train_classifier::<B>(device, |event| match event {
             Event::Step(progress) => advance(&bar, progress),
             Event::Preview { .. } => Flow::Continue,
         })?;
         bar.finish_and_clear();
         let report = report.ok_or_else(Failure::stopped)?;
         let (accuracy, identity) = (attributes(&report.accuracy), percent(Some(report.identity)));
-        self.terminal.line("judge", format!("right about {accuracy}, individuals {identity}"));
+        self.terminal.line("classifier", format!("correct: {accuracy}, individuals {identity}"));
         Ok(())
     }
 
@@ -192,27 +194,27 @@ impl Session<'_> {
         pretraining: &Pretraining,
         device: &B::Device,
     ) -> Result<(), Failure> {
-        let bar = self.terminal.bar("card", 2 * CAPTIONS, "pictures");
-        let card = pretraining.write_card::<B>(CAPTIONS, device, |drawn| {
-            bar.set_position(drawn as u64);
+        let bar = self.terminal.bar("card", 2 * CAPTIONS, "images");
+        let card = pretraining.write_card::<B>(CAPTIONS, device, |images| {
+            bar.set_position(images as u64);
             if interrupt::requested() { Flow::Stop } else { Flow::Continue }
         })?;
         bar.finish_and_clear();
-        let DrawingReport { one_object, two_objects, renders, .. } = card
+        let GenerationReport { one_object, two_objects, renders, .. } = card
             .ok_or_else(|| Failure::Interrupted("stopped; nothing was written".into()))?
-            .drawing;
-        for (label, seen) in [
-            ("one object", &one_object.pictures),
-            ("both of two", &two_objects.pictures),
-            ("each of two", &two_objects.objects),
-            ("in renders", &renders.objects),
+            .generation;
+        for (label, accuracy) in [
+            ("one object", &one_object.images),
+            ("two objects, both", &two_objects.images),
+            ("two objects, each", &two_objects.objects),
+            ("renders, each", &renders.objects),
         ] {
-            self.terminal.line(label, attributes(seen));
+            self.terminal.line(label, attributes(accuracy));
         }
         Ok(())
     }
 
-    /// Saves pictures in rows; a preview that cannot be written does not end a training.
+    /// Saves images in rows. If the file cannot be written, the training goes on with a warning.
     fn preview<B: KernelBackend>(&self, part: &str, step: usize, rows: &[Tensor<B, 4>]) -> Flow {
         let file = self.args.out.join("training").join(part).join(format!("preview-{step:06}.png"));
         let save = || -> Result<(), Failure> {
@@ -243,27 +245,28 @@ fn percent(share: Option<f64>) -> String {
     share.map_or("-".into(), |share| format!("{:.1} %", 100.0 * share))
 }
 
-/// Captions of each kind that are drawn to measure a model.
+/// The number of captions of one object, and of captions of two, that a model is measured on.
 const CAPTIONS: usize = 250;
 
+/// The number of images in a preview of the denoiser.
 const PREVIEWS: u64 = 32;
 const PREVIEW_STEPS: usize = 25;
 
-/// Captions of scenes that training does not show.
+/// The caption of a held-out scene.
 fn caption(index: u64) -> String {
     let seed = Seed::new(0).fork("preview");
-    let options = SceneOptions { split: Split::HeldOut, pairs: 0.5 };
+    let options = SceneOptions { split: Split::HeldOut, pair_probability: 0.5 };
     Scene::random(&seed, index, &options).caption(&mut seed.fork("caption").at(index))
 }
 
-fn rows<B: KernelBackend>(pictures: Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
-    pictures.split(8, 0)
+fn rows<B: KernelBackend>(images: Tensor<B, 4>) -> Vec<Tensor<B, 4>> {
+    images.split(8, 0)
 }
 
 fn advance(bar: &ProgressBar, progress: &Progress) -> Flow {
     bar.set_message(format!(
-        "loss {:.4}  |g| {:.2}  rate {:.1e}  {:.2} s/step",
-        progress.loss, progress.gradient, progress.rate, progress.seconds
+        "loss {:.4}  |g| {:.2}  lr {:.1e}  {:.2} s/step",
+        progress.loss, progress.gradient_norm, progress.lr, progress.seconds
     ));
     bar.set_position(progress.step as u64);
     if interrupt::requested() { Flow::Stop } else { Flow::Continue }

@@ -1,10 +1,12 @@
-//! A drawn world of captioned images, what measures it, and a small Stable Diffusion trained on it.
+//! A toy world of captioned images, a classifier for it, and a small Stable Diffusion trained on
+//! it.
 //!
-//! - [`world`]: scenes of objects with colours, patterns and places, their captions and renders;
-//! - [`judge`]: a small vision transformer that tells what such images show;
-//! - [`pretrain`]: trains the autoencoder, text encoder, denoiser and classifier from scratch.
+//! - [`world`]: scenes of simple objects, their renders, captions and ground truth;
+//! - [`classifier`]: a small vision transformer that predicts what such images show;
+//! - [`pretrain`]: training of VAE, text encoder, denoiser and classifier from scratch;
+//! - [`builtin`]: where the model lies that was trained so.
 
 pub mod builtin;
-pub mod judge;
+pub mod classifier;
 pub mod pretrain;
 pub mod world;

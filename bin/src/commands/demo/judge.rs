@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::backend::Backend;
 use burn_seqlora::eval::{ImageEncoder, SmallPictures};
 use burn_seqlora::kernels::KernelBackend;
-use burn_seqlora::toy_world::judge;
+use burn_seqlora::toy_world::classifier;
 
 use crate::failure::Failure;
 
@@ -20,7 +20,7 @@ pub struct Judge<B: Backend> {
 impl<B: KernelBackend> Judge<B> {
     /// The judge of the drawn world.
     pub fn open(folder: &Path, device: &B::Device) -> Result<Self, Failure> {
-        let judge = judge::Judge::load(folder, device)?;
+        let judge = classifier::Classifier::load(folder, device)?;
         Ok(Self { name: "the drawn world's judge", encoder: Box::new(judge) })
     }
 

@@ -60,7 +60,7 @@ impl Job for Session<'_> {
             true => (untrained::<B>(&args.out, &device)?, Judge::small_pictures()),
             false => {
                 let folder = builtin::folder()?;
-                let judge = Judge::<B>::open(&folder.join("judge"), &device)?;
+                let judge = Judge::<B>::open(&folder.join("classifier"), &device)?;
                 (folder, judge)
             }
         };

@@ -1,4 +1,4 @@
-//! Training the VAE: pictures to latents and back.
+//! Training of the VAE on images of random scenes.
 
 use std::ops::Range;
 
@@ -12,49 +12,54 @@ use seqlora_kernels::{KernelBackend, TrainBackend};
 
 use super::config::PretrainConfig;
 use super::scenes::to_pixels;
-use super::train::Stage;
+use super::train::Task;
 use crate::world::{Individual, Scene, SceneOptions, Split};
 use seqlora_models::vae::Vae;
 
-/// `mean |x̂ − x| + halved · mean |D(z↓) − x↓| + divergence · mean KL(q(z|x) ‖ N(0, 1))` on random
-/// scenes, where ↓ halves a side by means of 2×2.
+/// The task of reconstructing images of random scenes. With average pooling over 2 × 2 as ↓, the
+/// loss is
 ///
-/// The term with halves makes latents shrink as pictures do. Without it they carry fine detail that
-/// pictures do not have, and that a denoiser learns slowly (Skorokhodov et al. 2025, arXiv
-/// 2502.14831).
+/// ```text
+/// mean |D(z) − x| + equivariance_weight · mean |D(z↓) − x↓|
+///                 + kl_weight · mean KL(q(z|x) ‖ N(0, 1))
+/// ```
+///
+/// The second term makes the decoder equivariant to scale. Without it latents have high-frequency
+/// components that images do not have and that a denoiser learns slowly (Skorokhodov et al. 2025,
+/// arXiv 2502.14831).
 #[derive(Debug)]
 pub struct Autoencoding<'a> {
-    /// Batch size, shares and weights.
+    /// Probabilities of scenes and weights of the loss.
     pub config: &'a PretrainConfig,
-    /// Side of the pictures.
+    /// Width and height of the images, in pixels.
     pub side: usize,
-    /// Of scenes and of the latents' noise.
+    /// The seed of scenes and of the latents' noise.
     pub seed: Seed,
 }
 
 impl Autoencoding<'_> {
-    /// The scene of an index; a share of them shows an individual. All splits occur: the codec has
-    /// to draw what it is given, whether or not a caption could tell it.
+    /// The scene of an index: an individual, or random objects of either split. The VAE may see
+    /// held-out combinations, since it does not depend on captions.
     pub fn scene(&self, index: u64) -> Scene {
         let mut rng = self.seed.fork("kind").at(index);
-        if rng.random_bool(self.config.individuals) {
+        if rng.random_bool(self.config.individual_probability) {
             let individual = Individual::of(rng.random_range(0..Individual::COUNT));
             let seed = self.seed.fork("individual").fork(&index.to_string());
             return individual.references(&seed, 1).remove(0);
         }
         let split = if rng.random_bool(0.2) { Split::HeldOut } else { Split::Train };
-        let options = SceneOptions { split, pairs: self.config.pairs };
+        let options = SceneOptions { split, pair_probability: self.config.pair_probability };
         Scene::random(&self.seed, index, &options)
     }
 
-    /// Pictures of scenes, `[scenes, 3, side, side]`.
+    /// The images of scenes: `[scenes, 3, side, side]`.
     fn pixels<B: KernelBackend>(&self, samples: Range<u64>, device: &B::Device) -> Tensor<B, 4> {
         let scenes: Vec<Scene> = samples.map(|index| self.scene(index)).collect();
         to_pixels(&scenes, self.side, device)
     }
 }
 
-impl<B: TrainBackend> Stage<B> for Autoencoding<'_> {
+impl<B: TrainBackend> Task<B> for Autoencoding<'_> {
     type Module = Vae<B>;
 
     fn loss(&self, vae: &Vae<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
@@ -65,39 +70,41 @@ impl<B: TrainBackend> Stage<B> for Autoencoding<'_> {
         let noise = normal(mean.dims(), &mut rng, &device);
         let latents = mean.clone() + std.clone() * noise;
         let error = |z: Tensor<B, 4>, x: Tensor<B, 4>| (vae.decode_latents(z) - x).abs().mean();
-        let halves = error(halved(latents.clone()), halved(pixels.clone()));
-        let error = error(latents, pixels) + halves.mul_scalar(self.config.halved);
+        let equivariance = error(halved(latents.clone()), halved(pixels.clone()));
+        let error =
+            error(latents, pixels) + equivariance.mul_scalar(self.config.equivariance_weight);
         let variance = std.powi_scalar(2);
+        // Twice the KL divergence of each element.
         let divergence = mean.powi_scalar(2) + variance.clone() - variance.log().add_scalar(1.0);
-        Ok(error + divergence.mean().mul_scalar(self.config.divergence / 2.0))
+        Ok(error + divergence.mean().mul_scalar(self.config.kl_weight / 2.0))
     }
 }
 
-/// Means of 2×2.
+/// Average pooling over 2 × 2.
 fn halved<B: KernelBackend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
     avg_pool2d(x, [2, 2], [2, 2], [0, 0], true, false)
 }
 
-/// How well pictures survive being encoded and decoded.
+/// The reconstruction quality of a VAE and the scale of its latents.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Fidelity {
-    /// Mean over pictures of the peak signal-to-noise ratio, in dB.
+    /// Peak signal-to-noise ratio of reconstructions, in dB, averaged over images.
     pub psnr: f64,
-    /// Standard deviation of the latents, whose inverse becomes the `scaling_factor`.
+    /// Root mean square of the latents; its inverse becomes the `scaling_factor`.
     pub latent_std: f64,
 }
 
-/// Pictures that are measured at once.
+/// Images that are measured at a time.
 const PER_BATCH: u64 = 16;
 
 impl Autoencoding<'_> {
-    /// Measures an autoencoder whose scaling factor is 1 on `batches` batches that training does
-    /// not see.
+    /// Measures a VAE whose scaling factor is 1, on `batches` batches of 16 images that training
+    /// does not see.
     pub fn fidelity<B: KernelBackend>(&self, vae: &Vae<B>, batches: usize) -> Fidelity {
         let device = vae.device();
         let (mut psnr, mut square) = (0.0, 0.0);
         for batch in 0..batches as u64 {
-            // Training counts up from zero and does not come here.
+            // Training numbers its samples from 0 and does not reach this range.
             let first = u64::MAX / 2 + batch * PER_BATCH;
             let pixels = self.pixels::<B>(first..first + PER_BATCH, &device);
             let LatentPosterior { mean, std } = vae.encode_image(pixels.clone());

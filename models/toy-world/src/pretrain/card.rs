@@ -1,4 +1,4 @@
-//! What a pretrained model can do and what made it: `training.json`, curves and digests beside it.
+//! The model card, `training.json`, with the training curves and the checksums of all files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,53 +10,53 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::autoencoding::Fidelity;
-use super::config::{PretrainConfig, StageConfig};
-use super::drawing::{Artist, DrawingReport};
-use super::model::{CARD, PretrainError, Pretraining, copy_file};
+use super::config::{PretrainConfig, TaskConfig};
+use super::evaluation::{Evaluator, GenerationReport};
+use super::folder::{CARD, PretrainError, Pretraining, copy_file};
 use super::state;
 use super::train::read_curve;
-use crate::judge::Judge;
+use crate::classifier::Classifier;
 use seqlora_models::blueprint::write_json;
 use seqlora_models::vae::VaeConfig;
 use seqlora_models::weights::{KeyTable, WeightFiles, load_weights, write_checksums};
 
-/// What made a model, and what it can do.
+/// How a model was trained, and how good it is.
 #[derive(Debug, Clone, Serialize)]
 pub struct Card {
-    /// The program's version.
+    /// The program and its version.
     pub made_by: String,
-    /// The free choices of the last run, with the seed; each part's own are those it ended with.
+    /// The settings of the last run. The settings of each part are those of its last training.
     pub config: PretrainConfig,
-    /// How each part was trained.
+    /// The training of each part, from its curve.
     pub training: BTreeMap<String, PartTraining>,
-    /// How well pictures survive the VAE.
+    /// The reconstruction quality of the VAE.
     pub autoencoder: Fidelity,
-    /// What it makes of captions that training left out.
-    pub drawing: DrawingReport,
+    /// How well generated images agree with held-out captions.
+    pub generation: GenerationReport,
 }
 
-/// How a part was trained, from its curve.
+/// The training of a part, from its curve.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PartTraining {
-    /// Minibatches.
+    /// The number of steps.
     pub steps: usize,
-    /// Time of all of them.
+    /// The time of all steps, in seconds.
     pub seconds: f64,
-    /// The loss, averaged over the last twentieth.
+    /// The mean loss over the last twentieth of the curve's lines.
     pub loss: f64,
 }
 
-/// What is read of the card that came with the weights.
+/// The part of an earlier card that a new card takes over.
 #[derive(Deserialize)]
-struct Before {
+struct EarlierCard {
     config: PretrainConfig,
 }
 
 impl PartTraining {
-    /// Reads `curve.jsonl`, whose lines stand for the steps since the line before.
+    /// Summarises a `curve.jsonl`, each line of which covers the steps since the previous line.
     ///
     /// # Errors
-    /// If there is none.
+    /// If the file is missing or damaged.
     pub fn of(curve: &Path) -> Result<Self, PretrainError> {
         let lines = read_curve(curve)?;
         let before = [0].into_iter().chain(lines.iter().map(|line| line.step));
@@ -71,9 +71,9 @@ impl PartTraining {
 }
 
 impl Pretraining {
-    /// Measures the stored model, and writes what it can do and what made it beside it, with the
-    /// curves and the digests of all files. `progress` gets the number of pictures drawn; `None` if
-    /// it stopped the drawing.
+    /// Measures the stored model with `captions` captions of each kind, and writes its card, its
+    /// training curves and the checksums of all files. `progress` gets the number of generated
+    /// images. Returns `None` if `progress` stopped it; nothing is written then.
     ///
     /// # Errors
     /// If a part is missing or damaged, or a file cannot be written.
@@ -91,43 +91,44 @@ impl Pretraining {
         let autoencoder =
             self.autoencoding().fidelity(&load_weights(vae, &files, &KeyTable::VAE.into())?, 16);
         let task = self.denoising::<B>(device)?;
-        let judge = Judge::load(&model.join("judge"), device)?;
+        let classifier = Classifier::load(&model.join("classifier"), device)?;
         let network = self.stored_denoiser::<B::InnerBackend>(device)?;
-        let artist = Artist {
+        let evaluator = Evaluator {
             task: &task,
             scheduler: &self.design.scheduler,
             network: &network,
-            judge: &judge,
+            classifier: &classifier,
         };
-        let Some(drawing) = DrawingReport::measure(&artist, captions, device, progress)? else {
+        let Some(generation) = GenerationReport::measure(&evaluator, captions, device, progress)?
+        else {
             return Ok(None);
         };
         let made_by = format!("seqlora {}", env!("CARGO_PKG_VERSION"));
-        let card = Card { made_by, config, training, autoencoder, drawing };
+        let card = Card { made_by, config, training, autoencoder, generation };
         write_json(&model.join(CARD), &json!(card))?;
         write_checksums(&model)?;
         Ok(Some(card))
     }
 
-    /// How each part was trained, here or before its weights came here; the curves are then beside
-    /// the model.
+    /// The training and the settings of each part: from this folder if it was trained here, else
+    /// from the card and the curves of the model whose weights it has.
     fn history(&self) -> Result<(BTreeMap<String, PartTraining>, PretrainConfig), PretrainError> {
         let card = self.model().join(CARD);
-        let before: Option<Before> = card.exists().then(|| read_json(&card)).transpose()?;
+        let earlier: Option<EarlierCard> = card.exists().then(|| read_json(&card)).transpose()?;
         let mut config = self.config.clone();
         let mut training = BTreeMap::new();
-        for (part, settings) in StageConfig::PARTS {
+        for (part, settings) in TaskConfig::PARTS {
             let copy = self.model().join("curves").join(part).with_extension("jsonl");
             let own = self.training(part);
-            match &before {
+            match &earlier {
                 _ if Self::has_begun(&self.folder, part) => {
                     *settings(&mut config) = state::settings(&own)?;
                     copy_file(&own.join("curve.jsonl"), &copy)?;
                 }
-                Some(before) => {
-                    *settings(&mut config) = settings(&mut before.config.clone()).clone()
+                Some(earlier) => {
+                    *settings(&mut config) = settings(&mut earlier.config.clone()).clone()
                 }
-                None => return Err(self.lacks(part)),
+                None => return Err(self.missing(part)),
             }
             training.insert(part.to_string(), PartTraining::of(&copy)?);
         }
@@ -138,20 +139,35 @@ impl Pretraining {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pretrain::Progress;
+    use crate::pretrain::train::Progress;
     use std::fs;
 
     #[test]
-    fn a_curve_tells_steps_time_and_last_loss() {
+    fn a_curve_gives_steps_time_and_final_loss() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("curve.jsonl");
         let line = |step: usize, loss: f64| {
-            let progress = Progress { step, loss, gradient: 1.0, rate: 0.1, seconds: 0.5 };
+            let progress = Progress { step, loss, gradient_norm: 1.0, lr: 0.1, seconds: 0.5 };
             serde_json::to_string(&progress).unwrap() + "\n"
         };
         fs::write(&file, line(10, 3.0) + &line(20, 2.0) + &line(25, 1.0)).unwrap();
         let expected = PartTraining { steps: 25, seconds: 12.5, loss: 1.0 };
         assert_eq!(PartTraining::of(&file).unwrap(), expected);
         assert!(PartTraining::of(&folder.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn the_card_and_curves_of_the_built_in_model_can_be_read() {
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("builtin");
+        let card: serde_json::Value = read_json(&model.join(CARD)).unwrap();
+        let earlier: EarlierCard = serde_json::from_value(card.clone()).unwrap();
+        earlier.config.validate().unwrap();
+        let report: GenerationReport = serde_json::from_value(card["generation"].clone()).unwrap();
+        assert!(report.one_object.images.class > Some(0.9));
+        for (part, _) in TaskConfig::PARTS {
+            let curve = model.join("curves").join(part).with_extension("jsonl");
+            let steps = PartTraining::of(&curve).unwrap().steps;
+            assert_eq!(json!(steps), card["training"][part]["steps"], "{part}");
+        }
     }
 }

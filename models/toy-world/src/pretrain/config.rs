@@ -1,80 +1,95 @@
-//! What can be chosen about pretraining; the defaults are meant for the built-in model.
+//! The settings of pretraining. The defaults are those for the built-in model.
 
 use seqlora_core::check::{at_least_one, not_negative};
 use seqlora_core::error::{Error, Result};
 use seqlora_core::precision::Precision;
 use serde::{Deserialize, Serialize};
 
-use super::judging::Augmentation;
+use super::classification::augment::Augmentation;
 
-/// Settings of a whole pretraining.
+/// The settings of all parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PretrainConfig {
-    /// Of scenes, noise, timesteps and initial weights.
+    /// Seed of scenes, noise, timesteps and initial weights.
     pub seed: u64,
-    /// What UNet and text encoder compute in, f32 or bf16. All weights are kept in f32, and VAE and
-    /// judge are trained in it.
+    /// Precision in which the UNet and the text encoder compute, f32 or bf16. All weights are kept
+    /// in f32, and the VAE and the classifier are trained in f32.
     pub precision: Precision,
-    /// Share of scenes with two objects, 0 to 1; not of the judge's.
-    pub pairs: f64,
-    /// Share of the autoencoder's pictures that show an individual, which the denoiser never sees.
-    pub individuals: f64,
-    /// Weight of the latents' divergence from a standard normal, per latent.
-    pub divergence: f64,
-    /// Weight of the error of pictures of half the side, decoded from latents of half the side.
-    pub halved: f64,
-    /// How the denoiser's timesteps are spread: their density goes with this power of the timestep,
-    /// so 0 takes all alike and 1 takes noise more often than what is almost clean.
+    /// Probability that a scene has two objects, 0 to 1. The classifier's scenes do not depend on
+    /// it.
+    pub pair_probability: f64,
+    /// Probability that an image of the autoencoder shows an individual, 0 to 1. The denoiser sees
+    /// no individuals.
+    pub individual_probability: f64,
+    /// Weight of the KL divergence of the latents from a standard normal distribution, as a mean
+    /// over the elements of the latents.
+    pub kl_weight: f64,
+    /// Weight of the scale equivariance loss: the reconstruction error of images at half the
+    /// resolution, decoded from latents at half the resolution.
+    pub equivariance_weight: f64,
+    /// Exponent p of the density of timesteps, which is proportional to t^p. 0 is uniform, and
+    /// larger values favour noisy timesteps.
     pub timestep_power: f64,
-    /// Weight of the denoiser's error where objects are; it is 1 elsewhere.
-    pub objects: f64,
-    /// Weight of what the denoiser's coarse features do not tell of what covers each place.
-    pub places: f64,
-    /// Share of captions replaced by the empty one, for classifier-free guidance.
+    /// Weight of the denoising error where objects are, relative to the background.
+    pub object_weight: f64,
+    /// Weight of the auxiliary loss on spatial labels, on the coarsest features of the denoiser.
+    pub auxiliary_weight: f64,
+    /// Probability that a caption is replaced by the empty one, for classifier-free guidance, 0 to
+    /// 1.
     pub caption_dropout: f64,
     /// Training of the VAE.
-    pub autoencoder: StageConfig,
+    pub autoencoder: TaskConfig,
     /// Training of the text encoder on captions alone.
-    pub text_encoder: StageConfig,
-    /// Training of UNet and text encoder together.
-    pub denoiser: StageConfig,
-    /// Training of the judge.
-    pub judge: StageConfig,
-    /// Damage to the judge's training pictures.
+    pub text_encoder: TaskConfig,
+    /// Joint training of the UNet and the text encoder.
+    pub denoiser: TaskConfig,
+    /// Training of the classifier.
+    pub classifier: TaskConfig,
+    /// Augmentation of the classifier's training images.
     pub augmentation: Augmentation,
 }
 
-/// How one part is trained.
+/// The settings of one training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct StageConfig {
-    /// Minibatches.
+pub struct TaskConfig {
+    /// Number of steps.
     pub steps: usize,
-    /// Pictures per minibatch.
+    /// Samples per minibatch.
     pub batch: usize,
-    /// Parts of a minibatch that are computed side by side, each on its share of the cores. The
-    /// noise is drawn per part.
+    /// The number of parts of a minibatch that are computed in parallel, each on its own share of
+    /// the cores. Noise is drawn per part, so the number changes the result.
     pub shards: usize,
-    /// The greatest learning rate.
-    pub rate: f64,
-    /// Steps in which the rate rises from zero.
+    /// The peak learning rate.
+    pub lr: f64,
+    /// Steps in which the learning rate rises linearly from zero.
     pub warmup: usize,
-    /// The rate at the end, as a share of the greatest; it falls along half a cosine.
-    pub final_rate: f64,
-    /// Steps of matrices and kernels are made orthogonal (Muon), as long as those of AdamW, which
-    /// the other parameters get; else all get AdamW.
-    pub orthogonal: bool,
-    /// Decay of matrices and kernels, per step and unit of rate.
+    /// The final learning rate divided by the peak one. After the warm-up it follows half a cosine.
+    pub final_lr_ratio: f64,
+    /// The optimiser.
+    pub optimizer: OptimizerKind,
+    /// Weight decay of all parameters but vectors, as in AdamW.
     pub weight_decay: f64,
-    /// Gradients longer than this are shortened to it.
-    pub clip: f64,
-    /// How much of the running average of the weights is kept at each step.
-    pub average: f64,
+    /// The gradient is scaled down to this norm where its norm is larger.
+    pub max_gradient_norm: f64,
+    /// Decay per step of the exponential moving average (EMA) of the weights.
+    pub ema_decay: f64,
     /// Steps between saved states.
     pub save_every: usize,
-    /// Steps between previews, which the autoencoder and the denoiser have.
+    /// Steps between previews, which only the autoencoder and the denoiser have.
     pub preview_every: usize,
+}
+
+/// The optimiser of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// AdamW for all parameters.
+    AdamW,
+    /// Muon for matrices and convolution kernels, with steps of the same root mean square as
+    /// AdamW's, and AdamW for the other parameters.
+    Muon,
 }
 
 impl Default for PretrainConfig {
@@ -82,54 +97,54 @@ impl Default for PretrainConfig {
         Self {
             seed: 0,
             precision: Precision::F32,
-            pairs: 0.6,
-            individuals: 0.3,
-            divergence: 5e-4,
-            halved: 0.25,
+            pair_probability: 0.6,
+            individual_probability: 0.3,
+            kl_weight: 5e-4,
+            equivariance_weight: 0.25,
             timestep_power: 1.0,
-            objects: 3.0,
-            places: 0.3,
+            object_weight: 3.0,
+            auxiliary_weight: 0.3,
             caption_dropout: 0.1,
-            autoencoder: StageConfig {
+            autoencoder: TaskConfig {
                 steps: 3000,
                 batch: 4,
-                rate: 2e-3,
-                average: 0.995,
-                ..StageConfig::default()
+                lr: 2e-3,
+                ema_decay: 0.995,
+                ..TaskConfig::default()
             },
-            text_encoder: StageConfig { steps: 2000, batch: 48, ..StageConfig::default() },
-            denoiser: StageConfig {
+            text_encoder: TaskConfig { steps: 2000, batch: 48, ..TaskConfig::default() },
+            denoiser: TaskConfig {
                 steps: 10_000,
                 batch: 16,
-                orthogonal: true,
-                ..StageConfig::default()
+                optimizer: OptimizerKind::Muon,
+                ..TaskConfig::default()
             },
-            judge: StageConfig {
+            classifier: TaskConfig {
                 steps: 4000,
-                rate: 1.5e-3,
+                lr: 1.5e-3,
                 warmup: 100,
                 weight_decay: 0.05,
-                average: 0.998,
-                ..StageConfig::default()
+                ema_decay: 0.998,
+                ..TaskConfig::default()
             },
             augmentation: Augmentation::default(),
         }
     }
 }
 
-impl Default for StageConfig {
+impl Default for TaskConfig {
     fn default() -> Self {
         Self {
             steps: 8000,
             batch: 32,
             shards: 2,
-            rate: 1e-3,
+            lr: 1e-3,
             warmup: 200,
-            final_rate: 0.02,
-            orthogonal: false,
+            final_lr_ratio: 0.02,
+            optimizer: OptimizerKind::AdamW,
             weight_decay: 0.01,
-            clip: 1.0,
-            average: 0.999,
+            max_gradient_norm: 1.0,
+            ema_decay: 0.999,
             save_every: 250,
             preview_every: 500,
         }
@@ -137,52 +152,51 @@ impl Default for StageConfig {
 }
 
 impl PretrainConfig {
-    /// Refuses values that mean nothing.
+    /// Checks that all values are in their ranges.
     ///
     /// # Errors
-    /// Names the first such key.
+    /// Names the first setting that is not, with its value.
     pub fn validate(&self) -> Result<()> {
         if self.precision == Precision::F16 {
             let text = "pretraining computes in f32 or bf16: small gradients would be 0 in f16";
             return Err(Error::Invalid(text.into()));
         }
-        let shares = [
-            ("pairs", self.pairs),
-            ("individuals", self.individuals),
+        let probabilities = [
+            ("pair_probability", self.pair_probability),
+            ("individual_probability", self.individual_probability),
             ("caption_dropout", self.caption_dropout),
         ];
-        if let Some((name, value)) = shares.iter().find(|(_, share)| !(0.0..=1.0).contains(share)) {
+        if let Some((name, value)) = probabilities.iter().find(|(_, p)| !(0.0..=1.0).contains(p)) {
             return Err(Error::Invalid(format!("`{name}` is {value}; it must be from 0 to 1")));
         }
-        let weights = [
-            ("divergence", self.divergence),
-            ("halved", self.halved),
+        not_negative([
+            ("kl_weight", self.kl_weight),
+            ("equivariance_weight", self.equivariance_weight),
             ("timestep_power", self.timestep_power),
-            ("objects", self.objects),
-            ("places", self.places),
-        ];
-        not_negative(weights)?;
+            ("object_weight", self.object_weight),
+            ("auxiliary_weight", self.auxiliary_weight),
+        ])?;
         self.autoencoder.validate("autoencoder")?;
         self.text_encoder.validate("text_encoder")?;
         self.denoiser.validate("denoiser")?;
-        self.judge.validate("judge")
+        self.classifier.validate("classifier")
     }
 }
 
-/// The settings of one part.
-type Settings = fn(&mut PretrainConfig) -> &mut StageConfig;
+/// Access to the settings of one part.
+type Settings = fn(&mut PretrainConfig) -> &mut TaskConfig;
 
-impl StageConfig {
-    /// The parts' names and their settings, in the order of training.
+impl TaskConfig {
+    /// The names of all parts and access to their settings, in the order of training.
     pub(super) const PARTS: [(&str, Settings); 4] = [
         ("autoencoder", |config| &mut config.autoencoder),
         ("text-encoder", |config| &mut config.text_encoder),
         ("denoiser", |config| &mut config.denoiser),
-        ("judge", |config| &mut config.judge),
+        ("classifier", |config| &mut config.classifier),
     ];
 
-    fn validate(&self, stage: &str) -> Result<()> {
-        let name = |key: &str| format!("{stage}.{key}");
+    fn validate(&self, section: &str) -> Result<()> {
+        let name = |key: &str| format!("{section}.{key}");
         at_least_one([
             (&*name("steps"), self.steps),
             (&*name("batch"), self.batch),
@@ -190,29 +204,29 @@ impl StageConfig {
             (&*name("save_every"), self.save_every),
             (&*name("preview_every"), self.preview_every),
         ])?;
-        if !(0.0..1.0).contains(&self.average) {
-            let (key, value) = (name("average"), self.average);
+        if !(0.0..1.0).contains(&self.ema_decay) {
+            let (key, value) = (name("ema_decay"), self.ema_decay);
             return Err(Error::Invalid(format!(
-                "`{key}` is {value}; it must be from 0 to below 1"
+                "`{key}` is {value}; it must be at least 0 and less than 1"
             )));
         }
         not_negative([
-            (&*name("rate"), self.rate),
-            (&*name("final_rate"), self.final_rate),
+            (&*name("lr"), self.lr),
+            (&*name("final_lr_ratio"), self.final_lr_ratio),
             (&*name("weight_decay"), self.weight_decay),
-            (&*name("clip"), self.clip),
+            (&*name("max_gradient_norm"), self.max_gradient_norm),
         ])
     }
 
-    /// The learning rate of step `step`, counted from 0.
-    pub fn rate_at(&self, step: usize) -> f64 {
+    /// The learning rate of a step, counted from 0.
+    pub fn lr_at(&self, step: usize) -> f64 {
         if step < self.warmup {
-            return self.rate * (step + 1) as f64 / self.warmup as f64;
+            return self.lr * (step + 1) as f64 / self.warmup as f64;
         }
-        let way =
+        let progress =
             (step - self.warmup) as f64 / self.steps.saturating_sub(self.warmup).max(1) as f64;
-        let cosine = (1.0 + (std::f64::consts::PI * way.min(1.0)).cos()) / 2.0;
-        self.rate * (self.final_rate + (1.0 - self.final_rate) * cosine)
+        let cosine = (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos()) / 2.0;
+        self.lr * (self.final_lr_ratio + (1.0 - self.final_lr_ratio) * cosine)
     }
 }
 
@@ -221,27 +235,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_means_nothing_is_refused_by_name() {
+    fn values_out_of_range_are_refused_by_name() {
         PretrainConfig::default().validate().unwrap();
-        let wrong = |text: &str, name: &str| {
+        let refused = |text: &str, name: &str| {
             let config: PretrainConfig = serde_json::from_str(text).unwrap();
-            let refusal = config.validate().unwrap_err().to_string();
-            assert!(refusal.contains(name), "{refusal}");
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
         };
-        wrong(r#"{ "pairs": 1.5 }"#, "`pairs` is 1.5");
-        wrong(r#"{ "timestep_power": -1.0 }"#, "`timestep_power`");
-        wrong(r#"{ "denoiser": { "batch": 0 } }"#, "`denoiser.batch`");
-        wrong(r#"{ "precision": "f16" }"#, "f32 or bf16");
-        wrong(r#"{ "judge": { "rate": -1e-3 } }"#, "`judge.rate`");
-        wrong(r#"{ "judge": { "average": 1.0 } }"#, "`judge.average`");
+        refused(r#"{ "pair_probability": 1.5 }"#, "`pair_probability` is 1.5");
+        refused(r#"{ "timestep_power": -1.0 }"#, "`timestep_power`");
+        refused(r#"{ "denoiser": { "batch": 0 } }"#, "`denoiser.batch`");
+        refused(r#"{ "precision": "f16" }"#, "f32 or bf16");
+        refused(r#"{ "classifier": { "lr": -1e-3 } }"#, "`classifier.lr`");
+        refused(r#"{ "classifier": { "ema_decay": 1.0 } }"#, "`classifier.ema_decay`");
     }
 
     #[test]
-    fn the_rate_rises_then_falls_to_its_end() {
-        let config = StageConfig { steps: 1000, warmup: 100, ..StageConfig::default() };
-        assert!((config.rate_at(99) - config.rate).abs() < 1e-12);
-        assert!(config.rate_at(0) < config.rate_at(50));
-        assert!(config.rate_at(500) > config.rate_at(900));
-        assert!((config.rate_at(1000) - config.rate * config.final_rate).abs() < 1e-12);
+    fn optimisers_are_lowercase_words() {
+        for (word, kind) in [("adamw", OptimizerKind::AdamW), ("muon", OptimizerKind::Muon)] {
+            let text = format!(r#"{{ "optimizer": "{word}" }}"#);
+            assert_eq!(serde_json::from_str::<TaskConfig>(&text).unwrap().optimizer, kind);
+        }
+    }
+
+    #[test]
+    fn the_learning_rate_rises_to_its_peak_and_falls_to_its_final_value() {
+        let config = TaskConfig { steps: 1000, warmup: 100, ..TaskConfig::default() };
+        assert!((config.lr_at(99) - config.lr).abs() < 1e-12);
+        assert!(config.lr_at(0) < config.lr_at(50));
+        assert!(config.lr_at(500) > config.lr_at(900));
+        assert!((config.lr_at(1000) - config.lr * config.final_lr_ratio).abs() < 1e-12);
     }
 }

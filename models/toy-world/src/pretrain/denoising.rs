@@ -1,4 +1,4 @@
-//! Training UNet and text encoder together on latents of captioned scenes.
+//! Joint training of the UNet and the text encoder on latents of captioned scenes.
 
 use std::ops::Range;
 
@@ -18,44 +18,46 @@ use seqlora_core::text::{TextBatch, Vocabulary};
 use seqlora_kernels::{KernelBackend, TrainBackend};
 
 use super::captions::{captioned, tokenize};
+use super::classification::covered;
 use super::config::PretrainConfig;
-use super::judging::covered;
 use super::parameters::rounded;
-use super::places::PlaceReader;
 use super::scenes::to_pixels;
-use super::train::Stage;
+use super::spatial_labels::SpatialHead;
+use super::train::Task;
 use crate::world::{Scene, Truth};
 use seqlora_models::clip::ClipTextModel;
 use seqlora_models::tokenizer::ClipTokenizer;
 use seqlora_models::unet::UNet;
 use seqlora_models::vae::Vae;
 
-/// What is trained together.
+/// The networks that are trained together.
+///
+/// The names of the fields are part of the seeds of the initial weights.
 #[derive(Module, Debug)]
 pub struct TextToLatents<B: Backend> {
     /// The denoiser.
     pub unet: UNet<B>,
-    /// What makes of captions what the denoiser sees.
+    /// The text encoder.
     pub text_encoder: ClipTextModel<B>,
-    /// What the UNet's middle is to know, for training only.
-    pub places: PlaceReader<B>,
+    /// The auxiliary head on the features of the UNet's middle block, for training only.
+    pub places: SpatialHead<B>,
 }
 
-/// The mean squared error of the prediction on random scenes, timesteps and noise, and what the
-/// middle's features do not know of the scenes.
+/// The task of denoising latents of random scenes, at random timesteps. The loss is the weighted
+/// mean squared error of the prediction, plus the auxiliary loss on spatial labels.
 #[derive(Debug)]
 pub struct Denoising<'a, B: TrainBackend> {
-    /// Batch size and shares.
+    /// Probabilities of scenes and captions, weights of the loss, and the precision.
     pub config: &'a PretrainConfig,
     /// The trained autoencoder.
     pub vae: Vae<B::InnerBackend>,
-    /// The tokenizer, with the text encoder's length.
+    /// The tokenizer, with the context length of the text encoder.
     pub tokenizer: ClipTokenizer,
-    /// The noise.
+    /// The noise schedule.
     pub schedule: NoiseSchedule,
-    /// Side of the pictures.
+    /// Width and height of the images, in pixels.
     pub side: usize,
-    /// Of scenes, captions, timesteps and noise.
+    /// The seed of scenes, captions, timesteps and noise.
     pub seed: Seed,
 }
 
@@ -69,7 +71,7 @@ impl<B: TrainBackend> Denoising<'_, B> {
         Ok(TextBatch::new(&tokens, &Vocabulary::default(), 1, device))
     }
 
-    /// One timestep per picture, in random order.
+    /// One timestep per image: stratified, then shuffled.
     fn timesteps(&self, counter: u64, batch: usize) -> Vec<usize> {
         let mut rng = self.seed.fork("timesteps").at(counter);
         let count = self.schedule.num_train_timesteps();
@@ -78,23 +80,23 @@ impl<B: TrainBackend> Denoising<'_, B> {
         timesteps
     }
 
-    /// How much the error counts at each place of the latents, `[batch, 1, side, side]`.
+    /// The weight of the squared error at each position of the latents: `[batch, 1, side, side]`.
     fn weights(&self, truths: &[Truth], device: &B::Device) -> Tensor<B, 4> {
         let side = self.side / self.vae.downscale();
         let covered = covered(truths, side, device).sum_dim(2);
-        let weights = covered * (self.config.objects - 1.0) + 1.0;
+        let weights = covered * (self.config.object_weight - 1.0) + 1.0;
         weights.reshape([truths.len(), 1, side, side])
     }
 
-    /// Pictures for captions, `[captions, 3, side, side]`, by the averaged or any other network.
+    /// Images that a network generates for captions: `[captions, 3, side, side]`, about -1 to 1.
     ///
     /// # Errors
     /// If a caption cannot be tokenized.
-    pub fn draw(
+    pub fn generate(
         &self,
         model: &TextToLatents<B::InnerBackend>,
         captions: &[String],
-        Drawing { plan, guidance, seed }: &Drawing,
+        Sampling { plan, guidance, seed }: &Sampling,
     ) -> Result<Tensor<B::InnerBackend, 4>> {
         let device = self.vae.device();
         let none = DualAdapters::none();
@@ -106,35 +108,35 @@ impl<B: TrainBackend> Denoising<'_, B> {
         let guidance = Guidance { prompt: encode(captions)?, negative, scale: *guidance };
         let side = self.side / self.vae.downscale();
         let shape = [captions.len(), self.vae.latent_channels(), side, side];
-        let draw = |step: u64| normal(shape, &mut seed.at(step), &device);
-        let fresh = |step| draw(1 + step as u64);
-        let latents = sample(&model.unet, &none, &guidance, plan, draw(0), fresh, |_| true);
-        Ok(self.vae.decode_latents(latents.expect("nothing stops the loop")))
+        let noise = |step: u64| normal(shape, &mut seed.at(step), &device);
+        let fresh = |step| noise(1 + step as u64);
+        let latents = sample(&model.unet, &none, &guidance, plan, noise(0), fresh, |_| true);
+        Ok(self.vae.decode_latents(latents.expect("sampling is not stopped")))
     }
 }
 
-/// Timesteps below `count` whose density goes with their `power`: one from each of `batch` equally
-/// likely ranges, in order.
+/// Timesteps below `count`, in increasing order, with a density proportional to their `power`-th
+/// power: one from each of `batch` ranges of equal probability.
 fn stratified(batch: usize, count: usize, power: f64, rng: &mut ChaCha8Rng) -> Vec<usize> {
-    let draw = |range: usize| {
+    let timestep = |range: usize| {
         let share = (range as f64 + rng.random_range(0.0..1.0)) / batch as f64;
         ((share.powf(1.0 / (1.0 + power)) * count as f64) as usize).min(count - 1)
     };
-    (0..batch).map(draw).collect()
+    (0..batch).map(timestep).collect()
 }
 
-/// How captions become pictures.
+/// The settings of image generation.
 #[derive(Debug)]
-pub struct Drawing {
-    /// The sampler's steps.
+pub struct Sampling {
+    /// The sampler and its steps.
     pub plan: SamplerPlan,
     /// Scale of classifier-free guidance.
     pub guidance: f64,
-    /// Of the noise.
+    /// The seed of the noise.
     pub seed: Seed,
 }
 
-impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
+impl<B: TrainBackend> Task<B> for Denoising<'_, B> {
     type Module = TextToLatents<B>;
 
     fn loss(&self, model: &TextToLatents<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
@@ -143,16 +145,16 @@ impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
         let captioned = samples.map(|index| captioned(self.config, &self.seed, index));
         let (scenes, captions): (Vec<Scene>, Vec<String>) = captioned.unzip();
         let posterior = self.vae.encode_image(to_pixels(&scenes, self.side, &device));
-        let draw = |purpose| {
+        let noise = |purpose| {
             normal::<B::InnerBackend, 4>(
                 posterior.mean.dims(),
                 &mut self.seed.fork(purpose).at(first),
                 &device,
             )
         };
-        let latents = posterior.mean.clone() + posterior.std.clone() * draw("latents");
+        let latents = posterior.mean.clone() + posterior.std.clone() * noise("latents");
         let timesteps = self.timesteps(first, scenes.len());
-        let noised = noised(&self.schedule, latents, draw("noise"), &timesteps);
+        let noised = noised(&self.schedule, latents, noise("noise"), &timesteps);
         let none = DualAdapters::none();
         let prompts = self.prompts(&captions, &device)?;
         let precision = self.config.precision;
@@ -166,8 +168,8 @@ impl<B: TrainBackend> Stage<B> for Denoising<'_, B> {
         let [output, middle] = [output, middle].map(|tensor| tensor.cast(FloatDType::F32));
         let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
         let error = (output.primal - target).powi_scalar(2) * self.weights(&truths, &device);
-        let places = middle.primal.flatten::<3>(2, 3).swap_dims(1, 2);
-        Ok(error.mean() + model.places.loss(places, &truths) * self.config.places)
+        let features = middle.primal.flatten::<3>(2, 3).swap_dims(1, 2);
+        Ok(error.mean() + model.places.loss(features, &truths) * self.config.auxiliary_weight)
     }
 }
 
@@ -176,15 +178,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timesteps_cover_the_range_as_densely_as_their_power_says() {
-        let drawn = |power| stratified(1000, 500, power, &mut Seed::new(0).at(0));
+    fn timesteps_have_the_density_of_their_power() {
+        let timesteps = |power| stratified(1000, 500, power, &mut Seed::new(0).at(0));
         let mean = |steps: &[usize]| steps.iter().sum::<usize>() as f64 / steps.len() as f64;
         // The mean of t with density t^p on [0, 1] is (p + 1) / (p + 2).
         for (power, expected) in [(0.0, 1.0 / 2.0), (1.0, 2.0 / 3.0), (2.0, 3.0 / 4.0)] {
-            let steps = drawn(power);
+            let steps = timesteps(power);
             assert!((mean(&steps) / 500.0 - expected).abs() < 2e-3, "{power}");
             assert!(steps.is_sorted() && steps[999] < 500);
         }
-        assert!((0..500).all(|step| drawn(0.0).contains(&step)), "two of each timestep");
+        assert!((0..500).all(|step| timesteps(0.0).contains(&step)), "two of each timestep");
     }
 }

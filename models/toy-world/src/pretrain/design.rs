@@ -1,20 +1,23 @@
-//! The model that is trained: Stable Diffusion's architecture at a size for two cores.
+//! The architecture of the model: Stable Diffusion's, small enough to be trained on two CPU cores.
 
 use serde_json::json;
 
 use crate::world::vocabulary;
 use seqlora_models::blueprint::Blueprint;
 
-/// Side of the pictures that the model is for.
+/// Width and height of the images that the model is made for, in pixels.
 pub const SIDE: usize = 64;
 
 const LATENT_CHANNELS: usize = 8;
 
-/// Pictures of 64², latents of 16², two levels, the coarse one with attention. Text and
-/// cross-attention are 256 wide, so that 101 concepts fit there at rank 2.
+/// The configurations of all parts and the words of the tokenizer.
 ///
-/// The noise follows a cosine (Nichol & Dhariwal 2021, arXiv 2102.09672): Stable Diffusion's own
-/// leaves so little of latents this small that most timesteps would teach nothing.
+/// Images have 64 × 64 pixels and latents 16 × 16. The UNet has two levels, of which the coarse one
+/// has attention. Text states and cross-attention are 256 wide, so that 101 concepts of rank 2 fit
+/// there with orthogonal directions.
+///
+/// The noise schedule is the cosine schedule (Nichol & Dhariwal 2021, arXiv 2102.09672). With
+/// Stable Diffusion's schedule, latents of this size would be almost pure noise at most timesteps.
 pub fn blueprint() -> Blueprint {
     let unet = json!({
         "_class_name": "UNet2DConditionModel",
@@ -42,7 +45,7 @@ pub fn blueprint() -> Blueprint {
     Blueprint { unet, text_encoder, vae: vae(), scheduler, words: vocabulary() }
 }
 
-/// The VAE's configuration before its latents' scale is measured.
+/// The configuration of the VAE before the scale of its latents is measured.
 pub fn vae() -> serde_json::Value {
     json!({
         "_class_name": "AutoencoderKL",

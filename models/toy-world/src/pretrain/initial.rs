@@ -1,4 +1,4 @@
-//! The weights that training starts from.
+//! Random initialisation of a module's weights.
 
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -8,37 +8,39 @@ use seqlora_core::rng::Seed;
 
 use super::parameters::with_parameters;
 
-/// The module with the weights that training starts from.
+/// The module with random initial weights.
 ///
-/// Matrices and kernels are normal with variance 1 / inputs, embeddings with a standard deviation
-/// of 0.02, normalisations are 1, biases 0. What ends a residual branch is 0, so that the network
-/// starts as its skips (Goyal et al. 2017, arXiv 1706.02677, section 5.1; diffusion UNets since
-/// Ho et al. 2020).
+/// Matrices and convolution kernels are normal with variance 1 / fan-in, embeddings are normal with
+/// a standard deviation of 0.02, scales of normalisations are 1 and biases 0. The last layer of a
+/// residual branch is 0, so that every residual block starts as the identity (Goyal et al. 2017,
+/// arXiv 1706.02677, section 5.1; diffusion UNets since Ho et al. 2020).
+///
+/// The seed of each parameter is forked by its path of field names.
 pub fn initialised<B: AutodiffBackend, M: Module<B>>(
     module: M,
     seed: &Seed,
     device: &B::Device,
 ) -> M {
-    let mut draw = Draw { seed, path: Vec::new(), values: Vec::new() };
-    module.visit(&mut draw);
+    let mut initialiser = Initialiser { seed, path: Vec::new(), values: Vec::new() };
+    module.visit(&mut initialiser);
     let vector = |values: Vec<f32>| {
         let count = values.len();
         Tensor::from_data(TensorData::new(values, [count]), device)
     };
-    with_parameters::<B, M>(module, draw.values.into_iter().map(vector).collect())
+    with_parameters::<B, M>(module, initialiser.values.into_iter().map(vector).collect())
 }
 
-struct Draw<'a> {
+struct Initialiser<'a> {
     seed: &'a Seed,
     path: Vec<String>,
     values: Vec<Vec<f32>>,
 }
 
-/// The last layers of residual branches, in our names.
+/// The last layers of residual branches, by their names in our modules.
 const ENDS: [&str; 4] =
     ["conv2.weight", "proj_out.weight", "fc2.weight", "self_attn.to_out.weight"];
 
-impl<B: Backend> ModuleVisitor<B> for Draw<'_> {
+impl<B: Backend> ModuleVisitor<B> for Initialiser<'_> {
     fn enter_module(&mut self, name: &str, _: &str) {
         self.path.push(name.to_string());
     }

@@ -1,45 +1,47 @@
-//! Training a small Stable Diffusion from nothing on the drawn [`world`](crate::world).
+//! Training of a small Stable Diffusion from scratch on the toy [`world`](crate::world).
 //!
 //! ```text
-//! Blueprint ─► configs, tokenizer
-//! scenes ─► pixels ─ Autoencoding ─► vae/ ───────────┐
-//! scenes ─► captions ─ CaptionReading ─► text_encoder/ ┴─ Denoising ─► unet/, text_encoder/
-//! scenes ─► pixels, truths ─ Judging ─► judge/
-//!                       └── train(): one loop, one optimiser, the weights' running average
+//! Blueprint ─► configurations, tokenizer
+//! scenes ─► pixels ─ Autoencoding ─► vae/ ─────────────────┐
+//! scenes ─► captions ─ CaptionGrounding ─► text_encoder/ ──┴─ Denoising ─► unet/, text_encoder/
+//! scenes ─► pixels, truths ─ Classification ─► classifier/
+//!                   └── train(): one loop and optimiser for all tasks, with an EMA of the weights
 //! ```
 //!
-//! Every batch is a function of the seed and the step's number, so that a resumed run repeats an
-//! unbroken one.
+//! Every batch is a function of the seed and the step's number, so that a resumed run gives the
+//! same weights as an uninterrupted one.
 
 mod autoencoding;
 mod captions;
 mod card;
+pub mod classification;
 mod config;
 mod denoising;
 mod design;
-mod drawing;
+mod evaluation;
+mod folder;
+mod grounding;
 mod initial;
-pub mod judging;
-mod model;
 mod optimizer;
 mod parameters;
 mod parts;
-mod places;
 mod scenes;
+mod spatial_labels;
 mod state;
 mod train;
 
 pub use autoencoding::{Autoencoding, Fidelity};
-pub use captions::{CaptionReader, CaptionReading, captioned, tokenize};
+pub use captions::{captioned, tokenize};
 pub use card::{Card, PartTraining};
-pub use config::{PretrainConfig, StageConfig};
-pub use denoising::{Denoising, Drawing, TextToLatents};
+pub use config::{OptimizerKind, PretrainConfig, TaskConfig};
+pub use denoising::{Denoising, Sampling, TextToLatents};
 pub use design::SIDE;
-pub use drawing::{Agreeing, DrawingReport, GUIDANCE};
+pub use evaluation::{Evaluator, GUIDANCE, GenerationReport, PromptAccuracy};
+pub use folder::{PretrainError, Pretraining};
+pub use grounding::{CaptionGrounding, GroundingModel};
 pub use initial::initialised;
-pub use model::{PretrainError, Pretraining};
 pub use optimizer::{Optimizer, Parameter};
 pub use parameters::{Kind, gradients, kinds, parameters, rounded, with_parameters};
-pub use places::PlaceReader;
 pub use scenes::to_pixels;
-pub use train::{Event, Progress, Stage, train};
+pub use spatial_labels::SpatialHead;
+pub use train::{Event, Progress, Task, train};

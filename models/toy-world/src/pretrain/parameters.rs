@@ -1,13 +1,16 @@
-//! A module's parameters as a list of vectors, which is what optimiser, running average and
-//! checkpoint work on.
+//! The parameters of a module as a list of vectors, the form in which the optimiser, the EMA and
+//! saved states use them.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{FloatDType, Tensor};
 use seqlora_core::precision::Precision;
 
-/// The module with other values, `[elements]` each, in the order in which modules are visited; each
-/// of them is a leaf that gets a gradient.
+/// The module with other values, `[elements]` per parameter, in the order in which modules are
+/// visited. Each of them requires a gradient.
+///
+/// # Panics
+/// If there are fewer vectors than parameters, or a length differs.
 pub fn with_parameters<B: AutodiffBackend, M: Module<B>>(
     module: M,
     values: Vec<Tensor<B::InnerBackend, 1>>,
@@ -15,14 +18,15 @@ pub fn with_parameters<B: AutodiffBackend, M: Module<B>>(
     module.map(&mut Fill::<B>(values.into_iter()))
 }
 
-/// The values of all parameters, `[elements]` each.
+/// The values of all parameters, `[elements]` each, in the order in which modules are visited.
 pub fn parameters<B: AutodiffBackend, M: Module<B>>(module: &M) -> Vec<Tensor<B::InnerBackend, 1>> {
     let mut values = Values::<B>(Vec::new());
     module.visit(&mut values);
     values.0
 }
 
-/// The gradients of all parameters, `[elements]` each; zero where the loss does not depend on one.
+/// The gradients of all parameters, `[elements]` each; zeros for parameters that the loss does not
+/// depend on.
 pub fn gradients<B: AutodiffBackend, M: Module<B>>(
     module: &M,
     gradients: &B::Gradients,
@@ -32,7 +36,7 @@ pub fn gradients<B: AutodiffBackend, M: Module<B>>(
     collect.found
 }
 
-/// The module with its weights rounded; gradients pass through to what they were before.
+/// The module with its weights cast to a precision. Gradients flow back to the original weights.
 pub fn rounded<B: Backend, M: Module<B>>(module: M, precision: Precision) -> M {
     match precision {
         Precision::F32 => module,
@@ -40,14 +44,14 @@ pub fn rounded<B: Backend, M: Module<B>>(module: M, precision: Precision) -> M {
     }
 }
 
-/// What a parameter is to the optimiser.
+/// How the optimiser treats a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A bias or a scale, which does not decay.
+    /// A bias or a scale, without weight decay.
     Vector,
-    /// Rows that stand for themselves: looked up, or learnt queries.
+    /// An embedding table or learnt queries, whose rows are independent.
     Table,
-    /// A matrix `[rows, columns]`; of a kernel, all but the outputs are columns.
+    /// A matrix `[rows, columns]`, or a convolution kernel flattened to `[outputs, the rest]`.
     Matrix {
         /// Outputs.
         rows: usize,
@@ -56,7 +60,7 @@ pub enum Kind {
     },
 }
 
-/// What all parameters are, in the order in which modules are visited.
+/// The kinds of all parameters, in the order in which modules are visited.
 pub fn kinds<B: Backend, M: Module<B>>(module: &M) -> Vec<Kind> {
     let mut kinds = Kinds { path: Vec::new(), found: Vec::new() };
     module.visit(&mut kinds);
@@ -148,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_matrices_are_told_apart() {
+    fn tables_matrices_and_vectors_are_distinguished() {
         let device = Default::default();
         let module = Mixed::<Flex> {
             patch_embedding: Conv2dConfig::new([3, 8], [2, 2]).init(&device),

@@ -1,4 +1,4 @@
-//! How each part of a model is trained, and written where the next one finds it.
+//! Training of each part of the model. Each writes its weights to the model's folder.
 
 use seqlora_core::diffusion::NoiseSchedule;
 use seqlora_core::error::Error;
@@ -7,30 +7,31 @@ use seqlora_kernels::TrainBackend;
 use serde_json::json;
 
 use super::autoencoding::{Autoencoding, Fidelity};
-use super::captions::{CaptionReader, CaptionReading};
+use super::classification::{Classification, ClassifierReport};
 use super::denoising::{Denoising, TextToLatents};
 use super::design;
 use super::design::SIDE;
+use super::folder::{DIFFUSION_WEIGHTS, PretrainError, Pretraining};
+use super::grounding::{CaptionGrounding, GroundingModel};
 use super::initial::initialised;
-use super::judging::{JudgeReport, Judging};
-use super::model::{DIFFUSION_WEIGHTS, PretrainError, Pretraining};
 use super::train::{Event, train};
-use crate::judge::{Judge, JudgeConfig, JudgeModel};
+use crate::classifier::{Classifier, ClassifierConfig, ClassifierModel};
 use seqlora_models::StableDiffusionConfig;
 use seqlora_models::blueprint::write_json;
 use seqlora_models::vae::{Vae, VaeConfig};
 use seqlora_models::weights::{KeyTable, Stored, WeightFiles, load_weights, save_weights};
 
 impl Pretraining {
-    /// The autoencoder's task.
+    /// The task of the autoencoder.
     pub fn autoencoding(&self) -> Autoencoding<'_> {
         Autoencoding { config: &self.config, side: SIDE, seed: self.seed("autoencoder") }
     }
 
-    /// Trains the VAE, writes its weights in f16, and measures it; `None` if it was stopped.
+    /// Trains the VAE, writes its weights in f16 and measures them. Returns `None` if `observe`
+    /// stopped the training.
     ///
     /// # Errors
-    /// If the loss is no longer finite, or a file cannot be read or written.
+    /// If the loss or its gradient is not finite, or a file cannot be read or written.
     pub fn train_autoencoder<B: TrainBackend>(
         &self,
         device: &B::Device,
@@ -41,7 +42,7 @@ impl Pretraining {
         let folder = self.training("autoencoder");
         let config = &self.config.autoencoder;
         let vae =
-            self.begun(plain.init::<B>(device), ("vae", KeyTable::VAE), &task.seed, device)?;
+            self.initial(plain.init::<B>(device), ("vae", KeyTable::VAE), &task.seed, device)?;
         let vae = train(&task, vae, config, &folder, observe)?;
         let Some(vae) = vae else { return Ok(None) };
         let folder = self.model().join("vae");
@@ -55,42 +56,42 @@ impl Pretraining {
         Ok(Some(fidelity))
     }
 
-    /// Trains the text encoder on captions alone and writes its weights in f16; `false` if it was
-    /// stopped.
+    /// Trains the text encoder on captions alone and writes its weights in f16. Returns `false` if
+    /// `observe` stopped the training.
     ///
     /// # Errors
-    /// If the loss is no longer finite, or a file cannot be read or written.
+    /// If the loss or its gradient is not finite, or a file cannot be read or written.
     pub fn train_text_encoder<B: TrainBackend>(
         &self,
         device: &B::Device,
-        observe: impl FnMut(Event<'_, CaptionReader<B>>) -> Flow,
+        observe: impl FnMut(Event<'_, GroundingModel<B>>) -> Flow,
     ) -> Result<bool, PretrainError> {
         let seed = self.seed("text-encoder");
         let tokenizer = self.tokenizer()?;
-        let reader = CaptionReader::<B>::new(&self.design.text_encoder, device);
-        let mut reader = initialised(reader, &seed.fork("weights"), device);
-        if self.continued {
-            reader.text_encoder = self.stored_text_encoder(reader.text_encoder)?;
+        let model = GroundingModel::<B>::new(&self.design.text_encoder, device);
+        let mut model = initialised(model, &seed.fork("weights"), device);
+        if self.fine_tuned {
+            model.text_encoder = self.stored_text_encoder(model.text_encoder)?;
         }
-        let task = CaptionReading { config: &self.config, tokenizer, seed };
+        let task = CaptionGrounding { config: &self.config, tokenizer, seed };
         let folder = self.training("text-encoder");
-        let trained = train(&task, reader, &self.config.text_encoder, &folder, observe)?;
-        let Some(reader) = trained else { return Ok(false) };
-        self.save_text_encoder(&reader.text_encoder)?;
+        let trained = train(&task, model, &self.config.text_encoder, &folder, observe)?;
+        let Some(model) = trained else { return Ok(false) };
+        self.save_text_encoder(&model.text_encoder)?;
         Ok(true)
     }
 
-    /// The task of UNet and text encoder; VAE and text encoder must have been trained.
+    /// The task of the denoiser, which needs the weights of the VAE and the text encoder.
     ///
     /// # Errors
-    /// If the model's folder is incomplete or damaged.
+    /// If one of them is missing or damaged.
     pub fn denoising<B: TrainBackend>(
         &self,
         device: &B::Device,
     ) -> Result<Denoising<'_, B>, PretrainError> {
         for (folder, part) in [("vae", "autoencoder"), ("text_encoder", "text-encoder")] {
             if WeightFiles::find(&self.model().join(folder)).is_err() {
-                return Err(self.lacks(part));
+                return Err(self.missing(part));
             }
         }
         let model = StableDiffusionConfig::read(&self.model())?;
@@ -106,10 +107,11 @@ impl Pretraining {
         })
     }
 
-    /// Trains UNet and text encoder and writes their weights in f16; `false` if it was stopped.
+    /// Trains the UNet and the text encoder and writes their weights in f16. Returns `false` if
+    /// `observe` stopped the training.
     ///
     /// # Errors
-    /// If the loss is no longer finite, or a file cannot be read or written.
+    /// If the loss or its gradient is not finite, or a file cannot be read or written.
     pub fn train_denoiser<B: TrainBackend>(
         &self,
         task: &Denoising<'_, B>,
@@ -119,7 +121,7 @@ impl Pretraining {
         let mut network =
             initialised(self.denoiser::<B>(device), &task.seed.fork("weights"), device);
         network.text_encoder = self.stored_text_encoder(network.text_encoder)?;
-        if self.continued {
+        if self.fine_tuned {
             network.unet = self.stored(network.unet, "unet", KeyTable::UNET)?;
         }
         let folder = self.training("denoiser");
@@ -130,29 +132,33 @@ impl Pretraining {
         }
     }
 
-    /// Trains the judge, writes it in f16, measures what is stored, and writes that beside it;
-    /// `None` if it was stopped.
+    /// Trains the classifier, writes its weights in f16, measures them and writes the report to
+    /// `training.json` next to them. Returns `None` if `observe` stopped the training.
     ///
     /// # Errors
-    /// If the loss is no longer finite, or a file cannot be read or written.
-    pub fn train_judge<B: TrainBackend>(
+    /// If the loss or its gradient is not finite, or a file cannot be read or written.
+    pub fn train_classifier<B: TrainBackend>(
         &self,
         device: &B::Device,
-        observe: impl FnMut(Event<'_, JudgeModel<B>>) -> Flow,
-    ) -> Result<Option<JudgeReport>, PretrainError> {
-        let (sizes, config) = (JudgeConfig::default(), &self.config.judge);
+        observe: impl FnMut(Event<'_, ClassifierModel<B>>) -> Flow,
+    ) -> Result<Option<ClassifierReport>, PretrainError> {
+        let (sizes, config) = (ClassifierConfig::default(), &self.config.classifier);
         let augmentation = &self.config.augmentation;
-        let task = Judging { augmentation, side: SIDE, seed: self.seed("judge") };
-        let folder = self.training("judge");
-        let judge =
-            self.begun(sizes.init::<B>(device), ("judge", KeyTable::VIT), &task.seed, device)?;
-        let judge = train(&task, judge, config, &folder, observe)?;
-        let Some(judge) = judge else { return Ok(None) };
-        let folder = self.model().join("judge");
-        save_weights(&judge, KeyTable::VIT, Stored::F16, &folder.join("model.safetensors"))?;
+        let task = Classification { augmentation, side: SIDE, seed: self.seed("judge") };
+        let folder = self.training("classifier");
+        let classifier = self.initial(
+            sizes.init::<B>(device),
+            ("classifier", KeyTable::VIT),
+            &task.seed,
+            device,
+        )?;
+        let classifier = train(&task, classifier, config, &folder, observe)?;
+        let Some(classifier) = classifier else { return Ok(None) };
+        let folder = self.model().join("classifier");
+        save_weights(&classifier, KeyTable::VIT, Stored::F16, &folder.join("model.safetensors"))?;
         write_json(&folder.join("config.json"), &json!(sizes))?;
-        let stored = Judge::<B::InnerBackend>::load(&folder, device)?;
-        let report = JudgeReport::measure(&stored, &self.seed("judge's report"), 1000, device);
+        let stored = Classifier::<B::InnerBackend>::load(&folder, device)?;
+        let report = ClassifierReport::measure(&stored, &self.seed("judge's report"), 1000, device);
         let card = json!({
             "seed": self.config.seed,
             "training": config,

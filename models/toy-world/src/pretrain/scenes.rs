@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::world::Scene;
 
-/// Renders scenes as `[scenes, 3, side, side]` in [−1, 1].
+/// Renders scenes as pixels from -1 to 1: `[scenes, 3, side, side]`.
 pub fn to_pixels<B: Backend>(scenes: &[Scene], side: usize, device: &B::Device) -> Tensor<B, 4> {
     let render = |scene: &Scene| {
         let rgb = scene.render(side).rgb;

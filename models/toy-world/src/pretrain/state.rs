@@ -1,4 +1,4 @@
-//! Saving a training and going on from it.
+//! Saving the state of a training, and resuming from it.
 
 use std::fs;
 use std::path::Path;
@@ -10,45 +10,47 @@ use seqlora_core::error::{Error, Result};
 use seqlora_files::{read_json, write_json};
 use serde::{Deserialize, Serialize};
 
-use super::config::StageConfig;
+use super::config::TaskConfig;
 use super::optimizer::{Optimizer, Parameter};
 
-/// Where training stands. It is written last: it makes the state count.
+/// The record of a saved state. It is written last, so that it always refers to complete tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateRecord {
     tensors: String,
     step: usize,
-    config: StageConfig,
+    config: TaskConfig,
 }
 
 const RECORD: &str = "state.json";
 
-/// The optimiser's vectors, each of all parameters behind each other, by their names in the file.
+/// Access to one of the vectors of a parameter.
 type Vector<B> = for<'a> fn(&'a mut Parameter<B>) -> &'a mut Tensor<B, 1>;
 
+/// The vectors of the optimiser by their names in the file, where the vectors of all parameters are
+/// concatenated.
 fn vectors<B: Backend>() -> [(&'static str, Vector<B>); 4] {
     [
         ("parameters", |parameter| &mut parameter.value),
-        ("first", |parameter| &mut parameter.first),
-        ("second", |parameter| &mut parameter.second),
-        ("average", |parameter| &mut parameter.average),
+        ("first_moment", |parameter| &mut parameter.first_moment),
+        ("second_moment", |parameter| &mut parameter.second_moment),
+        ("ema", |parameter| &mut parameter.ema),
     ]
 }
 
-/// Writes the optimiser's vectors to `folder`.
+/// Saves the state of an optimiser in `folder`.
 ///
 /// # Errors
-/// If the disk is full; the state before is then still there.
+/// If a file cannot be written; the previous state is then still there.
 pub fn save<B: Backend>(
     folder: &Path,
     optimizer: &Optimizer<B>,
-    config: &StageConfig,
+    config: &TaskConfig,
 ) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
-    // Two files take turns, so that the record never refers to one that is being replaced.
-    let turn = read(folder)?.is_some_and(|record| record.tensors == "state-0.safetensors");
-    let tensors = format!("state-{}.safetensors", turn as u8);
+    // Two files alternate, so that the record never refers to a file that is being replaced.
+    let next = read(folder)?.is_some_and(|record| record.tensors == "state-0.safetensors");
+    let tensors = format!("state-{}.safetensors", next as u8);
     let mut named = NamedTensors::new();
     for (name, vector) in vectors::<B>() {
         let all = optimizer.parameters.iter().flat_map(|parameter| {
@@ -63,33 +65,35 @@ pub fn save<B: Backend>(
     Ok(write_json(&folder.join(RECORD), &record)?)
 }
 
-/// The settings that a part's training ended with.
+/// The settings of the last saved state.
 ///
 /// # Errors
-/// If nothing has been saved.
-pub fn settings(folder: &Path) -> Result<StageConfig> {
+/// If there is no saved state, or its record is damaged.
+pub fn settings(folder: &Path) -> Result<TaskConfig> {
     Ok(read_json::<StateRecord>(&folder.join(RECORD))?.config)
 }
 
-/// Puts a saved state, if there is one, into an optimiser that has not begun.
+/// Restores a saved state, if there is one, into an optimiser before its first step.
 ///
-/// The length of training and what is written on the way may be others than before; the learning
-/// rate's curve then bends where training goes on.
+/// The number of steps and the intervals of saving and previews may differ from those of the state.
+/// With another number of steps, the learning rate jumps to its new schedule where training
+/// resumes.
 ///
 /// # Errors
-/// If it is damaged, or was made with other settings of this part or for another network. What
-/// parts share, such as shares of scenes and weights of losses, may have changed.
+/// If the state is damaged, belongs to another network, or was saved with other settings of this
+/// task. Settings that tasks share, such as probabilities of scenes and weights of losses, are not
+/// compared.
 pub fn restore<B: Backend>(
     folder: &Path,
     optimizer: &mut Optimizer<B>,
-    config: &StageConfig,
+    config: &TaskConfig,
 ) -> Result<()> {
     let Some(record) = read(folder)? else { return Ok(()) };
-    let StageConfig { steps, save_every, preview_every, .. } = *config;
-    let before = StageConfig { steps, save_every, preview_every, ..record.config.clone() };
+    let TaskConfig { steps, save_every, preview_every, .. } = *config;
+    let before = TaskConfig { steps, save_every, preview_every, ..record.config.clone() };
     if let Some(difference) = difference(&before, config) {
         let text = format!(
-            "cannot go on with {}: it was begun with other settings, {difference}; use those, or \
+            "cannot resume {}: it was started with other settings, {difference}; use those, or \
              delete that folder",
             folder.display()
         );
@@ -102,7 +106,7 @@ pub fn restore<B: Backend>(
         let count = vectors.map(|vector| vector.dims()[0]).sum::<usize>();
         let values = tensors.remove(name).filter(|(_, values)| values.len() == count);
         let (_, values) = values.ok_or_else(|| {
-            Error::damaged(&file, format!("`{name}` is missing or not of {count} parameters"))
+            Error::damaged(&file, format!("`{name}` is missing or does not have {count} elements"))
         })?;
         let mut values = values.into_iter();
         for vector in optimizer.parameters.iter_mut().map(vector) {

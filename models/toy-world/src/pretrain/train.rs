@@ -1,4 +1,4 @@
-//! The training loop that all parts share.
+//! The training loop of all tasks.
 
 use std::fs;
 use std::ops::Range;
@@ -17,66 +17,67 @@ use seqlora_files::write_atomic;
 use seqlora_kernels::TrainBackend;
 use serde::{Deserialize, Serialize};
 
-use super::config::StageConfig;
+use super::config::TaskConfig;
 use super::optimizer::Optimizer;
 use super::parameters::{gradients, kinds, parameters, with_parameters};
 use super::state;
 
-/// What is trained, and on what.
-pub trait Stage<B: TrainBackend>: Sync {
+/// A network and the loss that it is trained with.
+pub trait Task<B: TrainBackend>: Sync {
     /// The network.
     type Module: Module<B>;
 
-    /// The mean loss over samples, `[1]`: a function of the network's weights and the samples'
-    /// numbers, which count up from the beginning of training.
+    /// The mean loss over samples, `[1]`: a function of the network's weights and the numbers of
+    /// the samples, which count from 0 at the first step.
     ///
     /// # Errors
-    /// If the samples cannot be made.
+    /// If the samples cannot be generated.
     fn loss(&self, module: &Self::Module, samples: Range<u64>) -> Result<Tensor<B, 1>>;
 }
 
-/// What happens during training.
+/// An event during training.
 #[derive(Debug)]
 pub enum Event<'a, M> {
-    /// A step is done.
+    /// A step was taken.
     Step(&'a Progress),
-    /// It is time to look at what the averaged network does.
+    /// `preview_every` steps have passed since the last preview, or training has ended.
     Preview {
-        /// Steps done.
+        /// The number of steps so far.
         step: usize,
-        /// The network with averaged weights.
+        /// The network with the EMA of its weights.
         module: &'a M,
     },
 }
 
-/// One line of `curve.jsonl`: means over the steps since the line before.
+/// One line of `curve.jsonl`: means over the steps since the previous line.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
-    /// Steps done.
+    /// The number of steps so far.
     pub step: usize,
     /// The loss.
     pub loss: f64,
-    /// The gradient's length.
-    pub gradient: f64,
+    /// The norm of the gradient before clipping.
+    pub gradient_norm: f64,
     /// The learning rate.
-    pub rate: f64,
+    pub lr: f64,
     /// Seconds per step.
     pub seconds: f64,
 }
 
 /// Steps per line of the curve.
-const LINE: usize = 10;
+const STEPS_PER_LINE: usize = 10;
 
-/// Trains `module` from its weights or from the state in `folder`, and returns it with averaged
-/// weights, or `None` if it was stopped; the state is then saved.
+/// Trains `module` from its own weights, or from the saved state in `folder` if there is one.
+/// Returns it with the EMA of its weights, or `None` if `observe` stopped the training, whose state
+/// is then saved.
 ///
 /// # Errors
-/// If the loss is no longer finite, or a file cannot be read or written.
-pub fn train<B: TrainBackend, S: Stage<B>>(
-    stage: &S,
+/// If the loss or its gradient is not finite, or a file cannot be read or written.
+pub fn train<B: TrainBackend, S: Task<B>>(
+    task: &S,
     module: S::Module,
-    config: &StageConfig,
+    config: &TaskConfig,
     folder: &Path,
     mut observe: impl FnMut(Event<'_, S::Module>) -> Flow,
 ) -> Result<Option<S::Module>> {
@@ -86,22 +87,23 @@ pub fn train<B: TrainBackend, S: Stage<B>>(
     let shards = Shards::new(config);
     while optimizer.step < config.steps {
         let started = Instant::now();
-        let rate = config.rate_at(optimizer.step);
-        let (value, gradient) = shards.gradient::<B, S>(stage, &module, &optimizer)?;
+        let lr = config.lr_at(optimizer.step);
+        let (value, gradient) = shards.gradient::<B, S>(task, &module, &optimizer)?;
         let norm = optimizer.update(&gradient, config);
         if !(value.is_finite() && norm.is_finite()) {
             let step = optimizer.step;
             let text = format!(
-                "the loss is {value} and its gradient's length {norm} at step {step}; use a lower `rate`"
+                "the loss is {value} and the norm of its gradient {norm} at step {step}; use a \
+                 lower `lr`"
             );
             return Err(Error::Invalid(text));
         }
         let step = optimizer.step;
         let seconds = started.elapsed().as_secs_f64();
-        let mean = curve.add(Progress { step, loss: value, gradient: norm, rate, seconds });
+        let mean = curve.add(Progress { step, loss: value, gradient_norm: norm, lr, seconds });
         let flow = observe(Event::Step(&mean));
         if step.is_multiple_of(config.preview_every) || step == config.steps {
-            let averaged = with_parameters::<B, _>(module.clone(), optimizer.averages());
+            let averaged = with_parameters::<B, _>(module.clone(), optimizer.ema());
             observe(Event::Preview { step, module: &averaged });
         }
         if step.is_multiple_of(config.save_every) || step == config.steps || flow == Flow::Stop {
@@ -112,21 +114,22 @@ pub fn train<B: TrainBackend, S: Stage<B>>(
             return Ok(None);
         }
     }
-    Ok(Some(with_parameters::<B, _>(module, optimizer.averages())))
+    Ok(Some(with_parameters::<B, _>(module, optimizer.ema())))
 }
 
-/// By parameter, `[elements]` each.
+/// The gradient of each parameter, `[elements]` each.
 type Gradient<B> = Vec<Tensor<<B as AutodiffBackend>::InnerBackend, 1>>;
 
-/// Threads that compute parts of a minibatch side by side. The operations of a small network are
-/// too short to be shared well among cores; whole passes are not.
+/// Thread pools that compute the parts of a minibatch in parallel. The operations of a small
+/// network are too short to use several cores well, while whole forward and backward passes are
+/// long enough.
 struct Shards {
     pools: Vec<ThreadPool>,
     batch: u64,
 }
 
 impl Shards {
-    fn new(config: &StageConfig) -> Self {
+    fn new(config: &TaskConfig) -> Self {
         let count = config.shards.clamp(1, config.batch.max(1));
         let threads = (rayon::current_num_threads() / count).max(1);
         let pool = |_| ThreadPoolBuilder::new().num_threads(threads).build();
@@ -134,10 +137,10 @@ impl Shards {
         Self { pools: pools.expect("the system gives threads"), batch: config.batch as u64 }
     }
 
-    /// The loss of the optimiser's next step and its gradient, by parameter.
-    fn gradient<B: TrainBackend, S: Stage<B>>(
+    /// The loss of the optimiser's next step and its gradient.
+    fn gradient<B: TrainBackend, S: Task<B>>(
         &self,
-        stage: &S,
+        task: &S,
         module: &S::Module,
         optimizer: &Optimizer<B::InnerBackend>,
     ) -> Result<(f64, Gradient<B>)> {
@@ -147,7 +150,7 @@ impl Shards {
             let samples = edge(shard)..edge(shard + 1);
             let share = (samples.end - samples.start) as f64 / self.batch as f64;
             let module = with_parameters::<B, _>(module, optimizer.values());
-            let loss = stage.loss(&module, samples)?.mul_scalar(share);
+            let loss = task.loss(&module, samples)?.mul_scalar(share);
             let value: f64 = loss.clone().into_scalar().elem();
             Ok((value, gradients::<B, _>(&module, &loss.backward())))
         };
@@ -170,55 +173,56 @@ impl Shards {
     }
 }
 
-/// `curve.jsonl`, kept until the state that it belongs to is saved.
+/// The lines of `curve.jsonl`. They are written together with the state that they belong to.
 struct Curve {
     file: PathBuf,
     lines: Vec<Progress>,
-    open: Vec<Progress>,
+    /// The steps since the last line.
+    pending: Vec<Progress>,
 }
 
 impl Curve {
-    /// The curve up to the step that training goes on from.
+    /// The curve up to the step at which training starts or resumes.
     fn open(folder: &Path, step: usize) -> Result<Self> {
         fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
         let file = folder.join("curve.jsonl");
         let mut lines = if step > 0 { read_curve(&file)? } else { Vec::new() };
         lines.retain(|line| line.step <= step);
-        Ok(Self { file, lines, open: Vec::new() })
+        Ok(Self { file, lines, pending: Vec::new() })
     }
 
-    /// Adds a step; returns the means since the last line.
+    /// Adds a step and returns the means since the last line.
     fn add(&mut self, progress: Progress) -> Progress {
-        self.open.push(progress);
+        self.pending.push(progress);
         let mean = self.mean();
-        if progress.step.is_multiple_of(LINE) {
+        if progress.step.is_multiple_of(STEPS_PER_LINE) {
             self.end_line();
         }
         mean
     }
 
     fn end_line(&mut self) {
-        if !self.open.is_empty() {
+        if !self.pending.is_empty() {
             self.lines.push(self.mean());
-            self.open.clear();
+            self.pending.clear();
         }
     }
 
-    /// Of the steps since the last line, of which there is one at least.
+    /// The means over the steps since the last line, of which there is at least one.
     fn mean(&self) -> Progress {
         let mean = |of: fn(&Progress) -> f64| {
-            self.open.iter().map(of).sum::<f64>() / self.open.len() as f64
+            self.pending.iter().map(of).sum::<f64>() / self.pending.len() as f64
         };
         Progress {
-            step: self.open.last().expect("a step").step,
+            step: self.pending.last().expect("a step").step,
             loss: mean(|p| p.loss),
-            gradient: mean(|p| p.gradient),
-            rate: mean(|p| p.rate),
+            gradient_norm: mean(|p| p.gradient_norm),
+            lr: mean(|p| p.lr),
             seconds: mean(|p| p.seconds),
         }
     }
 
-    /// Writes all steps so far.
+    /// Writes the file with all steps so far.
     fn flush(&mut self) -> Result<()> {
         self.end_line();
         let line = |line| serde_json::to_string(line).expect("a line is JSON") + "\n";
@@ -226,10 +230,10 @@ impl Curve {
     }
 }
 
-/// The lines of `curve.jsonl`, each for the steps since the line before.
+/// The lines of `curve.jsonl`.
 ///
 /// # Errors
-/// If it is not there or damaged.
+/// If the file is missing or damaged.
 pub(super) fn read_curve(file: &Path) -> Result<Vec<Progress>> {
     let text = fs::read_to_string(file).map_err(Error::io("cannot read", file))?;
     let lines = text.lines().map(serde_json::from_str);
@@ -239,7 +243,7 @@ pub(super) fn read_curve(file: &Path) -> Result<Vec<Progress>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pretrain::initialised;
+    use crate::pretrain::initial::initialised;
     use burn::backend::Autodiff;
     use burn::nn::{Linear, LinearConfig};
     use seqlora_core::rng::{Seed, normal};
@@ -247,10 +251,10 @@ mod tests {
 
     type B = Autodiff<Flex>;
 
-    /// A linear layer is to double what it gets.
+    /// The task of doubling a vector with a linear layer.
     struct Doubling;
 
-    impl Stage<B> for Doubling {
+    impl Task<B> for Doubling {
         type Module = Linear<B>;
 
         fn loss(&self, module: &Linear<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
@@ -261,19 +265,19 @@ mod tests {
         }
     }
 
-    fn config() -> StageConfig {
-        StageConfig {
+    fn config() -> TaskConfig {
+        TaskConfig {
             steps: 150,
             batch: 8,
             warmup: 5,
-            rate: 0.05,
-            average: 0.5,
-            ..StageConfig::default()
+            lr: 0.05,
+            ema_decay: 0.5,
+            ..TaskConfig::default()
         }
     }
 
-    /// Trains in a folder up to a step; the weights if that was the last.
-    fn run(folder: &Path, config: &StageConfig, until: usize) -> Result<Option<Vec<f32>>> {
+    /// Trains in a folder up to a step; returns the weights if that was the last one.
+    fn run(folder: &Path, config: &TaskConfig, until: usize) -> Result<Option<Vec<f32>>> {
         let device = Default::default();
         let module = LinearConfig::new(3, 3).init::<B>(&device);
         let module = initialised(module, &Seed::new(0), &device);
@@ -283,28 +287,28 @@ mod tests {
         };
         let trained = train(&Doubling, module, config, folder, stop)?;
         let last = read_curve(&folder.join("curve.jsonl"))?.last().map(|line| line.step);
-        assert_eq!(last, Some(until.min(config.steps)), "the curve reaches the last step");
+        assert_eq!(last, Some(until.min(config.steps)), "the last step of the curve");
         Ok(trained.map(|module| module.weight.val().to_data().iter::<f32>().collect()))
     }
 
     #[test]
-    fn a_resumed_training_is_an_unbroken_one() {
-        let [unbroken, broken] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    fn a_resumed_training_equals_an_uninterrupted_one() {
+        let [uninterrupted, resumed] = [(); 2].map(|()| tempfile::tempdir().unwrap());
         let config = config();
-        let weights = run(unbroken.path(), &config, config.steps).unwrap().unwrap();
-        assert!(run(broken.path(), &config, 17).unwrap().is_none(), "it was stopped");
-        assert_eq!(run(broken.path(), &config, config.steps).unwrap().unwrap(), weights);
+        let weights = run(uninterrupted.path(), &config, config.steps).unwrap().unwrap();
+        assert!(run(resumed.path(), &config, 17).unwrap().is_none(), "it was stopped");
+        assert_eq!(run(resumed.path(), &config, config.steps).unwrap().unwrap(), weights);
         assert!((weights[0] - 2.0).abs() < 0.1 && weights[1].abs() < 0.1, "{weights:?}");
     }
 
     #[test]
-    fn only_the_length_of_a_training_may_change() {
+    fn only_the_number_of_steps_and_intervals_may_change() {
         let folder = tempfile::tempdir().unwrap();
         run(folder.path(), &config(), 10).unwrap();
-        let other = StageConfig { rate: 0.01, ..config() };
-        let refusal = run(folder.path(), &other, 150).unwrap_err().to_string();
-        assert!(refusal.contains("other settings"), "{refusal}");
-        let longer = StageConfig { steps: 160, save_every: 7, ..config() };
+        let other = TaskConfig { lr: 0.01, ..config() };
+        let error = run(folder.path(), &other, 150).unwrap_err().to_string();
+        assert!(error.contains("other settings"), "{error}");
+        let longer = TaskConfig { steps: 160, save_every: 7, ..config() };
         assert!(run(folder.path(), &longer, 160).unwrap().is_some());
     }
 }

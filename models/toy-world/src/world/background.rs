@@ -1,4 +1,4 @@
-//! Backgrounds: their names, and who paints them.
+//! The backgrounds of scenes.
 
 mod indoors;
 mod nature;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::canvas::Canvas;
 
-/// What is behind the objects.
+/// The background of a scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -41,7 +41,7 @@ impl Background {
         Self::City,
     ];
 
-    /// How captions end on it, the most common phrase first.
+    /// Its phrases at the end of captions, the most common one first.
     pub fn phrases(self) -> &'static [&'static str] {
         match self {
             Self::White => &["on a plain white background", "on a white background"],
@@ -57,7 +57,7 @@ impl Background {
         }
     }
 
-    /// Paints it over the whole canvas.
+    /// Paints the whole canvas.
     pub(crate) fn paint(self, canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
         match self {
             Self::White => indoors::white(canvas),
@@ -82,7 +82,7 @@ mod tests {
     fn painted(background: Background, counter: u64) -> Vec<u8> {
         let mut canvas = Canvas::new(32).unwrap();
         background.paint(&mut canvas, &mut Seed::new(0).at(counter));
-        canvas.picture().rgb
+        canvas.image().rgb
     }
 
     fn difference(a: &[u8], b: &[u8]) -> f32 {

@@ -1,7 +1,7 @@
-//! A canvas in unit coordinates, and the finished picture.
+//! A canvas in unit coordinates, and the image that is painted on it.
 //!
-//! x runs to the right and y down, both from 0 to 1. Drawing larger and shrinking afterwards was
-//! tried: at 64 pixels nobody sees the difference, and it takes twice as long.
+//! x points right and y down, both from 0 to 1. The canvas has the image's resolution: rendering at
+//! twice the size and averaging takes twice as long, and shows no visible difference at 64 pixels.
 
 use tiny_skia::{
     Color, FillRule, GradientStop, LineCap, LineJoin, LinearGradient, Mask, Paint, Path,
@@ -10,32 +10,32 @@ use tiny_skia::{
 
 use crate::world::colour::Rgb;
 
-/// Largest side of a picture, in pixels.
+/// The largest side of an image, in pixels.
 const LARGEST: usize = 2048;
 
-/// A finished picture.
+/// A square image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    /// Both sides, in pixels.
+pub struct Image {
+    /// Width and height, in pixels.
     pub size: usize,
-    /// Rows from the top, pixels from the left, three bytes of sRGB each.
+    /// `size × size` pixels, row by row from the top, three bytes of sRGB each.
     pub rgb: Vec<u8>,
 }
 
-/// What is drawn on.
+/// The surface that objects and backgrounds are painted on.
 pub(crate) struct Canvas {
     pixels: Pixmap,
     side: f32,
 }
 
 impl Canvas {
-    /// An empty canvas for a picture of `size` pixels a side, which is held to 1 to 2048.
+    /// An empty canvas, `size` pixels wide and high. Sizes are clamped to 1 to 2048.
     pub fn new(size: usize) -> Option<Self> {
         let side = size.clamp(1, LARGEST) as u32;
         Some(Self { pixels: Pixmap::new(side, side)?, side: side as f32 })
     }
 
-    /// Covers the band between two heights with a gradient from its top to its bottom.
+    /// Fills the band between two heights with a vertical gradient.
     pub fn band(&mut self, (top, bottom): (f32, f32), colours: (Rgb, Rgb)) {
         let paint = paint(gradient((top, bottom), colours));
         let Some(rect) = Rect::from_ltrb(0.0, top, 1.0, bottom) else { return };
@@ -48,14 +48,14 @@ impl Canvas {
         self.pixels.fill_path(path, &paint, FillRule::Winding, self.unit(), None);
     }
 
-    /// Fills a path with a gradient from its top to its bottom.
+    /// Fills a path with a vertical gradient.
     pub fn shade(&mut self, path: &Path, colours: (Rgb, Rgb)) {
         let bounds = path.bounds();
         let paint = paint(gradient((bounds.top(), bounds.bottom()), colours));
         self.pixels.fill_path(path, &paint, FillRule::Winding, self.unit(), None);
     }
 
-    /// Draws a path's line, `width` of the picture's side wide.
+    /// Draws the line of a path; `width` is in units of the image's side.
     pub fn stroke(&mut self, path: &Path, colour: Rgb, width: f32) {
         let stroke = Stroke {
             width,
@@ -66,33 +66,33 @@ impl Canvas {
         self.pixels.stroke_path(path, &paint(solid(colour, 1.0)), &stroke, self.unit(), None);
     }
 
-    /// Fills what a pen has drawn, if anything.
+    /// Fills the path of a builder, if it has one.
     pub fn fill_drawn(&mut self, pen: PathBuilder, colour: Rgb) {
         if let Some(path) = pen.finish() {
             self.fill(&path, colour);
         }
     }
 
-    /// Draws the line of what a pen has drawn, if anything.
+    /// Draws the line of a builder's path, if it has one.
     pub fn stroke_drawn(&mut self, pen: PathBuilder, colour: Rgb, width: f32) {
         if let Some(path) = pen.finish() {
             self.stroke(&path, colour, width);
         }
     }
 
-    /// Fills what a path and a stencil have in common.
+    /// Fills the intersection of a path and a stencil.
     pub fn fill_within(&mut self, stencil: &Mask, path: &Path, colour: Rgb) {
         let paint = paint(solid(colour, 1.0));
         self.pixels.fill_path(path, &paint, FillRule::Winding, self.unit(), Some(stencil));
     }
 
-    /// Lays a colour over all that is within a stencil; `opacity`, 0 to 1, covers what is below.
+    /// Blends a colour over everything within a stencil. An `opacity` of 1 hides what is below.
     pub fn tint(&mut self, stencil: &Mask, colour: Rgb, opacity: f32) {
         let Some(all) = Rect::from_ltrb(0.0, 0.0, 1.0, 1.0) else { return };
         self.pixels.fill_rect(all, &paint(solid(colour, opacity)), self.unit(), Some(stencil));
     }
 
-    /// The area that any of the paths covers.
+    /// The union of the paths, as a mask.
     pub fn stencil<'a>(&self, paths: impl IntoIterator<Item = &'a Path>) -> Option<Mask> {
         let mut mask = Mask::new(self.pixels.width(), self.pixels.height())?;
         for path in paths {
@@ -101,14 +101,14 @@ impl Canvas {
         Some(mask)
     }
 
-    /// The picture; what was left empty is black.
-    pub fn picture(&self) -> Picture {
+    /// The image. Unpainted pixels are black.
+    pub fn image(&self) -> Image {
         let pixels = self.pixels.pixels().iter();
         let rgb = pixels.flat_map(|pixel| [pixel.red(), pixel.green(), pixel.blue()]).collect();
-        Picture { size: self.side as usize, rgb }
+        Image { size: self.side as usize, rgb }
     }
 
-    /// From unit coordinates to pixels.
+    /// The transform from unit coordinates to pixels.
     fn unit(&self) -> Transform {
         Transform::from_scale(self.side, self.side)
     }
@@ -122,7 +122,7 @@ fn solid(colour: Rgb, opacity: f32) -> Shader<'static> {
     Shader::SolidColor(tinted(colour, opacity))
 }
 
-/// A gradient down from one height to another, or its first colour where they are the same.
+/// A vertical gradient between two heights, or its first colour where they are equal.
 fn gradient((top, bottom): (f32, f32), (from, to): (Rgb, Rgb)) -> Shader<'static> {
     let stops =
         vec![GradientStop::new(0.0, tinted(from, 1.0)), GradientStop::new(1.0, tinted(to, 1.0))];
@@ -140,8 +140,8 @@ mod tests {
     use super::*;
     use crate::world::path::path;
 
-    fn pixel(picture: &Picture, x: usize, y: usize) -> &[u8] {
-        &picture.rgb[(y * picture.size + x) * 3..][..3]
+    fn pixel(image: &Image, x: usize, y: usize) -> &[u8] {
+        &image.rgb[(y * image.size + x) * 3..][..3]
     }
 
     #[test]
@@ -149,27 +149,27 @@ mod tests {
         let mut canvas = Canvas::new(8).unwrap();
         canvas.band((0.0, 1.0), (Rgb::WHITE, Rgb::WHITE));
         canvas.fill(&path("R 0 0 0.5 0.5 0").unwrap(), Rgb(200, 10, 20));
-        let picture = canvas.picture();
-        assert_eq!(picture.rgb.len(), 8 * 8 * 3);
-        assert_eq!(pixel(&picture, 3, 3), [200, 10, 20]);
-        assert_eq!(pixel(&picture, 4, 3), [255, 255, 255]);
-        assert_eq!(pixel(&picture, 7, 7), [255, 255, 255]);
+        let image = canvas.image();
+        assert_eq!(image.rgb.len(), 8 * 8 * 3);
+        assert_eq!(pixel(&image, 3, 3), [200, 10, 20]);
+        assert_eq!(pixel(&image, 4, 3), [255, 255, 255]);
+        assert_eq!(pixel(&image, 7, 7), [255, 255, 255]);
     }
 
     #[test]
-    fn a_stencil_holds_paint_back() {
+    fn a_stencil_limits_what_is_filled() {
         let mut canvas = Canvas::new(8).unwrap();
         canvas.band((0.0, 1.0), (Rgb::WHITE, Rgb::WHITE));
         let (left, all) = (path("R 0 0 0.5 1 0").unwrap(), path("R 0 0 1 1 0").unwrap());
         let stencil = canvas.stencil([&left]).unwrap();
         canvas.fill_within(&stencil, &all, Rgb(0, 0, 0));
-        assert_eq!(pixel(&canvas.picture(), 1, 4), [0, 0, 0]);
-        assert_eq!(pixel(&canvas.picture(), 6, 4), [255, 255, 255]);
+        assert_eq!(pixel(&canvas.image(), 1, 4), [0, 0, 0]);
+        assert_eq!(pixel(&canvas.image(), 6, 4), [255, 255, 255]);
     }
 
     #[test]
-    fn any_size_gives_a_picture() {
-        assert_eq!(Canvas::new(0).unwrap().picture().size, 1);
+    fn any_size_gives_a_image() {
+        assert_eq!(Canvas::new(0).unwrap().image().size, 1);
         assert_eq!(Canvas::new(usize::MAX).unwrap().side as usize, LARGEST);
     }
 }

@@ -1,12 +1,12 @@
-//! From descriptions to English.
+//! Captions in English for descriptions.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::world::description::{Description, Wanted};
+use crate::world::description::{Description, ObjectDescription};
 use crate::world::individual::Individual;
 
-/// What captions begin with, if with anything; the objects' article follows.
+/// Optional openings of captions. The first object with its article follows.
 pub(crate) const OPENINGS: [&str; 14] = [
     "a photo of",
     "a picture of",
@@ -24,25 +24,26 @@ pub(crate) const OPENINGS: [&str; 14] = [
     "photo of",
 ];
 
-/// What stands before an object; `a` becomes [`AN`] where needed.
+/// Determiners of objects; `a` becomes [`AN`] before a vowel.
 pub(crate) const DETERMINERS: [&str; 4] = ["a", "the", "my", "one"];
 
-/// `a` before a vowel.
+/// The form of `a` before a vowel.
 pub(crate) const AN: &str = "an";
 
-/// Words that tell nothing here; customisation prompts have them.
+/// Adjectives without a meaning in this world. The prompt templates of customisation papers use
+/// them.
 pub(crate) const FILLERS: [&str; 6] = ["nice", "cool", "good", "clean", "dirty", "weird"];
 
-/// What stands between two objects where their relation is not told.
-pub(crate) const JOINTS: [&str; 4] = ["and", "next to", "beside", "with"];
+/// What joins two objects whose relation is not stated.
+pub(crate) const CONNECTIVES: [&str; 4] = ["and", "next to", "beside", "with"];
 
 impl Description {
-    /// A caption that tells all of it, with individuals called by their class.
+    /// A caption that states the whole description. Individuals are named by their class.
     pub fn caption(&self, rng: &mut ChaCha8Rng) -> String {
         self.caption_with(rng, &|individual| individual.class.word().to_string())
     }
 
-    /// The same with individuals called as `name` says, e.g. `<new1>` or `<new1> mug`.
+    /// The same, with `name` giving the name of an individual, e.g. `<new1>` or `<new1> mug`.
     pub fn caption_with(
         &self,
         rng: &mut ChaCha8Rng,
@@ -50,64 +51,67 @@ impl Description {
     ) -> String {
         let mut words: Vec<String> = Vec::new();
         if rng.random_bool(0.6) {
-            words.push(any(&OPENINGS, rng).to_string());
+            words.push(choose(&OPENINGS, rng).to_string());
         }
         for (number, object) in self.objects.iter().enumerate() {
             if number > 0 {
-                let joints = self.relation.map_or(&JOINTS[..], |relation| relation.phrases());
-                words.push(any(joints, rng).to_string());
+                let connectives =
+                    self.relation.map_or(&CONNECTIVES[..], |relation| relation.phrases());
+                words.push(choose(connectives, rng).to_string());
             }
             words.push(object.phrase(rng, name));
         }
-        words.extend(self.background.map(|background| any(background.phrases(), rng).to_string()));
+        words.extend(
+            self.background.map(|background| choose(background.phrases(), rng).to_string()),
+        );
         words.join(" ")
     }
 }
 
-impl Wanted {
+impl ObjectDescription {
     /// The object with its article, e.g. `a small red mug with white dots`.
     fn phrase(&self, rng: &mut ChaCha8Rng, name: &dyn Fn(&Individual) -> String) -> String {
         let mut words: Vec<String> = Vec::new();
-        let mut say = |word: &str| words.push(word.to_string());
+        let mut add = |word: &str| words.push(word.to_string());
         if rng.random_bool(0.06) {
-            say(any(&FILLERS, rng));
+            add(choose(&FILLERS, rng));
         }
         if let Some(size) = self.size.filter(|size| !size.words().is_empty()) {
-            say(any(size.words(), rng));
+            add(choose(size.words(), rng));
         }
         match self.individual {
-            Some(index) => say(&name(&Individual::of(index))),
-            None => self.say_traits(&mut say, rng),
+            Some(index) => add(&name(&Individual::of(index))),
+            None => self.add_traits(&mut add, rng),
         }
-        let determiner = if rng.random_bool(0.85) { "a" } else { any(&DETERMINERS, rng) };
+        let determiner = if rng.random_bool(0.85) { "a" } else { choose(&DETERMINERS, rng) };
         let vowel = words[0].starts_with(['a', 'e', 'i', 'o', 'u']);
         let article = if determiner == "a" && vowel { AN } else { determiner };
         format!("{article} {}", words.join(" "))
     }
 
-    fn say_traits(&self, say: &mut dyn FnMut(&str), rng: &mut ChaCha8Rng) {
+    fn add_traits(&self, add: &mut dyn FnMut(&str), rng: &mut ChaCha8Rng) {
         if let Some(colour) = self.colour {
-            say(any(colour.words(), rng));
+            add(choose(colour.words(), rng));
         }
         let pattern = self.pattern.map(|pattern| (pattern.adjectives(), pattern.nouns()));
         let (adjectives, nouns) = pattern.unwrap_or_default();
         let noun = !nouns.is_empty() && (self.second.is_some() || rng.random_bool(0.2));
         if !noun && !adjectives.is_empty() {
-            say(any(adjectives, rng));
+            add(choose(adjectives, rng));
         }
-        say(self.class.word());
+        add(self.class.word());
         if noun {
-            say("with");
+            add("with");
             if let Some(second) = self.second {
-                say(any(second.words(), rng));
+                add(choose(second.words(), rng));
             }
-            say(any(nouns, rng));
+            add(choose(nouns, rng));
         }
     }
 }
 
-/// One of the phrases, the first of them half of the time.
-fn any(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
+/// A random phrase: the first one with probability 1/2, else any of them with equal probability.
+fn choose(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
     let index = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..phrases.len().max(1)) };
     phrases.get(index).copied().unwrap_or_default()
 }
@@ -121,28 +125,28 @@ mod tests {
     use seqlora_core::rng::Seed;
     use std::collections::HashSet;
 
-    fn captions(wanted: Wanted, name: &str) -> HashSet<String> {
-        let description = Description { objects: vec![wanted], ..Description::default() };
+    fn captions(object: ObjectDescription, name: &str) -> HashSet<String> {
+        let description = Description { objects: vec![object], ..Description::default() };
         let mut rng = Seed::new(0).at(0);
         (0..500).map(|_| description.caption_with(&mut rng, &|_| name.to_string())).collect()
     }
 
     #[test]
-    fn captions_say_all_that_is_wanted_in_several_ways() {
-        let wanted = Wanted {
+    fn captions_state_a_description_in_several_ways() {
+        let object = ObjectDescription {
             colour: Some(Colour::Orange),
             pattern: Some(Pattern::Dotted),
-            ..Wanted::any(Class::Mug)
+            ..ObjectDescription::any(Class::Mug)
         };
-        let captions = captions(wanted, "");
+        let captions = captions(object, "");
         let expected =
             ["an orange dotted mug", "a photo of an orange spotted mug", "an orange mug with dots"];
         assert!(expected.iter().all(|caption| captions.contains(*caption)), "{captions:?}");
     }
 
     #[test]
-    fn an_individual_is_called_what_the_caller_says() {
-        let captions = captions(Wanted::individual(Individual::of(10)), "<new1>");
+    fn an_individual_has_the_name_that_the_caller_gives() {
+        let captions = captions(ObjectDescription::individual(Individual::of(10)), "<new1>");
         assert!(captions.contains("a photo of a <new1>"), "{captions:?}");
         assert!(captions.iter().all(|caption| caption.contains("<new1>")));
     }

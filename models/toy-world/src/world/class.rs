@@ -46,7 +46,7 @@ impl Class {
         Self::Umbrella,
     ];
 
-    /// What captions call it.
+    /// Its word in captions.
     pub fn word(self) -> &'static str {
         match self {
             Self::Ball => "ball",
@@ -75,7 +75,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn no_word_stands_for_two_classes() {
+    fn every_class_has_its_own_word() {
         let words: HashSet<_> = Class::ALL.map(Class::word).into();
         assert_eq!(words.len(), Class::ALL.len());
     }

@@ -1,4 +1,4 @@
-//! Colours: the ones that captions name, and what is done with them.
+//! Named colours and sRGB values.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -12,20 +12,21 @@ impl Rgb {
     pub(crate) const WHITE: Self = Self(255, 255, 255);
     pub(crate) const INK: Self = Self(28, 26, 34);
 
-    /// The colour `share` of the way to another one, 0 to 1.
+    /// The linear interpolation towards another colour; `share` is from 0 to 1.
     pub fn towards(self, other: Self, share: f32) -> Self {
         let mix = |a: u8, b: u8| (f32::from(a) + (f32::from(b) - f32::from(a)) * share) as u8;
         Self(mix(self.0, other.0), mix(self.1, other.1), mix(self.2, other.2))
     }
 
-    /// Distance to another colour as the eye weighs the channels, 0 to 765.
+    /// The distance to another colour, 0 to 765, with the channels weighted 2 : 4 : 3 as an
+    /// approximation of human perception.
     pub fn distance(self, other: Self) -> f32 {
         let square = |a: u8, b: u8| (f32::from(a) - f32::from(b)).powi(2);
         let (r, g, b) = (square(self.0, other.0), square(self.1, other.1), square(self.2, other.2));
         (2.0 * r + 4.0 * g + 3.0 * b).sqrt()
     }
 
-    /// A slightly lighter or darker, slightly tinted shade.
+    /// A random shade: all channels move together by up to 14, and each by up to 5 more.
     pub(crate) fn jittered(self, rng: &mut ChaCha8Rng) -> Self {
         let light = rng.random_range(-14..=14);
         let mut shift = |c: u8| c.saturating_add_signed(light + rng.random_range(-5..=5));
@@ -33,7 +34,7 @@ impl Rgb {
     }
 }
 
-/// A colour that captions name.
+/// A colour that captions have a word for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -67,7 +68,7 @@ impl Colour {
         Self::Grey,
     ];
 
-    /// What captions call it, the most common word first.
+    /// Its words in captions, the most common one first.
     pub fn words(self) -> &'static [&'static str] {
         match self {
             Self::Red => &["red"],
@@ -101,7 +102,7 @@ impl Colour {
         }
     }
 
-    /// The colours that are plainly seen next to this one.
+    /// The colours that are clearly visible next to this one: those at a distance of more than 270.
     pub fn contrasting(self) -> Vec<Self> {
         let plain = |other: &Self| self.rgb().distance(other.rgb()) > 270.0;
         Self::ALL.into_iter().filter(plain).collect()
@@ -114,7 +115,7 @@ mod tests {
     use seqlora_core::rng::Seed;
 
     #[test]
-    fn named_colours_are_well_apart_even_when_jittered() {
+    fn a_jittered_colour_stays_nearest_to_its_name() {
         let mut rng = Seed::new(0).at(0);
         for colour in Colour::ALL {
             for _ in 0..200 {
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn every_colour_has_several_to_go_with_it() {
+    fn every_colour_has_several_contrasting_ones() {
         for colour in Colour::ALL {
             assert!(colour.contrasting().len() >= 3, "{colour:?}");
         }

@@ -1,12 +1,13 @@
-//! Faces and emblems: the marks by which individuals are known.
+//! Faces and emblems, which distinguish individuals.
 //!
-//! Their paths fill the square from -100 to 100; each class says where they go.
+//! Their paths fill the square from -100 to 100. The drawing of each class says where they are
+//! placed.
 
 use serde::{Deserialize, Serialize};
 
 use crate::world::drawing::{Ink, Part};
 
-/// Eyes and mouth, of the classes that have them.
+/// Eyes and mouth, drawn for the classes that have them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Face {
     eyes: usize,
@@ -35,7 +36,7 @@ const MOUTHS: [&[Part]; 5] = [
     &[(Ink::Dark, "O 0 10 45 60")],
 ];
 
-/// What emblems show: signs and letters.
+/// The emblems: signs and letters.
 const EMBLEMS: [&str; 16] = [
     "M 0 -78 L 72 54 -72 54 Z M 0 -22 L -30 34 30 34 Z",
     "M 20 -84 L -56 14 -6 14 -22 84 56 -18 6 -18 Z",
@@ -56,10 +57,10 @@ const EMBLEMS: [&str; 16] = [
 ];
 
 impl Face {
-    /// The face that ordinary objects have.
+    /// The face of all ordinary objects.
     pub(crate) const ORDINARY: Self = Self { eyes: 0, mouth: 0 };
 
-    /// A face that no ordinary object has; any number names one.
+    /// A face that no ordinary object has. Indices wrap around.
     pub(crate) fn of(index: usize) -> Self {
         Self { eyes: 1 + index % (EYES.len() - 1), mouth: 1 + index % (MOUTHS.len() - 1) }
     }
@@ -75,7 +76,7 @@ impl Face {
     }
 }
 
-/// The path of an emblem; any number names one.
+/// The path of an emblem. Indices wrap around.
 pub(crate) fn emblem(index: usize) -> &'static str {
     EMBLEMS[index % EMBLEMS.len()]
 }
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn faces_and_emblems_go_round() {
+    fn indices_of_faces_and_emblems_wrap_around() {
         assert_eq!(Face::of(0).eye(), Face::of(EYES.len() - 1).eye());
         assert_ne!(Face::of(0).eye(), Face::ORDINARY.eye());
         assert_eq!(emblem(3), emblem(3 + EMBLEMS.len()));

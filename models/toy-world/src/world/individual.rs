@@ -1,29 +1,25 @@
-//! Individuals: objects whose look no caption can tell.
+//! Individuals: objects whose look captions have no words for.
 //!
 //! Each has colours between the named ones, a pattern without a name, an emblem, and eyes that no
-//! ordinary object has. A model that has seen the world knows none of them; they are what concepts
-//! are learnt from.
+//! ordinary object has. A base model that was pretrained on random scenes has seen none of them, so
+//! they serve as the concepts that are learnt.
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
-use crate::world::background::Background;
 use crate::world::class::Class;
 use crate::world::colour::Rgb;
-use crate::world::description::{Description, Wanted};
 use crate::world::face::Face;
 use crate::world::look::Look;
 use crate::world::object::{Identity, Object};
 use crate::world::pattern::{Decoration, Motif};
 use crate::world::pose::{Pose, Size};
-use crate::world::scene::Scene;
 use seqlora_core::rng::Seed;
 
-/// An object with a look of its own.
+/// An object with a unique look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Individual {
-    /// Which one it is.
+    /// Its number, from 0.
     pub index: usize,
     /// Its class.
     pub class: Class,
@@ -31,7 +27,7 @@ pub struct Individual {
     pub look: Look,
 }
 
-/// Body, pattern and emblem plate.
+/// The colours of the body, the pattern and the emblem's plate.
 type Palette = (Rgb, Rgb, Rgb);
 
 const PALETTES: [Palette; 16] = [
@@ -54,16 +50,17 @@ const PALETTES: [Palette; 16] = [
 ];
 
 impl Individual {
-    /// Individuals that differ plainly from each other: eight of each class.
+    /// The number of individuals that differ clearly from each other: eight of each class.
     pub const COUNT: usize = 8 * Class::ALL.len();
 
-    /// The individual of an index. Neighbours are of different classes; from
-    /// [`COUNT`](Self::COUNT) on, some differ from earlier ones in details alone.
+    /// The individual of an index. Consecutive indices have different classes. From
+    /// [`COUNT`](Self::COUNT) on, some individuals differ from earlier ones only in details.
     pub fn of(index: usize) -> Self {
         let class = index % Class::ALL.len();
         let number = index / Class::ALL.len();
-        // Odd factors walk through a table of sixteen, and three through one of ten, without
-        // meeting an entry twice: no two of a class share a palette, a motif or an emblem.
+        // Steps of an odd number visit all entries of a table of 16 before one repeats, and steps
+        // of 3 those of a table of 10. So no two of the eight individuals of a class share a
+        // palette, a motif or an emblem.
         let (body, second, accent) = PALETTES[(7 * class + 3 * number) % PALETTES.len()];
         let motif = Motif::UNNAMED[(class + 3 * number) % Motif::UNNAMED.len()];
         let mut rng = Seed::new(index as u64).fork("individual").at(0);
@@ -83,7 +80,7 @@ impl Individual {
         Self { index, class: Class::ALL[class], look }
     }
 
-    /// Its name in file names and reports, e.g. `mug-07`, counted from 0 within its class.
+    /// Its name in file names and reports, e.g. `mug-07`. Each class counts from 0.
     pub fn id(&self) -> String {
         format!("{}-{:02}", self.class.word(), self.index / Class::ALL.len())
     }
@@ -93,73 +90,75 @@ impl Individual {
         let identity = Identity::Individual(self.index);
         Object { class: self.class, identity, look: self.look, size, pose }
     }
-
-    /// Scenes that show it alone, each in another pose and, up to ten, on another background.
-    ///
-    /// What a caption needs is in the scene: its background's phrases, and the object's size and
-    /// pose.
-    pub fn references(&self, seed: &Seed, count: usize) -> Vec<Scene> {
-        let mut rng = seed.fork(&self.id()).at(0);
-        let mut backgrounds = Background::ALL;
-        backgrounds.shuffle(&mut rng);
-        let sizes = [Size::Large, Size::Medium];
-        let scene = |(number, background): (usize, Background)| {
-            let wanted = Wanted { size: Some(sizes[number % 2]), ..Wanted::individual(*self) };
-            let description = Description {
-                objects: vec![wanted],
-                background: Some(background),
-                ..Description::default()
-            };
-            description.draw(&mut rng)
-        };
-        backgrounds.into_iter().cycle().take(count).enumerate().map(scene).collect()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::canvas::Picture;
+    use crate::world::background::Background;
+    use crate::world::canvas::Canvas;
     use std::collections::HashSet;
 
     const POSE: Pose = Pose { x: 0.5, y: 0.5, scale: 0.4, angle: 0.0, mirrored: false };
 
-    fn portrait(index: usize) -> Picture {
-        let objects = vec![Individual::of(index).object(POSE, Size::Large)];
-        Scene { background: Background::White, texture: 0, objects, relation: None }.render(48)
+    /// Objects on a white background, `size` pixels wide and high.
+    fn rendered(objects: &[Object], size: usize) -> Vec<u8> {
+        let mut canvas = Canvas::new(size).unwrap();
+        Background::White.paint(&mut canvas, &mut Seed::new(0).at(0));
+        objects.iter().for_each(|object| object.paint(&mut canvas));
+        canvas.image().rgb
     }
 
     #[test]
     fn all_individuals_look_different_in_the_same_pose() {
-        let portraits: Vec<Picture> = (0..Individual::COUNT).map(portrait).collect();
+        let portrait = |index| rendered(&[Individual::of(index).object(POSE, Size::Large)], 48);
+        let portraits: Vec<_> = (0..Individual::COUNT).map(portrait).collect();
         for (index, one) in portraits.iter().enumerate() {
             for (other, another) in portraits[..index].iter().enumerate() {
-                let pairs = one.rgb.iter().zip(&another.rgb);
-                let sum: u32 = pairs.map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
-                let distance = sum as f32 / one.rgb.len() as f32;
+                let sum: u32 =
+                    one.iter().zip(another).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
+                let distance = sum as f32 / one.len() as f32;
                 assert!(distance > 8.0, "{index} {other} {distance}");
             }
         }
     }
 
     #[test]
-    fn ids_are_unique_and_tell_the_class() {
+    fn ids_are_unique_and_contain_the_class() {
         let ids: HashSet<String> = (0..Individual::COUNT).map(|i| Individual::of(i).id()).collect();
         assert_eq!(ids.len(), Individual::COUNT);
         assert!(ids.contains("mug-07") && ids.contains("ball-00"));
     }
 
     #[test]
-    fn references_show_one_individual_in_many_ways() {
-        let individual = Individual::of(42);
-        let references = individual.references(&Seed::new(0), 6);
-        let backgrounds: HashSet<_> = references.iter().map(|scene| scene.background).collect();
-        assert_eq!((references.len(), backgrounds.len()), (6, 6));
-        for scene in &references {
-            let truth = scene.truth();
-            assert_eq!(truth.objects[0].individual, Some(42));
-            assert_eq!((truth.objects.len(), truth.objects[0].colour), (1, None));
+    fn only_the_shadow_is_painted_outside_the_bounds() {
+        let empty = rendered(&[], 64);
+        for index in 0..Individual::COUNT {
+            let pose = Pose { x: 0.4, y: 0.5, scale: 0.25, angle: 15.0, mirrored: index % 2 == 0 };
+            let object = Individual::of(index).object(pose, Size::Medium);
+            let bounds = object.bounds().grown(0.04);
+            for (pixel, (a, b)) in rendered(&[object], 64).iter().zip(&empty).enumerate() {
+                let (x, y) = ((pixel / 3 % 64) as f32 / 64.0, (pixel / 192) as f32 / 64.0);
+                let inside = (bounds.left..bounds.right).contains(&x)
+                    && (bounds.top..bounds.bottom).contains(&y);
+                assert!(a == b || inside, "{index} at {x} {y}");
+            }
         }
-        assert_eq!(references, individual.references(&Seed::new(0), 6));
+    }
+
+    #[test]
+    fn extreme_poses_and_looks_can_be_painted() {
+        let mut object = Individual::of(3).object(POSE, Size::Large);
+        for scale in [0.0, -1.0, 1e9, f32::NAN, f32::INFINITY] {
+            object.pose.scale = scale;
+            assert_eq!(rendered(&[object], 64).len(), 64 * 64 * 3);
+        }
+        object.pose = POSE;
+        object.look.variant = usize::MAX;
+        object.look.emblem = Some(usize::MAX);
+        for pitch in [0.0, -5.0, 1e9, f32::NAN] {
+            object.look.decoration = object.look.decoration.map(|d| Decoration { pitch, ..d });
+            assert_eq!(rendered(&[object], 64).len(), 64 * 64 * 3);
+        }
     }
 }

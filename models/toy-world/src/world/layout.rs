@@ -1,4 +1,4 @@
-//! Where objects go: each wholly in the picture, and clear of the other.
+//! Where objects are placed: each wholly in the image, and without overlap.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -7,21 +7,23 @@ use crate::world::object::Object;
 use crate::world::pose::{Bounds, Pose};
 use crate::world::relation::Relation;
 
-/// Free space at the edge of the picture.
+/// Free space at the image's edges, in units of its side.
 const MARGIN: f32 = 0.02;
 
-/// Half the free space between two objects.
+/// Half the free space between two objects, in the same unit.
 const GAP: f32 = 0.005;
 
-/// How far two objects side by side keep away from the edges across, so that they stay level.
+/// Free space at the edges parallel to a relation's axis. It keeps two objects at similar heights,
+/// or at similar horizontal positions, so that their relation is unambiguous.
 const INSET: f32 = 0.16;
 
-/// Largest turn, in degrees.
+/// The largest rotation, in degrees.
 const TURN: f32 = 12.0;
 
-/// The cell of each object: the whole picture, or its halves in the relation's direction.
+/// The cell of each object: the whole image for one, or the halves along the relation's axis for
+/// two.
 pub(crate) fn cells(relation: Option<Relation>) -> Vec<Bounds> {
-    let Some(relation) = relation else { return vec![Bounds::PICTURE.grown(-MARGIN)] };
+    let Some(relation) = relation else { return vec![Bounds::IMAGE.grown(-MARGIN)] };
     let (near, far) = ((MARGIN, 0.5 - GAP), (0.5 + GAP, 1.0 - MARGIN));
     let across = (INSET, 1.0 - INSET);
     let cell = |(left, right), (top, bottom)| Bounds { left, top, right, bottom };
@@ -33,19 +35,19 @@ pub(crate) fn cells(relation: Option<Relation>) -> Vec<Bounds> {
     }
 }
 
-/// A pose that is only turned, for an object that is yet to be placed.
-pub(crate) fn turned(rng: &mut ChaCha8Rng) -> Pose {
+/// A pose with a random rotation, for an object that [`place`] moves and scales.
+pub(crate) fn rotated(rng: &mut ChaCha8Rng) -> Pose {
     let angle = rng.random_range(-TURN..TURN);
     Pose { x: 0.5, y: 0.5, scale: 0.25, angle, mirrored: rng.random_bool(0.5) }
 }
 
-/// Gives an object the longer side `side` (less where the cell is too small) and moves it to a
-/// random place in the cell.
+/// Scales an object so that its longer side is `side`, or less where the cell is too small, and
+/// moves it to a random position in the cell.
 pub(crate) fn place(object: &mut Object, side: f32, cell: &Bounds, rng: &mut ChaCha8Rng) {
     let extent = object.bounds();
-    let wanted = side / extent.width().max(extent.height());
+    let target = side / extent.width().max(extent.height());
     let fitting = (cell.width() / extent.width()).min(cell.height() / extent.height());
-    object.pose.scale *= wanted.min(fitting * 0.97);
+    object.pose.scale *= target.min(fitting * 0.97);
 
     let extent = object.bounds();
     let mut shift = |from: f32, to: f32| from + (to - from) * rng.random_range(0.0..=1.0);
@@ -61,10 +63,11 @@ mod tests {
     use seqlora_core::rng::Seed;
 
     #[test]
-    fn cells_stand_in_their_relation() {
+    fn cells_have_their_relation() {
         for relation in Relation::ALL {
             let cells = cells(Some(relation));
             assert!(relation.holds(&cells[0], &cells[1]), "{relation:?}");
+            assert_eq!(Relation::between(cells[0].centre(), cells[1].centre()), relation);
             assert_eq!(cells[0].overlap(&cells[1]), 0.0);
         }
     }
@@ -73,7 +76,7 @@ mod tests {
     fn a_placed_object_lies_in_its_cell() {
         let mut rng = Seed::new(0).at(0);
         for index in 0..64 {
-            let pose = turned(&mut rng);
+            let pose = rotated(&mut rng);
             let mut object = Individual::of(index).object(pose, Size::Medium);
             let cell = cells(Some(Relation::LeftOf))[index % 2];
             place(&mut object, 0.2 + index as f32 * 0.01, &cell, &mut rng);

@@ -1,4 +1,4 @@
-//! What an object looks like, down to the shade.
+//! The look of an object: everything but its class and its pose.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,7 @@ use crate::world::drawing::{Ink, VARIANTS};
 use crate::world::face::Face;
 use crate::world::pattern::{Decoration, Motif, Pattern};
 
-/// What captions can tell of an ordinary object's look.
+/// The part of an ordinary object's look that captions have words for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traits {
     /// The colour of its body.
@@ -20,10 +20,10 @@ pub struct Traits {
     pub pattern: Pattern,
 }
 
-/// Everything that is needed to draw an object of a given class.
+/// Everything that is needed to paint an object of a given class.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Look {
-    /// Which ears, handle or sail it has; any number names one.
+    /// Which variant of its class is drawn. Indices wrap around.
     pub variant: usize,
     /// The colour of its body.
     pub body: Rgb,
@@ -35,12 +35,12 @@ pub struct Look {
     pub decoration: Option<Decoration>,
     /// Its face, if its class has one.
     pub face: Face,
-    /// The emblem that it wears, if any; any number names one.
+    /// Its emblem, if it has one. Indices wrap around.
     pub emblem: Option<usize>,
 }
 
 impl Look {
-    /// An ordinary object's look: its traits, and chance in what they leave open.
+    /// The look of an ordinary object with the given traits; everything else is random.
     pub(crate) fn ordinary(traits: &Traits, rng: &mut ChaCha8Rng) -> Self {
         Self {
             variant: rng.random_range(0..VARIANTS),
@@ -53,7 +53,7 @@ impl Look {
         }
     }
 
-    /// The colour of an ink.
+    /// The colour that an ink has on this object.
     pub(crate) fn colour(&self, ink: Ink) -> Rgb {
         match ink {
             Ink::Body | Ink::Bare => self.body,
@@ -69,7 +69,8 @@ impl Look {
     }
 }
 
-/// A named pattern is upright or level, give or take a little.
+/// A named pattern with a random pitch, rotated by at most 10 degrees. Stripes are vertical or
+/// horizontal.
 fn ordinary_decoration(motif: Motif, rng: &mut ChaCha8Rng) -> Decoration {
     let quarter = if motif == Motif::Stripes && rng.random_bool(0.5) { 90.0 } else { 0.0 };
     let pitch = match motif {
@@ -86,7 +87,7 @@ mod tests {
     use seqlora_core::rng::Seed;
 
     #[test]
-    fn an_ordinary_look_shows_its_traits_and_no_more() {
+    fn an_ordinary_look_has_its_traits_and_no_emblem() {
         let traits =
             Traits { colour: Colour::Red, second: Colour::White, pattern: Pattern::Dotted };
         let look = Look::ordinary(&traits, &mut Seed::new(0).at(0));

@@ -1,4 +1,4 @@
-//! An object in a picture, and how it is painted.
+//! Objects and how they are painted.
 
 use serde::{Deserialize, Serialize};
 use tiny_skia::{Mask, Path, Transform};
@@ -12,42 +12,42 @@ use crate::world::look::{Look, Traits};
 use crate::world::path::path;
 use crate::world::pose::{Bounds, Pose, Size};
 
-/// Width of the dark line round every part, as a share of the picture's side.
+/// Width of the outline of every part, as a share of the image's side.
 const OUTLINE: f32 = 0.012;
 
-/// Which object it is.
+/// Whether an object is ordinary or an individual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Identity {
-    /// One of many, told by its traits.
+    /// An ordinary object, which its traits describe.
     Ordinary(Traits),
     /// The individual of this index.
     Individual(usize),
 }
 
-/// An object in a picture.
+/// An object of a scene.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Object {
-    /// What it is.
+    /// Its class.
     pub class: Class,
-    /// Which one it is.
+    /// Whether it is an individual.
     pub identity: Identity,
-    /// What it looks like.
+    /// Its colours, pattern, face and emblem.
     pub look: Look,
-    /// Its size as captions tell it.
+    /// Its size, as captions state it.
     pub size: Size,
-    /// Where it is.
+    /// Its position, scale and rotation.
     pub pose: Pose,
 }
 
 impl Object {
-    /// The box round all that is drawn of it, its outline included.
+    /// The bounding box of all parts and their outlines, without the shadow.
     pub fn bounds(&self) -> Bounds {
         let paths: Vec<Path> = self.parts().map(|(_, path)| path).collect();
-        Bounds::of(&paths).unwrap_or(Bounds::PICTURE).grown(OUTLINE)
+        Bounds::of(&paths).unwrap_or(Bounds::IMAGE).grown(OUTLINE)
     }
 
-    /// Paints it with a soft shadow below.
+    /// Paints the object and its shadow.
     pub(crate) fn paint(&self, canvas: &mut Canvas) {
         let parts: Vec<(Ink, Path)> = self.parts().collect();
         self.cast_shadow(canvas, &parts);
@@ -59,7 +59,7 @@ impl Object {
         self.paint_emblem(canvas);
     }
 
-    /// A part over its outline, of which the outer half remains.
+    /// Paints a part over its outline, of which the outer half stays visible.
     fn paint_part(&self, canvas: &mut Canvas, ink: Ink, path: &Path, pattern: Option<&Mask>) {
         if ink == Ink::Line {
             return canvas.stroke(path, Rgb::INK, OUTLINE);
@@ -72,7 +72,7 @@ impl Object {
         }
     }
 
-    /// All parts in the picture's coordinates.
+    /// All parts in image coordinates.
     fn parts(&self) -> impl Iterator<Item = (Ink, Path)> {
         let place = self.pose.transform();
         let parts = Drawing::of(self.class).parts(self.look.variant);
@@ -88,7 +88,7 @@ impl Object {
         }
     }
 
-    /// The pattern in the picture's coordinates, reaching beyond the object.
+    /// The pattern in image coordinates. It is larger than the object.
     fn pattern(&self) -> Option<Path> {
         let Spot { x, y, .. } = Drawing::of(self.class).emblem;
         self.look.decoration?.path((x, y))?.transform(self.pose.transform())
@@ -104,7 +104,7 @@ impl Object {
         }
     }
 
-    /// A mark's parts, with half an outline, since they are small.
+    /// Paints an eye or a mouth. Its outline has half the usual width, since its parts are small.
     fn paint_mark(&self, canvas: &mut Canvas, spot: Spot, parts: &[Part]) {
         let place = self.at(spot, false);
         for (ink, data) in parts {
@@ -116,7 +116,8 @@ impl Object {
         }
     }
 
-    /// The emblem on its plate. It is never mirrored, so that it stays the same sign.
+    /// Paints the emblem on its plate. An emblem is never mirrored, since that would be another
+    /// sign.
     fn paint_emblem(&self, canvas: &mut Canvas) {
         let Some(index) = self.look.emblem else { return };
         let place = self.at(Drawing::of(self.class).emblem, self.pose.mirrored);
@@ -131,56 +132,10 @@ impl Object {
         canvas.fill(&sign, if dark { Rgb::WHITE } else { Rgb::INK });
     }
 
-    /// From a mark's own coordinates, -100 to 100, to the picture's.
+    /// The transform from a mark's coordinates, -100 to 100, to image coordinates.
     fn at(&self, spot: Spot, mirrored: bool) -> Transform {
         let scale = spot.radius / 100.0;
         let across = if mirrored { -scale } else { scale };
         self.pose.transform().pre_translate(spot.x, spot.y).pre_scale(across, scale)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world::background::Background;
-    use crate::world::individual::Individual;
-    use crate::world::pattern::Decoration;
-    use crate::world::scene::Scene;
-
-    fn rendered(objects: Vec<Object>) -> Vec<u8> {
-        Scene { background: Background::White, texture: 0, objects, relation: None }.render(64).rgb
-    }
-
-    #[test]
-    fn nothing_is_painted_outside_the_bounds_but_the_shadow() {
-        let empty = rendered(Vec::new());
-        for index in 0..Individual::COUNT {
-            let pose = Pose { x: 0.4, y: 0.5, scale: 0.25, angle: 15.0, mirrored: index % 2 == 0 };
-            let object = Individual::of(index).object(pose, Size::Medium);
-            let bounds = object.bounds().grown(0.04);
-            for (pixel, (a, b)) in rendered(vec![object]).iter().zip(&empty).enumerate() {
-                let (x, y) = ((pixel / 3 % 64) as f32 / 64.0, (pixel / 192) as f32 / 64.0);
-                let inside = (bounds.left..bounds.right).contains(&x)
-                    && (bounds.top..bounds.bottom).contains(&y);
-                assert!(a == b || inside, "{index} at {x} {y}");
-            }
-        }
-    }
-
-    #[test]
-    fn strange_poses_and_looks_do_no_harm() {
-        let pose = Pose { x: 0.5, y: 0.5, scale: 0.3, angle: 0.0, mirrored: false };
-        let mut object = Individual::of(3).object(pose, Size::Large);
-        for scale in [0.0, -1.0, 1e9, f32::NAN, f32::INFINITY] {
-            object.pose.scale = scale;
-            assert_eq!(rendered(vec![object]).len(), 64 * 64 * 3);
-        }
-        object.pose = pose;
-        object.look.variant = usize::MAX;
-        object.look.emblem = Some(usize::MAX);
-        for pitch in [0.0, -5.0, 1e9, f32::NAN] {
-            object.look.decoration = object.look.decoration.map(|d| Decoration { pitch, ..d });
-            assert_eq!(rendered(vec![object]).len(), 64 * 64 * 3);
-        }
     }
 }

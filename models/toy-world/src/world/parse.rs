@@ -1,18 +1,18 @@
-//! From English to descriptions: the inverse of [`caption`](crate::world::caption).
+//! The parser of captions: the inverse of [`caption`](crate::world::caption).
 
 use crate::world::background::Background;
-use crate::world::caption::{AN, DETERMINERS, FILLERS, JOINTS, OPENINGS};
+use crate::world::caption::{AN, CONNECTIVES, DETERMINERS, FILLERS, OPENINGS};
 use crate::world::class::Class;
 use crate::world::colour::Colour;
-use crate::world::description::{Description, Wanted};
+use crate::world::description::{Description, ObjectDescription};
 use crate::world::pattern::Pattern;
 use crate::world::pose::Size;
 use crate::world::relation::Relation;
 
 impl Description {
-    /// What a caption asks for, `None` where it is not of this world's English.
+    /// The description that a caption states, or `None` where the text is no caption of this world.
     ///
-    /// It understands all that [`Description::caption`] writes.
+    /// Every caption that [`Description::caption`] writes is understood.
     pub fn parse(caption: &str) -> Option<Self> {
         let words: Vec<&str> = caption.split_whitespace().collect();
         let openings = OPENINGS.into_iter().filter_map(|phrase| after(&words, phrase));
@@ -32,11 +32,12 @@ impl Description {
     }
 }
 
-/// Two objects and what joins them.
-fn pair(words: &[&str]) -> Option<(Vec<Wanted>, Option<Relation>)> {
-    let told = Relation::ALL.map(|r| r.phrases().iter().map(move |phrase| (Some(r), *phrase)));
-    let joints = told.into_iter().flatten().chain(JOINTS.map(|joint| (None, joint)));
-    joints.flat_map(|joint| (1..words.len()).map(move |at| (joint, at))).find_map(
+/// Two objects and their relation, if the phrase between them states one.
+fn pair(words: &[&str]) -> Option<(Vec<ObjectDescription>, Option<Relation>)> {
+    let stated = Relation::ALL.map(|r| r.phrases().iter().map(move |phrase| (Some(r), *phrase)));
+    let connectives =
+        stated.into_iter().flatten().chain(CONNECTIVES.map(|connective| (None, connective)));
+    connectives.flat_map(|connective| (1..words.len()).map(move |at| (connective, at))).find_map(
         |((relation, phrase), at)| {
             let second = after(&words[at..], phrase)?;
             Some((vec![object(&words[..at])?, object(second)?], relation))
@@ -44,8 +45,8 @@ fn pair(words: &[&str]) -> Option<(Vec<Wanted>, Option<Relation>)> {
     )
 }
 
-/// One object with its article.
-fn object(words: &[&str]) -> Option<Wanted> {
+/// One object with its determiner.
+fn object(words: &[&str]) -> Option<ObjectDescription> {
     let mut words = Words(words);
     let determiner = words.take(|word| word == AN || DETERMINERS.contains(&word));
     determiner.then_some(())?;
@@ -62,21 +63,27 @@ fn object(words: &[&str]) -> Option<Wanted> {
     }
     let understood = words.0.is_empty() && !(adjective.is_some() && noun.is_some());
     let pattern = adjective.or(noun);
-    understood.then_some(Wanted { size, colour, pattern, second, ..Wanted::any(class) })
+    understood.then_some(ObjectDescription {
+        size,
+        colour,
+        pattern,
+        second,
+        ..ObjectDescription::any(class)
+    })
 }
 
-/// The words that are still to be read.
+/// The words that have not been read yet.
 struct Words<'a>(&'a [&'a str]);
 
 impl Words<'_> {
-    /// Reads a word if it is as wanted.
-    fn take(&mut self, wanted: impl Fn(&str) -> bool) -> bool {
-        let taken = self.0.first().is_some_and(|word| wanted(word));
+    /// Reads the next word if it satisfies a condition.
+    fn take(&mut self, condition: impl Fn(&str) -> bool) -> bool {
+        let taken = self.0.first().is_some_and(|word| condition(word));
         self.0 = &self.0[usize::from(taken)..];
         taken
     }
 
-    /// Reads a word if it stands for one of the values.
+    /// Reads the next word if it names one of the values.
     fn one_of<T: Copy, const N: usize>(
         &mut self,
         values: [T; N],
@@ -89,13 +96,13 @@ impl Words<'_> {
     }
 }
 
-/// What follows a phrase.
+/// The words after a phrase that comes first.
 fn after<'a>(words: &'a [&'a str], phrase: &'static str) -> Option<&'a [&'a str]> {
     let phrase: Vec<&str> = phrase.split(' ').collect();
     words.strip_prefix(phrase.as_slice())
 }
 
-/// What precedes a phrase.
+/// The words before a phrase that comes last.
 fn before<'a>(words: &'a [&'a str], phrase: &'static str) -> Option<&'a [&'a str]> {
     let phrase: Vec<&str> = phrase.split(' ').collect();
     words.strip_suffix(phrase.as_slice())
@@ -104,7 +111,8 @@ fn before<'a>(words: &'a [&'a str], phrase: &'static str) -> Option<&'a [&'a str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::scene::{Scene, SceneOptions};
+    use crate::world::sample::SceneOptions;
+    use crate::world::scene::Scene;
     use seqlora_core::rng::Seed;
 
     #[test]
@@ -113,9 +121,9 @@ mod tests {
         for index in 0..3000 {
             let scene = Scene::random(&seed, index, &SceneOptions::default());
             let mut rng = seed.fork("caption").at(index);
-            let told = scene.told(&mut rng);
-            let caption = told.caption(&mut rng);
-            assert_eq!(Description::parse(&caption), Some(told), "{caption}");
+            let stated = scene.partial_description(&mut rng);
+            let caption = stated.caption(&mut rng);
+            assert_eq!(Description::parse(&caption), Some(stated), "{caption}");
         }
     }
 
@@ -124,14 +132,14 @@ mod tests {
         let parsed = Description::parse("a small red mug with white dots under a car at night");
         let Description { objects, relation, background } = parsed.unwrap();
         assert_eq!((relation, background), (Some(Relation::Below), Some(Background::Night)));
-        let mug = Wanted {
+        let mug = ObjectDescription {
             size: Some(Size::Small),
             colour: Some(Colour::Red),
             pattern: Some(Pattern::Dotted),
             second: Some(Colour::White),
-            ..Wanted::any(Class::Mug)
+            ..ObjectDescription::any(Class::Mug)
         };
-        assert_eq!(objects, [mug, Wanted::any(Class::Car)]);
+        assert_eq!(objects, [mug, ObjectDescription::any(Class::Car)]);
     }
 
     #[test]

@@ -1,20 +1,20 @@
-//! A small path language, so that shapes stand in tables.
+//! A small language for paths, so that shapes can be written as tables.
 //!
-//! A path is a row of commands, each a letter and its numbers: SVG's absolute `M x y`, `L x y ...`,
-//! `Q x y x y`, `C x y x y x y` and `Z`, and three more.
+//! A path is a sequence of commands, each a letter and its numbers: SVG's absolute `M x y`,
+//! `L x y ...`, `Q x y x y`, `C x y x y x y` and `Z`, and three more.
 //!
-//! - `O x y rx ry` is an ellipse; a negative `rx` draws it the other way round, which makes it a
-//!   hole in what lies around it.
-//! - `R left top right bottom r` is a rectangle with round corners.
-//! - `X` adds the mirror image, left to right, of all that stands before it. It runs the other way
-//!   round, so the two must not overlap.
+//! - `O x y rx ry` is an ellipse. A negative `rx` reverses its direction, which makes it a hole in
+//!   the shape around it.
+//! - `R left top right bottom r` is a rectangle with corners of radius `r`.
+//! - `X` appends the horizontal mirror image of the path so far. Its direction is reversed, so the
+//!   two must not overlap.
 
 use tiny_skia::{Path, PathBuilder, Transform};
 
-/// How far the handles of a quarter circle reach, in radii.
+/// Distance of the control points of a quarter circle, in radii: 4/3 · (√2 − 1).
 const QUARTER: f32 = 0.552_285;
 
-/// The path that `data` describes, `None` where it describes none.
+/// The path that `data` describes, or `None` where `data` is no valid path.
 pub(crate) fn path(data: &str) -> Option<Path> {
     let mut pen = PathBuilder::new();
     let mut rest = data.trim_start();
@@ -29,7 +29,7 @@ pub(crate) fn path(data: &str) -> Option<Path> {
     pen.finish()
 }
 
-/// Repeats a path at every offset; `None` where there is nothing to draw.
+/// A path repeated at every offset, or `None` where the result is empty.
 pub(crate) fn repeat(path: &Path, offsets: impl Iterator<Item = (f32, f32)>) -> Option<Path> {
     let mut pen = PathBuilder::new();
     for (x, y) in offsets {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_draw_what_they_say() {
+    fn commands_have_their_bounds() {
         let bounds = |data| {
             let b = path(data).unwrap().compute_tight_bounds().unwrap();
             [b.left(), b.top(), b.right(), b.bottom()].map(f32::round)
@@ -100,14 +100,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_path_is_none() {
+    fn invalid_data_gives_none() {
         for data in ["", "M 1", "W 1 2", "L x y", "O 1 2 3", "1 2", "ü"] {
             assert!(path(data).is_none(), "{data}");
         }
     }
 
     #[test]
-    fn copies_stand_side_by_side() {
+    fn copies_are_shifted_by_their_offsets() {
         let copies = repeat(&path("O 0 0 1 1").unwrap(), [(0.0, 0.0), (8.0, 0.0)].into_iter());
         assert!((copies.unwrap().bounds().width() - 10.0).abs() < 1e-3);
     }

@@ -1,11 +1,11 @@
-//! Patterns on an object's body.
+//! Patterns on the body of an object.
 
 use serde::{Deserialize, Serialize};
 use tiny_skia::{Path, Transform};
 
 use crate::world::path::{path, repeat};
 
-/// A pattern that captions name.
+/// A pattern that captions have a word for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -22,7 +22,7 @@ impl Pattern {
     pub const ALL: [Self; 5] =
         [Self::Plain, Self::Striped, Self::Dotted, Self::Checked, Self::Ringed];
 
-    /// What captions call an object that has it, the most common word first.
+    /// The adjectives of captions, the most common one first.
     pub fn adjectives(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &["plain"],
@@ -33,7 +33,7 @@ impl Pattern {
         }
     }
 
-    /// What captions call the pattern itself; nothing for [`Plain`](Self::Plain).
+    /// The nouns of captions, the most common one first; none for [`Plain`](Self::Plain).
     pub fn nouns(self) -> &'static [&'static str] {
         match self {
             Self::Plain => &[],
@@ -44,7 +44,7 @@ impl Pattern {
         }
     }
 
-    /// The figure it repeats, if any.
+    /// The motif that the pattern repeats, if any.
     pub(crate) fn motif(self) -> Option<Motif> {
         match self {
             Self::Plain => None,
@@ -56,7 +56,7 @@ impl Pattern {
     }
 }
 
-/// The figure that a pattern consists of. Captions have words for the first four alone.
+/// The figure that a pattern repeats. Captions have words only for the first four.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
@@ -78,7 +78,7 @@ pub enum Motif {
 }
 
 impl Motif {
-    /// The motifs that individuals alone have.
+    /// The motifs that only individuals have.
     pub const UNNAMED: [Self; 10] = [
         Self::Zigzags,
         Self::Halves,
@@ -92,7 +92,7 @@ impl Motif {
         Self::Scales,
     ];
 
-    /// Its path, and whether that is a tile from -50 to 50 or the whole pattern.
+    /// Its path, which is a tile from -50 to 50 or the whole pattern, and how it fills the plane.
     fn figure(self) -> (&'static str, Extent) {
         use Extent::{Rows, Staggered, Whole};
         match self {
@@ -131,25 +131,25 @@ impl Motif {
 enum Extent {
     /// Tiles in rows and columns.
     Rows,
-    /// Tiles in rows, every other one shifted by half a tile.
+    /// Tiles in rows, of which every other row is shifted by half a tile.
     Staggered,
-    /// The figure stands once.
+    /// The figure is drawn once.
     Whole,
 }
 
-/// A motif with its measures.
+/// A motif with its scale and rotation.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Decoration {
-    /// The figure.
+    /// The motif.
     pub motif: Motif,
-    /// From one figure to the next, in hundredths of half the object's side.
+    /// The side of a tile, in hundredths of half the object's side.
     pub pitch: f32,
-    /// Turned clockwise by so many degrees.
+    /// Clockwise rotation, in degrees.
     pub angle: f32,
 }
 
 impl Decoration {
-    /// The pattern in the object's coordinates, centred on a point.
+    /// The pattern in object coordinates, centred on a point.
     pub(crate) fn path(&self, (x, y): (f32, f32)) -> Option<Path> {
         let (figure, extent) = self.motif.figure();
         let figure = path(figure)?;
@@ -163,7 +163,7 @@ impl Decoration {
         whole.transform(place)
     }
 
-    /// Where the tiles are that cover the object however it is turned.
+    /// The positions of tiles that cover the object at any rotation.
     fn tiles(&self, shift: f32) -> impl Iterator<Item = (f32, f32)> {
         let reach = (150.0 / self.pitch.max(10.0)).ceil() as i32;
         let rows = (-reach..=reach).flat_map(move |row| {
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_pattern_reaches_over_the_object() {
+    fn every_pattern_covers_the_object() {
         let named = Pattern::ALL.into_iter().filter_map(Pattern::motif);
         for motif in named.chain(Motif::UNNAMED) {
             let path = Decoration { motif, pitch: 40.0, angle: 30.0 }.path((0.0, 0.0)).unwrap();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn individuals_share_no_motif_with_captions() {
+    fn captions_have_no_word_for_the_motifs_of_individuals() {
         let mut named = Pattern::ALL.into_iter().filter_map(Pattern::motif);
         assert!(named.all(|motif| !Motif::UNNAMED.contains(&motif)));
     }

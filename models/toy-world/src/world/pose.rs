@@ -1,17 +1,18 @@
-//! Where an object is and how large, in unit coordinates: x right and y down, both from 0 to 1.
+//! Positions and sizes in unit coordinates: x points right and y down, both from 0 to 1.
 
 use serde::{Deserialize, Serialize};
 use tiny_skia::{Path, Transform};
 
-/// Size as captions tell it.
+/// The size of an object, as captions state it. The ranges are those of the longer side of an
+/// object that is alone, in units of the image's side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Size {
-    /// Plainly smaller than most.
+    /// 0.38 to 0.45.
     Small,
-    /// Ordinary; captions do not mention it.
+    /// 0.56 to 0.67. Captions do not state it.
     Medium,
-    /// Fills much of the picture.
+    /// 0.78 to 0.90.
     Large,
 }
 
@@ -19,7 +20,7 @@ impl Size {
     /// All sizes.
     pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
 
-    /// What captions call it, the most common word first; nothing for [`Medium`](Self::Medium).
+    /// Its words in captions, the most common one first; none for [`Medium`](Self::Medium).
     pub fn words(self) -> &'static [&'static str] {
         match self {
             Self::Small => &["small", "little", "tiny"],
@@ -28,7 +29,7 @@ impl Size {
         }
     }
 
-    /// The range of the longer side, for an object that is alone or one of two.
+    /// The range of the longer side, for an object that is alone or for one of two.
     pub(crate) fn range(self, alone: bool) -> (f32, f32) {
         match (self, alone) {
             (Self::Small, true) => (0.38, 0.45),
@@ -41,23 +42,23 @@ impl Size {
     }
 }
 
-/// How an object is placed.
+/// The position, scale and rotation of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pose {
-    /// The middle of the object's own square.
+    /// The centre of the object's square, from the left.
     pub x: f32,
-    /// See `x`.
+    /// The centre of the object's square, from the top.
     pub y: f32,
-    /// Half the side of the object's own square.
+    /// Half the side of the object's square.
     pub scale: f32,
-    /// Turned clockwise by so many degrees.
+    /// Clockwise rotation, in degrees.
     pub angle: f32,
-    /// Whether left and right are exchanged, before it is turned.
+    /// Whether the object is mirrored horizontally before it is rotated.
     pub mirrored: bool,
 }
 
 impl Pose {
-    /// From the object's coordinates, -100 to 100, to the picture's.
+    /// The transform from object coordinates, -100 to 100, to image coordinates.
     pub(crate) fn transform(&self) -> Transform {
         let scale = self.scale / 100.0;
         let across = if self.mirrored { -scale } else { scale };
@@ -76,25 +77,25 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// The whole picture.
-    pub const PICTURE: Self = Self { left: 0.0, top: 0.0, right: 1.0, bottom: 1.0 };
+    /// The whole image.
+    pub const IMAGE: Self = Self { left: 0.0, top: 0.0, right: 1.0, bottom: 1.0 };
 
-    /// Its middle, x and y.
+    /// Its centre, x and y.
     pub fn centre(&self) -> (f32, f32) {
         (f32::midpoint(self.left, self.right), f32::midpoint(self.top, self.bottom))
     }
 
-    /// From left to right.
+    /// Its width.
     pub fn width(&self) -> f32 {
         self.right - self.left
     }
 
-    /// From top to bottom.
+    /// Its height.
     pub fn height(&self) -> f32 {
         self.bottom - self.top
     }
 
-    /// Whether another box lies in this one.
+    /// Whether another box lies within this one.
     pub fn contains(&self, other: &Self) -> bool {
         self.left <= other.left
             && self.top <= other.top
@@ -102,7 +103,8 @@ impl Bounds {
             && self.bottom >= other.bottom
     }
 
-    /// What it shares with another box, as a share of the smaller of the two, 0 to 1.
+    /// The area of the intersection with another box, divided by the area of the smaller box, 0 to
+    /// 1.
     pub fn overlap(&self, other: &Self) -> f32 {
         let width = self.right.min(other.right) - self.left.max(other.left);
         let height = self.bottom.min(other.bottom) - self.top.max(other.top);
@@ -110,7 +112,7 @@ impl Bounds {
         if smaller > 0.0 { width.max(0.0) * height.max(0.0) / smaller } else { 0.0 }
     }
 
-    /// The box grown by `margin` on all sides; shrunk where that is negative.
+    /// The box extended by `margin` on all sides. A negative margin shrinks it.
     pub(crate) fn grown(&self, margin: f32) -> Self {
         Self {
             left: self.left - margin,
@@ -120,7 +122,7 @@ impl Bounds {
         }
     }
 
-    /// The box round all paths, `None` where there are none.
+    /// The bounding box of all paths, or `None` where there are none.
     pub(crate) fn of<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Option<Self> {
         let boxes = paths.into_iter().filter_map(Path::compute_tight_bounds);
         let boxes = boxes.map(|b| Self {
@@ -144,7 +146,7 @@ mod tests {
     use crate::world::path::path;
 
     #[test]
-    fn a_pose_places_mirrors_and_turns() {
+    fn a_pose_moves_mirrors_and_rotates() {
         let place = |angle, mirrored| {
             let pose = Pose { x: 0.5, y: 0.5, scale: 0.2, angle, mirrored };
             let path = path("R 50 0 100 50 0").unwrap().transform(pose.transform()).unwrap();
@@ -157,11 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn overlap_is_a_share_of_the_smaller_box() {
-        let inner = Bounds::PICTURE.grown(-0.25);
-        assert_eq!(Bounds::PICTURE.overlap(&inner), 1.0);
-        assert!(Bounds::PICTURE.contains(&inner));
-        let away = Bounds { left: 2.0, right: 3.0, ..Bounds::PICTURE };
-        assert_eq!(Bounds::PICTURE.overlap(&away), 0.0);
+    fn overlap_is_relative_to_the_smaller_box() {
+        let inner = Bounds::IMAGE.grown(-0.25);
+        assert_eq!(Bounds::IMAGE.overlap(&inner), 1.0);
+        assert!(Bounds::IMAGE.contains(&inner));
+        let away = Bounds { left: 2.0, right: 3.0, ..Bounds::IMAGE };
+        assert_eq!(Bounds::IMAGE.overlap(&away), 0.0);
     }
 }

@@ -1,4 +1,5 @@
-//! Which combinations are kept from training, so that putting them together can be measured.
+//! Combinations of attributes that are held out of training, to measure compositional
+//! generalisation.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -8,17 +9,17 @@ use crate::world::colour::Colour;
 use crate::world::description::Description;
 use crate::world::relation::Relation;
 
-/// One combination in so many is held out.
+/// About one combination in this many is held out.
 const ONE_IN: u8 = 10;
 
-/// Which scenes a draw may give.
+/// The set that a scene belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// Scenes without any combination that is held out.
+    /// Scenes without a held-out combination.
     #[default]
     Train,
-    /// Scenes with at least one.
+    /// Scenes with at least one held-out combination.
     HeldOut,
 }
 
@@ -28,7 +29,7 @@ impl Split {
         Self::of_words(&[class.word(), colour.words()[0]])
     }
 
-    /// The split of two classes in a relation; the reversed relation is in the same one.
+    /// The split of two classes in a relation. The reversed relation has the same split.
     pub fn of_triple(first: Class, relation: Relation, second: Class) -> Self {
         if !relation.is_canonical() {
             return Self::of_triple(second, relation.reversed(), first);
@@ -36,7 +37,7 @@ impl Split {
         Self::of_words(&[first.word(), relation.phrases()[0], second.word()])
     }
 
-    /// The split of a description: held out if any combination that it states is.
+    /// The split of a description, which is held out if any combination that it states is.
     pub fn of(description: &Description) -> Self {
         let pairs = description.objects.iter().filter_map(|o| Some((o.class, o.colour?)));
         let mut parts: Vec<Self> = pairs.map(|(class, c)| Self::of_pair(class, c)).collect();
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_out_leaves_enough_to_learn_from() {
+    fn enough_combinations_remain_for_training() {
         let trained = |class, colour| Split::of_pair(class, colour) == Split::Train;
         for class in Class::ALL {
             let count = Colour::ALL.into_iter().filter(|colour| trained(class, *colour)).count();
@@ -78,8 +79,8 @@ mod tests {
     fn a_relation_and_its_reverse_are_in_the_same_split() {
         for (first, second) in [(Class::Mug, Class::Car), (Class::Cat, Class::Tree)] {
             for relation in Relation::ALL {
-                let told = Split::of_triple(first, relation, second);
-                assert_eq!(told, Split::of_triple(second, relation.reversed(), first));
+                let split = Split::of_triple(first, relation, second);
+                assert_eq!(split, Split::of_triple(second, relation.reversed(), first));
             }
         }
     }

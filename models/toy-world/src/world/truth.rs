@@ -1,4 +1,4 @@
-//! What a picture shows, for training and for measuring.
+//! The ground truth of an image, for training and evaluation.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,38 +10,38 @@ use crate::world::pattern::Pattern;
 use crate::world::pose::{Bounds, Size};
 use crate::world::relation::Relation;
 
-/// What a picture shows.
+/// What an image shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Truth {
-    /// What is behind the objects.
+    /// The background.
     pub background: Background,
     /// One or two objects.
-    pub objects: Vec<Seen>,
-    /// How the first of two objects stands to the second.
+    pub objects: Vec<ObjectTruth>,
+    /// Where the first of two objects is, relative to the second.
     pub relation: Option<Relation>,
 }
 
-/// An object as it is seen.
+/// What an image shows of one object.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ObjectTruth {
     /// Its class.
     pub class: Class,
     /// Its size.
     pub size: Size,
-    /// The colour of its body; an individual's has no name.
+    /// The colour of its body; `None` for individuals, whose colours have no names.
     pub colour: Option<Colour>,
-    /// The colour of its pattern and smaller parts; an individual's has no name.
+    /// The colour of its pattern and smaller parts; `None` for individuals.
     pub second: Option<Colour>,
-    /// Its pattern; an individual's has no name.
+    /// Its pattern; `None` for individuals.
     pub pattern: Option<Pattern>,
-    /// The individual that it is, if it is one.
+    /// The index of the individual, if it is one.
     pub individual: Option<usize>,
-    /// The box round it, its outline included and its shadow not.
+    /// Its bounding box, with its outline and without its shadow.
     pub bounds: Bounds,
 }
 
-impl Seen {
-    /// What is seen of an object.
+impl ObjectTruth {
+    /// The ground truth of an object.
     pub fn of(object: &Object) -> Self {
         let (traits, individual) = match object.identity {
             Identity::Ordinary(traits) => (Some(traits), None),
@@ -68,10 +68,10 @@ mod tests {
     #[test]
     fn an_individual_has_no_named_traits() {
         let pose = Pose { x: 0.5, y: 0.5, scale: 0.2, angle: 0.0, mirrored: false };
-        let seen = Seen::of(&Individual::of(20).object(pose, Size::Medium));
-        assert_eq!((seen.colour, seen.second, seen.pattern), (None, None, None));
-        assert_eq!(seen.individual, Some(20));
-        let (x, y) = seen.bounds.centre();
+        let truth = ObjectTruth::of(&Individual::of(20).object(pose, Size::Medium));
+        assert_eq!((truth.colour, truth.second, truth.pattern), (None, None, None));
+        assert_eq!(truth.individual, Some(20));
+        let (x, y) = truth.bounds.centre();
         assert!((x - 0.5).abs() < 0.1 && (y - 0.5).abs() < 0.1);
     }
 }

@@ -1,22 +1,22 @@
-//! The closed vocabulary of the captions.
+//! The closed vocabulary of captions.
 
 use std::collections::BTreeSet;
 
 use seqlora_core::text::next_placeholder;
 
 use crate::world::background::Background;
-use crate::world::caption::{AN, DETERMINERS, FILLERS, JOINTS, OPENINGS};
+use crate::world::caption::{AN, CONNECTIVES, DETERMINERS, FILLERS, OPENINGS};
 use crate::world::class::Class;
 use crate::world::colour::Colour;
 use crate::world::pattern::Pattern;
 use crate::world::pose::Size;
 use crate::world::relation::Relation;
 
-/// All words that captions consist of, each once, sorted.
+/// All words of captions, sorted and without duplicates.
 ///
-/// The common templates of customisation papers consist of them too.
+/// They include the words of the prompt templates that customisation papers commonly use.
 pub fn vocabulary() -> Vec<&'static str> {
-    let phrases = OPENINGS.into_iter().chain(DETERMINERS).chain(FILLERS).chain(JOINTS);
+    let phrases = OPENINGS.into_iter().chain(DETERMINERS).chain(FILLERS).chain(CONNECTIVES);
     let phrases = phrases
         .chain([AN])
         .chain(Class::ALL.map(Class::word))
@@ -30,8 +30,8 @@ pub fn vocabulary() -> Vec<&'static str> {
     words.into_iter().collect()
 }
 
-/// The words of a prompt that are not in the [`vocabulary`]; concepts `<id>` and punctuation are no
-/// words.
+/// The words of a prompt that are not in the [`vocabulary`], in lower case. Concepts `<id>` and
+/// punctuation do not count as words.
 pub fn unknown_words(prompt: &str) -> Vec<String> {
     let mut plain = String::new();
     let mut rest = prompt;
@@ -49,7 +49,8 @@ pub fn unknown_words(prompt: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::scene::{Scene, SceneOptions};
+    use crate::world::sample::SceneOptions;
+    use crate::world::scene::Scene;
     use seqlora_core::rng::Seed;
 
     #[test]

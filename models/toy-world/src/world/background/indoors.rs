@@ -1,4 +1,4 @@
-//! Backgrounds made by people.
+//! Backgrounds of studios and buildings: white, floor, brick wall.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -7,12 +7,12 @@ use tiny_skia::{PathBuilder, Rect};
 use crate::world::canvas::Canvas;
 use crate::world::colour::Rgb;
 
-/// A photographer's white, a little darker at the bottom.
+/// White, slightly darker at the bottom.
 pub(super) fn white(canvas: &mut Canvas) {
     canvas.band((0.0, 1.0), (Rgb(255, 255, 255), Rgb(238, 238, 240)));
 }
 
-/// Planks across, each of its own shade.
+/// Horizontal planks, each in a random shade.
 pub(super) fn floor(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     const PLANKS: usize = 7;
     let height = 1.0 / PLANKS as f32;
@@ -38,7 +38,7 @@ pub(super) fn floor(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Bricks in courses, the joints of one over the middles of the next.
+/// Bricks in courses, each course shifted by half a brick.
 pub(super) fn wall(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     const COURSES: usize = 9;
     const MORTAR: f32 = 0.016;

@@ -1,4 +1,4 @@
-//! Backgrounds from outside the town.
+//! Backgrounds of landscapes: grass, snow, beach, forest.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +7,7 @@ use tiny_skia::PathBuilder;
 use crate::world::canvas::Canvas;
 use crate::world::colour::Rgb;
 
-/// A lawn from above: blades in a lighter and a darker green.
+/// A lawn seen from above, with blades in a lighter and a darker green.
 pub(super) fn grass(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     canvas.band((0.0, 1.0), (Rgb(150, 204, 92), Rgb(118, 182, 72)));
     for colour in [Rgb(104, 166, 60), Rgb(176, 222, 112)] {
@@ -21,7 +21,7 @@ pub(super) fn grass(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// Drifts under a pale sky, and flakes.
+/// Hills of snow under a pale sky, with snowflakes.
 pub(super) fn snow(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     canvas.band((0.0, 1.0), (Rgb(176, 200, 226), Rgb(206, 222, 240)));
     let mut horizon = rng.random_range(0.28..0.42);
@@ -45,7 +45,7 @@ pub(super) fn beach(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     dots(canvas, rng, 20, (0.004, 0.008), (shore + 0.04, 1.0), Rgb(252, 238, 200));
 }
 
-/// Firs in two rows above the forest floor.
+/// Two rows of firs above the ground.
 pub(super) fn forest(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     canvas.band((0.0, 1.0), (Rgb(206, 226, 208), Rgb(150, 186, 150)));
     for (foot, height, colour) in [(0.62, 0.56, Rgb(122, 164, 128)), (0.74, 0.62, Rgb(78, 126, 92))]
@@ -72,7 +72,7 @@ fn fir_storey(pen: &mut PathBuilder, x: f32, (top, bottom): (f32, f32), half: f3
     pen.close();
 }
 
-/// Everything below a gently curved line.
+/// Fills everything below a slightly curved line.
 fn hill(canvas: &mut Canvas, top: f32, slope: f32, colour: Rgb) {
     let mut pen = PathBuilder::new();
     pen.move_to(0.0, top + slope);
@@ -83,7 +83,7 @@ fn hill(canvas: &mut Canvas, top: f32, slope: f32, colour: Rgb) {
     canvas.fill_drawn(pen, colour);
 }
 
-/// Small discs anywhere between two heights.
+/// Fills `count` discs at random positions between two heights.
 fn dots(
     canvas: &mut Canvas,
     rng: &mut ChaCha8Rng,

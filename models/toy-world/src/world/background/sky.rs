@@ -1,4 +1,4 @@
-//! Backgrounds in which the sky is most of the picture.
+//! Backgrounds that are mostly sky: day, night, city.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -7,7 +7,7 @@ use tiny_skia::{PathBuilder, Rect};
 use crate::world::canvas::Canvas;
 use crate::world::colour::Rgb;
 
-/// Clouds before a blue sky.
+/// A blue sky with clouds.
 pub(super) fn day(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     canvas.band((0.0, 1.0), (Rgb(84, 168, 240), Rgb(172, 220, 252)));
     let mut pen = PathBuilder::new();
@@ -22,7 +22,7 @@ pub(super) fn day(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     canvas.fill_drawn(pen, Rgb(250, 252, 255));
 }
 
-/// The moon and stars in a blue that black objects still stand out from.
+/// Moon and stars in a blue that black objects contrast with.
 pub(super) fn night(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     let (top, bottom) = (Rgb(34, 36, 104), Rgb(84, 80, 156));
     canvas.band((0.0, 1.0), (top, bottom));
@@ -41,7 +41,7 @@ pub(super) fn night(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     }
 }
 
-/// A street's houses with lit windows.
+/// A row of buildings with lit windows.
 pub(super) fn city(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     canvas.band((0.0, 1.0), (Rgb(250, 214, 178), Rgb(252, 234, 206)));
     let mut left = rng.random_range(-0.1..0.0);

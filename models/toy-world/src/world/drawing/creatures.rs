@@ -1,7 +1,7 @@
-//! Things with faces.
+//! Drawings of creatures with faces, and of the butterfly.
 
-use super::Ink::{Bare, Beak, Body, Dark, Light, Line, Second};
-use super::{Drawing, FaceSpot, spot};
+use super::shape::Ink::{Bare, Beak, Body, Dark, Light, Line, Second};
+use super::shape::{Drawing, FaceSpot, spot};
 
 /// From the side, looking right. Variants: tail and crest.
 pub(super) const BIRD: Drawing = Drawing {

@@ -1,7 +1,7 @@
-//! Things that grow.
+//! Drawings of plants.
 
-use super::Ink::{Body, Leaf, Second, Wood};
-use super::{Drawing, Part, spot};
+use super::shape::Ink::{Body, Leaf, Second, Wood};
+use super::shape::{Drawing, Part, spot};
 
 const TRUNK: Part = (Wood, "M -13 10 L 13 10 20 96 -20 96 Z");
 

@@ -1,7 +1,7 @@
-//! Things that keep still.
+//! Drawings of things that stand still.
 
-use super::Ink::{Bare, Body, Dark, Glass, Light, Line, Second, Wood};
-use super::{Drawing, Part, spot};
+use super::shape::Ink::{Bare, Body, Dark, Glass, Light, Line, Second, Wood};
+use super::shape::{Drawing, Part, spot};
 
 const SPHERE: Part = (Body, "O 0 0 94 94");
 

@@ -1,7 +1,7 @@
-//! Things that travel.
+//! Drawings of vehicles.
 
-use super::Ink::{Beak, Body, Dark, Glass, Light, Line, Second, Wood};
-use super::{Drawing, spot};
+use super::shape::Ink::{Beak, Body, Dark, Glass, Light, Line, Second, Wood};
+use super::shape::{Drawing, spot};
 
 /// From the side, driving right. Variants: saloon, van, pickup.
 pub(super) const CAR: Drawing = Drawing {

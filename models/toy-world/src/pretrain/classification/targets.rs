@@ -1,15 +1,15 @@
-//! What the judge should say of pictures whose truth is known.
+//! The training targets of the classifier, made from the ground truth of images.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
-use crate::judge::{BACKGROUNDS, CLASSES, COLOURS, PATTERNS};
-use crate::world::{Background, Bounds, Class, Colour, Individual, Pattern, Seen, Truth};
+use crate::classifier::{BACKGROUNDS, CLASSES, COLOURS, PATTERNS};
+use crate::world::{Background, Bounds, Class, Colour, Individual, ObjectTruth, Pattern, Truth};
 
-/// Distributions over the answers. What does not apply (the colour of a class that is not there)
-/// is a row of zeros, which adds nothing to a cross-entropy.
+/// Target distributions. An attribute that does not apply, such as the colour of a class that is
+/// not present, is a row of zeros, which contributes 0 to a cross-entropy.
 #[derive(Debug, Clone)]
 pub struct Targets<B: Backend> {
-    /// 1 for each class in the picture, `[batch, classes]`
+    /// 1 for each class that is present: `[batch, classes]`
     pub present: Tensor<B, 2>,
     /// `[batch, classes, colours]`
     pub colour: Tensor<B, 3>,
@@ -19,13 +19,13 @@ pub struct Targets<B: Backend> {
     pub centre: Tensor<B, 3>,
     /// `[batch, backgrounds]`
     pub background: Tensor<B, 2>,
-    /// Shared among the picture's individuals. A picture without one is like none of them more
-    /// than another, so that ordinary objects score low: `[batch, individuals]`
+    /// The uniform distribution over the individuals of an image, or over all individuals where
+    /// there is none, so that ordinary objects are similar to no individual: `[batch, individuals]`
     pub identity: Tensor<B, 2>,
 }
 
 impl<B: Backend> Targets<B> {
-    /// The targets of pictures, in their order.
+    /// The targets of images.
     pub fn new(truths: &[Truth], device: &B::Device) -> Self {
         let batch = truths.len();
         let mut present = Table::new([batch, CLASSES]);
@@ -35,21 +35,21 @@ impl<B: Backend> Targets<B> {
         let mut background = Table::new([batch, BACKGROUNDS]);
         let mut identity = Table::new([batch, Individual::COUNT]);
         for (row, truth) in truths.iter().enumerate() {
-            background.add([row, place(&Background::ALL, truth.background)], 1.0);
-            for seen in &truth.objects {
-                let class = place(&Class::ALL, seen.class);
+            background.add([row, index_of(&Background::ALL, truth.background)], 1.0);
+            for object in &truth.objects {
+                let class = index_of(&Class::ALL, object.class);
                 present.add([row, class], 1.0);
-                if let Some(named) = seen.colour {
-                    colour.add([row, class, place(&Colour::ALL, named)], 1.0);
+                if let Some(named) = object.colour {
+                    colour.add([row, class, index_of(&Colour::ALL, named)], 1.0);
                 }
-                if let Some(named) = seen.pattern {
-                    pattern.add([row, class, place(&Pattern::ALL, named)], 1.0);
+                if let Some(named) = object.pattern {
+                    pattern.add([row, class, index_of(&Pattern::ALL, named)], 1.0);
                 }
-                let (x, y) = seen.bounds.centre();
+                let (x, y) = object.bounds.centre();
                 centre.add([row, class, 0], x);
                 centre.add([row, class, 1], y);
             }
-            let individuals = truth.objects.iter().filter_map(|seen| seen.individual);
+            let individuals = truth.objects.iter().filter_map(|object| object.individual);
             let individuals: Vec<usize> = match individuals.collect::<Vec<_>>() {
                 none if none.is_empty() => (0..Individual::COUNT).collect(),
                 some => some,
@@ -69,44 +69,44 @@ impl<B: Backend> Targets<B> {
     }
 }
 
-/// How much of each patch lies in the box round an object of each class, 0 to 1, for
-/// `side × side` patches row by row: `[batch, patches, classes]`.
+/// The share of each patch that the bounding boxes of each class cover, 0 to 1, for `side × side`
+/// patches, row by row: `[batch, patches, classes]`.
 pub fn covered<B: Backend>(truths: &[Truth], side: usize, device: &B::Device) -> Tensor<B, 3> {
-    covered_by(truths, side, &Class::ALL, |seen| Some(seen.class), device)
+    covered_by(truths, side, &Class::ALL, |object| Some(object.class), device)
 }
 
-/// The same for objects of each label, `[batch, patches, labels]`; an object without one adds
+/// The same for objects of each label: `[batch, patches, labels]`. An object without a label covers
 /// nothing.
 pub fn covered_by<B: Backend, T: PartialEq>(
     truths: &[Truth],
     side: usize,
     labels: &[T],
-    label: impl Fn(&Seen) -> Option<T>,
+    label: impl Fn(&ObjectTruth) -> Option<T>,
     device: &B::Device,
 ) -> Tensor<B, 3> {
     let mut table = Table::new([truths.len(), side * side, labels.len()]);
     let edge = |at: usize| at as f32 / side as f32;
     for (row, truth) in truths.iter().enumerate() {
-        for (patch, seen) in
+        for (patch, object) in
             (0..side * side).flat_map(|p| truth.objects.iter().map(move |s| (p, s)))
         {
             let (x, y) = (patch % side, patch / side);
             let square =
                 Bounds { left: edge(x), top: edge(y), right: edge(x + 1), bottom: edge(y + 1) };
-            if let Some(label) = label(seen) {
-                table.add([row, patch, place(labels, label)], square.overlap(&seen.bounds));
+            if let Some(label) = label(object) {
+                table.add([row, patch, index_of(labels, label)], square.overlap(&object.bounds));
             }
         }
     }
     table.tensor(device)
 }
 
-/// The place of an item in the table of all.
-fn place<T: PartialEq>(all: &[T], item: T) -> usize {
-    all.iter().position(|other| *other == item).expect("the table holds all")
+/// The index of an item in a table that contains it.
+fn index_of<T: PartialEq>(all: &[T], item: T) -> usize {
+    all.iter().position(|other| *other == item).expect("the table is complete")
 }
 
-/// A tensor of zeros under construction.
+/// The values of a tensor, initially zeros.
 struct Table<const D: usize> {
     shape: [usize; D],
     values: Vec<f32>,
@@ -130,7 +130,7 @@ impl<const D: usize> Table<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::{Description, Seed, Wanted};
+    use crate::world::{Description, ObjectDescription, Seed};
     use seqlora_kernels::Flex;
 
     fn sum<const D: usize>(tensor: &Tensor<Flex, D>) -> f32 {
@@ -138,24 +138,27 @@ mod tests {
     }
 
     #[test]
-    fn an_object_covers_as_much_of_the_patches_as_of_the_picture() {
-        let description =
-            Description { objects: vec![Wanted::any(Class::Boat)], ..Description::default() };
+    fn an_object_covers_the_area_of_its_bounding_box() {
+        let description = Description {
+            objects: vec![ObjectDescription::any(Class::Boat)],
+            ..Description::default()
+        };
         let truth = description.scene(&Seed::new(2), 0).truth();
         let bounds = truth.objects[0].bounds;
         let covered: Tensor<Flex, 3> = covered(&[truth], 8, &Default::default());
         let mean = sum(&covered) / 64.0;
         assert!((mean - bounds.width() * bounds.height()).abs() < 1e-4, "{mean}");
-        let boats = covered.narrow(2, place(&Class::ALL, Class::Boat), 1).to_data();
+        let boats = covered.narrow(2, index_of(&Class::ALL, Class::Boat), 1).to_data();
         let (x, y) = bounds.centre();
         let patch = (y * 8.0) as usize * 8 + (x * 8.0) as usize;
         assert!((boats.iter::<f32>().nth(patch).unwrap() - 1.0).abs() < 1e-5);
     }
 
     #[test]
-    fn an_individual_has_a_place_and_an_identity_but_no_named_colour() {
-        let mug = Wanted { colour: Some(Colour::Pink), ..Wanted::any(Class::Mug) };
-        let objects = vec![mug, Wanted::individual(Individual::of(4))];
+    fn an_individual_has_a_centre_and_an_identity_but_no_named_colour() {
+        let mug =
+            ObjectDescription { colour: Some(Colour::Pink), ..ObjectDescription::any(Class::Mug) };
+        let objects = vec![mug, ObjectDescription::individual(Individual::of(4))];
         let description = Description { objects, ..Description::default() };
         let truth = description.scene(&Seed::new(0), 0).truth();
         let targets = Targets::<Flex>::new(&[truth], &Default::default());
@@ -167,8 +170,8 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_without_individuals_is_like_none_of_them() {
-        let objects = vec![Wanted::any(Class::Car)];
+    fn an_image_without_individuals_has_a_uniform_identity() {
+        let objects = vec![ObjectDescription::any(Class::Car)];
         let truth = Description { objects, ..Description::default() }.scene(&Seed::new(0), 0);
         let identity = Targets::<Flex>::new(&[truth.truth()], &Default::default()).identity;
         assert!((sum(&identity) - 1.0).abs() < 1e-5);

@@ -1,5 +1,5 @@
-//! Light damage to the training pictures, so that the judge understands generated ones, which are
-//! softer and noisier than the world's renders.
+//! Augmentation of the training images, so that the classifier generalises to generated images,
+//! which are blurrier and noisier than renders.
 
 use std::ops::Range;
 
@@ -11,15 +11,15 @@ use rayon::prelude::*;
 use seqlora_core::rng::Seed;
 use serde::{Deserialize, Serialize};
 
-/// How much pictures are changed at most; every picture draws its own amounts.
+/// The largest changes of an image. The actual changes are random for each image.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Augmentation {
-    /// Brightness moves by so much, of a range of 2.
+    /// Shift of the brightness, of a range of 2.
     pub brightness: f32,
-    /// Contrast grows or shrinks by this share.
+    /// Relative change of the contrast.
     pub contrast: f32,
-    /// Passes of a blur over three pixels.
+    /// The number of passes of a blur over 3 × 3 pixels.
     pub blur: usize,
     /// Standard deviation of the noise.
     pub noise: f32,
@@ -32,7 +32,10 @@ impl Default for Augmentation {
 }
 
 impl Augmentation {
-    /// Changes pictures `[samples, 3, side, side]`, -1 to 1, each by its own draw.
+    /// Augments images, each with the random numbers of its sample.
+    ///
+    /// # Shapes
+    /// - pixels: `[samples, 3, side, side]`, -1 to 1
     pub fn apply<B: Backend>(
         &self,
         pixels: Tensor<B, 4>,
@@ -41,15 +44,15 @@ impl Augmentation {
     ) -> Tensor<B, 4> {
         let (shape, device) = (pixels.dims(), pixels.device());
         let mut values: Vec<f32> = pixels.into_data().iter().collect();
-        let pictures = values.par_chunks_mut(shape[1..].iter().product());
-        pictures.enumerate().for_each(|(number, picture)| {
+        let images = values.par_chunks_mut(shape[1..].iter().product());
+        images.enumerate().for_each(|(number, image)| {
             let sample = samples.start + number as u64;
-            self.change(picture, shape[3], &mut seed.fork("augmentation").at(sample));
+            self.change(image, shape[3], &mut seed.fork("augmentation").at(sample));
         });
         Tensor::from_data(TensorData::new(values, shape), &device)
     }
 
-    /// Changes a picture of `side` pixels, channel by channel.
+    /// Augments one image of three channels of `side × side` pixels.
     fn change(&self, pixels: &mut [f32], side: usize, rng: &mut ChaCha8Rng) {
         let mut between = |most: f32| most * rng.random_range(-1.0..=1.0);
         let (shift, scale) = (between(self.brightness), 1.0 + between(self.contrast));
@@ -61,14 +64,14 @@ impl Augmentation {
         }
         let noise = self.noise * rng.random_range(0.0..=1.0f32);
         for pixel in pixels {
-            let draw: f32 = StandardNormal.sample(rng);
-            *pixel = (*pixel + noise * draw).clamp(-1.0, 1.0);
+            let sample: f32 = StandardNormal.sample(rng);
+            *pixel = (*pixel + noise * sample).clamp(-1.0, 1.0);
         }
     }
 }
 
-/// Each pixel becomes a quarter of both neighbours and half of itself, along rows and columns. At
-/// the edge it is its own neighbour.
+/// Convolves rows and columns with `[1/4, 1/2, 1/4]`. Pixels beyond the edge equal those at the
+/// edge.
 fn blur(channel: &mut [f32], side: usize) {
     for line in 0..side {
         blur_line(channel, line * side, 1, side);
@@ -93,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blurring_keeps_the_mean_of_what_is_away_from_the_edge() {
+    fn blurring_keeps_the_sum_away_from_the_edges() {
         let mut channel = vec![0.0; 49];
         channel[24] = 16.0;
         blur(&mut channel, 7);
@@ -102,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn without_amounts_nothing_changes() {
-        let nothing = Augmentation { brightness: 0.0, contrast: 0.0, blur: 0, noise: 0.0 };
+    fn amounts_of_zero_change_nothing() {
+        let none = Augmentation { brightness: 0.0, contrast: 0.0, blur: 0, noise: 0.0 };
         let mut pixels: Vec<f32> = (0..3 * 16).map(|i| i as f32 / 24.0 - 1.0).collect();
         let before = pixels.clone();
-        nothing.change(&mut pixels, 4, &mut Seed::new(0).at(0));
+        none.change(&mut pixels, 4, &mut Seed::new(0).at(0));
         assert_eq!(pixels, before);
     }
 

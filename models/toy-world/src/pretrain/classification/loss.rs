@@ -1,50 +1,50 @@
-//! How far the judge's answers are from the truth.
+//! The loss of the classifier.
 
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Tensor, backend::Backend};
 use seqlora_kernels::KernelBackend;
 
 use super::targets::{Targets, covered};
-use crate::judge::{Answers, JudgeModel};
+use crate::classifier::{ClassifierModel, Logits};
 use crate::world::Truth;
 
 /// Scale of the cosines in the softmax over individuals (NormFace,
 /// [arXiv 1704.06369](https://arxiv.org/abs/1704.06369)).
 const COSINE_SCALE: f64 = 16.0;
 
-/// Distance from the true centre below which the loss of a centre is quadratic: a twentieth of the
-/// picture.
+/// The distance below which the smooth L1 loss of a centre is quadratic: a twentieth of the image.
 const NEAR: f64 = 0.05;
 
-/// Weight of the centres: an error of a tenth of the picture in x and y counts as half a nat.
+/// The weight of the centres. With it an error of a tenth of the image in both x and y costs 0.45
+/// nats.
 const CENTRE_WEIGHT: f64 = 3.0;
 
-/// How far answers are from the truth, each `[1]`: sums over what a picture shows, and means over
-/// pictures.
+/// The losses of the attributes, each `[1]`: summed over the objects of an image and averaged over
+/// images.
 #[derive(Debug, Clone)]
-pub struct AnswersLoss<B: Backend> {
+pub struct AttributeLoss<B: Backend> {
     /// Binary cross-entropies of the classes.
     pub present: Tensor<B, 1>,
-    /// Cross-entropies of ordinary objects' colours.
+    /// Cross-entropies of the colours of ordinary objects.
     pub colour: Tensor<B, 1>,
-    /// Cross-entropies of ordinary objects' patterns.
+    /// Cross-entropies of the patterns of ordinary objects.
     pub pattern: Tensor<B, 1>,
-    /// Smooth L1 distances of objects' centres.
+    /// Smooth L1 losses of the centres of objects.
     pub centre: Tensor<B, 1>,
     /// Cross-entropy of the background.
     pub background: Tensor<B, 1>,
 }
 
-impl<B: Backend> AnswersLoss<B> {
-    /// A pure function of the answers and what should have been said.
-    pub fn new(answers: Answers<B>, targets: &Targets<B>) -> Self {
+impl<B: Backend> AttributeLoss<B> {
+    /// The losses of predictions.
+    pub fn new(logits: Logits<B>, targets: &Targets<B>) -> Self {
         let Targets { present, colour, pattern, centre, background, .. } = targets.clone();
         Self {
-            centre: centre_distance(answers.centre, centre, present.clone()),
-            present: binary_cross_entropy(answers.present, present),
-            colour: cross_entropy(answers.colour, colour),
-            pattern: cross_entropy(answers.pattern, pattern),
-            background: cross_entropy(answers.background, background),
+            centre: centre_distance(logits.centre, centre, present.clone()),
+            present: binary_cross_entropy(logits.present, present),
+            colour: cross_entropy(logits.colour, colour),
+            pattern: cross_entropy(logits.pattern, pattern),
+            background: cross_entropy(logits.background, background),
         }
     }
 
@@ -54,16 +54,19 @@ impl<B: Backend> AnswersLoss<B> {
     }
 }
 
-/// Weight of the patches' terms, each an average over a picture's patches: the cross-entropy of what
-/// class a covered patch belongs to, and the binary ones of all classes. The first is what a judge
-/// learns first. The binary ones alone stay where classes are as frequent as they are: 16 rare ones
-/// hide what distinguishes them.
+/// The weight of the losses of patches, each averaged over the patches of an image: the
+/// cross-entropy of the class that covers a patch, and the binary cross-entropies of all classes.
+/// With the binary ones alone, training only learns how frequent the 16 classes are, since each of
+/// them is rare. The cross-entropy is learnt first and separates them.
 const PATCH_WEIGHT: f64 = 4.0;
 
-/// The judge's loss, `[1]`: [`AnswersLoss`], the cross-entropy of the individuals, and those of what
-/// patches are [`covered`] by, for pictures `[batch, 3, side, side]` and what they show.
-pub fn judge_loss<B: KernelBackend>(
-    model: &JudgeModel<B>,
+/// The loss of the classifier, `[1]`: the [`AttributeLoss`], the cross-entropy of the individuals,
+/// and the cross-entropies of the classes by which patches are [`covered`].
+///
+/// # Shapes
+/// - pixels: `[batch, 3, side, side]`, -1 to 1
+pub fn classifier_loss<B: KernelBackend>(
+    model: &ClassifierModel<B>,
     pixels: Tensor<B, 4>,
     truths: &[Truth],
 ) -> Tensor<B, 1> {
@@ -73,31 +76,33 @@ pub fn judge_loss<B: KernelBackend>(
     let covered = covered(truths, patches.isqrt(), &device);
     let targets = Targets::new(truths, &device);
     let cosines = model.cosines(output.embedding) * COSINE_SCALE;
-    AnswersLoss::new(output.answers, &targets).total()
+    AttributeLoss::new(output.logits, &targets).total()
         + cross_entropy(cosines, targets.identity)
         + (cross_entropy(output.patches.clone(), covered.clone())
             + binary_cross_entropy(output.patches, covered))
             * (PATCH_WEIGHT / patches as f64)
 }
 
-/// `Σ −t log σ(x) − (1 − t) log σ(−x)`, written without overflow.
+/// `Σ −t log σ(x) − (1 − t) log σ(−x)`, divided by the batch size, in a form that does not
+/// overflow.
 fn binary_cross_entropy<B: Backend, const D: usize>(
     scores: Tensor<B, D>,
     targets: Tensor<B, D>,
 ) -> Tensor<B, 1> {
     let absent = targets.neg().add_scalar(1.0);
-    per_picture(absent * scores.clone() - log_sigmoid(scores))
+    per_image(absent * scores.clone() - log_sigmoid(scores))
 }
 
-/// `−Σ t log softmax(x)` over the last dimension; rows of zeros among the targets add nothing.
-pub(crate) fn cross_entropy<B: Backend, const D: usize>(
+/// `−Σ t log softmax(x)` with the softmax over the last dimension, divided by the batch size:
+/// `[1]`. Rows of zeros among the targets contribute 0.
+pub fn cross_entropy<B: Backend, const D: usize>(
     scores: Tensor<B, D>,
     targets: Tensor<B, D>,
 ) -> Tensor<B, 1> {
-    per_picture(log_softmax(scores, D - 1) * targets.neg())
+    per_image(log_softmax(scores, D - 1) * targets.neg())
 }
 
-/// Smooth L1 distances of x and y, where a class is present.
+/// The smooth L1 losses of x and y where a class is present.
 fn centre_distance<B: Backend>(
     centre: Tensor<B, 3>,
     truth: Tensor<B, 3>,
@@ -106,13 +111,13 @@ fn centre_distance<B: Backend>(
     let distance = (centre - truth).abs();
     let near = distance.clone().clamp_max(NEAR);
     let smooth = near.clone() * near.clone() / (2.0 * NEAR) + distance - near;
-    per_picture(smooth * present.unsqueeze_dim(2))
+    per_image(smooth * present.unsqueeze_dim(2))
 }
 
-/// The sum of all elements, divided by the number of pictures.
-fn per_picture<B: Backend, const D: usize>(terms: Tensor<B, D>) -> Tensor<B, 1> {
-    let pictures = terms.dims()[0] as f64;
-    terms.sum() / pictures
+/// The sum of all elements, divided by the batch size.
+fn per_image<B: Backend, const D: usize>(terms: Tensor<B, D>) -> Tensor<B, 1> {
+    let images = terms.dims()[0] as f64;
+    terms.sum() / images
 }
 
 #[cfg(test)]
@@ -131,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn rows_without_a_target_add_nothing() {
+    fn rows_without_a_target_contribute_nothing() {
         let scores = tensor(&[0.0, 0.0, 0.0, 0.0, 50.0, -50.0], [1, 2, 3]);
         let targets = tensor(&[0.0, 1.0, 0.0, 0.0, 0.0, 0.0], [1, 2, 3]);
         assert_is(cross_entropy(scores, targets), 3f64.ln());
     }
 
     #[test]
-    fn sure_answers_do_not_overflow() {
+    fn large_logits_do_not_overflow() {
         let loss = |scores: [f32; 2]| {
             binary_cross_entropy(tensor(&scores, [1, 2]), tensor(&[1.0, 0.0], [1, 2]))
         };
@@ -152,7 +157,8 @@ mod tests {
         let centre = tensor(&[0.5, 0.5, 0.9, 0.9], [1, 2, 2]);
         let truth = tensor(&[0.4, 0.51, 0.0, 0.0], [1, 2, 2]);
         let loss = centre_distance(centre, truth, tensor(&[1.0, 0.0], [1, 2]));
-        // Beyond NEAR it is the distance less half of NEAR, within it the square over twice NEAR.
+        // Above NEAR the loss is the distance minus NEAR / 2, below it the square divided by 2 ·
+        // NEAR.
         assert_is(loss, (0.1 - 0.025) + 0.01 * 0.01 / 0.1);
     }
 }

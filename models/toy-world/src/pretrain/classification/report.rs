@@ -1,51 +1,53 @@
-//! How good a judge is, on renders that it has not seen.
+//! The accuracy of a classifier on renders that it was not trained on.
 
 use burn::tensor::{Tensor, backend::Backend};
 use seqlora_kernels::KernelBackend;
 use serde::{Deserialize, Serialize};
 
-use super::scene;
-use crate::judge::identity::{direction, scores};
-use crate::judge::{AttributeAccuracy, Judge};
-use crate::pretrain::to_pixels;
-use crate::world::{Description, Individual, Scene, Seed, Wanted};
+use super::task::scene;
+use crate::classifier::identity::{direction, scores};
+use crate::classifier::{AttributeAccuracy, Classifier};
+use crate::pretrain::scenes::to_pixels;
+use crate::world::{Description, Individual, ObjectDescription, Scene, Seed};
 
-/// Reference pictures of each individual.
+/// The number of reference images of each individual.
 const REFERENCES: usize = 5;
 
-/// Other pictures of each individual, whose nearest references are looked for.
+/// The number of query images of each individual.
 const QUERIES: u64 = 4;
 
-/// How often a judge is right about renders whose seeds it was not trained on.
+/// The accuracy of a classifier on renders that it was not trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct JudgeReport {
-    /// Scenes whose attributes were read.
+pub struct ClassifierReport {
+    /// The number of scenes whose attributes were predicted.
     pub scenes: u64,
-    /// Shares of scenes in which all that they show was read rightly.
+    /// The share of scenes in which an attribute was predicted correctly for all objects.
     pub accuracy: AttributeAccuracy,
-    /// Pictures of individuals, each alone.
+    /// The number of query images, each of one individual alone.
     pub queries: usize,
-    /// Share of them whose nearest mean reference embedding, among all individuals, is their own.
+    /// The share of queries for which the mean reference embedding of their own individual is
+    /// nearer than those of all others.
     pub identity: f64,
-    /// Mean cosine of the pictures to their own individual's references.
+    /// The mean cosine between queries and their own individual.
     pub own_cosine: f64,
-    /// Mean cosine to the nearest other individual's.
+    /// The mean cosine between queries and the nearest other individual.
     pub nearest_other_cosine: f64,
 }
 
-impl JudgeReport {
-    /// Measures a judge; the scenes of `seed` must not be those that it was trained on.
+impl ClassifierReport {
+    /// Measures a classifier. The seed must differ from the one that it was trained with.
     pub fn measure<B: KernelBackend>(
-        judge: &Judge<B>,
+        classifier: &Classifier<B>,
         seed: &Seed,
         scenes: u64,
         device: &B::Device,
     ) -> Self {
         let shown: Vec<Scene> = (0..scenes).map(|index| scene(seed, index)).collect();
-        let readings = judge.read(to_pixels(&shown, judge.side(), device));
-        let agreements = readings.iter().zip(&shown);
-        let accuracy = agreements.map(|(reading, scene)| reading.agreement(&scene.description()));
-        let identity = Retrieval::measure(judge, seed, device);
+        let predictions = classifier.classify(to_pixels(&shown, classifier.side(), device));
+        let agreements = predictions.iter().zip(&shown);
+        let accuracy =
+            agreements.map(|(prediction, scene)| prediction.agreement(&scene.description()));
+        let identity = Retrieval::measure(classifier, seed, device);
         Self {
             scenes,
             accuracy: accuracy.collect(),
@@ -57,7 +59,7 @@ impl JudgeReport {
     }
 }
 
-/// The identity part of the report.
+/// Retrieval of individuals by their embeddings.
 struct Retrieval {
     queries: usize,
     right: f64,
@@ -66,20 +68,25 @@ struct Retrieval {
 }
 
 impl Retrieval {
-    fn measure<B: KernelBackend>(judge: &Judge<B>, seed: &Seed, device: &B::Device) -> Self {
+    fn measure<B: KernelBackend>(
+        classifier: &Classifier<B>,
+        seed: &Seed,
+        device: &B::Device,
+    ) -> Self {
         let individuals: Vec<Individual> = (0..Individual::COUNT).map(Individual::of).collect();
-        let side = judge.side();
+        let side = classifier.side();
         let references = individuals.iter().map(|individual| {
             let references = individual.references(&seed.fork("references"), REFERENCES);
-            direction(judge.embed(to_pixels(&references, side, device)))
+            direction(classifier.embed(to_pixels(&references, side, device)))
         });
         let directions = Tensor::cat(references.collect(), 0);
         let queries: Vec<Scene> = individuals.iter().flat_map(|i| queries(i, seed)).collect();
-        let cosines = scores(judge.embed(to_pixels(&queries, side, device)), directions);
+        let cosines = scores(classifier.embed(to_pixels(&queries, side, device)), directions);
         Self::of(cosines, |query| query / QUERIES as usize)
     }
 
-    /// From the cosines `[queries, individuals]` and the individual that each query shows.
+    /// The report of cosines `[queries, individuals]`; `individual` gives the individual of a
+    /// query.
     fn of<B: Backend>(cosines: Tensor<B, 2>, individual: impl Fn(usize) -> usize) -> Self {
         let [queries, columns] = cosines.dims();
         let cosines: Vec<f64> = cosines.into_data().iter::<f64>().collect();
@@ -102,10 +109,10 @@ impl Retrieval {
     }
 }
 
-/// Pictures of an individual alone, in any size and before any background.
+/// Scenes of an individual alone, in random sizes and before random backgrounds.
 fn queries(individual: &Individual, seed: &Seed) -> impl Iterator<Item = Scene> {
     let seed = seed.fork("queries").fork(&individual.id());
-    let objects = vec![Wanted::individual(*individual)];
+    let objects = vec![ObjectDescription::individual(*individual)];
     let description = Description { objects, ..Description::default() };
     (0..QUERIES).map(move |index| description.scene(&seed, index))
 }
@@ -120,7 +127,8 @@ mod tests {
         let cosines = [[0.9f32, 0.1], [0.3, 0.7], [0.8, 0.2], [0.5, 0.5]];
         let cosines = Tensor::<Flex, 2>::from_data(cosines, &Default::default());
         let retrieval = Retrieval::of(cosines, |query| query / 2);
-        // The second and the third are nearer to the other one, and a tie is no hit.
+        // The second and the third query are nearer to the other individual, and a tie does not
+        // count.
         assert_eq!((retrieval.queries, retrieval.right), (4, 0.25));
         assert!((retrieval.own - (0.9 + 0.3 + 0.2 + 0.5) / 4.0).abs() < 1e-6);
         assert!((retrieval.nearest_other - (0.1 + 0.7 + 0.8 + 0.5) / 4.0).abs() < 1e-6);

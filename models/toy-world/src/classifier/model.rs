@@ -1,4 +1,4 @@
-//! Convolutions, a vision transformer behind them, and its heads.
+//! The classifier's network: a convolutional stem, a vision transformer and its heads.
 
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation::softmax, backend::Backend};
@@ -6,7 +6,7 @@ use burn_jvp::Dual;
 use seqlora_core::lora::DualAdapters;
 use seqlora_kernels::{DualOps, KernelBackend};
 
-use super::config::JudgeConfig;
+use super::config::ClassifierConfig;
 use super::identity::{normalised, scores};
 use crate::world::{Background, Class, Colour, Individual, Pattern};
 use seqlora_models::nn::{Conv2d, Conv2dConfig, GroupNorm, Linear, LinearConfig, frozen};
@@ -21,24 +21,29 @@ pub const PATTERNS: usize = Pattern::ALL.len();
 /// The number of backgrounds.
 pub const BACKGROUNDS: usize = Background::ALL.len();
 
-/// The judge as a module.
+/// The classifier's network.
 ///
-/// Each patch says how much it looks like a part of each class. A class is there if some patch says
-/// so, and the mean of the patches, weighted by what they say, is read by one layer for all classes.
-/// So a colour learnt on mugs is known on cats. The identity is that of the patches that look like
-/// any class. (Class tokens and queries that had to learn where to look knew 13 % of the classes and
-/// 60 % of the individuals after 4000 minibatches.)
+/// A linear head gives each patch a score for each class. The score of a class for the whole image
+/// is the log-mean-exp of its patch scores. For each class, the patch features are averaged with
+/// the softmax of the patch scores as weights, and one layer, shared by all classes, predicts
+/// colour, pattern and position from that average. So a colour that was learnt on mugs is also
+/// recognised on cats. The identity embedding averages the patches in the same way, weighted by
+/// their highest score.
+///
+/// Class tokens and learnt queries instead, without supervised patches, reached 13 % of the classes
+/// and 60 % of the individuals after 4000 minibatches.
 #[derive(Module, Debug)]
-pub struct JudgeModel<B: Backend> {
+pub struct ClassifierModel<B: Backend> {
     stem: Vec<StemBlock<B>>,
     vit: VitModel<B>,
-    /// From patches to classes.
+    /// Scores of the classes for each patch.
     classes: Linear<B>,
-    /// Colours, patterns, x and y.
+    /// Colour, pattern, x and y of each class.
     traits: Linear<B>,
     background: Linear<B>,
     projection: Linear<B>,
-    /// The direction of each individual's embeddings, `[individuals, projection]`.
+    /// The direction of each individual's embeddings, `[individuals, projection]`. Only training
+    /// uses it.
     individuals: Param<Tensor<B, 2>>,
 }
 
@@ -49,41 +54,45 @@ struct StemBlock<B: Backend> {
     norm: GroupNorm<B>,
 }
 
-/// Groups of channels that the stem's blocks normalise together.
+/// The number of channel groups of the stem's group normalisation.
 const STEM_GROUPS: usize = 8;
 
-/// What a scene holds. Scores become probabilities by a sigmoid (`present`) or a softmax.
+/// The predicted attributes. A sigmoid turns the logits of `present` into probabilities, and a
+/// softmax those of the others; `centre` is a regression.
 #[derive(Debug, Clone)]
-pub struct Answers<B: Backend> {
-    /// Scores, `[batch, classes]`
+pub struct Logits<B: Backend> {
+    /// Whether each class is present: `[batch, classes]`
     pub present: Tensor<B, 2>,
-    /// Scores of each class' colour, if it is present: `[batch, classes, colours]`
+    /// The colour of each class, meaningful where the class is present: `[batch, classes, colours]`
     pub colour: Tensor<B, 3>,
-    /// Likewise, `[batch, classes, patterns]`
+    /// The pattern of each class, likewise: `[batch, classes, patterns]`
     pub pattern: Tensor<B, 3>,
-    /// x and y in unit coordinates, `[batch, classes, 2]`
+    /// The centre of each class, x and y in unit coordinates: `[batch, classes, 2]`
     pub centre: Tensor<B, 3>,
-    /// Scores, `[batch, backgrounds]`
+    /// The background: `[batch, backgrounds]`
     pub background: Tensor<B, 2>,
 }
 
-/// What the heads say.
+/// The outputs of all heads.
 #[derive(Debug, Clone)]
-pub struct JudgeOutput<B: Backend> {
-    /// Scores of each patch, row by row: `[batch, patches, classes]`
+pub struct ClassifierOutput<B: Backend> {
+    /// Logits of the classes for each patch, row by row: `[batch, patches, classes]`
     pub patches: Tensor<B, 3>,
-    /// What the picture shows.
-    pub answers: Answers<B>,
-    /// Of length one, `[batch, projection]`
+    /// The attributes of the image.
+    pub logits: Logits<B>,
+    /// The identity embeddings, of length one: `[batch, projection]`
     pub embedding: Tensor<B, 2>,
 }
 
-/// Numbers that [`Answers::new`] takes for each class: colours, patterns, x and y.
+/// The number of outputs of [`Logits::new`] per class: colours, patterns, x and y.
 pub const TRAITS: usize = COLOURS + PATTERNS + 2;
 
-impl<B: Backend> Answers<B> {
-    /// Answers from scores of classes `[batch, classes]`, of their traits `[batch, classes, traits]`
-    /// and of backgrounds `[batch, backgrounds]`.
+impl<B: Backend> Logits<B> {
+    /// Splits the outputs of the heads.
+    ///
+    /// # Shapes
+    /// - present: `[batch, classes]`, traits: `[batch, classes, TRAITS]`,
+    ///   background: `[batch, backgrounds]`
     pub fn new(present: Tensor<B, 2>, traits: Tensor<B, 3>, background: Tensor<B, 2>) -> Self {
         Self {
             present,
@@ -95,9 +104,9 @@ impl<B: Backend> Answers<B> {
     }
 }
 
-impl JudgeConfig {
-    /// A judge without weights yet.
-    pub fn init<B: KernelBackend>(&self, device: &B::Device) -> JudgeModel<B> {
+impl ClassifierConfig {
+    /// A network whose weights are not initialised yet.
+    pub fn init<B: KernelBackend>(&self, device: &B::Device) -> ClassifierModel<B> {
         let vit = &self.vision_config;
         let (width, projection) = (vit.hidden_size, self.projection_dim);
         let num_channels = self.stem.last().copied().unwrap_or(3);
@@ -110,7 +119,7 @@ impl JudgeConfig {
             [block(*inputs, 2), block(*outputs, 1)]
         };
         let linear = |outputs| LinearConfig::new(width, outputs).init(device);
-        JudgeModel {
+        ClassifierModel {
             stem: inputs.zip(&self.stem).flat_map(level).collect(),
             vit: VitConfig { num_channels, ..vit.clone() }.init(device),
             classes: linear(CLASSES),
@@ -122,24 +131,29 @@ impl JudgeConfig {
     }
 }
 
-/// A smooth maximum over patches: `[batch, patches, classes]` to `[batch, classes]`.
+/// The log-mean-exp over patches, a smooth maximum.
+///
+/// # Shapes
+/// - scores: `[batch, patches, classes]`, output: `[batch, classes]`
 fn log_mean_exp<B: Backend>(scores: Tensor<B, 3>) -> Tensor<B, 2> {
     let greatest = scores.clone().detach().max_dim(1);
     ((scores - greatest.clone()).exp().mean_dim(1).log() + greatest).squeeze_dim(1)
 }
 
-impl<B: KernelBackend> JudgeModel<B> {
-    /// Where its tensors are.
+impl<B: KernelBackend> ClassifierModel<B> {
+    /// The device of its tensors.
     pub fn device(&self) -> B::Device {
         self.individuals.lazy_device()
     }
 
+    /// Classifies images.
+    ///
     /// # Shapes
     /// - pixels: `[batch, 3, height, width]`, -1 to 1
     ///
     /// # Panics
-    /// If a patch does not divide a side of what the stem makes.
-    pub fn forward(&self, pixels: Tensor<B, 4>) -> JudgeOutput<B> {
+    /// If the patch size does not divide the sides of the stem's output.
+    pub fn forward(&self, pixels: Tensor<B, 4>) -> ClassifierOutput<B> {
         let none = DualAdapters::none();
         let block =
             |x, StemBlock { conv, norm }: &StemBlock<B>| norm.forward(conv.forward(x)).silu();
@@ -156,15 +170,17 @@ impl<B: KernelBackend> JudgeModel<B> {
         let objects = mean(scores.clone().max_dim(2)).map_linear(|t| t.squeeze_dim::<2>(1));
         let traits = self.traits.forward(found, &none).primal;
         let background = self.background.forward(class, &none).primal;
-        JudgeOutput {
+        ClassifierOutput {
             patches: scores.clone(),
-            answers: Answers::new(log_mean_exp(scores), traits, background),
+            logits: Logits::new(log_mean_exp(scores), traits, background),
             embedding: normalised(self.projection.forward(objects, &none).primal),
         }
     }
 
-    /// The cosine of each embedding `[n, projection]` to each individual's direction,
-    /// `[n, individuals]`.
+    /// The cosine of each embedding with each individual's direction.
+    ///
+    /// # Shapes
+    /// - embedding: `[n, projection]`, output: `[n, individuals]`
     pub fn cosines(&self, embedding: Tensor<B, 2>) -> Tensor<B, 2> {
         scores(embedding, normalised(self.individuals.val()))
     }

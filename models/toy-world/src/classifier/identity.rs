@@ -1,24 +1,24 @@
-//! How much a picture shows the individual of some reference pictures.
+//! How similar the object of an image is to an individual, by cosine of embeddings.
 
 use burn::tensor::{Tensor, backend::Backend};
 
-/// Rows of length one.
+/// Rows scaled to length one. A row of zeros stays zero.
 pub fn normalised<B: Backend>(rows: Tensor<B, 2>) -> Tensor<B, 2> {
     let length = (rows.clone() * rows.clone()).sum_dim(1).add_scalar(1e-12).sqrt();
     rows / length
 }
 
-/// The direction of an individual: the mean of its references' embeddings, `[references, width]`,
-/// made of length one, `[1, width]`.
+/// The direction of an individual, `[1, width]`: the mean of the embeddings of its reference
+/// images, `[references, width]`, scaled to length one.
 pub fn direction<B: Backend>(references: Tensor<B, 2>) -> Tensor<B, 2> {
     normalised(references.mean_dim(0))
 }
 
-/// The cosine of each picture to each individual, -1 to 1.
+/// The cosine similarity of each image to each individual, -1 to 1.
 ///
 /// # Shapes
-/// - embeddings: `[pictures, width]`, directions: `[individuals, width]`, both of length one
-/// - output: `[pictures, individuals]`
+/// - embeddings: `[images, width]`, directions: `[individuals, width]`, both of length one
+/// - output: `[images, individuals]`
 pub fn scores<B: Backend>(embeddings: Tensor<B, 2>, directions: Tensor<B, 2>) -> Tensor<B, 2> {
     embeddings.matmul(directions.transpose())
 }
@@ -29,7 +29,7 @@ mod tests {
     use seqlora_kernels::Flex;
 
     #[test]
-    fn a_direction_lies_between_its_references_whatever_their_spread() {
+    fn a_direction_is_the_normalised_mean_of_its_references() {
         let rows = |rows| Tensor::<Flex, 2>::from_data(rows, &Default::default());
         let apart = direction(rows([[1.0f32, 0.0], [0.0, 1.0]]));
         let cosines = scores(rows([[1.0f32, 0.0], [-1.0, 0.0]]), apart).into_data();

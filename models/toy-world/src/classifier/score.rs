@@ -1,34 +1,34 @@
-//! Attribute accuracy: how much of what prompts ask for the judge finds in the pictures.
+//! Attribute accuracy: how often images show what their prompts state.
 
 use serde::{Deserialize, Serialize};
 
-use super::reading::{Found, Reading};
-use crate::world::{Description, Relation, Wanted};
+use super::prediction::{Detection, Prediction};
+use crate::world::{Description, ObjectDescription, Relation};
 
-/// Whether a picture shows what a description states, attribute by attribute; `None` where it
-/// states nothing.
+/// Whether an image shows what a description states, attribute by attribute. `None` means that the
+/// description does not state the attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Agreement {
-    /// Every object's class is present.
+    /// The class of every object is present.
     pub class: Option<bool>,
-    /// Every object whose colour is stated is present in that colour.
+    /// Every object with a stated colour is present in that colour.
     pub colour: Option<bool>,
-    /// Likewise for patterns.
+    /// Every object with a stated pattern is present in that pattern.
     pub pattern: Option<bool>,
-    /// Both objects are present and stand as stated.
+    /// Both objects are present and in the stated relation.
     pub relation: Option<bool>,
     /// The background is the stated one.
     pub background: Option<bool>,
 }
 
-impl Reading {
-    /// How far the picture agrees with what a prompt asked for.
-    pub fn agreement(&self, wanted: &Description) -> Agreement {
-        let objects: Vec<(&Wanted, Option<&Found>)> =
-            wanted.objects.iter().map(|object| (object, self.find(object.class))).collect();
-        let relation = |stated: Relation| match objects[..] {
+impl Prediction {
+    /// Compares the prediction with the description that a prompt states.
+    pub fn agreement(&self, stated: &Description) -> Agreement {
+        let objects: Vec<(&ObjectDescription, Option<&Detection>)> =
+            stated.objects.iter().map(|object| (object, self.find(object.class))).collect();
+        let relation = |relation: Relation| match objects[..] {
             [(_, first), (_, second)] => Some(first.zip(second).is_some_and(|(first, second)| {
-                Relation::between(first.centre, second.centre) == stated
+                Relation::between(first.centre, second.centre) == relation
             })),
             _ => None,
         };
@@ -36,27 +36,27 @@ impl Reading {
             class: all(&objects, |object| Some(object.class), |found| found.class),
             colour: all(&objects, |object| object.colour, |found| found.colour),
             pattern: all(&objects, |object| object.pattern, |found| found.pattern),
-            relation: wanted.relation.and_then(relation),
-            background: wanted.background.map(|background| background == self.background),
+            relation: stated.relation.and_then(relation),
+            background: stated.background.map(|background| background == self.background),
         }
     }
 }
 
-/// Whether all that is stated is found.
+/// Whether every object has the attribute that is stated for it; `None` if none is stated.
 fn all<T: PartialEq>(
-    objects: &[(&Wanted, Option<&Found>)],
-    stated: impl Fn(&Wanted) -> Option<T>,
-    seen: impl Fn(&Found) -> T,
+    objects: &[(&ObjectDescription, Option<&Detection>)],
+    stated: impl Fn(&ObjectDescription) -> Option<T>,
+    predicted: impl Fn(&Detection) -> T,
 ) -> Option<bool> {
     let answers = objects.iter().filter_map(|(object, found)| {
         let stated = stated(object)?;
-        Some(found.is_some_and(|found| seen(found) == stated))
+        Some(found.is_some_and(|found| predicted(found) == stated))
     });
     answers.reduce(|all, one| all && one)
 }
 
-/// Shares of pictures that agree in an attribute, among those whose prompts state it; `None` where
-/// no prompt does.
+/// The share of images that show an attribute as stated, among those whose prompts state it. `None`
+/// means that no prompt states it.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "see Agreement")]
 pub struct AttributeAccuracy {
@@ -90,50 +90,51 @@ mod tests {
     use super::*;
     use crate::world::{Background, Class, Colour, Pattern};
 
-    fn found(class: Class, colour: Colour, centre: (f32, f32)) -> Found {
-        Found { class, probability: 0.9, colour, pattern: Pattern::Plain, centre }
+    fn found(class: Class, colour: Colour, centre: (f32, f32)) -> Detection {
+        Detection { class, probability: 0.9, colour, pattern: Pattern::Plain, centre }
     }
 
     /// A red mug left of a blue cat in the snow.
-    fn reading() -> Reading {
+    fn prediction() -> Prediction {
         let mut unlikely = found(Class::Hat, Colour::Green, (0.5, 0.5));
         unlikely.probability = 0.1;
         let mug = found(Class::Mug, Colour::Red, (0.2, 0.5));
         let cat = found(Class::Cat, Colour::Blue, (0.7, 0.6));
-        Reading { classes: vec![cat, mug, unlikely], background: Background::Snow }
+        Prediction { classes: vec![cat, mug, unlikely], background: Background::Snow }
     }
 
-    fn wanted(class: Class, colour: Colour) -> Wanted {
-        Wanted { colour: Some(colour), ..Wanted::any(class) }
+    fn described(class: Class, colour: Colour) -> ObjectDescription {
+        ObjectDescription { colour: Some(colour), ..ObjectDescription::any(class) }
     }
 
-    fn asked(objects: Vec<Wanted>, relation: Option<Relation>) -> Agreement {
-        reading().agreement(&Description { objects, relation, background: None })
+    fn agreement(objects: Vec<ObjectDescription>, relation: Option<Relation>) -> Agreement {
+        prediction().agreement(&Description { objects, relation, background: None })
     }
 
     #[test]
-    fn what_is_asked_and_seen_agrees() {
-        let objects = vec![wanted(Class::Mug, Colour::Red), Wanted::any(Class::Cat)];
-        let agreement = asked(objects, Some(Relation::LeftOf));
+    fn stated_attributes_that_are_predicted_agree() {
+        let objects = vec![described(Class::Mug, Colour::Red), ObjectDescription::any(Class::Cat)];
+        let agreement = agreement(objects, Some(Relation::LeftOf));
         assert_eq!((agreement.class, agreement.colour), (Some(true), Some(true)));
         assert_eq!(agreement.relation, Some(true));
         assert_eq!((agreement.pattern, agreement.background), (None, None));
-        let nothing = reading().agreement(&Description::default());
-        assert_eq!(nothing, Agreement::default());
+        let unstated = prediction().agreement(&Description::default());
+        assert_eq!(unstated, Agreement::default());
     }
 
     #[test]
-    fn exchanged_colours_and_sides_do_not() {
-        let objects = vec![wanted(Class::Mug, Colour::Blue), wanted(Class::Cat, Colour::Red)];
-        let agreement = asked(objects, Some(Relation::RightOf));
+    fn exchanged_colours_and_sides_disagree() {
+        let objects = vec![described(Class::Mug, Colour::Blue), described(Class::Cat, Colour::Red)];
+        let agreement = agreement(objects, Some(Relation::RightOf));
         assert_eq!((agreement.class, agreement.colour), (Some(true), Some(false)));
         assert_eq!(agreement.relation, Some(false));
     }
 
     #[test]
-    fn what_is_missing_has_no_attribute() {
-        let objects = vec![wanted(Class::Mug, Colour::Red), wanted(Class::Hat, Colour::Green)];
-        let agreement = asked(objects, Some(Relation::LeftOf));
+    fn an_object_that_is_missing_disagrees_in_all_attributes() {
+        let objects =
+            vec![described(Class::Mug, Colour::Red), described(Class::Hat, Colour::Green)];
+        let agreement = agreement(objects, Some(Relation::LeftOf));
         assert_eq!((agreement.class, agreement.colour), (Some(false), Some(false)));
         assert_eq!(agreement.relation, Some(false));
     }

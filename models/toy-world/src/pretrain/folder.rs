@@ -1,4 +1,4 @@
-//! A pretraining's folder: the model as far as it is, and what is needed to go on.
+//! The folder of a pretraining: the model as far as it is trained, and the states of its parts.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::config::PretrainConfig;
 use super::denoising::TextToLatents;
 use super::design::blueprint;
 use super::initial::initialised;
-use super::places::PlaceReader;
+use super::spatial_labels::SpatialHead;
 use seqlora_models::StableDiffusionConfig;
 use seqlora_models::clip::ClipTextModel;
 use seqlora_models::nn::Scope;
@@ -25,24 +25,25 @@ use seqlora_models::weights::{
     KeyTable, ModelError, Stored, WeightFiles, load_weights, save_weights,
 };
 
-/// The name of the UNet's and the VAE's weights.
+/// The file name of the weights of the UNet and of the VAE.
 pub(super) const DIFFUSION_WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 
-/// What a model can do and what made it, in its folder.
+/// The file name of the model card, in the model's folder.
 pub(super) const CARD: &str = "training.json";
 
-/// Where the weights came from that a training began with.
+/// The file that records which model's weights a training started from.
 const SOURCE: &str = "from.json";
 
-/// A pretraining in a folder: the model in `model/`, what is needed to go on in `training/`.
+/// A pretraining in a folder, with the model in `model/` and the states of its parts in
+/// `training/`.
 #[derive(Debug, Clone)]
 pub struct Pretraining {
-    /// The free choices.
+    /// The settings.
     pub config: PretrainConfig,
-    /// The sizes; the VAE's scale is 1 until it is measured.
+    /// The architecture. The scaling factor of the VAE is 1 until it is measured.
     pub(super) design: StableDiffusionConfig,
     /// Whether parts start from the weights in the model's folder.
-    pub(super) continued: bool,
+    pub(super) fine_tuned: bool,
     pub(super) folder: PathBuf,
     _lock: Arc<FolderLock>,
 }
@@ -50,10 +51,10 @@ pub struct Pretraining {
 /// An error in pretraining.
 #[derive(Debug, thiserror::Error)]
 pub enum PretrainError {
-    /// In the model's files.
+    /// A file of a model cannot be read or written.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// In the training.
+    /// A training failed, or a setting is invalid.
     #[error(transparent)]
     Training(#[from] Error),
 }
@@ -65,8 +66,9 @@ impl From<FileError> for PretrainError {
 }
 
 impl Pretraining {
-    /// Writes configs and tokenizer of the model; weights that are there already stay, and parts
-    /// start from them if the training was begun by [`open_from`](Self::open_from).
+    /// Opens a folder and writes the configurations and the tokenizer of the model. Weights that
+    /// are there already stay. Parts start from them only if the training was started by
+    /// [`open_from`](Self::open_from).
     ///
     /// # Errors
     /// If the folder cannot be written, or another process trains in it.
@@ -83,26 +85,26 @@ impl Pretraining {
         let vae = path.join("vae/config.json");
         let mut blueprint = blueprint();
         if vae.exists() {
-            // The scaling factor is measured, not designed.
+            // Its scaling factor is a measured value.
             let text = std::fs::read_to_string(&vae).map_err(ModelError::io(&vae))?;
             blueprint.vae = serde_json::from_str(&text).map_err(|e| ModelError::config(&vae, e))?;
         }
         let design = blueprint.write(&path)?;
-        let continued = Self::has_source(folder);
-        Ok(Self { config, folder: folder.into(), design, continued, _lock: Arc::new(lock) })
+        let fine_tuned = Self::has_source(folder);
+        Ok(Self { config, folder: folder.into(), design, fine_tuned, _lock: Arc::new(lock) })
     }
 
-    /// The same with a copy of another model's weights, from which each part starts, and of what is
-    /// known of their training.
+    /// Opens a folder with a copy of another model's weights, from which each part starts, and of
+    /// its card and training curves.
     ///
     /// # Errors
-    /// If there are none, or the folder cannot be written.
+    /// If `from` has no weights, the folder cannot be written, or another process trains in it.
     pub fn open_from(
         folder: &Path,
         config: PretrainConfig,
         from: &Path,
     ) -> Result<Self, PretrainError> {
-        let parts = ["vae", "text_encoder", "unet", "judge"];
+        let parts = ["vae", "text_encoder", "unet", "classifier"];
         let there = parts.into_iter().filter(|part| from.join(part).is_dir());
         let there: Vec<&str> = there.collect();
         if there.is_empty() {
@@ -122,13 +124,14 @@ impl Pretraining {
         Self::locked(folder, config, lock)
     }
 
-    /// Whether a training was begun by [`open_from`](Self::open_from).
+    /// Whether the training in a folder was started by [`open_from`](Self::open_from).
     pub fn has_source(folder: &Path) -> bool {
         folder.join(SOURCE).exists()
     }
 
-    /// A part as training begins: with random weights, or with those it has already.
-    pub(super) fn begun<B: TrainBackend, M: Module<B> + ModuleSnapshot<B>>(
+    /// A part with the weights that its training starts from: random ones, or those in the model's
+    /// folder.
+    pub(super) fn initial<B: TrainBackend, M: Module<B> + ModuleSnapshot<B>>(
         &self,
         module: M,
         (part, table): (&str, KeyTable),
@@ -136,7 +139,7 @@ impl Pretraining {
         device: &B::Device,
     ) -> Result<M, ModelError> {
         let module = initialised(module, &seed.fork("weights"), device);
-        if self.continued { self.stored(module, part, table) } else { Ok(module) }
+        if self.fine_tuned { self.stored(module, part, table) } else { Ok(module) }
     }
 
     pub(super) fn stored<B: KernelBackend, M: ModuleSnapshot<B>>(
@@ -148,20 +151,20 @@ impl Pretraining {
         load_weights(module, &WeightFiles::find(&self.model().join(part))?, &table.into())
     }
 
-    /// A part has to be trained first.
-    pub(super) fn lacks(&self, part: &str) -> PretrainError {
+    /// The error of a missing part, which must be trained first.
+    pub(super) fn missing(&self, part: &str) -> PretrainError {
         let folder = self.folder.display();
-        let text = format!("{folder} has no {part} yet; train it first: --part {part}");
+        let text = format!("{folder} has no {part} yet; train that part first");
         Error::Invalid(text).into()
     }
 
-    /// Whether training of a part (`autoencoder`, `text-encoder`, `denoiser`, `judge`) has begun in a
-    /// folder.
+    /// Whether the training of a part (`autoencoder`, `text-encoder`, `denoiser` or `classifier`)
+    /// has been started in a folder.
     pub fn has_begun(folder: &Path, part: &str) -> bool {
         folder.join("training").join(part).exists()
     }
 
-    /// The diffusers folder.
+    /// The folder of the model, in the layout of diffusers.
     pub fn model(&self) -> PathBuf {
         self.folder.join("model")
     }
@@ -179,7 +182,7 @@ impl Pretraining {
         Ok(tokenizer.with_context_length(self.design.text_encoder.max_position_embeddings))
     }
 
-    /// Writes UNet and text encoder to the model's folder.
+    /// Writes the weights of the UNet and the text encoder to the model's folder.
     ///
     /// # Errors
     /// If a file cannot be written.
@@ -225,7 +228,7 @@ impl Pretraining {
         let unet = self.design.unet.init(&mut scope);
         let mut scope = Scope::root("text_encoder", SitePart::TextEncoder, device, &mut sites);
         let text_encoder = self.design.text_encoder.init(&mut scope);
-        let places = PlaceReader::new(self.design.unet.middle_width(), device);
+        let places = SpatialHead::new(self.design.unet.middle_width(), device);
         TextToLatents { unet, text_encoder, places }
     }
 }
@@ -235,7 +238,7 @@ fn lock(folder: &Path) -> Result<FolderLock, PretrainError> {
     Ok(FolderLock::take(folder)?)
 }
 
-/// Copies a folder's files.
+/// Copies the files of a folder, without its subfolders.
 fn copy_folder(from: &Path, to: &Path) -> Result<(), ModelError> {
     for entry in std::fs::read_dir(from).map_err(ModelError::io(from))? {
         let file = entry.map_err(ModelError::io(from))?.path();
@@ -257,14 +260,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_belongs_to_one_training() {
+    fn a_folder_is_locked_by_one_training() {
         let folder = tempfile::tempdir().unwrap();
         let open = || Pretraining::open(folder.path(), PretrainConfig::default());
         let first = open().unwrap();
-        let refusal = open().unwrap_err();
+        let error = open().unwrap_err();
         assert!(
-            matches!(refusal, PretrainError::Training(Error::File(FileError::Locked { .. }))),
-            "{refusal}"
+            matches!(error, PretrainError::Training(Error::File(FileError::Locked { .. }))),
+            "{error}"
         );
         drop(first);
         open().unwrap();

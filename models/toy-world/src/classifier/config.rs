@@ -1,4 +1,4 @@
-//! What a judge's `config.json` says.
+//! The configuration of a classifier, its `config.json`.
 
 use std::path::Path;
 
@@ -7,27 +7,27 @@ use serde::{Deserialize, Serialize};
 use seqlora_models::vit::VitConfig;
 use seqlora_models::weights::{Activation, ModelError, require_defaults};
 
-/// The sizes of a judge.
+/// The sizes of a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct JudgeConfig {
-    /// Tells this config from those of other models.
+pub struct ClassifierConfig {
+    /// `toy_world_classifier`, which distinguishes this configuration from those of other models.
     pub model_type: String,
-    /// Channels of the levels of convolutions before the transformer, each of which halves the
-    /// sides. They make a transformer learn early from few pictures (Xiao et al. 2021, arXiv
+    /// Output channels of the convolutional levels before the transformer, each of which halves the
+    /// resolution. With them a transformer learns faster from few images (Xiao et al. 2021, arXiv
     /// 2106.14881).
     pub stem: Vec<usize>,
-    /// The vision transformer; its pictures are what the stem makes.
+    /// The vision transformer, whose input is the output of the stem.
     pub vision_config: VitConfig,
     /// Width of the identity embedding.
     pub projection_dim: usize,
 }
 
-impl Default for JudgeConfig {
-    /// 0.9 M parameters for pictures of 64².
+impl Default for ClassifierConfig {
+    /// 0.9 million parameters, for images of 64 × 64 pixels.
     fn default() -> Self {
         Self {
-            model_type: "picture_world_judge".into(),
+            model_type: "toy_world_classifier".into(),
             stem: vec![32, 64, 128],
             vision_config: VitConfig {
                 hidden_size: 128,
@@ -46,20 +46,20 @@ impl Default for JudgeConfig {
     }
 }
 
-impl JudgeConfig {
-    /// Reads the text of a `config.json`; `file` is for messages.
+impl ClassifierConfig {
+    /// Parses the text of a `config.json`; `file` is its path for error messages.
     ///
     /// # Errors
-    /// If it is no JSON, is another model's, or its sizes do not fit each other.
+    /// If it is not valid JSON, belongs to another model, or its sizes are inconsistent.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
-        require_defaults(text, file, &[("model_type", "\"picture_world_judge\"")])?;
+        require_defaults(text, file, &[("model_type", "\"toy_world_classifier\"")])?;
         let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
         let check = config.vision_config.check();
         check.map_err(|reason| ModelError::config(file, format!("`vision_config`: {reason}")))?;
         Ok(config)
     }
 
-    /// Side of the pictures that the judge is for.
+    /// Width and height of the images that the classifier is made for, in pixels.
     pub fn side(&self) -> usize {
         self.vision_config.image_size << self.stem.len()
     }
