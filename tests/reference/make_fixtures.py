@@ -12,7 +12,7 @@ What is written:
     tiny-sd1/  tiny-sd2/             complete diffusers folders, every parameter random
     tiny-vit/                        a folder of transformers' ViTModel, likewise
     parity_sd{1,2}.safetensors       inputs and outputs of the UNet, text encoder and VAE
-    parity_vit.safetensors           the same of the ViT, at its own and at another picture size
+    parity_vit.safetensors           the same of the ViT, at its own and at another image size
     prompts.json                     prompts and their token ids under both tokenizers
     schedulers.safetensors, .json    sampler trajectories, noise schedules, DDPM targets
     text2image_sd{1,2}.safetensors   StableDiffusionPipeline, end to end
@@ -479,7 +479,7 @@ def parity(pipe, label):
 
 @torch.no_grad()
 def vit_parity(model):
-    """Hidden states of pictures of the size that the position embeddings fit, and of another."""
+    """Hidden states of images of the size that the position embeddings fit, and of another."""
     native, other = randn("vit/pixels", 2, 3, 32, 32), randn("vit/other_pixels", 1, 3, 48, 40)
     return {
         "pixels": native,
