@@ -5,13 +5,14 @@
 //! gradient has already found. Linear layers and convolutions of high arithmetic intensity take both
 //! from the cache: of the six passes that a gradient and its Hessian product take, two are saved.
 //!
-//! Layers and losses do not know of the cache, because the tape fills and reads it while
-//! [`ActivationCache::record`] or [`ActivationCache::reuse`] runs. Which cache that is belongs to
-//! the thread. Pass within pass is allowed: each has its own cache, and the outer one goes on
-//! afterwards. But everything that the function runs on this thread counts as part of its pass, so
-//! do not evaluate two losses in parallel on one work-stealing pool while one of them caches: a
-//! thread that waits for a kernel may run a piece of the other evaluation. A Hessian product that
-//! meets operations of other types or shapes than the gradient's panics.
+//! Layers and losses do not know of the cache: the tape fills and reads it while
+//! [`ActivationCache::record`] or [`ActivationCache::reuse`] runs (a pass). The pass is a property of the
+//! current thread. Passes may be nested; each has its own cache, and the outer one continues
+//! afterwards.
+//!
+//! Every operation that the thread runs during a pass belongs to it. A thread of a work-stealing pool
+//! may run another task while it waits for a kernel, so two losses must not be evaluated in parallel
+//! on one such pool if either of them caches.
 
 use std::any::{Any, TypeId, type_name};
 use std::cell::RefCell;

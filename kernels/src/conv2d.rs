@@ -28,7 +28,7 @@ impl Operation for Conv2d {
     }
 
     fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
-        self.convolve::<B>(dx[0].as_ref().expect("only x moves"), &x[1], None)
+        self.convolve::<B>(dx[0].as_ref().expect("only x has a tangent"), &x[1], None)
     }
 }
 

@@ -27,7 +27,7 @@ impl Operation for Normalize {
     }
 
     fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
-        let dx = dx[0].clone().expect("only x moves");
+        let dx = dx[0].clone().expect("only x has a tangent");
         let centered = center(tensor::<B, 3>(x[0].clone()));
         let inverse_std = self.inverse_std(&centered);
         let gamma = per_row::<B>(&x[1], &centered);
