@@ -2,17 +2,18 @@
 //!
 //! A Hessian product differentiates φ = ⟨∇L, V⟩ where the gradient of L was taken before. It needs
 //! the value y of every layer again, and its backward pass arrives at ∂φ/∂ẏ = ∂L/∂y, which the
-//! gradient has already found. Linear layers and convolutions of high arithmetic intensity take both
-//! from the cache: of the six passes that a gradient and its Hessian product take, two are saved.
+//! gradient has already found. Linear layers and convolutions of high arithmetic intensity take
+//! both from the cache: of the six passes that a gradient and its Hessian product take, two are
+//! saved.
 //!
 //! Layers and losses do not know of the cache: the tape fills and reads it while
-//! [`ActivationCache::record`] or [`ActivationCache::reuse`] runs (a pass). The pass is a property of the
-//! current thread. Passes may be nested; each has its own cache, and the outer one continues
+//! [`ActivationCache::record`] or [`ActivationCache::reuse`] runs (a pass). The pass is a property
+//! of the current thread. Passes may be nested; each has its own cache, and the outer one continues
 //! afterwards.
 //!
-//! Every operation that the thread runs during a pass belongs to it. A thread of a work-stealing pool
-//! may run another task while it waits for a kernel, so two losses must not be evaluated in parallel
-//! on one such pool if either of them caches.
+//! Every operation that the thread runs during a pass belongs to it. A thread of a work-stealing
+//! pool may run another task while it waits for a kernel, so two losses must not be evaluated in
+//! parallel on one such pool if either of them caches.
 
 use std::any::{Any, TypeId, type_name};
 use std::cell::RefCell;
@@ -25,7 +26,8 @@ use crate::operation::{ArithmeticIntensity, Float, Operation};
 /// The results of a gradient's operations of high arithmetic intensity, in the order of evaluation.
 #[derive(Debug, Clone)]
 pub struct ActivationCache {
-    /// The [arithmetic intensity](Operation::arithmetic_intensity) from which on a result is cached.
+    /// The [arithmetic intensity](Operation::arithmetic_intensity) from which on a result is
+    /// cached.
     least: usize,
     slots: Vec<Slot>,
 }
@@ -82,11 +84,12 @@ impl ActivationCache {
         (result, Self { least, slots })
     }
 
-    /// Runs `product`, which evaluates the same loss at the same point and runs the backward pass of
-    /// its tangent, with the cached results instead of computing them again.
+    /// Runs `product`, which evaluates the same loss at the same point and runs the backward pass
+    /// of its tangent, with the cached results instead of computing them again.
     ///
     /// # Panics
-    /// If the operations that are cached differ from those of the gradient in number, type or shapes.
+    /// If the operations that are cached differ from those of the gradient in number, type or
+    /// shapes.
     pub fn reuse<T>(&self, product: impl FnOnce() -> T) -> T {
         let mode = Mode::Reuse { rest: self.slots.clone().into_iter(), last: None };
         let (result, pass) = during(Pass { least: self.least, mode }, product);
@@ -109,8 +112,8 @@ fn during<T>(pass: Pass, function: impl FnOnce() -> T) -> (T, Pass) {
     (result, PASS.take().expect("a pass within this one restores it"))
 }
 
-/// The value of an operation, computed or taken from the cache. If a gradient is being recorded, the
-/// cached activation is returned for the backward pass to add the gradient at the input.
+/// The value of an operation, computed or taken from the cache. If a gradient is being recorded,
+/// the cached activation is returned for the backward pass to add the gradient at the input.
 pub(crate) fn value<B: Backend, O: Operation>(
     operation: &O,
     x: &[Float<B>],

@@ -51,7 +51,8 @@ macro_rules! register {
     };
 }
 
-/// The node of a value. Its state is the inputs; the backward pass computes intermediate results again.
+/// The node of a value. Its state is the inputs; the backward pass computes intermediate results
+/// again.
 #[derive(Debug)]
 struct ValueNode<B: Backend, O> {
     operation: O,

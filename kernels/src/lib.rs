@@ -13,9 +13,9 @@
 //! | [`Conv2d`](conv2d::Conv2d) | W ⋆ x + b | W ⋆ ẋ |
 //! | [`Project`](project::Project) | B − Q (Qᵀ B), applied twice | the same projection of Ḃ |
 //!
-//! Layers call the functions in [`ops`]. [`operation`] defines what an operation is, and each operation
-//! has a file with its reference in plain tensor operations. A backend computes it by that reference
-//! or by a kernel of its own (`flex` for CPUs, `cube` for GPUs, where attention is
+//! Layers call the functions in [`ops`]. [`operation`] defines what an operation is, and each
+//! operation has a file with its reference in plain tensor operations. A backend computes it by
+//! that reference or by a kernel of its own (`flex` for CPUs, `cube` for GPUs, where attention is
 //! `attention::blocks`). The tape records the reference as its many operations, and a kernel as one
 //! node whose backward pass is a kernel, too. The projection is never recorded on a tape.
 

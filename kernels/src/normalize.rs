@@ -8,8 +8,8 @@ use crate::operation::{Float, Operation, float, tensor};
 /// `ẏ = γ (ẋ − mean ẋ − x̂ mean(x̂ ẋ))/σ`.
 ///
 /// It serves both kinds of normalisation. In layer norm a row is a token, with one element per
-/// channel. In group norm it is one group of channels of an image with all its pixels; the rows of an
-/// image are its groups in order, so row i takes the weights of group i mod `len(γ)/channels`.
+/// channel. In group norm it is one group of channels of an image with all its pixels; the rows of
+/// an image are its groups in order, so row i takes the weights of group i mod `len(γ)/channels`.
 ///
 /// Inputs: x `[rows, channels, elements]`, γ and β `[channels of all groups]`.
 #[derive(Debug, Clone, Copy)]

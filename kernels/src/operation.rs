@@ -54,7 +54,8 @@ pub trait Kernel<O: Operation>: Backend {
 
     /// The backend's own backward passes, if it has them for these inputs.
     ///
-    /// `Autodiff` then records the operation as one node instead of the reference's many operations.
+    /// `Autodiff` then records the operation as one node instead of the reference's many
+    /// operations.
     fn backward(_x: &[Float<Self>]) -> Option<BackwardPasses<Self, O>> {
         None
     }

@@ -38,8 +38,8 @@ fn dot(a: &Weights, b: &Weights) -> f64 {
     a.dot(b).map_or(0.0, |product| product.into_scalar().into())
 }
 
-/// Minimises the quadratic model ⟨g, p⟩ + ½ ⟨p, H p⟩ over steps p no longer than `radius`, by at most
-/// 30 conjugate gradients (Steihaug's method); returns p and by how much the model falls.
+/// Minimises the quadratic model ⟨g, p⟩ + ½ ⟨p, H p⟩ over steps p no longer than `radius`, by at
+/// most 30 conjugate gradients (Steihaug's method); returns p and by how much the model falls.
 fn newton_step(at: &Weights, g: &Weights, radius: f64) -> (Weights, f64) {
     let (mut step, mut residual) = (g.scale(0.0), g.scale(-1.0));
     let mut direction = residual.clone();

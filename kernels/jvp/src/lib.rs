@@ -5,10 +5,10 @@
 //! derivative (its *tangent*) along with it, and one ordinary backward pass from the tangent of a
 //! loss gives the product of its Hessian with the direction:
 //!
-//! - [`Dual`] is a tensor with its tangent. `None` is a tangent of exactly zero and costs nothing, so
-//!   the same `forward` function serves inference, gradients and Hessian products;
-//! - [`Vector`] holds tensors of any shapes as one element of a vector space, and [`Parameters`] are
-//!   such tensors as the arguments of a function;
+//! - [`Dual`] is a tensor with its tangent. `None` is a tangent of exactly zero and costs nothing,
+//!   so the same `forward` function serves inference, gradients and Hessian products;
+//! - [`Vector`] holds tensors of any shapes as one element of a vector space, and [`Parameters`]
+//!   are such tensors as the arguments of a function;
 //! - [`gradient`] gives a loss and its gradient, [`jvp`] a value and its directional derivative,
 //!   and [`hessian_product`] the product of the Hessian with a direction.
 //!

@@ -45,8 +45,8 @@ impl<B: Backend> Parameters<B> {
     /// The parameter at an index.
     ///
     /// # Panics
-    /// If there is no such index, the parameter is absent (`None` in the [`Vector`]) or it is not of
-    /// rank `D`.
+    /// If there is no such index, the parameter is absent (`None` in the [`Vector`]) or it is not
+    /// of rank `D`.
     pub fn get<const D: usize>(&self, index: usize) -> Dual<B, D> {
         self.find(index).unwrap_or_else(|| panic!("parameter {index} is absent"))
     }

@@ -6,8 +6,8 @@ use burn::tensor::{Shape, Tensor, TensorMetadata, TensorPrimitive, backend::Back
 /// A list of tensors of any ranks and shapes as one vector: the parameters of a function, its
 /// gradient, or a direction.
 ///
-/// Tensors are addressed by index. An entry of `None` is an exact zero, which takes no memory and no
-/// computation.
+/// Tensors are addressed by index. An entry of `None` is an exact zero, which takes no memory and
+/// no computation.
 #[derive(Debug, Clone)]
 pub struct Vector<B: Backend>(pub(crate) Vec<Option<FloatTensor<B>>>);
 
@@ -149,8 +149,8 @@ impl<B: Backend> Vector<B> {
     }
 }
 
-/// The one element of a tensor as f64. `Tensor::into_scalar` would round it to the backend's default
-/// element type.
+/// The one element of a tensor as f64. `Tensor::into_scalar` would round it to the backend's
+/// default element type.
 pub(crate) fn number<B: Backend>(tensor: Tensor<B, 1>) -> f64 {
     tensor.into_data().iter().next().expect("a tensor of one element")
 }

@@ -1,5 +1,5 @@
-//! Attention in blocks of queries, in tensor operations. The matrix of scores exists for one block of
-//! queries at a time, and the backward passes compute the probabilities again.
+//! Attention in blocks of queries, in tensor operations. The matrix of scores exists for one block
+//! of queries at a time, and the backward passes compute the probabilities again.
 
 use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorMetadata, activation, backend::Backend};
 
@@ -44,8 +44,8 @@ impl Blocks {
         self.attention.join(Tensor::cat(blocks.collect(), 2))
     }
 
-    /// The gradients of ⟨g, f(x)⟩. With u = g vᵀ and t = p ∘ (u − ⟨p, u⟩): t k/√d at q, tᵀ q/√d at k,
-    /// pᵀ g at v.
+    /// The gradients of ⟨g, f(x)⟩. With u = g vᵀ and t = p ∘ (u − ⟨p, u⟩): t k/√d at q, tᵀ q/√d at
+    /// k, pᵀ g at v.
     pub fn adjoint<B: Backend>(
         &self,
         x: &[Float<B>],
@@ -66,8 +66,8 @@ impl Blocks {
         self.only(wanted, [Tensor::cat(at_q, 2), at_k, at_v])
     }
 
-    /// The gradients of ⟨h, f'(x) ẋ⟩ at x and at ẋ. With c = ⟨p, ṡ⟩, u = h vᵀ, t = p ∘ (u − ⟨p, u⟩) and
-    /// the gradient at the scores z = p ∘ (y − ⟨p, y⟩), y = u ∘ (ṡ − c) − ⟨p, u⟩ ṡ + h v̇ᵀ:
+    /// The gradients of ⟨h, f'(x) ẋ⟩ at x and at ẋ. With c = ⟨p, ṡ⟩, u = h vᵀ, t = p ∘ (u − ⟨p, u⟩)
+    /// and the gradient at the scores z = p ∘ (y − ⟨p, y⟩), y = u ∘ (ṡ − c) − ⟨p, u⟩ ṡ + h v̇ᵀ:
     ///
     /// - (z k + t k̇)/√d at q, (zᵀ q + tᵀ q̇)/√d at k, ṗᵀ h at v;
     /// - t k/√d at q̇, tᵀ q/√d at k̇, pᵀ h at v̇.

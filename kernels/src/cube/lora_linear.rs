@@ -1,5 +1,5 @@
-//! A linear layer with its adapter. The wide products are by Burn. Those with A and B are by kernels
-//! that read each wide matrix once and add to the wide product in place.
+//! A linear layer with its adapter. The wide products are by Burn. Those with A and B are by
+//! kernels that read each wide matrix once and add to the wide product in place.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::ops::numeric::ones_client;

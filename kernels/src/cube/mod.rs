@@ -2,7 +2,8 @@
 //!
 //! Tensors keep their precision in memory, and the kernels compute in f32. Only the wide matrix
 //! products use tensor cores; they are by Burn. Attention consists of such products, in blocks of
-//! queries, with its softmax in f32. f64 and tensors without elements are computed by the references.
+//! queries, with its softmax in f32. f64 and tensors without elements are computed by the
+//! references.
 
 mod activation;
 mod attention;

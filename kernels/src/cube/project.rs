@@ -1,5 +1,5 @@
-//! The projection, by two kernel launches per application. Sums are in f32 even if the device computes
-//! matrix products in lower precision.
+//! The projection, by two kernel launches per application. Sums are in f32 even if the device
+//! computes matrix products in lower precision.
 
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};

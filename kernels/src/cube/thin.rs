@@ -1,8 +1,8 @@
 //! Products of a large matrix with a thin one, in plain f32 sums.
 //!
 //! LoRA multiplies by its factors in this way (x B, gᵀ (x B), xᵀ (g A)), and the projection by its
-//! basis (Qᵀ B, Q C). The result has one column per rank, and each element is a sum over a long row or
-//! column of the large matrix.
+//! basis (Qᵀ B, Q C). The result has one column per rank, and each element is a sum over a long row
+//! or column of the large matrix.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
@@ -16,7 +16,8 @@ const TERMS: usize = 32;
 /// Rows of the result per cube: as many consecutive floats as GPUs load at once.
 const TILE: usize = UNITS / TERMS;
 
-/// Columns of the result per cube. All of them use an element of the large matrix once it is loaded.
+/// Columns of the result per cube. All of them use an element of the large matrix once it is
+/// loaded.
 const COLUMNS: usize = 4;
 
 /// Σ M T over pairs of a large matrix `[rows, k]` and a thin one `[k, columns]`: `[rows, columns]`.
@@ -71,8 +72,8 @@ fn launch<R: CubeRuntime>(
 
 /// `y = Σ M T`, or `b − Σ M T`. A cube computes a tile of y.
 ///
-/// Neighbouring units read neighbouring elements of M. These belong to one row and one sum, or, if M is
-/// `transposed` in memory, to one column and the sums of neighbouring rows.
+/// Neighbouring units read neighbouring elements of M. These belong to one row and one sum, or, if
+/// M is `transposed` in memory, to one column and the sums of neighbouring rows.
 #[cube(launch)]
 fn sum_kernel<F: Float>(
     b: &ComptimeOption<Tensor<F>>,

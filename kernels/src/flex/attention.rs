@@ -1,5 +1,6 @@
 //! Attention, with the heads shared out among the cores and each head in blocks of queries. A core
-//! holds the scores of one block at a time, and the backward passes compute the probabilities again.
+//! holds the scores of one block at a time, and the backward passes compute the probabilities
+//! again.
 
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;

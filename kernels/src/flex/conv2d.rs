@@ -1,5 +1,5 @@
-//! Convolution. The value and the gradient at the image are products with panels of patches, and the
-//! gradient at the weights is one with blocks of patches.
+//! Convolution. The value and the gradient at the image are products with panels of patches, and
+//! the gradient at the weights is one with blocks of patches.
 
 mod geometry;
 mod product;

@@ -20,8 +20,8 @@ pub fn vectorized<R>(body: impl FnMut() -> R) -> R {
     Arch::new().dispatch(Body(body))
 }
 
-/// A wrapper of the closure: `FnOnce::call_once` of an `FnMut` closure is a shim that compilers do not
-/// inline.
+/// A wrapper of the closure: `FnOnce::call_once` of an `FnMut` closure is a shim that compilers do
+/// not inline.
 struct Body<F>(F);
 
 impl<R, F: FnMut() -> R> NullaryFnOnce for Body<F> {
@@ -62,8 +62,8 @@ pub fn in_parts<S>(
     let mut values = Vec::with_capacity(count);
     let parts = values.spare_capacity_mut()[..count].par_chunks_mut(part).enumerate();
     parts.for_each_init(scratch, |scratch, (number, room)| {
-        // Zeros are written part by part, so that all cores share the work. They are needed for speed:
-        // compilers did not vectorise loops that write to uninitialised memory.
+        // Zeros are written part by part, so that all cores share the work. They are needed for
+        // speed: compilers did not vectorise loops that write to uninitialised memory.
         room.fill(MaybeUninit::new(0.0));
         // SAFETY: every element has just been written.
         #[expect(unsafe_code, reason = "a slice whose elements all hold numbers")]

@@ -1,5 +1,5 @@
-//! A linear layer with its adapter. Products are by `gemm`; thin factors are concatenated, so that each
-//! wide matrix is read once.
+//! A linear layer with its adapter. Products are by `gemm`; thin factors are concatenated, so that
+//! each wide matrix is read once.
 
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;

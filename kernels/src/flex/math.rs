@@ -16,8 +16,8 @@ pub fn exp(x: f32) -> f32 {
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = r.mul_add(p, c);
     }
-    // 2ⁿ is computed as two factors, since 2¹²⁸ is not an f32. n is read from the bits of `shifted`,
-    // which is faster than a cast from float to integer.
+    // 2ⁿ is computed as two factors, since 2¹²⁸ is not an f32. n is read from the bits of
+    // `shifted`, which is faster than a cast from float to integer.
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
     let y = p * power(n >> 1) * power(n - (n >> 1));

@@ -1,9 +1,10 @@
 //! Kernels for CPUs. They compute in f32; f16 and bf16 tensors are cast to f32 and back, and f64 is
 //! computed by the references.
 //!
-//! Matrix products are by `gemm`, except for a convolution's value and its gradient at the image. The
-//! other kernels are plain loops over slices: rayon shares them out among the cores, and `pulp` compiles
-//! each for several instruction sets (AVX-512, AVX2, NEON, none) and chooses one at run time.
+//! Matrix products are by `gemm`, except for a convolution's value and its gradient at the image.
+//! The other kernels are plain loops over slices: rayon shares them out among the cores, and `pulp`
+//! compiles each for several instruction sets (AVX-512, AVX2, NEON, none) and chooses one at run
+//! time.
 
 mod activation;
 mod attention;
@@ -25,7 +26,8 @@ use burn_flex::{Flex, FlexTensor, Layout};
 use crate::operation::{BackwardPasses, Gradients, Kernel, Operation};
 use crate::project::Project;
 
-/// An operation with kernels of its own, on f32; [`Kernel`] and [`BackwardPasses`] say what they compute.
+/// An operation with kernels of its own, on f32; [`Kernel`] and [`BackwardPasses`] say what they
+/// compute.
 trait Tuned: Operation {
     fn value(&self, x: &[FlexTensor]) -> FlexTensor;
 

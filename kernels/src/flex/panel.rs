@@ -1,6 +1,6 @@
-//! Products of a matrix with panels of a few columns, which fit in a core's cache. The matrix is read in
-//! place. The caller, such as a convolution, writes panels in the order in which they are read, so that
-//! nothing is packed a second time.
+//! Products of a matrix with panels of a few columns, which fit in a core's cache. The matrix is
+//! read in place. The caller, such as a convolution, writes panels in the order in which they are
+//! read, so that nothing is packed a second time.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -54,7 +54,8 @@ impl WithSimd for AddProduct<'_> {
 }
 
 impl AddProduct<'_> {
-    /// Computes blocks of `R` rows and `V` registers of columns, and the remaining rows in smaller ones.
+    /// Computes blocks of `R` rows and `V` registers of columns, and the remaining rows in smaller
+    /// ones.
     #[inline(always)]
     fn by<S: Simd, const R: usize, const V: usize>(&mut self, simd: S) {
         let count = self.sum.len() / WIDTH;

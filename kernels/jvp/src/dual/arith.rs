@@ -86,7 +86,8 @@ impl<B: Backend, const D: usize> Dual<B, D> {
         self.map_linear(|t| t * constant.clone())
     }
 
-    /// Adds a value whose dimensions of size one are repeated to fit, such as a bias `[1, columns]`.
+    /// Adds a value whose dimensions of size one are repeated to fit, such as a bias
+    /// `[1, columns]`.
     pub fn add_broadcast(self, other: Self) -> Self {
         let dims = self.dims();
         self + other.expand(dims)

@@ -22,7 +22,8 @@ use burn::tensor::{Tensor, backend::Backend};
 pub struct Dual<B: Backend, const D: usize> {
     /// The value.
     pub primal: Tensor<B, D>,
-    /// The directional derivative; `None` is an exact zero, which takes no memory and no computation.
+    /// The directional derivative; `None` is an exact zero, which takes no memory and no
+    /// computation.
     pub tangent: Option<Tensor<B, D>>,
 }
 

@@ -57,8 +57,8 @@ impl<B: Backend, const D: usize> Dual<B, D> {
 impl<B: Backend> Dual<B, 4> {
     /// Nearest-neighbour upsampling: each pixel is repeated `factor` times in both directions.
     ///
-    /// It is made of reshapes and not of Burn's `interpolate`, whose backward pass has no derivative
-    /// of its own, so that second derivatives can also be checked by nested tapes
+    /// It is made of reshapes and not of Burn's `interpolate`, whose backward pass has no
+    /// derivative of its own, so that second derivatives can also be checked by nested tapes
     /// (`Autodiff<Autodiff<B>>`).
     ///
     /// # Shapes

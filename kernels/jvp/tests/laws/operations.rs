@@ -150,8 +150,8 @@ fn forward_and_backward_are_adjoint() {
     }
 }
 
-/// `None` and a tensor of zeros give the same numbers, not only close ones, and a tangent changes no
-/// value.
+/// `None` and a tensor of zeros give the same numbers, not only close ones, and a tangent changes
+/// no value.
 #[test]
 fn none_is_an_exact_zero() {
     for case in cases() {

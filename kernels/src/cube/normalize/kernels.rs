@@ -118,7 +118,8 @@ pub fn curve_kernel<F: Float>(
     }
 }
 
-/// The gradients at γ and β. A cube computes those of one channel, summed over all rows of its group.
+/// The gradients at γ and β. A cube computes those of one channel, summed over all rows of its
+/// group.
 #[cube(launch)]
 pub fn weights_kernel<F: Float>(
     standard: &Tensor<F>,

@@ -1,5 +1,5 @@
-//! Normalisation of rows, one cube each. Let x̂ = (x − μ)/σ and J t = (t − mean t − x̂ mean(x̂t))/σ, where
-//! J is symmetric. Then:
+//! Normalisation of rows, one cube each. Let x̂ = (x − μ)/σ and J t = (t − mean t − x̂
+//! mean(x̂t))/σ, where J is symmetric. Then:
 //!
 //! - the tangent is γ J ẋ, and the gradient of ⟨g, value⟩ at x is J(γ g);
 //! - the gradient of ⟨h, γ J ẋ⟩ at x is, with u = γ h and c_t = mean(x̂t),

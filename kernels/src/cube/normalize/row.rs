@@ -53,8 +53,8 @@ impl Row {
         f32::cast_from(t[self.index * self.width + i])
     }
 
-    /// The γ or β of an element. Rows are groups of channels, so row i takes the weights of group i mod
-    /// the number of groups.
+    /// The γ or β of an element. Rows are groups of channels, so row i takes the weights of group i
+    /// mod the number of groups.
     pub fn weight<F: Float>(&self, weights: &Tensor<F>, x: &Tensor<F>, i: usize) -> f32 {
         let channels = x.shape(1);
         let group = self.index % (weights.shape(0) / channels);

@@ -67,8 +67,8 @@ impl Geometry {
         [self.from, self.to].map(|[height, width]| height * width)
     }
 
-    /// Along one axis: the outputs for which the kernel's element at `offset` lies inside of the input,
-    /// and the input position of the first of them.
+    /// Along one axis: the outputs for which the kernel's element at `offset` lies inside of the
+    /// input, and the input position of the first of them.
     fn inside(&self, offset: usize, from: usize, to: usize) -> (Range<usize>, usize) {
         let shift = offset as isize - self.padding;
         // 0 ≤ output · stride + shift < from
@@ -78,8 +78,8 @@ impl Geometry {
         (first..last, (first * self.stride).saturating_add_signed(shift))
     }
 
-    /// The runs that make up the patches `[taps, width]` of some output pixels; all other elements of
-    /// the patches are zero.
+    /// The runs that make up the patches `[taps, width]` of some output pixels; all other elements
+    /// of the patches are zero.
     pub fn pieces(&self, pixels: Range<usize>, width: usize) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         for place in 0..self.taps() {
@@ -109,8 +109,8 @@ impl Geometry {
         piece.from + piece.count * self.stride == from && piece.to + piece.count == to
     }
 
-    /// Copies the runs into the patches of some channels, `[channels, taps, width]`; elements outside
-    /// of the runs are left as they are.
+    /// Copies the runs into the patches of some channels, `[channels, taps, width]`; elements
+    /// outside of the runs are left as they are.
     pub fn gather(&self, pieces: &[Piece], channels: &[f32], patches: &mut [f32], width: usize) {
         let channels = channels.chunks_exact(self.pixels()[0]);
         for (channel, patches) in channels.zip(patches.chunks_exact_mut(self.taps() * width)) {
@@ -128,8 +128,8 @@ impl Geometry {
     }
 
     /// The convolution that maps g to this convolution's gradient at x. Inputs and outputs are
-    /// exchanged, patches are reversed instead of the kernels, and the pixels of g are `stride` apart
-    /// (see [`spread`](Self::spread)).
+    /// exchanged, patches are reversed instead of the kernels, and the pixels of g are `stride`
+    /// apart (see [`spread`](Self::spread)).
     pub fn transposed(&self) -> Self {
         let (kernel, padding) = (self.kernel as isize, self.padding);
         let from = self.from.map(|side| (side as isize + 2 * padding - kernel + 1) as usize);
@@ -139,8 +139,8 @@ impl Geometry {
         Self { inputs, outputs, stride, padding, backwards, from, to: self.from, ..*self }
     }
 
-    /// The output gradients of all images with zeros between the pixels, `stride` apart: the input of
-    /// [`transposed`](Self::transposed).
+    /// The output gradients of all images with zeros between the pixels, `stride` apart: the input
+    /// of [`transposed`](Self::transposed).
     pub fn spread(&self, g: &[f32]) -> Vec<f32> {
         let [height, width] = self.transposed().from;
         let mut spread = vec![0.0; self.batch * self.outputs * height * width];
