@@ -1,6 +1,6 @@
 //! Laws of each operation on dual numbers.
 
-use burn::tensor::{DType, FloatDType};
+use burn::tensor::{DType, FloatDType, backend::Backend};
 use burn_flex::Flex;
 use burn_jvp::{
     Dual, Parameters, Vector, gradient, hessian_product, hessian_product_by_differences, jvp,
@@ -87,11 +87,11 @@ fn cases() -> Vec<Case> {
 }
 
 impl Case {
-    fn at<B: burn::tensor::backend::Backend>(&self) -> Vector<B> {
+    fn at<B: Backend>(&self) -> Vector<B> {
         waves(self.shapes, 0.5, self.centre)
     }
 
-    fn direction<B: burn::tensor::backend::Backend>(&self, seed: f64) -> Vector<B> {
+    fn direction<B: Backend>(&self, seed: f64) -> Vector<B> {
         waves(self.shapes, seed, 0.0)
     }
 
