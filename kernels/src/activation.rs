@@ -13,7 +13,7 @@ pub enum Activation {
     Silu,
     /// With the exact error function: `y = x Φ(x)`, `ẏ = (Φ(x) + x φ(x)) ẋ`
     Gelu,
-    /// CLIP's: `y = x σ(c x)`, `ẏ = σ (1 + c x (1 − σ)) ẋ`, c = 1.702
+    /// As in CLIP: `y = x σ(c x)`, `ẏ = σ (1 + c x (1 − σ)) ẋ`, c = 1.702
     QuickGelu,
 }
 
@@ -47,7 +47,7 @@ impl Operation for Geglu {
     }
 }
 
-/// The elements in one row, and their shape.
+/// The tensor in one dimension, and its shape.
 fn flat<B: Backend>(x: &Float<B>) -> (Tensor<B, 1>, Shape) {
     let shape = x.shape();
     (tensor(B::float_reshape(x.clone(), [shape.num_elements()].into())), shape)

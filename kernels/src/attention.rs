@@ -21,10 +21,10 @@ pub enum AttentionMask {
 /// `ṡ = (q̇ kᵀ + q k̇ᵀ)/√d`.
 ///
 /// Inputs: q `[batch, queries, heads × d]`, k and v `[batch, keys, heads × d]`, as linear layers
-/// give them; output as q.
+/// return them; output of the shape of q.
 #[derive(Debug, Clone, Copy)]
 pub struct Attention {
-    /// Heads beside each other; they divide the last dimension.
+    /// The number of heads, which divides the last dimension.
     pub heads: usize,
     /// Which keys a query may see.
     pub mask: AttentionMask,
@@ -62,7 +62,7 @@ impl Attention {
         x.reshape([batch, tokens, self.heads, channels / self.heads]).swap_dims(1, 2)
     }
 
-    /// And back.
+    /// `[batch, heads, tokens, d]` to `[batch, tokens, heads × d]`
     fn join<B: Backend>(&self, y: Tensor<B, 4>) -> Float<B> {
         let [batch, heads, tokens, d] = y.dims();
         float(y.swap_dims(1, 2).reshape([batch, tokens, heads * d]))

@@ -1,4 +1,4 @@
-//! Operations on the tape: one node for the value, one for the tangent.
+//! Operations on the tape: one node for the value and one for the tangent.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::Backend;
 
-use crate::kept;
-use crate::kept::Work;
+use crate::activation_cache::{self, CachedActivation};
 use crate::operation::{Float, Kernel, OfTangent, OfValue, Operation};
 
-/// The most inputs an operation has (x, W, b, A, B), and as many tangents.
+/// Up to five inputs (x, W, b, A, B of a linear layer) and their tangents.
 const PARENTS: usize = 10;
 
 impl<B: Kernel<O>, O: Operation, C: CheckpointStrategy> Kernel<O> for Autodiff<B, C> {
     fn value(operation: &O, x: &[Float<Self>]) -> Float<Self> {
         let inner: Vec<Float<B>> = x.iter().map(|x| x.primitive.clone()).collect();
         let Some(passes) = B::backward(&inner) else { return operation.value::<Self>(x) };
-        let (value, work) = kept::value(operation, &inner, || B::value(operation, &inner));
-        let node = ValueNode { operation: operation.clone(), backward: passes.of_value, work };
+        let (value, cached) =
+            activation_cache::value(operation, &inner, || B::value(operation, &inner));
+        let node = ValueNode { operation: operation.clone(), backward: passes.of_value, cached };
         record::<B, C, _, _>(node, x.iter().map(Some), inner, value)
     }
 
@@ -31,16 +31,16 @@ impl<B: Kernel<O>, O: Operation, C: CheckpointStrategy> Kernel<O> for Autodiff<B
         let primitive = |dx: &Option<Float<Self>>| dx.as_ref().map(|dx| dx.primitive.clone());
         let inner_dx: Vec<Option<Float<B>>> = dx.iter().map(primitive).collect();
         let tangent = B::tangent(operation, &inner, &inner_dx);
-        let at_input = kept::at_input::<B>();
+        let input_gradient = activation_cache::input_gradient::<B>();
         let (operation, backward) = (operation.clone(), passes.of_tangent);
-        let node = TangentNode { operation, backward, at_input };
+        let node = TangentNode { operation, backward, input_gradient };
         let parents = x.iter().map(Some).chain(dx.iter().map(Option::as_ref));
         record::<B, C, _, _>(node, parents, (inner, inner_dx), tangent)
     }
 }
 
-/// Hands its gradient to each parent that wants one. (A macro, as the parents' type has no name
-/// outside of Burn.)
+/// Registers the gradients of the parents that are tracked. (It is a macro because the type of the
+/// parents is private to Burn.)
 macro_rules! register {
     ($grads:expr, $parents:expr, $gradients:expr) => {
         for (parent, gradient) in $parents.into_iter().zip($gradients) {
@@ -51,22 +51,23 @@ macro_rules! register {
     };
 }
 
-/// A value on the tape; what its backward pass needs are the inputs, and nothing in between.
+/// The node of a value. Its state is the inputs; the backward pass computes intermediate results
+/// again.
 #[derive(Debug)]
 struct ValueNode<B: Backend, O> {
     operation: O,
     backward: OfValue<B, O>,
-    /// Where the gradient at the first input is kept for a second pass.
-    work: Option<Arc<Work<B>>>,
+    /// Where the gradient at the first input is cached for a Hessian product.
+    cached: Option<Arc<CachedActivation<B>>>,
 }
 
-/// A tangent on the tape.
+/// The node of a tangent. Its state is the inputs and their tangents.
 #[derive(Debug)]
 struct TangentNode<B: Backend, O> {
     operation: O,
     backward: OfTangent<B, O>,
-    /// The gradient at the first input's tangent, if a first pass found it.
-    at_input: Option<Float<B>>,
+    /// The gradient at the first input's tangent, if it is cached.
+    input_gradient: Option<Float<B>>,
 }
 
 impl<B: Backend, O: Operation> Backward<B, PARENTS> for ValueNode<B, O> {
@@ -77,9 +78,9 @@ impl<B: Backend, O: Operation> Backward<B, PARENTS> for ValueNode<B, O> {
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let x = ops.state;
         let gradients = (self.backward)(&self.operation, &x, g, &wanted[..x.len()]);
-        if let (Some(work), Some(at_input)) = (self.work, &gradients[0]) {
-            // A tape runs backward once.
-            let _ = work.at_input.set(at_input.clone());
+        if let (Some(cached), Some(input_gradient)) = (self.cached, &gradients[0]) {
+            // It is not set yet, since a tape runs backward only once.
+            let _ = cached.input_gradient.set(input_gradient.clone());
         }
         register!(grads, ops.parents, gradients);
     }
@@ -93,16 +94,16 @@ impl<B: Backend, O: Operation> Backward<B, PARENTS> for TangentNode<B, O> {
         let mut wanted = ops.parents.each_ref().map(Option::is_some);
         let (x, dx) = ops.state;
         let first = x.len();
-        wanted[first] &= self.at_input.is_none();
+        wanted[first] &= self.input_gradient.is_none();
         let mut gradients = (self.backward)(&self.operation, &x, &dx, h, &wanted[..2 * first]);
-        if let Some(at_input) = self.at_input {
-            gradients[first] = Some(at_input);
+        if let Some(input_gradient) = self.input_gradient {
+            gradients[first] = Some(input_gradient);
         }
         register!(grads, ops.parents, gradients);
     }
 }
 
-/// Puts `output` on the tape, unless nothing it depends on is there.
+/// Records `output` on the tape, if it depends on anything that is tracked.
 fn record<'a, B, C, N, S>(
     node: N,
     parents: impl Iterator<Item = Option<&'a Float<Autodiff<B, C>>>>,
@@ -115,7 +116,7 @@ where
     N: Backward<B, PARENTS, State = S>,
     S: Clone + Send + Debug + 'static,
 {
-    // A parent that is not there looks like one that is not tracked.
+    // An operation has fewer parents than slots; an untracked node stands for a missing one.
     let absent = Float::<Autodiff<B, C>>::new(output.clone()).node;
     let mut nodes = [const { None }; PARENTS];
     for (slot, parent) in nodes.iter_mut().zip(parents) {

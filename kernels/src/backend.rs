@@ -10,7 +10,7 @@ use crate::normalize::Normalize;
 use crate::operation::Kernel;
 use crate::project::Project;
 
-/// A backend with SeqLoRA's operations: its own kernels, or the references.
+/// A backend with SeqLoRA's operations, computed by kernels of its own or by the references.
 pub trait KernelBackend:
     Kernel<Activation>
     + Kernel<Geglu>
@@ -33,7 +33,7 @@ impl<B> KernelBackend for B where
 {
 }
 
-/// A backend that can train: one that records a tape over another with the same operations.
+/// A backend that can train: an autodiff backend whose inner backend has the same operations.
 pub trait TrainBackend: KernelBackend + AutodiffBackend<InnerBackend: KernelBackend> {}
 
 impl<B: KernelBackend + AutodiffBackend<InnerBackend: KernelBackend>> TrainBackend for B {}

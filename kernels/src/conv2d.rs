@@ -2,24 +2,25 @@
 
 use burn::tensor::{TensorMetadata, backend::Backend, module, ops::ConvOptions};
 
-use crate::operation::{Float, Operation, float, tensor};
+use crate::operation::{ArithmeticIntensity, Float, Operation, float, tensor};
 
-/// `y = W ⋆ x + b`, `ẏ = W ⋆ ẋ`, over square kernels.
+/// `y = W ⋆ x + b`, `ẏ = W ⋆ ẋ`, with square kernels.
 ///
 /// Inputs: x `[batch, inputs, height, width]`, W `[outputs, inputs, kernel, kernel]`, b
 /// `[outputs]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Conv2d {
-    /// Step in both directions.
+    /// The stride in both directions.
     pub stride: usize,
-    /// Zeros added on every side.
+    /// The number of zeros added on every side.
     pub padding: usize,
 }
 
 impl Operation for Conv2d {
-    fn products<B: Backend>(&self, x: &[Float<B>]) -> [usize; 2] {
+    fn arithmetic_intensity<B: Backend>(&self, x: &[Float<B>]) -> ArithmeticIntensity {
         let [outputs, inputs, height, width] = x[1].shape().dims();
-        [inputs, outputs].map(|channels| channels * height * width)
+        let taps = height * width;
+        ArithmeticIntensity { value: inputs * taps, input_gradient: outputs * taps }
     }
 
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
@@ -27,7 +28,7 @@ impl Operation for Conv2d {
     }
 
     fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
-        self.convolve::<B>(dx[0].as_ref().expect("only x moves"), &x[1], None)
+        self.convolve::<B>(dx[0].as_ref().expect("only x has a tangent"), &x[1], None)
     }
 }
 

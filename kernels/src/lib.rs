@@ -1,8 +1,7 @@
-//! The operations SeqLoRA asks of a Burn backend.
+//! The operations that SeqLoRA needs from a Burn backend.
 //!
-//! Each works on [`Dual`](burn_jvp::Dual) numbers: a value and, where it depends on the direction of
-//! differentiation, its directional derivative (tangent). A missing tangent is an exact zero and costs
-//! nothing.
+//! Each works on [`Dual`](burn_jvp::Dual) numbers: a value and, if it depends on what moves, its
+//! directional derivative (tangent). A missing tangent is an exact zero and costs nothing.
 //!
 //! | operation | value | tangent |
 //! |---|---|---|
@@ -12,15 +11,16 @@
 //! | [`Attention`](attention::Attention) | p v, p = softmax(q kᵀ/√d + mask) | ṗ v + p v̇ |
 //! | [`LoraLinear`](lora_linear::LoraLinear) | x Wᵀ + b + (x B) Aᵀ | product rule |
 //! | [`Conv2d`](conv2d::Conv2d) | W ⋆ x + b | W ⋆ ẋ |
-//! | [`Project`](project::Project) | B − Q (Qᵀ B), twice | the same of Ḃ |
+//! | [`Project`](project::Project) | B − Q (Qᵀ B), applied twice | the same projection of Ḃ |
 //!
-//! The way of an operation through this crate: [`ops`] is what layers call; [`operation`] says
-//! what an operation is, and its own file gives the reference in plain tensor operations;
-//! a backend computes it by that reference or by a kernel of its own (`flex` for CPUs, `cube` for
-//! GPUs, where attention is `attention::blocks`); the tape records a kernel as one node whose
-//! backward pass the kernel brings along. The projection is never on a tape.
+//! Layers call the functions in [`ops`]. [`operation`] defines what an operation is, and each
+//! operation has a file with its reference in plain tensor operations. A backend computes it by
+//! that reference or by a kernel of its own (`flex` for CPUs, `cube` for GPUs, where attention is
+//! `attention::blocks`). The tape records the reference as its many operations, and a kernel as one
+//! node whose backward pass is a kernel, too. The projection is never recorded on a tape.
 
 pub mod activation;
+mod activation_cache;
 pub mod attention;
 mod autodiff;
 mod backend;
@@ -29,7 +29,6 @@ pub mod conv2d;
 mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
-mod kept;
 pub mod lora_linear;
 pub mod normalize;
 pub mod operation;
@@ -37,6 +36,7 @@ pub mod ops;
 pub mod project;
 
 pub use activation::Activation;
+pub use activation_cache::ActivationCache;
 pub use backend::{KernelBackend, TrainBackend};
 #[cfg(feature = "cuda")]
 pub use burn_cuda::{Cuda, CudaDevice};
@@ -44,5 +44,4 @@ pub use burn_cuda::{Cuda, CudaDevice};
 pub use burn_flex::{Flex, FlexDevice};
 #[cfg(feature = "wgpu")]
 pub use burn_wgpu::{Wgpu, WgpuDevice};
-pub use kept::Kept;
 pub use ops::DualOps;

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorMetadata, backend::Backend};
 use burn_jvp::{Dual, add_tangents};
 
-use crate::operation::{Float, Operation, float, tensor};
+use crate::operation::{ArithmeticIntensity, Float, Operation, float, tensor};
 
 /// The two factors of ΔW = A Bᵀ with their tangents.
 ///
@@ -56,9 +56,9 @@ impl LoraLinear {
 }
 
 impl Operation for LoraLinear {
-    fn products<B: Backend>(&self, x: &[Float<B>]) -> [usize; 2] {
+    fn arithmetic_intensity<B: Backend>(&self, x: &[Float<B>]) -> ArithmeticIntensity {
         let [outputs, inputs] = x[1].shape().dims();
-        [inputs, outputs]
+        ArithmeticIntensity { value: inputs, input_gradient: outputs }
     }
 
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {

@@ -7,14 +7,14 @@ use crate::operation::{Float, Operation, float, tensor};
 /// `y = γ x̂ + β` with `x̂ = (x − μ)/√(var + ε)` over each row, and
 /// `ẏ = γ (ẋ − mean ẋ − x̂ mean(x̂ ẋ))/σ`.
 ///
-/// One operation for both: a row of layer norm is a token with one element per channel, a row of
-/// group norm is one group of an image with all its pixels; γ and β go round after
-/// `len(γ)/channels` rows.
+/// It serves both kinds of normalisation. In layer norm a row is a token, with one element per
+/// channel. In group norm it is one group of channels of an image with all its pixels; the rows of
+/// an image are its groups in order, so row i takes the weights of group i mod `len(γ)/channels`.
 ///
 /// Inputs: x `[rows, channels, elements]`, γ and β `[channels of all groups]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Normalize {
-    /// What keeps the root away from zero.
+    /// ε, which keeps the root away from zero.
     pub epsilon: f64,
 }
 
@@ -27,7 +27,7 @@ impl Operation for Normalize {
     }
 
     fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
-        let dx = dx[0].clone().expect("only x moves");
+        let dx = dx[0].clone().expect("only x has a tangent");
         let centered = center(tensor::<B, 3>(x[0].clone()));
         let inverse_std = self.inverse_std(&centered);
         let gamma = per_row::<B>(&x[1], &centered);

@@ -8,29 +8,39 @@ use burn::tensor::{Tensor, TensorPrimitive};
 /// A float tensor of any rank.
 pub type Float<B> = burn::tensor::ops::FloatTensor<B>;
 
-/// A smooth operation on some tensors, in plain tensor operations: the reference.
+/// A smooth operation on some tensors, with its reference in plain tensor operations.
 ///
-/// The inputs' order is the operation's own. What is not smooth (sizes, masks, ε) is in `self`.
+/// Each operation defines the order of its inputs. Arguments that are not differentiated (sizes,
+/// masks, ε) are fields of `self`.
 pub trait Operation: Clone + Debug + Send + 'static {
-    /// Products for each number of the value, and for each of the gradient at the first input:
-    /// how much is saved by [keeping](crate::Kept) one. Zero where that is not worth a thought.
-    fn products<B: Backend>(&self, _x: &[Float<B>]) -> [usize; 2] {
-        [0; 2]
+    /// The work per element of the results: what is saved for the memory if they are
+    /// [cached](crate::ActivationCache). The default of zero means that they never are.
+    fn arithmetic_intensity<B: Backend>(&self, _x: &[Float<B>]) -> ArithmeticIntensity {
+        ArithmeticIntensity::default()
     }
 
     /// f(x)
     fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B>;
 
-    /// f'(x) ẋ, where a missing tangent is zero, but not all are missing.
+    /// f'(x) ẋ, where a missing tangent is zero. At least one tangent is there.
     fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B>;
 }
 
-/// A gradient for each input, `None` where it was not wanted.
+/// Multiply-adds per element of an operation's results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ArithmeticIntensity {
+    /// Of the value.
+    pub value: usize,
+    /// Of the gradient at the first input.
+    pub input_gradient: usize,
+}
+
+/// A gradient for each input, `None` where it was not asked for.
 pub type Gradients<B> = Vec<Option<Float<B>>>;
 
 /// A backend that computes operation `O`.
 ///
-/// The defaults are the reference, so any backend joins with an empty `impl`.
+/// The default methods compute the reference, so an empty `impl` is enough for any backend.
 pub trait Kernel<O: Operation>: Backend {
     /// f(x)
     fn value(operation: &O, x: &[Float<Self>]) -> Float<Self> {
@@ -42,9 +52,10 @@ pub trait Kernel<O: Operation>: Backend {
         operation.tangent::<Self>(x, dx)
     }
 
-    /// The backward passes, if the backend has its own for these inputs.
+    /// The backend's own backward passes, if it has them for these inputs.
     ///
-    /// `Autodiff` then records the operation as one node instead of the reference's many.
+    /// `Autodiff` then records the operation as one node instead of the reference's many
+    /// operations.
     fn backward(_x: &[Float<Self>]) -> Option<BackwardPasses<Self, O>> {
         None
     }
@@ -52,7 +63,7 @@ pub trait Kernel<O: Operation>: Backend {
 
 /// The backward passes of an operation and of its tangent.
 ///
-/// Both get the inputs and say by `wanted` which gradients are asked for.
+/// Both are given the operation's inputs, and by `wanted` which gradients are asked for.
 #[derive(Debug)]
 pub struct BackwardPasses<B: Backend, O> {
     /// f'(x)ᵀ g: the gradient of ⟨g, f(x)⟩ at x.

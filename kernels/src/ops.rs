@@ -1,5 +1,5 @@
-//! The operations on dual numbers, as layers call them: functions, and methods of [`Dual`] for the most
-//! frequent ones.
+//! The operations on dual numbers, as layers call them: functions, and methods of [`Dual`] for the
+//! activations.
 
 use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
@@ -13,7 +13,7 @@ use crate::normalize::Normalize;
 use crate::operation::{Float, Kernel, Operation, float, tensor};
 use crate::project::Project;
 
-/// An activation; any shape.
+/// An activation of each element; any shape.
 pub fn activation<B: KernelBackend, const D: usize>(kind: Activation, x: Dual<B, D>) -> Dual<B, D> {
     apply(&kind, vec![input(x)])
 }
@@ -127,7 +127,7 @@ pub fn conv2d<B: KernelBackend>(
     apply(&Conv2d { stride, padding }, vec![input(x), frozen(weight), frozen(bias)])
 }
 
-/// Removes from each column of B what lies in the span of Q's columns.
+/// Projects each column of B onto the orthogonal complement of Q's columns.
 ///
 /// # Shapes
 /// - down: B `[inputs, rank]`, basis: Q `[inputs, directions]` with orthonormal columns
@@ -137,7 +137,7 @@ pub fn project<B: KernelBackend>(down: Tensor<B, 2>, basis: Tensor<B, 2>) -> Ten
 
 type Input<B> = (Float<B>, Option<Float<B>>);
 
-/// One pass for the value, and one for the tangent if anything moves.
+/// Computes the value, and the tangent if any input has one.
 fn apply<B: Kernel<O>, O: Operation, const D: usize>(
     operation: &O,
     inputs: Vec<Input<B>>,
@@ -157,7 +157,7 @@ fn frozen<B: Backend, const D: usize>(x: Tensor<B, D>) -> Input<B> {
     (float(x), None)
 }
 
-/// Operations of any shape.
+/// Activations as methods of [`Dual`].
 pub trait DualOps: Sized {
     /// An activation, element by element.
     fn activate(self, kind: Activation) -> Self;

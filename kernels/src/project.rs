@@ -4,10 +4,10 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::operation::{Float, Operation, float, tensor};
 
-/// `B ← B − Q (Qᵀ B)`, twice (classical Gram-Schmidt with one repetition, CGS2).
+/// `B ← B − Q (Qᵀ B)`, applied twice (classical Gram-Schmidt with one repetition, CGS2).
 ///
-/// In f32 one pass leaves overlaps of 2e-4 to 1, two passes at most 1.1e-7, and
-/// further passes change nothing.
+/// In f32 one application leaves cosines between 2e-4 and 1 to the directions in Q (the larger, the
+/// more of B lies in their span), two leave at most 1.1e-7, and further ones change nothing.
 ///
 /// Inputs: B `[inputs, rank]`, Q `[inputs, directions]` with orthonormal columns.
 #[derive(Debug, Clone, Copy)]
@@ -24,7 +24,7 @@ impl Operation for Project {
     }
 
     fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
-        let db = dx[0].clone().expect("only B moves");
+        let db = dx[0].clone().expect("only B has a tangent");
         self.value::<B>(&[db, x[1].clone()])
     }
 }

@@ -57,18 +57,19 @@ pub enum WarmStart {
     Rerun,
 }
 
-/// See [`TrainConfig::kept_from`] and docs/decisions/0008.
-const KEPT_FROM: usize = 512;
+/// See [`TrainConfig::cache_from`] and docs/decisions/0008.
+const CACHE_FROM: usize = 512;
 
-/// What becomes of what an inner step's gradient computed.
+/// Whether the activations of an inner step's gradient are cached for the Hessian product at the same
+/// point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum InnerPasses {
-    /// It is kept for the Hessian product at the same point: docs/decisions/0008.
+pub enum InnerActivations {
+    /// They are cached, which saves two of six passes: docs/decisions/0008.
     #[default]
-    Keep,
-    /// It is forgotten and computed once more, which takes less memory.
-    Repeat,
+    Cache,
+    /// They are computed again, which takes less memory.
+    Recompute,
 }
 
 /// What the evaluations within one minibatch share.
@@ -150,8 +151,8 @@ pub struct TrainConfig {
     pub warm_start: WarmStart,
     /// What the evaluations within one minibatch share.
     pub noise: NoiseReuse,
-    /// Time or memory; the result is the same but for rounding.
-    pub inner_passes: InnerPasses,
+    /// Saves time or memory; the result is the same up to rounding.
+    pub inner_activations: InnerActivations,
     /// The weights that the adapter is added to.
     pub base: TrainingBase,
     /// λ: ridge on A in the lower level.
@@ -216,7 +217,7 @@ impl Default for TrainConfig {
             outer_optimizer: OuterOptimizer::AdamW,
             warm_start: WarmStart::Carry,
             noise: NoiseReuse::Minibatch,
-            inner_passes: InnerPasses::Keep,
+            inner_activations: InnerActivations::Cache,
             base: TrainingBase::Pretrained,
             ridge: 1e-8,
             weight_decay: 0.01,
@@ -241,11 +242,13 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// [Arithmetic intensity](seqlora_kernels::operation::Operation::products) from which on inner steps
-    /// cache activations for the Hessian product, if they cache any: only an exact one uses them.
-    pub fn kept_from(&self, hvp: Hvp) -> Option<usize> {
-        let keeps = self.inner_passes == InnerPasses::Keep && hvp == Hvp::Exact;
-        keeps.then_some(KEPT_FROM)
+    /// The [arithmetic intensity] from which on inner steps cache activations. `None` if they cache
+    /// none: only an exact Hessian product reads them.
+    ///
+    /// [arithmetic intensity]: seqlora_kernels::operation::Operation::arithmetic_intensity
+    pub fn cache_from(&self, hvp: Hvp) -> Option<usize> {
+        let caches = self.inner_activations == InnerActivations::Cache && hvp == Hvp::Exact;
+        caches.then_some(CACHE_FROM)
     }
 
     /// How many directions of a site are protected, if the method is orthogonal.

@@ -1,51 +1,62 @@
-//! Gradients, directional derivatives and Hessian products of a scalar function.
+//! Gradients, directional derivatives and Hessian products of a function of [`Parameters`].
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
-use burn::tensor::{Shape, Tensor, TensorMetadata};
+use burn::tensor::{Tensor, TensorMetadata};
 
 use crate::dual::Dual;
-use crate::vector::{Parameters, Vector, number};
+use crate::parameters::Parameters;
+use crate::vector::Vector;
 
 /// The value of a function and its gradient.
 #[derive(Debug, Clone)]
 pub struct Gradient<B: AutodiffBackend> {
     /// The value, `[1]` on the device.
     pub value: Tensor<B::InnerBackend, 1>,
-    /// The gradient; `None` at parameters in which it was not asked for.
+    /// The gradient; `None` at parameters that are absent or that `wrt` left out.
     pub gradient: Vector<B::InnerBackend>,
 }
 
-/// Value and gradient by one backward pass.
+/// The value of a function and its gradient, by one backward pass.
 ///
-/// `wrt` tells by number in which parameters the gradient is taken; the others cost no backward pass.
-/// A parameter that the function does not reach has gradient zero.
+/// `wrt` says by index in which parameters the gradient is taken; the others are constants, for
+/// which the backward pass does no work. The gradient is zero at parameters that the function does
+/// not depend on.
 pub fn gradient<B: AutodiffBackend>(
     function: impl FnOnce(&Parameters<B>) -> Dual<B, 1>,
     at: &Vector<B::InnerBackend>,
     wrt: impl Fn(usize) -> bool,
 ) -> Gradient<B> {
     let leaves = Leaves::<B>::new(at, wrt);
-    let value = function(&leaves.constant()).primal;
+    let value = function(&Parameters::constant(&leaves.values)).primal;
     let gradient = leaves.gradient(&value);
     Gradient { value: value.inner(), gradient }
 }
 
-/// The directional derivative ⟨∇f, direction⟩ by one forward pass, `[1]`; `None` if the function does
-/// not depend on what moves.
-pub fn jvp<B: burn::tensor::backend::Backend>(
-    function: impl FnOnce(&Parameters<B>) -> Dual<B, 1>,
+/// The value of a function and its directional derivative, by one forward pass (a Jacobian-vector
+/// product).
+///
+/// The function may return a tensor of any rank, and the backend need not be an autodiff backend.
+/// The tangent is `None` if the function does not depend on the parameters that move.
+///
+/// # Panics
+/// As [`Parameters::along`].
+pub fn jvp<B: Backend, const D: usize>(
+    function: impl FnOnce(&Parameters<B>) -> Dual<B, D>,
     at: &Vector<B>,
     direction: &Vector<B>,
-) -> Option<Tensor<B, 1>> {
-    let parameters = Parameters { primal: at.0.clone(), tangent: direction.0.clone() };
-    function(&parameters).tangent
+) -> Dual<B, D> {
+    function(&Parameters::along(at, direction))
 }
 
-/// The product of the Hessian with a direction, by one backward pass of φ = ⟨∇f, direction⟩.
+/// The product of the Hessian with a direction v, by one backward pass from φ = ⟨∇f, v⟩.
 ///
-/// `wrt` chooses the rows of the Hessian: the gradient of φ is taken in these parameters. Parameters
-/// at which the direction is an exact zero do not move, so blocks of the Hessian come cheap.
+/// `wrt` says by index which rows of the Hessian are computed: the gradient of φ is taken in these
+/// parameters. Parameters at which the direction is an exact zero do not move, and those that `wrt`
+/// leaves out are constants, so a single block of the Hessian costs less than all of it.
+///
+/// # Panics
+/// As [`Parameters::along`].
 pub fn hessian_product<B: AutodiffBackend>(
     function: impl FnOnce(&Parameters<B>) -> Dual<B, 1>,
     at: &Vector<B::InnerBackend>,
@@ -53,15 +64,20 @@ pub fn hessian_product<B: AutodiffBackend>(
     wrt: impl Fn(usize) -> bool,
 ) -> Vector<B::InnerBackend> {
     let leaves = Leaves::<B>::new(at, wrt);
-    match function(&leaves.along(direction)).tangent {
+    match jvp(function, &leaves.values, &on_tape(direction)).tangent {
         Some(phi) => leaves.gradient(&phi),
         None => leaves.zeros(),
     }
 }
 
-/// The same product by central differences, `(∇f(x + εv) − ∇f(x − εv)) / 2ε` with ε‖v‖ = `step`.
+/// The product of the Hessian with a direction v by central differences of two gradients,
+/// `(∇f(x + εv) − ∇f(x − εv)) / 2ε` with ε = `step` / ‖v‖.
 ///
-/// An independent check: in f32 the best `step` is about 1e-2, with a relative error of 4e-5.
+/// It needs no tangent rules, which makes it a check of [`hessian_product`]. In f32 the best `step`
+/// is about 1e-2, with a relative error of 4e-5.
+///
+/// # Panics
+/// If the vectors differ in length, or two of their tensors in shape.
 pub fn hessian_product_by_differences<B: AutodiffBackend>(
     function: impl Fn(&Parameters<B>) -> Dual<B, 1>,
     at: &Vector<B::InnerBackend>,
@@ -69,8 +85,7 @@ pub fn hessian_product_by_differences<B: AutodiffBackend>(
     wrt: impl Fn(usize) -> bool,
     step: f64,
 ) -> Vector<B::InnerBackend> {
-    let square = direction.dot(direction);
-    let norm = square.map_or(0.0, |square| number(square).sqrt());
+    let norm = direction.norm();
     if norm == 0.0 {
         return Leaves::<B>::new(at, wrt).zeros();
     }
@@ -80,35 +95,29 @@ pub fn hessian_product_by_differences<B: AutodiffBackend>(
     slope(1.0).axpy(-1.0, &slope(-1.0)).scale(1.0 / (2.0 * epsilon))
 }
 
-/// Parameters as leaves of a new tape.
+/// Parameters on a new tape, as leaves where a gradient is wanted.
 struct Leaves<B: AutodiffBackend> {
-    leaves: Vec<Option<FloatTensor<B>>>,
+    values: Vector<B>,
     wanted: Vec<bool>,
 }
 
 impl<B: AutodiffBackend> Leaves<B> {
     fn new(at: &Vector<B::InnerBackend>, wrt: impl Fn(usize) -> bool) -> Self {
         let wanted: Vec<bool> = (0..at.len()).map(wrt).collect();
-        let leaf = |(value, wanted): (&Option<FloatTensor<B::InnerBackend>>, &bool)| {
-            let value = B::from_inner(value.clone()?);
+        let leaf = |(value, wanted): (Option<FloatTensor<B>>, &bool)| {
+            let value = value?;
             Some(if *wanted { B::float_set_require_grad(value, true) } else { value })
         };
-        Self { leaves: at.0.iter().zip(&wanted).map(leaf).collect(), wanted }
-    }
-
-    fn constant(&self) -> Parameters<B> {
-        Parameters { primal: self.leaves.clone(), tangent: vec![None; self.leaves.len()] }
-    }
-
-    fn along(&self, direction: &Vector<B::InnerBackend>) -> Parameters<B> {
-        assert_eq!(self.leaves.len(), direction.len(), "a direction in the same space");
-        let tangent = direction.0.iter().map(|v| v.clone().map(B::from_inner)).collect();
-        Parameters { primal: self.leaves.clone(), tangent }
+        let values = Vector(on_tape::<B>(at).0.into_iter().zip(&wanted).map(leaf).collect());
+        Self { values, wanted }
     }
 
     /// The gradient of a value that was computed from these leaves.
     fn gradient(&self, value: &Tensor<B, 1>) -> Vector<B::InnerBackend> {
-        let grads = value.backward();
+        // Burn panics in a backward pass from a tensor that depends on no leaf, such as the tangent
+        // of a linear function. The factor of one is a leaf, so there always is one.
+        let one = value.ones_like().require_grad();
+        let grads = (value.clone() * one).backward();
         self.map(|leaf| B::grad(leaf, &grads).unwrap_or_else(|| zeros_like::<B>(leaf)))
     }
 
@@ -116,19 +125,24 @@ impl<B: AutodiffBackend> Leaves<B> {
         self.map(zeros_like::<B>)
     }
 
+    /// A tensor for each leaf in which a gradient is wanted.
     fn map(
         &self,
         gradient: impl Fn(&FloatTensor<B>) -> FloatTensor<B::InnerBackend>,
     ) -> Vector<B::InnerBackend> {
-        let part = |(leaf, wanted): (&Option<FloatTensor<B>>, &bool)| {
+        let entry = |(leaf, wanted): (&Option<FloatTensor<B>>, &bool)| {
             leaf.as_ref().filter(|_| *wanted).map(&gradient)
         };
-        Vector(self.leaves.iter().zip(&self.wanted).map(part).collect())
+        Vector(self.values.0.iter().zip(&self.wanted).map(entry).collect())
     }
 }
 
+/// The same vector as constants of an autodiff backend.
+fn on_tape<B: AutodiffBackend>(vector: &Vector<B::InnerBackend>) -> Vector<B> {
+    Vector(vector.0.iter().map(|entry| entry.clone().map(B::from_inner)).collect())
+}
+
 fn zeros_like<B: AutodiffBackend>(leaf: &FloatTensor<B>) -> FloatTensor<B::InnerBackend> {
-    let shape: Shape = leaf.shape();
     let (device, dtype) = (B::float_device(leaf), leaf.dtype());
-    B::InnerBackend::float_zeros(shape, &device, dtype.into())
+    B::InnerBackend::float_zeros(leaf.shape(), &device, dtype.into())
 }

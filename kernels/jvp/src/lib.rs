@@ -1,15 +1,16 @@
 //! Forward-mode differentiation for [Burn](https://burn.dev): dual numbers over tensors, and exact
 //! Hessian-vector products by reverse-over-forward differentiation.
 //!
-//! Burn's `Autodiff` runs backward and cannot be differentiated a second time at a reasonable
-//! price. Here every value carries its directional derivative along with it (its *tangent*), so that
-//! one ordinary backward pass of the tangent gives second derivatives:
+//! Burn's `Autodiff` differentiates backward only. Here every value carries its directional
+//! derivative (its *tangent*) along with it, and one ordinary backward pass from the tangent of a
+//! loss gives the product of its Hessian with the direction:
 //!
-//! - [`Dual`] is a tensor with its tangent; `None` is a tangent of exactly zero and costs nothing,
-//!   so one `forward` function serves inference, gradients and Hessian products;
-//! - [`Vector`] holds parameters of any shapes as one vector space;
-//! - [`gradient`] gives a loss and its gradient, [`jvp`] a directional derivative, and
-//!   [`hessian_product`] the product of the Hessian with a direction.
+//! - [`Dual`] is a tensor with its tangent. `None` is a tangent of exactly zero and costs nothing,
+//!   so the same `forward` function serves inference, gradients and Hessian products;
+//! - [`Vector`] holds tensors of any shapes as one element of a vector space, and [`Parameters`]
+//!   are such tensors as the arguments of a function;
+//! - [`gradient`] gives a loss and its gradient, [`jvp`] a value and its directional derivative,
+//!   and [`hessian_product`] the product of the Hessian with a direction.
 //!
 //! ```
 //! use burn::backend::Autodiff;
@@ -35,8 +36,15 @@
 
 mod derivatives;
 mod dual;
+mod parameters;
 mod vector;
 
 pub use derivatives::{Gradient, gradient, hessian_product, hessian_product_by_differences, jvp};
 pub use dual::{Dual, add_tangents};
-pub use vector::{Parameters, Vector};
+pub use parameters::Parameters;
+pub use vector::Vector;
+
+/// The README's example compiles and runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

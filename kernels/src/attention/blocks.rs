@@ -1,16 +1,16 @@
-//! Attention block by block of queries, in tensor operations: what grows with queries × keys is one
-//! block's worth, and the backward passes compute the probabilities again.
+//! Attention in blocks of queries, in tensor operations. The matrix of scores exists for one block
+//! of queries at a time, and the backward passes compute the probabilities again.
 
 use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorMetadata, activation, backend::Backend};
 
 use super::{Attention, AttentionMask, scale};
 use crate::operation::{Float, Gradients};
 
-/// Attention whose matrices of scores, of all heads and images together, have at most so many
-/// entries, but at least one row each.
+/// Attention in blocks of queries of limited size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Blocks {
     pub attention: Attention,
+    /// The most scores of a block, over all heads and images; a block has at least one query.
     pub scores: usize,
 }
 
@@ -44,8 +44,8 @@ impl Blocks {
         self.attention.join(Tensor::cat(blocks.collect(), 2))
     }
 
-    /// The gradients of ⟨g, f(x)⟩. With u = g vᵀ and t = p ∘ (u − ⟨p, u⟩): t k/√d at q, tᵀ q/√d at k,
-    /// pᵀ g at v.
+    /// The gradients of ⟨g, f(x)⟩. With u = g vᵀ and t = p ∘ (u − ⟨p, u⟩): t k/√d at q, tᵀ q/√d at
+    /// k, pᵀ g at v.
     pub fn adjoint<B: Backend>(
         &self,
         x: &[Float<B>],
@@ -66,8 +66,8 @@ impl Blocks {
         self.only(wanted, [Tensor::cat(at_q, 2), at_k, at_v])
     }
 
-    /// The gradients of ⟨h, f'(x) ẋ⟩ at x and at ẋ. With c = ⟨p, ṡ⟩, u = h vᵀ, t = p ∘ (u − ⟨p, u⟩) and
-    /// the gradient at the scores z = p ∘ (y − ⟨p, y⟩), y = u ∘ (ṡ − c) − ⟨p, u⟩ ṡ + h v̇ᵀ:
+    /// The gradients of ⟨h, f'(x) ẋ⟩ at x and at ẋ. With c = ⟨p, ṡ⟩, u = h vᵀ, t = p ∘ (u − ⟨p, u⟩)
+    /// and the gradient at the scores z = p ∘ (y − ⟨p, y⟩), y = u ∘ (ṡ − c) − ⟨p, u⟩ ṡ + h v̇ᵀ:
     ///
     /// - (z k + t k̇)/√d at q, (zᵀ q + tᵀ q̇)/√d at k, ṗᵀ h at v;
     /// - t k/√d at q̇, tᵀ q/√d at k̇, pᵀ h at v̇.
@@ -113,7 +113,7 @@ impl Blocks {
         Heads { q: scale(q), k, v }
     }
 
-    /// With zeros for the missing.
+    /// The tangents, with zeros for the missing ones.
     fn tangents<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Heads<B> {
         let zeros = |x: &Float<B>| B::float_zeros(x.shape(), &B::float_device(x), dtype_of::<B>(x));
         let dx = x.iter().zip(dx).map(|(x, dx)| dx.clone().unwrap_or_else(|| zeros(x)));
@@ -185,8 +185,8 @@ fn score_tangent<B: Backend>(
     scores(dq, x.k.clone()) + scores(q, dx.k.clone())
 }
 
-/// q kᵀ, in f32 at least. f16 ends at 65504, which scores of Stable Diffusion 2.1 exceed, so its
-/// products are f32's.
+/// q kᵀ, in f32 at least. f16 has no numbers above 65504, which scores of Stable Diffusion 2.1
+/// exceed, so f16 is cast before the product.
 fn scores<B: Backend>(q: Tensor<B, 4>, k: Tensor<B, 4>) -> Tensor<B, 4> {
     let [q, k] = [q, k].map(|x| if x.dtype() == DType::F16 { exact(x) } else { x });
     exact(q.matmul(k.transpose()))
@@ -198,7 +198,7 @@ fn centred<B: Backend>(p: &Tensor<B, 4>, u: Tensor<B, 4>) -> Tensor<B, 4> {
     p.clone() * (u - mean)
 }
 
-/// In f32 what was in 16 bits.
+/// Casts 16 bits to f32.
 fn exact<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
     match x.dtype() {
         DType::F16 | DType::BF16 => x.cast(FloatDType::F32),
@@ -206,7 +206,7 @@ fn exact<B: Backend>(x: Tensor<B, 4>) -> Tensor<B, 4> {
     }
 }
 
-/// In the precision of another tensor.
+/// Casts to the precision of another tensor.
 fn stored<B: Backend>(x: Tensor<B, 4>, like: &Tensor<B, 4>) -> Tensor<B, 4> {
     if x.dtype() == like.dtype() { x } else { x.cast(like.dtype()) }
 }
@@ -229,7 +229,7 @@ mod tests {
         tensor::<Flex, 3>(x).into_data()
     }
 
-    /// With scores of 180 000, where f16 ends at 65504.
+    /// The scores are 180 000, and f16 has no numbers above 65504.
     #[test]
     fn scores_do_not_overflow_in_f16() {
         let device = Default::default();
@@ -244,8 +244,8 @@ mod tests {
         assert_eq!(found.into_data(), v.narrow(1, 0, 1).into_data());
     }
 
-    /// Value, tangent and all of their gradients, in blocks of one query and of three, and all at
-    /// once, against the reference on the tape.
+    /// Value, tangent and all of their gradients in blocks of one query, of three and of all agree
+    /// with the reference on the tape.
     #[test]
     fn blocks_are_the_whole() {
         let device = Default::default();

@@ -1,4 +1,4 @@
-//! Activations and their first two derivatives, a launch each.
+//! Activations with their first and second derivatives, one kernel launch each.
 
 use std::f32::consts::{FRAC_1_SQRT_2, PI};
 
@@ -24,7 +24,7 @@ impl Tuned for Activation {
         launch(*self, &x[0], &[dx[0].as_ref().expect("not all tangents are missing")])
     }
 
-    // f' is diagonal, so its transpose is the tangent map.
+    // The Jacobian is diagonal, so its transpose is the tangent map.
     fn adjoint<R: CubeRuntime>(
         &self,
         x: &[CubeTensor<R>],
@@ -47,7 +47,7 @@ impl Tuned for Activation {
     }
 }
 
-/// f(x), f'(x) t or f''(x) t u: the derivative has as many factors as its order.
+/// f(x), f'(x) t or f''(x) t u: the number of factors is the order of the derivative.
 fn launch<R: CubeRuntime>(
     kind: Activation,
     x: &CubeTensor<R>,

@@ -1,4 +1,4 @@
-//! Attention on GPUs: Burn's products, block by block of queries.
+//! Attention on GPUs, by Burn's matrix products in blocks of queries.
 
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
@@ -8,8 +8,9 @@ use crate::attention::Attention;
 use crate::attention::blocks::Blocks;
 use crate::operation::{BackwardPasses, Kernel, Operation};
 
-/// Entries of a block's matrix of scores: 64 MB in f32, and derivatives hold several. Stable
-/// Diffusion 1.5 has 268 million scores in its first layers at 512 pixels with guidance.
+/// The most scores of a block. They take 64 MB in f32, and derivatives hold several such matrices.
+/// Unlimited, Stable Diffusion 1.5 has 268 million scores in its first layers, at 512 pixels with
+/// guidance.
 const SCORES: usize = 1 << 24;
 
 fn blocks(attention: &Attention) -> Blocks {

@@ -1,4 +1,4 @@
-//! GELU-gated halves `a ∘ gelu(b)` of `x = [a, b]` and their derivatives, a launch each.
+//! GEGLU, `a ∘ gelu(b)` of `x = [a, b]`, and its derivatives, one kernel launch each.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
@@ -94,7 +94,7 @@ fn gate_kernel<F: Float>(
         terminate!();
     }
     let half = y.shape(1);
-    // Where a lies; b is half a row further on.
+    // The index of a; b is half a row further on.
     let at = ABSOLUTE_POS / half * half + ABSOLUTE_POS;
     let a = f32::cast_from(x[at]);
     let b = f32::cast_from(x[at + half]);

@@ -1,5 +1,5 @@
-//! A linear layer with its adapter: the wide products by Burn, those with A and B by kernels that
-//! read each wide matrix once and add where the wide product lies.
+//! A linear layer with its adapter. The wide products are by Burn. Those with A and B are by
+//! kernels that read each wide matrix once and add to the wide product in place.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::ops::numeric::ones_client;
@@ -27,9 +27,9 @@ impl Tuned for LoraLinear {
         let LoraInputs { x, weight, lora, .. } = self.inputs(x);
         let LoraInputs { x: dx, lora: dlora, .. } = self.inputs(dx);
         let factors = lora.as_ref().zip(dlora.as_ref()).map(|([a, b], [da, db])| {
-            let moving = low_tangent(&x, dx.as_ref(), b, db.as_ref()).map(|low| [low, a.clone()]);
-            let turning = da.as_ref().map(|da| [thin::product(&x, b), da.clone()]);
-            [moving, turning]
+            let low = low_tangent(&x, dx.as_ref(), b, db.as_ref()).map(|low| [low, a.clone()]);
+            let up = da.as_ref().map(|da| [thin::product(&x, b), da.clone()]);
+            [low, up]
         });
         let pairs: Vec<_> =
             factors.iter().flatten().flatten().map(|pair| pair.each_ref()).collect();
@@ -88,7 +88,7 @@ impl Tuned for LoraLinear {
             let h_v = da.as_ref().map(|da| thin::product(&h, da));
             at_dx = at_dx.map(|at_dx| outer::add_products(at_dx, &[[&h_a, b]], None));
 
-            let [at_a, at_b] = wanted.lora.expect("as many as inputs");
+            let [at_a, at_b] = wanted.lora.expect("one entry per input");
             let at_a = at_a.then(|| {
                 let low = low_tangent(&x, dx, b, db.as_ref());
                 sum(a, &[low.as_ref().map(|low| [&ht, low])])
@@ -99,7 +99,7 @@ impl Tuned for LoraLinear {
             });
             at_lora = Some([at_a, at_b]);
 
-            let [at_da, at_db] = wanted_dx.lora.expect("as many as inputs");
+            let [at_da, at_db] = wanted_dx.lora.expect("one entry per input");
             let at_da = at_da.then(|| thin::product(&ht, &thin::product(&x, b)));
             at_dlora = Some([at_da, at_db.then(|| thin::product(&xt, &h_a))]);
 
@@ -109,14 +109,14 @@ impl Tuned for LoraLinear {
             let pairs: Vec<_> = across.iter().flatten().map(|pair| pair.each_ref()).collect();
             outer::sum_of_products(&x, dims(&x), &pairs)
         });
-        let still = || self.bias.then_some(None);
-        let mut all = in_order(at_x, None, still(), at_lora);
-        all.extend(in_order(at_dx, None, still(), at_dlora));
+        let frozen = || self.bias.then_some(None);
+        let mut all = in_order(at_x, None, frozen(), at_lora);
+        all.extend(in_order(at_dx, None, frozen(), at_dlora));
         all
     }
 }
 
-/// ẋ B + x Ḃ, if either is there.
+/// ẋ B + x Ḃ; `None` if neither tangent is there.
 fn low_tangent<R: CubeRuntime>(
     x: &CubeTensor<R>,
     dx: Option<&CubeTensor<R>>,
@@ -129,7 +129,7 @@ fn low_tangent<R: CubeRuntime>(
     (!pairs.is_empty()).then(|| thin::sum_of_products(x, size, &pairs))
 }
 
-/// The sum of the products that are there, like `factor` in size.
+/// The sum of the products that are there, of the size of `factor`.
 fn sum<R: CubeRuntime>(
     factor: &CubeTensor<R>,
     pairs: &[Option<[&CubeTensor<R>; 2]>],

@@ -1,9 +1,9 @@
-//! Kernels for GPUs, in CubeCL: one source for wgpu and CUDA.
+//! Kernels for GPUs in CubeCL, with one source for wgpu and CUDA.
 //!
-//! Tensors keep their precision in memory, the arithmetic is in f32, and nothing is left to
-//! tensor cores but the wide products, which are Burn's. f64 takes the references, and so do
-//! tensors without elements. Attention is made of such products, block by block of queries, with
-//! its softmax in f32.
+//! Tensors keep their precision in memory, and the kernels compute in f32. Only the wide matrix
+//! products use tensor cores; they are by Burn. Attention consists of such products, in blocks of
+//! queries, with its softmax in f32. f64 and tensors without elements are computed by the
+//! references.
 
 mod activation;
 mod attention;
@@ -52,7 +52,7 @@ trait Tuned: Operation {
     ) -> Gradients<R>;
 }
 
-/// A gradient for each input, `None` where it was not wanted.
+/// A gradient for each input, `None` where it was not asked for.
 type Gradients<R> = Vec<Option<CubeTensor<R>>>;
 
 impl<R, F, I, BT, O> Kernel<O> for CubeBackend<R, F, I, BT>
@@ -99,14 +99,14 @@ macro_rules! references {
 
 references!(Conv2d);
 
-/// Whether the kernels apply.
+/// Whether the kernels apply: no tensor is empty, and all have one dtype, of 16 or 32 bits.
 fn all_tuned<R: CubeRuntime>(tensors: &[CubeTensor<R>]) -> bool {
     let dtype = tensors[0].dtype;
     let tuned = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
     tuned && tensors.iter().all(|t| t.dtype == dtype && t.meta.num_elements() > 0)
 }
 
-/// A tensor without values yet, its elements one after the other.
+/// An uninitialised contiguous tensor.
 fn empty_like<R: CubeRuntime>(t: &CubeTensor<R>, shape: impl Into<Shape>) -> CubeTensor<R> {
     let shape = shape.into();
     let handle = t.client.empty(shape.num_elements() * t.dtype.size());
@@ -123,7 +123,7 @@ fn transpose<R: CubeRuntime>(matrix: &CubeTensor<R>) -> CubeTensor<R> {
     permute(matrix.clone(), &[1, 0])
 }
 
-/// An argument whose elements lie one after the other.
+/// A kernel argument with contiguous elements.
 fn contiguous<R: CubeRuntime>(t: &CubeTensor<R>) -> TensorArg<R> {
     into_contiguous(t.clone()).into_tensor_arg()
 }
@@ -134,7 +134,7 @@ fn product<R: CubeRuntime>(a: &CubeTensor<R>, b: &CubeTensor<R>) -> CubeTensor<R
         .expect("matrices that fit together")
 }
 
-/// Units of a cube. Every WebGPU device has as many.
+/// The units of a cube. 256 is what every WebGPU device allows.
 const UNITS: usize = 256;
 
 /// Enough cubes to give each of `count` elements a unit.
@@ -143,7 +143,7 @@ fn unit_each<R: CubeRuntime>(t: &CubeTensor<R>, count: usize) -> (CubeCount, Cub
     (calculate_cube_count_elemwise(&t.client, count, cube), cube)
 }
 
-/// At least `count` cubes. (More if they do not fit into one dimension.)
+/// At least `count` cubes; more if `count` does not fit into one dimension.
 fn cube_each<R: CubeRuntime>(t: &CubeTensor<R>, count: usize) -> (CubeCount, CubeDim) {
     let cubes = calculate_cube_count_elemwise(&t.client, count, CubeDim::new_single());
     (cubes, CubeDim::new_1d(UNITS as u32))
@@ -151,8 +151,8 @@ fn cube_each<R: CubeRuntime>(t: &CubeTensor<R>, count: usize) -> (CubeCount, Cub
 
 /// The sum of `value` over a cube's units of the same `group`, for all of them.
 ///
-/// A tree in shared memory, which all devices have. The cube is `terms` times `groups` units, and
-/// this one is number `term` of its group.
+/// The sum is a tree in shared memory, which all devices have. The cube is divided into groups of
+/// `terms` units, and this unit has index `term` in its group.
 #[cube]
 fn sum_over_units(
     value: f32,

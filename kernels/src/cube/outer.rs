@@ -1,4 +1,4 @@
-//! Products of two thin matrices, added to a wide one in place: A Bᵀ has no tensor of its own.
+//! Products of two thin matrices, added to a wide one in place, so that A Bᵀ takes no memory.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
@@ -49,7 +49,7 @@ fn launch<R: CubeRuntime>(
     y
 }
 
-/// One unit per element of y, which has no value yet if it is `fresh`.
+/// Adds to y, or sets y if it is `fresh` (uninitialised). One unit computes one element of y.
 #[cube(launch)]
 fn add_kernel<F: Float>(
     low: &Sequence<Tensor<F>>,

@@ -1,4 +1,5 @@
-//! The projection: two launches a pass, in f32 sums whatever the device does in its products.
+//! The projection, by two kernel launches per application. Sums are in f32 even if the device
+//! computes matrix products in lower precision.
 
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
@@ -26,7 +27,7 @@ where
         x: &[CubeTensor<R>],
         dx: &[Option<CubeTensor<R>>],
     ) -> CubeTensor<R> {
-        let db = dx[0].clone().expect("only B moves");
+        let db = dx[0].clone().expect("only B has a tangent");
         <Self as Kernel<Project>>::value(operation, &[db, x[1].clone()])
     }
 }

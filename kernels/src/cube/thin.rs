@@ -1,7 +1,7 @@
 //! Products of a large matrix with a thin one, in plain f32 sums.
 //!
-//! What LoRA does with its factors (x B, gᵀ (x B), xᵀ (g A)) and the projection with its basis
-//! (Qᵀ B, Q C): the result has a column per rank, and each of its elements is a sum over a long row
+//! LoRA multiplies by its factors in this way (x B, gᵀ (x B), xᵀ (g A)), and the projection by its
+//! basis (Qᵀ B, Q C). The result has one column per rank, and each element is a sum over a long row
 //! or column of the large matrix.
 
 use burn_cubecl::CubeRuntime;
@@ -13,15 +13,17 @@ use super::{UNITS, cube_each, dims, empty_like, sum_over_units};
 /// Units that share one sum.
 const TERMS: usize = 32;
 
-/// Rows of the result per cube: as many floats side by side as GPUs load at once.
+/// Rows of the result per cube: as many consecutive floats as GPUs load at once.
 const TILE: usize = UNITS / TERMS;
 
-/// Columns of the result per cube, which all take what is loaded of the large matrix.
+/// Columns of the result per cube. All of them use an element of the large matrix once it is
+/// loaded.
 const COLUMNS: usize = 4;
 
 /// Σ M T over pairs of a large matrix `[rows, k]` and a thin one `[k, columns]`: `[rows, columns]`.
 ///
-/// Zero without pairs, for which `like` stands in; matrices may be transposed views.
+/// The result is zero if there are no pairs. `like` gives its device and dtype. Matrices may be
+/// transposed views.
 pub fn sum_of_products<R: CubeRuntime>(
     like: &CubeTensor<R>,
     size: [usize; 2],
@@ -68,10 +70,10 @@ fn launch<R: CubeRuntime>(
     y
 }
 
-/// `y = Σ M T`, or `b − Σ M T`; a cube makes a tile of y.
+/// `y = Σ M T`, or `b − Σ M T`. A cube computes a tile of y.
 ///
-/// Neighbouring units read neighbouring elements of M: of a row, for the same sum, or of a column
-/// if M is `transposed` in memory, for the sums of a tile's rows.
+/// Neighbouring units read neighbouring elements of M. These belong to one row and one sum, or, if
+/// M is `transposed` in memory, to one column and the sums of neighbouring rows.
 #[cube(launch)]
 fn sum_kernel<F: Float>(
     b: &ComptimeOption<Tensor<F>>,
@@ -106,7 +108,7 @@ fn sum_kernel<F: Float>(
             let large = f32::cast_from(m[row * m.stride(0) + k * m.stride(1)]);
             #[unroll]
             for i in 0..width {
-                // What a tile has beyond the last column is not written.
+                // A tile may extend beyond the last column; the sums there are not written.
                 let column = min(first + i, columns - 1);
                 sums[i] += large * f32::cast_from(t[k * t.stride(0) + column * t.stride(1)]);
             }

@@ -1,4 +1,4 @@
-//! Activations and their first two derivatives in one pass each.
+//! Activations with their first and second derivatives, each in one pass over memory.
 
 use burn_flex::{Flex, FlexTensor};
 
@@ -60,7 +60,7 @@ impl Curve for Gelu {
     }
 }
 
-/// Calls with the activation's curve, so that each gets loops of its own.
+/// Evaluates `$body` with the curve of an activation, so that a loop is compiled for each curve.
 macro_rules! with_curve {
     ($kind:expr, |$curve:ident| $body:expr) => {
         match $kind {
@@ -80,7 +80,7 @@ macro_rules! with_curve {
     };
 }
 
-/// A map over tensors of one shape.
+/// Maps a function over tensors of one shape.
 fn each<const N: usize>(
     x: [&FlexTensor; N],
     f: impl Fn([f32; N]) -> f32 + Copy + Sync,
@@ -112,7 +112,7 @@ impl Tuned for Activation {
         })
     }
 
-    // f' is diagonal, so its transpose is the tangent map.
+    // The Jacobian is diagonal, so its transpose is the tangent map.
     fn adjoint(&self, x: &[FlexTensor], g: FlexTensor, _: &[bool]) -> Gradients<Flex> {
         vec![Some(Tuned::tangent(self, x, &[Some(g)]))]
     }
@@ -224,7 +224,7 @@ impl Tuned for Geglu {
     }
 }
 
-/// Fills each row of `[rows, n]` for an x of `[rows, 2 n]`.
+/// A tensor `[rows, n]` for an x of `[rows, 2 n]`, filled row by row.
 fn gate(x: &FlexTensor, fill: impl Fn(usize, &mut [f32]) + Sync) -> FlexTensor {
     let [rows, width] = dims(x);
     let nothing = || ();
@@ -237,7 +237,7 @@ fn gate(x: &FlexTensor, fill: impl Fn(usize, &mut [f32]) + Sync) -> FlexTensor {
     new_tensor(y, [rows, width / 2])
 }
 
-/// Fills both halves of each row of a tensor like x.
+/// A tensor of the shape of x, filled row by row in halves.
 fn ungate(x: &FlexTensor, fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -> FlexTensor {
     let [rows, width] = dims(x);
     let nothing = || ();
@@ -251,7 +251,7 @@ fn ungate(x: &FlexTensor, fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync) -
     new_tensor(y, [rows, width])
 }
 
-/// A row of `[rows, 2 n]` as its halves.
+/// The two halves of a row of x `[rows, 2 n]`.
 #[inline(always)]
 fn halves(row: usize, x: &FlexTensor) -> [&[f32]; 2] {
     let [_, width] = dims(x);
@@ -259,7 +259,7 @@ fn halves(row: usize, x: &FlexTensor) -> [&[f32]; 2] {
     [a, b]
 }
 
-/// A row of `[rows, n]`.
+/// A row of x `[rows, n]`.
 #[inline(always)]
 fn half(row: usize, x: &FlexTensor) -> &[f32] {
     let [_, width] = dims(x);

@@ -1,5 +1,6 @@
-//! Attention, head by head on the cores and block by block of queries: what grows with queries ×
-//! keys is a block's worth for each core, and the backward passes compute the probabilities again.
+//! Attention, with the heads shared out among the cores and each head in blocks of queries. A core
+//! holds the scores of one block at a time, and the backward passes compute the probabilities
+//! again.
 
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -24,7 +25,7 @@ struct Head<'a> {
     v: Matrix<'a>,
 }
 
-/// Which head of which image.
+/// A head of an image.
 #[derive(Clone, Copy)]
 struct Place {
     image: usize,
@@ -219,8 +220,8 @@ fn score_tangent(x: Head, dx: Head, start: usize, count: usize) -> Dense {
 }
 
 impl Attention {
-    /// Calls `body` for all heads on all cores; joins what they give, each like a given tensor
-    /// `[batch, tokens, heads × d]`.
+    /// Calls `body` for all heads on all cores, and joins each of its results over the heads to a
+    /// tensor `[batch, tokens, heads × d]` of the shape of `like`.
     fn each_head<const N: usize>(
         &self,
         x: &[FlexTensor],
@@ -240,7 +241,7 @@ impl Attention {
     }
 }
 
-/// Heads of width `d` beside each other.
+/// Concatenates heads of width `d` in the last dimension.
 fn join<'a>(
     [batch, tokens, channels]: [usize; 3],
     d: usize,
@@ -256,7 +257,7 @@ fn join<'a>(
     new_tensor(values, [batch, tokens, channels])
 }
 
-/// With zeros for the missing.
+/// The tangents, with zeros for the missing ones.
 fn filled(x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> Vec<FlexTensor> {
     let zeros = |x: &FlexTensor| FlexTensor::zeros(shape_of(x), x.dtype());
     x.iter().zip(dx).map(|(x, dx)| dx.clone().unwrap_or_else(|| zeros(x))).collect()
@@ -271,19 +272,19 @@ fn zeros_like(m: Matrix) -> Dense {
     Dense::zeros(rows, columns)
 }
 
-/// Rows of `y` from `start` on: `a b`.
+/// Sets the rows of `y` from `start` on to `a b`.
 fn set_rows(y: &mut Dense, start: usize, a: Matrix, b: Matrix) {
     let columns = y.columns;
     product(&mut y.values[start * columns..], columns, a, b, [0.0, 1.0], ONE);
 }
 
-/// Rows of `y` from `start` on, plus `scale · a b`.
+/// Adds `scale · a b` to the rows of `y` from `start` on.
 fn add_rows(y: &mut Dense, start: usize, a: Matrix, b: Matrix, scale: f32) {
     let columns = y.columns;
     product(&mut y.values[start * columns..], columns, a, b, [1.0, scale], ONE);
 }
 
-/// Calls `body` for each row of matrices of one size.
+/// Calls `body` for each row of x, with the same row of each y of the same size.
 fn each_row<const N: usize>(x: &Dense, y: [&mut Dense; N], body: impl Fn(&[f32], [&mut [f32]; N])) {
     let columns = x.columns;
     let mut rows = y.map(|y| y.values.chunks_mut(columns));

@@ -1,5 +1,5 @@
-//! Convolution: the value and the gradient at the image by panels of patches, the gradient at the
-//! weights by blocks of them.
+//! Convolution. The value and the gradient at the image are products with panels of patches, and
+//! the gradient at the weights is one with blocks of patches.
 
 mod geometry;
 mod product;
@@ -24,7 +24,7 @@ impl Tuned for Conv2d {
     }
 
     fn tangent(&self, x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> FlexTensor {
-        convolve(self, dx[0].as_ref().expect("only x moves"), &x[1], None)
+        convolve(self, dx[0].as_ref().expect("only x has a tangent"), &x[1], None)
     }
 
     fn adjoint(&self, x: &[FlexTensor], g: FlexTensor, wanted: &[bool]) -> Gradients<Flex> {
@@ -44,7 +44,7 @@ impl Tuned for Conv2d {
         h: FlexTensor,
         wanted: &[bool],
     ) -> Gradients<Flex> {
-        // ẏ = W ⋆ ẋ depends on x not at all.
+        // ẏ = W ⋆ ẋ does not depend on x.
         let zeros = wanted[0].then(|| FlexTensor::zeros(super::shape_of(&x[0]), x[0].dtype()));
         let mut at_dx = self.adjoint(x, h, &[wanted[3], false, false]);
         vec![zeros, None, None, at_dx.remove(0), None, None]
@@ -62,7 +62,7 @@ fn convolve(
     products(&sizes, slice(&x), Kernels::Stored(slice(&weight)), bias.as_ref().map(slice))
 }
 
-/// W turned around ⋆ g.
+/// g convolved with the flipped kernels, inputs and outputs exchanged.
 fn input_gradient(sizes: &Geometry, weight: &FlexTensor, g: &FlexTensor) -> FlexTensor {
     let (transposed, weight) = (sizes.transposed(), Kernels::Exchanged(slice(weight)));
     match sizes.stride {
@@ -71,7 +71,7 @@ fn input_gradient(sizes: &Geometry, weight: &FlexTensor, g: &FlexTensor) -> Flex
     }
 }
 
-/// Σ over images of g patchesᵀ, a block of input channels per task.
+/// The sum over images of g patchesᵀ, with a block of input channels per task.
 fn weight_gradient(sizes: &Geometry, x: &FlexTensor, g: &FlexTensor) -> FlexTensor {
     let (taps, [from, to]) = (sizes.taps(), sizes.pixels());
     let share = sizes.inputs.div_ceil(2 * rayon::current_num_threads());

@@ -1,26 +1,27 @@
-//! Maps over elements, on all cores and at full width.
+//! Maps and sums over elements, on all cores and with the widest instructions.
 
 use std::mem::MaybeUninit;
 
 use pulp::{Arch, NullaryFnOnce};
 use rayon::prelude::*;
 
-/// Partial results side by side: what lets a compiler use wide registers without reordering sums.
+/// The number of partial sums, which let a compiler use wide registers without reordering a sum.
 const LANES: usize = 64;
 
 /// Elements per task: one task's inputs and outputs stay in a core's cache.
 const TASK: usize = 1 << 14;
 
-/// Runs `body` as compiled for the widest instructions of this machine.
+/// Runs `body` compiled for the widest instructions of this machine.
 ///
-/// Only what is inlined into `body` is: mark closures and functions `#[inline(always)]`.
+/// This holds only for code that is inlined into `body`, so closures and functions must be marked
+/// `#[inline(always)]`.
 #[inline(always)]
 pub fn vectorized<R>(body: impl FnMut() -> R) -> R {
     Arch::new().dispatch(Body(body))
 }
 
-/// Not the closure itself: `FnOnce::call_once` of a closure that can be called again is a shim,
-/// which compilers do not inline.
+/// A wrapper of the closure: `FnOnce::call_once` of an `FnMut` closure is a shim that compilers do
+/// not inline.
 struct Body<F>(F);
 
 impl<R, F: FnMut() -> R> NullaryFnOnce for Body<F> {
@@ -47,8 +48,8 @@ pub fn map<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32 + Copy + 
     })
 }
 
-/// `count` values, made `part` by `part` on all cores. `fill` gets what `scratch` makes once per
-/// task, the part's number, and its place, which holds zeros.
+/// `count` values, computed in parts of `part` on all cores. `fill` is given scratch space, which
+/// `scratch` makes once per task, the index of the part, and the part itself, which holds zeros.
 ///
 /// # Panics
 /// If `part` is 0.
@@ -61,15 +62,15 @@ pub fn in_parts<S>(
     let mut values = Vec::with_capacity(count);
     let parts = values.spare_capacity_mut()[..count].par_chunks_mut(part).enumerate();
     parts.for_each_init(scratch, |scratch, (number, room)| {
-        // Here and not for all at once, where one core would walk through memory alone; and needed:
-        // into memory without values compilers wrote one element after the other.
+        // Zeros are written part by part, so that all cores share the work. They are needed for
+        // speed: compilers did not vectorise loops that write to uninitialised memory.
         room.fill(MaybeUninit::new(0.0));
         // SAFETY: every element has just been written.
         #[expect(unsafe_code, reason = "a slice whose elements all hold numbers")]
         let room = unsafe { &mut *(std::ptr::from_mut(room) as *mut [f32]) };
         fill(scratch, number, room);
     });
-    // SAFETY: the parts are all of the room, and each has been written.
+    // SAFETY: the parts cover the whole capacity, and each has been written.
     #[expect(unsafe_code, reason = "filling with zeros first costs a pass over memory")]
     unsafe {
         values.set_len(count);
@@ -77,7 +78,7 @@ pub fn in_parts<S>(
     values
 }
 
-/// [`map`] on this core, into a given place.
+/// [`map`] on this core, into a given slice.
 #[inline(always)]
 pub fn map_into<const N: usize>(x: [&[f32]; N], y: &mut [f32], f: impl Fn([f32; N]) -> f32) {
     let x = x.map(|x| &x[..y.len()]);
@@ -121,11 +122,11 @@ pub fn sum<const N: usize>(x: [&[f32]; N], f: impl Fn([f32; N]) -> f32) -> f32 {
             *total += f(x.map(|x| x[lane]));
         }
     }
-    // In halves: one after the other, each addition would wait for the one before.
+    // Pairwise, because in a plain loop each addition would wait for the one before.
     let mut half = LANES / 2;
     while half > 0 {
-        let (kept, added) = lanes.split_at_mut(half);
-        kept.iter_mut().zip(added).for_each(|(kept, added)| *kept += *added);
+        let (sums, added) = lanes.split_at_mut(half);
+        sums.iter_mut().zip(added).for_each(|(sum, added)| *sum += *added);
         half /= 2;
     }
     let mut total = lanes[0];

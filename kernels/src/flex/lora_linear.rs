@@ -1,5 +1,5 @@
-//! A linear layer with its adapter: products by `gemm`, the thin ones side by side, so that each
-//! wide matrix is read once.
+//! A linear layer with its adapter. Products are by `gemm`; thin factors are concatenated, so that
+//! each wide matrix is read once.
 
 use burn_flex::{Flex, FlexTensor};
 use rayon::prelude::*;
@@ -52,8 +52,8 @@ impl Tuned for LoraLinear {
             let ([a, b], [da, db]) = (lora.each_ref().map(matrix), tangents(dlora));
             let low = low_tangent(x, dx, b, db);
             match da {
-                Some(da) => low.beside(&x.times(b, ALL)).view().add_times(
-                    a.copy().beside(&da.copy()).view().t(),
+                Some(da) => low.concat(&x.times(b, ALL)).view().add_times(
+                    a.copy().concat(&da.copy()).view().t(),
                     &mut dy,
                     ALL,
                 ),
@@ -75,7 +75,7 @@ impl Tuned for LoraLinear {
             if let Some(at_x) = &mut at_x {
                 low.view().add_times(b.t(), at_x, ALL);
             }
-            let [at_a, at_b] = wanted.lora.expect("as many as inputs");
+            let [at_a, at_b] = wanted.lora.expect("one entry per input");
             let at_a = at_a.then(|| g.t().times(x.times(b, ALL).view(), ALL));
             [at_a, at_b.then(|| x.t().times(low.view(), ALL))].map(|m| m.map(tensor))
         });
@@ -121,8 +121,8 @@ impl Tuned for LoraLinear {
                     h_a.view().add_times(db.t(), at_x, ALL);
                 }
             }
-            let [at_a, at_b] = wanted.lora.expect("as many as inputs");
-            let [at_da, at_db] = wanted_dx.lora.expect("as many as inputs");
+            let [at_a, at_b] = wanted.lora.expect("one entry per input");
+            let [at_da, at_db] = wanted_dx.lora.expect("one entry per input");
             let at_a = at_a.then(|| h.t().times(low_tangent(x, dx, b, db).view(), ALL));
             let at_b = at_b.then(|| {
                 let mut sum = Dense::zeros(x.size()[1], b.size()[1]);
@@ -139,15 +139,15 @@ impl Tuned for LoraLinear {
             at_lora = Some([at_a, at_b].map(|m| m.map(tensor)));
             at_dlora = Some([at_da, at_db].map(|m| m.map(tensor)));
         }
-        let still = || self.bias.then_some(None);
-        let mut all = self.gradients(at_x.map(tensor), None, still(), at_lora);
-        all.extend(self.gradients(at_dx.map(tensor), None, still(), at_dlora));
+        let frozen = || self.bias.then_some(None);
+        let mut all = self.gradients(at_x.map(tensor), None, frozen(), at_lora);
+        all.extend(self.gradients(at_dx.map(tensor), None, frozen(), at_dlora));
         all
     }
 }
 
 impl LoraLinear {
-    /// In the order of the inputs.
+    /// The gradients in the order of the inputs.
     fn gradients(
         &self,
         x: Option<FlexTensor>,

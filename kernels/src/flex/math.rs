@@ -1,11 +1,11 @@
-//! Elementary functions that compilers can vectorise: no branches, no tables, no calls.
+//! Elementary functions without branches, tables or calls, which compilers can vectorise.
 
 /// eˣ to 2 ulp; 0 below −87.3, and e^88.7 above 88.7.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding 1.5 · 2²³ rounds to the nearest integer n, which then stands in the lowest bits.
+    // Adding 1.5 · 2²³ rounds to the nearest integer n and leaves n in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.33, 88.72);
     let shifted = clamped.mul_add(std::f32::consts::LOG2_E, ROUND);
@@ -16,7 +16,8 @@ pub fn exp(x: f32) -> f32 {
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = r.mul_add(p, c);
     }
-    // 2ⁿ in two factors: n = 128 alone has no f32. No float is cast to an integer: that is slow.
+    // 2ⁿ is computed as two factors, since 2¹²⁸ is not an f32. n is read from the bits of
+    // `shifted`, which is faster than a cast from float to integer.
     let n = shifted.to_bits().wrapping_sub(ROUND.to_bits()) as i32;
     let power = |n: i32| f32::from_bits(((n + 127) as u32) << 23);
     let y = p * power(n >> 1) * power(n - (n >> 1));
@@ -38,8 +39,8 @@ pub struct Normal {
     pub pdf: f32,
 }
 
-/// Φ and φ at x, Φ to 1.5e-7: Cephes' two polynomials for erf, inside and outside of |x| = √2. The
-/// one beyond multiplies e^(−x²/2), which φ needs as well.
+/// Φ and φ at x, both to 1.5e-7. Φ is by the polynomials for erf of the Cephes library: one for
+/// |x| ≤ √2, and two beyond, which multiply the e^(−x²/2) that φ needs as well.
 #[inline(always)]
 pub fn normal(x: f32) -> Normal {
     const INSIDE: [f32; 7] = [

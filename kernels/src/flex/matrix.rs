@@ -15,21 +15,23 @@ pub struct Matrix<'a> {
     column_stride: usize,
 }
 
-/// Who works on a product.
+/// Which cores compute a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cores {
-    /// This thread alone.
+    /// The current thread only.
     One,
-    /// All of rayon's.
+    /// All threads of rayon's pool.
     All,
 }
 
 impl<'a> Matrix<'a> {
-    /// `[rows, columns]`, the elements of a row side by side.
+    /// A matrix `[rows, columns]` stored row by row.
     pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         Self::strided(values, [rows, columns], [columns, 1])
     }
 
+    /// A matrix with given strides between rows and between columns.
+    ///
     /// # Panics
     /// If an element lies outside of `values`.
     pub fn strided(values: &'a [f32], [rows, columns]: [usize; 2], strides: [usize; 2]) -> Self {
@@ -44,7 +46,7 @@ impl<'a> Matrix<'a> {
     /// The last two dimensions of a tensor, at an offset into its elements.
     ///
     /// # Panics
-    /// If they run backwards.
+    /// If a stride is negative.
     pub fn of(tensor: &'a FlexTensor, offset: usize) -> Self {
         let layout = tensor.layout();
         let rank = layout.num_dims();
@@ -87,7 +89,7 @@ impl<'a> Matrix<'a> {
         self.scaled_times(1.0, other, cores)
     }
 
-    /// The product, times a number.
+    /// The product times a number.
     pub fn scaled_times(self, scale: f32, other: Self, cores: Cores) -> Dense {
         let (rows, columns) = (self.rows, other.columns);
         let mut values = Vec::with_capacity(rows * columns);
@@ -97,7 +99,7 @@ impl<'a> Matrix<'a> {
         } else {
             product_into(room, columns, self, other, [0.0, scale], cores);
         }
-        // SAFETY: the product has written every element of the room, and has not read any.
+        // SAFETY: the product has written every element without reading any.
         #[expect(unsafe_code, reason = "filling with zeros first costs a pass over memory")]
         unsafe {
             values.set_len(rows * columns);
@@ -111,7 +113,7 @@ impl<'a> Matrix<'a> {
         product(&mut y.values, other.columns, self, other, [1.0, 1.0], cores);
     }
 
-    /// The elements row by row.
+    /// A copy of the elements, row by row.
     pub fn copy(self) -> Dense {
         let row = |i| (0..self.columns).map(move |j| i * self.row_stride + j * self.column_stride);
         let values = (0..self.rows).flat_map(row).map(|at| self.values[at]).collect();
@@ -119,7 +121,7 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A matrix of its own, row by row.
+/// An owned matrix, stored row by row.
 #[derive(Debug, Clone)]
 pub struct Dense {
     /// `rows · columns` elements.
@@ -136,20 +138,20 @@ impl Dense {
         Self { values: vec![0.0; rows * columns], rows, columns }
     }
 
-    /// As a factor of a product.
+    /// The matrix as a factor of a product.
     pub fn view(&self) -> Matrix<'_> {
         Matrix::new(&self.values, self.rows, self.columns)
     }
 
-    /// `[self, other]`
-    pub fn beside(&self, other: &Self) -> Self {
+    /// `[self, other]`, with the columns of both.
+    pub fn concat(&self, other: &Self) -> Self {
         let rows = self.values.chunks(self.columns).zip(other.values.chunks(other.columns));
         let values = rows.flat_map(|(a, b)| a.iter().chain(b)).copied().collect();
         Self { values, rows: self.rows, columns: self.columns + other.columns }
     }
 }
 
-/// `y ← old · y + new · a b`, the rows of y `stride` apart.
+/// `y ← old · y + new · a b`, where `factors` is `[old, new]` and the rows of y are `stride` apart.
 ///
 /// # Panics
 /// If the sizes do not match.
@@ -161,13 +163,13 @@ pub fn product(
     factors: [f32; 2],
     cores: Cores,
 ) {
-    // SAFETY: what is initialised stays so: a product writes numbers only.
+    // SAFETY: a product writes numbers only, so initialised elements stay initialised.
     #[expect(unsafe_code, reason = "a slice of numbers as one that may hold none")]
     let y = unsafe { &mut *(std::ptr::from_mut(y) as *mut [MaybeUninit<f32>]) };
     product_into(y, stride, a, b, factors, cores);
 }
 
-/// [`product`]; y need not hold anything if `old` is 0.
+/// [`product`], where y may be uninitialised if `old` is 0.
 fn product_into(
     y: &mut [MaybeUninit<f32>],
     stride: usize,

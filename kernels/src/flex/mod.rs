@@ -1,9 +1,10 @@
-//! Kernels for CPUs. The arithmetic is in f32; f16 and bf16 are how tensors lie in memory, and f64
-//! takes the references.
+//! Kernels for CPUs. They compute in f32; f16 and bf16 tensors are cast to f32 and back, and f64 is
+//! computed by the references.
 //!
-//! Matrix products are `gemm`'s, but for a convolution's value and its gradient at the image. The rest
-//! is plain loops over slices: rayon shares them out among the cores, and `pulp` compiles each once per instruction set
-//! (AVX-512, AVX2, NEON, none) and chooses at run time.
+//! Matrix products are by `gemm`, except for a convolution's value and its gradient at the image.
+//! The other kernels are plain loops over slices: rayon shares them out among the cores, and `pulp`
+//! compiles each for several instruction sets (AVX-512, AVX2, NEON, none) and chooses one at run
+//! time.
 
 mod activation;
 mod attention;
@@ -25,7 +26,8 @@ use burn_flex::{Flex, FlexTensor, Layout};
 use crate::operation::{BackwardPasses, Gradients, Kernel, Operation};
 use crate::project::Project;
 
-/// An operation with kernels of its own, on f32; [`Kernel`] and [`BackwardPasses`] say what they compute.
+/// An operation with kernels of its own, on f32; [`Kernel`] and [`BackwardPasses`] say what they
+/// compute.
 trait Tuned: Operation {
     fn value(&self, x: &[FlexTensor]) -> FlexTensor;
 
@@ -86,7 +88,7 @@ fn tangent_adjoint<O: Tuned>(
     all_cast(operation.tangent_adjoint(&in_f32(x), &some_in_f32(dx), h, wanted), dtype)
 }
 
-/// Whether the kernels apply.
+/// Whether the kernels apply: all tensors have one dtype, of 16 or 32 bits.
 fn all_tuned(tensors: &[FlexTensor]) -> bool {
     let dtype = tensors[0].dtype();
     let tuned = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);

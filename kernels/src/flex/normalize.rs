@@ -1,7 +1,8 @@
-//! Normalisation of rows. With x̂ = (x − μ)/σ and the symmetric J t = (t − mean t − x̂ mean(x̂t))/σ:
+//! Normalisation of rows. Let x̂ = (x − μ)/σ and J t = (t − mean t − x̂ mean(x̂t))/σ, where J is
+//! symmetric. Then:
 //!
-//! - tangent γ J ẋ, adjoint J(γ g);
-//! - the gradient of ⟨h, γ J ẋ⟩ at x, with u = γ h and c_t = mean(x̂t):
+//! - the tangent is γ J ẋ, and the gradient of ⟨g, value⟩ at x is J(γ g);
+//! - the gradient of ⟨h, γ J ẋ⟩ at x is, with u = γ h and c_t = mean(x̂t),
 //!   −(x̂ (mean(u ẋ) − mean u mean ẋ − c_u c_ẋ)/σ + c_ẋ J u + c_u J ẋ)/σ.
 
 use burn_flex::{Flex, FlexTensor};
@@ -79,7 +80,7 @@ impl Tuned for Normalize {
     }
 
     fn tangent(&self, x: &[FlexTensor], dx: &[Option<FlexTensor>]) -> FlexTensor {
-        let dx = contiguous(dx[0].as_ref().expect("only x moves"));
+        let dx = contiguous(dx[0].as_ref().expect("only x has a tangent"));
         let [x, gamma] = [0, 1].map(|i| contiguous(&x[i]));
         each_row(
             &x,
@@ -125,7 +126,7 @@ impl Tuned for Normalize {
         h: FlexTensor,
         wanted: &[bool],
     ) -> Gradients<Flex> {
-        let dx = contiguous(dx[0].as_ref().expect("only x moves"));
+        let dx = contiguous(dx[0].as_ref().expect("only x has a tangent"));
         let (x, gamma, h) = (contiguous(&x[0]), contiguous(&x[1]), contiguous(&h));
         let at_x = || {
             each_row(
@@ -165,8 +166,8 @@ impl Normalize {
 
     /// Σ g x̂ and Σ g for each channel.
     ///
-    /// A task takes some rows of a group, which share weights. How many does not depend on the
-    /// machine, so neither do the sums.
+    /// A task sums over up to [`ROWS`] rows of one group, which share weights. The number does not
+    /// depend on the machine, so the rounding of the sums does not either.
     fn weight_gradients(
         &self,
         x: &FlexTensor,
@@ -230,7 +231,7 @@ impl Normalize {
     }
 }
 
-/// Fills the rows of a tensor like x, with two rows of scratch space.
+/// A tensor of the shape of x, filled row by row with two rows of scratch space.
 fn each_row(
     x: &FlexTensor,
     fill: impl Fn(usize, [&mut [f32]; 2], &mut [f32]) + Sync,

@@ -1,6 +1,6 @@
-//! Products of a matrix that is read where it lies with panels of a few columns, which fit in a
-//! core's cache. What gathers the panels, a convolution say, writes them in the order in which they
-//! are read, so that nothing is packed a second time.
+//! Products of a matrix with panels of a few columns, which fit in a core's cache. The matrix is
+//! read in place. The caller, such as a convolution, writes panels in the order in which they are
+//! read, so that nothing is packed a second time.
 
 use pulp::{Arch, Simd, WithSimd};
 
@@ -10,11 +10,11 @@ pub const WIDTH: usize = 64;
 /// Rows of the left factor, `depth` elements each, `stride` apart.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows<'a> {
-    /// The elements from the first row's first on.
+    /// The elements, beginning with the first row.
     pub values: &'a [f32],
-    /// From one row to the next.
+    /// The distance from one row to the next.
     pub stride: usize,
-    /// Elements of a row that count.
+    /// The number of elements of a row.
     pub depth: usize,
 }
 
@@ -40,8 +40,8 @@ struct AddProduct<'a> {
 impl WithSimd for AddProduct<'_> {
     type Output = ();
 
-    /// As many independent sums as hide the latency of multiply-add and still fit in registers: 24
-    /// of 32, or 12 of the 16 that AVX2 has.
+    /// The block sizes give enough independent sums to hide the latency of multiply-add, and few
+    /// enough to fit in registers: 24 of 32 with AVX-512 and NEON, 12 of 16 with AVX2.
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let narrow = self.columns <= S::F32_LANES;
@@ -54,7 +54,8 @@ impl WithSimd for AddProduct<'_> {
 }
 
 impl AddProduct<'_> {
-    /// Blocks of `R` rows and `V` registers of columns, and what is left over in smaller ones.
+    /// Computes blocks of `R` rows and `V` registers of columns, and the remaining rows in smaller
+    /// ones.
     #[inline(always)]
     fn by<S: Simd, const R: usize, const V: usize>(&mut self, simd: S) {
         let count = self.sum.len() / WIDTH;

@@ -1,6 +1,6 @@
 //! Copies of stacked transposed matrices, such as images whose channels become the last dimension.
 //!
-//! Burn walks through them one element at a time; here tiles keep to the cores' caches.
+//! Burn copies one element at a time; these copies go by tiles, which stay in a core's cache.
 
 use burn_flex::FlexTensor;
 
@@ -10,7 +10,7 @@ use super::{new_tensor, shape_of, slice_from};
 /// Side of a tile: one cache line of floats.
 const TILE: usize = 16;
 
-/// The same elements one after the other, without a copy where they already are.
+/// The tensor with contiguous elements; a copy only if they are not contiguous already.
 pub fn contiguous(t: &FlexTensor) -> FlexTensor {
     match t.is_contiguous() {
         true => t.clone(),
@@ -18,7 +18,7 @@ pub fn contiguous(t: &FlexTensor) -> FlexTensor {
     }
 }
 
-/// The elements of a tensor one after the other, if it is a stack of matrices whose columns are
+/// A contiguous copy of a tensor, if it is a stack of matrices whose columns are
 /// contiguous.
 fn copy(t: &FlexTensor) -> Option<FlexTensor> {
     let dims = merged(t)?;
@@ -32,8 +32,8 @@ fn copy(t: &FlexTensor) -> Option<FlexTensor> {
     Some(new_tensor(values, shape_of(t)))
 }
 
-/// Sizes and strides, neighbours that run on as one dimension made one; `None` if a tensor is empty
-/// or runs backwards.
+/// Sizes and strides, with neighbouring dimensions merged where they are contiguous; `None` if the
+/// tensor is empty or a stride is negative.
 fn merged(t: &FlexTensor) -> Option<Vec<(usize, usize)>> {
     let layout = t.layout();
     let mut dims: Vec<(usize, usize)> = Vec::new();
@@ -48,7 +48,7 @@ fn merged(t: &FlexTensor) -> Option<Vec<(usize, usize)>> {
     (layout.num_elements() > 0).then_some(dims)
 }
 
-/// Where matrix number `index` of a stack begins.
+/// The offset of the matrix `index` of a stack.
 fn offset(stack: &[(usize, usize)], index: usize) -> usize {
     let step = |(index, sum): (usize, usize), (size, stride): &(usize, usize)| {
         (index / size, sum + index % size * stride)

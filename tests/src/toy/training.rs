@@ -4,7 +4,7 @@ use crate::derivatives::InnerStep;
 use crate::derivatives::{ConceptParameters, Wrt, gradient};
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::kernels::{Kept, KernelBackend, TrainBackend};
+use burn_seqlora::kernels::{ActivationCache, KernelBackend, TrainBackend};
 use burn_seqlora::lora::directions::{Columns, orthonormal_gauge};
 use burn_seqlora::lora::{AdapterSet, Bases, Factors};
 use burn_seqlora::methods::{self, Method, TrainState};
@@ -152,11 +152,11 @@ pub fn unroll<'s, B: KernelBackend, O: Objective<Autodiff<B>>>(
     for (t, sample) in samples.iter().enumerate() {
         let up = end.adapters.up.clone();
         let slope = || gradient::<Autodiff<B>, O>(objective, &end, sample, Wrt::Up).up;
-        let (slope, kept) = Kept::of(1, slope);
+        let (slope, cache) = ActivationCache::record(1, slope);
         let slope = slope.axpy(ridge, &up);
         let step = scale(t, &slope);
         end.adapters.up = up.axpy(-1.0, &slope.mul(&step));
-        steps.push(InnerStep { up, step, sample, kept: Some(kept) });
+        steps.push(InnerStep { up, step, sample, cache: Some(cache) });
     }
     Unrolled { end, steps }
 }

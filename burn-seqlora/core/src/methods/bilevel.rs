@@ -1,7 +1,7 @@
 //! The outer iteration that SeqLoRA and Continual Alternating share: T steps in A, then one in B.
 
 use burn::tensor::Tensor;
-use seqlora_kernels::{Kept, TrainBackend};
+use seqlora_kernels::{ActivationCache, TrainBackend};
 
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
@@ -29,7 +29,7 @@ fn outer_iteration<B: TrainBackend>(
 ) -> StepTensors<B::InnerBackend> {
     let settings = problem.settings;
     let start = (state.parameters.adapters.up.clone(), state.inner.clone());
-    let steps = inner_steps(problem, state, k, settings.kept_from(hvp));
+    let steps = inner_steps(problem, state, k, settings.cache_from(hvp));
     let loss = |t: &usize, adapters: &DualAdapters<B>, embeddings: Option<&Tensor<B, 2>>| {
         problem.losses.loss((k, *t), adapters, embeddings)
     };
@@ -46,23 +46,23 @@ fn outer_iteration<B: TrainBackend>(
     StepTensors { loss: hyper.loss, slope, embedding_norm }
 }
 
-/// T steps in A; returns what is needed to differentiate through them, with what their gradients
-/// computed if that is wanted.
+/// T steps in A; returns what is needed to differentiate through them, with the activations of their
+/// gradients whose arithmetic intensity is at least `cache_from`.
 fn inner_steps<B: TrainBackend>(
     problem: &Problem<'_, B>,
     state: &mut TrainState<B::InnerBackend>,
     k: usize,
-    kept_from: Option<usize>,
+    cache_from: Option<usize>,
 ) -> Vec<InnerStep<B::InnerBackend, usize>> {
     let settings = problem.settings;
     let step = |t| {
         let at = &state.parameters;
         let up = at.adapters.up.clone();
         let gradient = || problem.gradient((k, t), at, Wrt::Up).up;
-        let (gradient, kept) = match kept_from {
+        let (gradient, cache) = match cache_from {
             Some(least) => {
-                let (gradient, kept) = Kept::of(least, gradient);
-                (gradient, Some(kept))
+                let (gradient, cache) = ActivationCache::record(least, gradient);
+                (gradient, Some(cache))
             }
             None => (gradient(), None),
         };
@@ -74,7 +74,7 @@ fn inner_steps<B: TrainBackend>(
         let rate = |site| problem.learning_rate(site, state.step);
         let step = scale.scale_by_rates(rate);
         state.parameters.adapters.up = up.axpy(-1.0, &gradient.mul(&step));
-        InnerStep { up, step, sample: t, kept }
+        InnerStep { up, step, sample: t, cache }
     };
     (0..settings.inner).map(step).collect()
 }

@@ -33,7 +33,7 @@ impl<B: TrainBackend> Method<B> for SeqLora {
         Work {
             gradients: outer * (inner + 1 + differences),
             hessian_products: if hvp == Hvp::Exact { outer * inner } else { 0 },
-            cached: settings.kept_from(hvp).map_or(0, |_| inner),
+            cached: settings.cache_from(hvp).map_or(0, |_| inner),
         }
     }
 

@@ -10,7 +10,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_jvp::Dual;
-use seqlora_kernels::{Kept, TrainBackend};
+use seqlora_kernels::{ActivationCache, TrainBackend};
 
 use crate::lora::{AdapterSet, DualAdapters, Factors};
 use crate::objective::{
@@ -31,8 +31,8 @@ pub struct InnerStep<B: Backend, S> {
     pub step: Factors<B>,
     /// ξ_t: what the step's gradient saw, to be replayed exactly.
     pub sample: S,
-    /// What the step's gradient computed, if it was kept.
-    pub kept: Option<Kept>,
+    /// The activations of the step's gradient, if they were cached.
+    pub cache: Option<ActivationCache>,
 }
 
 /// The gradient of F(B) = L(A_T(B), B), with what its first pass also gave.
@@ -63,7 +63,7 @@ pub fn hypergradient<B: TrainBackend, S>(
     let last = gradient::<B>(&|adapters, rows| loss(outer, adapters, rows), end, Wrt::All);
     let Gradient { loss: value, up: mut adjoint, down: partial, embeddings } = last;
     let mut down = partial.clone();
-    for InnerStep { up, step, sample, kept } in steps.iter().rev() {
+    for InnerStep { up, step, sample, cache } in steps.iter().rev() {
         let adapters = AdapterSet { up: up.clone(), down: end.adapters.down.clone() };
         let at = ConceptParameters { adapters, embeddings: end.embeddings.clone() };
         let direction = adjoint.mul(step);
@@ -72,7 +72,7 @@ pub fn hypergradient<B: TrainBackend, S>(
         let HessianProduct { up: h_aa, down: h_ba } = match hvp {
             Hvp::Exact => {
                 let product = || hessian_product::<B>(&loss, &at, &direction);
-                kept.as_ref().map_or_else(product, |kept| kept.reused_in(product))
+                cache.as_ref().map_or_else(product, |cache| cache.reuse(product))
             }
             Hvp::FiniteDifference => {
                 let step = FINITE_DIFFERENCE_STEP;

@@ -1,30 +1,44 @@
-//! Sums and products.
+//! Sums, products and quotients.
 
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::{Dual, add_tangents};
 
+/// `(x + y)˙ = ẋ + ẏ`
 impl<B: Backend, const D: usize> Add for Dual<B, D> {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self {
-            primal: self.primal + other.primal,
-            tangent: add_tangents(self.tangent, other.tangent),
-        }
+        let tangent = add_tangents(self.tangent, other.tangent);
+        Self { primal: self.primal + other.primal, tangent }
     }
 }
 
+/// `(x − y)˙ = ẋ − ẏ`
 impl<B: Backend, const D: usize> Sub for Dual<B, D> {
     type Output = Self;
 
     fn sub(self, other: Self) -> Self {
-        self + other.scale(-1.0)
+        let tangent = match (self.tangent, other.tangent) {
+            (Some(a), Some(b)) => Some(a - b),
+            (a, b) => a.or(b.map(Tensor::neg)),
+        };
+        Self { primal: self.primal - other.primal, tangent }
     }
 }
 
+/// `(−x)˙ = −ẋ`
+impl<B: Backend, const D: usize> Neg for Dual<B, D> {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        self.map_linear(Tensor::neg)
+    }
+}
+
+/// Element by element: `(x y)˙ = ẋ y + x ẏ`
 impl<B: Backend, const D: usize> Mul for Dual<B, D> {
     type Output = Self;
 
@@ -37,10 +51,29 @@ impl<B: Backend, const D: usize> Mul for Dual<B, D> {
     }
 }
 
+/// Element by element: with `q = x / y`, `q̇ = ẋ / y − q ẏ / y`
+impl<B: Backend, const D: usize> Div for Dual<B, D> {
+    type Output = Self;
+
+    fn div(self, other: Self) -> Self {
+        let quotient = self.primal / other.primal.clone();
+        let tangent = add_tangents(
+            self.tangent.map(|t| t / other.primal.clone()),
+            other.tangent.map(|t| (quotient.clone() * t / other.primal).neg()),
+        );
+        Self { primal: quotient, tangent }
+    }
+}
+
 impl<B: Backend, const D: usize> Dual<B, D> {
     /// Multiplies by a number.
     pub fn scale(self, factor: f64) -> Self {
         self.map_linear(|t| t.mul_scalar(factor))
+    }
+
+    /// Adds a number to each element.
+    pub fn add_scalar(self, term: f64) -> Self {
+        Self { primal: self.primal.add_scalar(term), tangent: self.tangent }
     }
 
     /// Adds a constant of the same shape.
@@ -48,24 +81,15 @@ impl<B: Backend, const D: usize> Dual<B, D> {
         Self { primal: self.primal + constant, tangent: self.tangent }
     }
 
-    /// Adds a value whose dimensions of size one are repeated to fit.
-    pub fn add_broadcast(self, other: Dual<B, D>) -> Self {
-        let dims = self.dims();
-        self + other.map_linear(|t| t.expand(dims))
-    }
-
-    /// Multiplies element by element with a constant.
+    /// Multiplies element by element by a constant of the same shape.
     pub fn mul_constant(self, constant: Tensor<B, D>) -> Self {
         self.map_linear(|t| t * constant.clone())
     }
 
-    /// The sum of all elements.
-    pub fn sum(self) -> Dual<B, 1> {
-        self.map_linear(Tensor::sum)
-    }
-
-    /// The mean of all elements.
-    pub fn mean(self) -> Dual<B, 1> {
-        self.map_linear(Tensor::mean)
+    /// Adds a value whose dimensions of size one are repeated to fit, such as a bias
+    /// `[1, columns]`.
+    pub fn add_broadcast(self, other: Self) -> Self {
+        let dims = self.dims();
+        self + other.expand(dims)
     }
 }

@@ -1,11 +1,11 @@
-//! Matrix products.
+//! The matrix product.
 
 use burn::tensor::backend::Backend;
 
 use super::{Dual, add_tangents};
 
 impl<B: Backend, const D: usize> Dual<B, D> {
-    /// The matrix product of the last two dimensions: `(x y)˙ = ẋ y + x ẏ`.
+    /// The matrix product over the last two dimensions: `(x y)˙ = ẋ y + x ẏ`.
     ///
     /// # Shapes
     /// - self: `[..., rows, inner]`, other: `[..., inner, columns]`, output: `[..., rows, columns]`
@@ -15,10 +15,5 @@ impl<B: Backend, const D: usize> Dual<B, D> {
             other.tangent.map(|t| self.primal.clone().matmul(t)),
         );
         Self { primal: self.primal.matmul(other.primal), tangent }
-    }
-
-    /// The last two dimensions exchanged.
-    pub fn transpose(self) -> Self {
-        self.map_linear(|t| t.transpose())
     }
 }

@@ -1,13 +1,14 @@
-//! Functions of each element: `f(x)˙ = f'(x) ẋ`.
+//! Functions of each element, `f(x)˙ = f'(x) ẋ`, and the softmax.
 
 use burn::tensor::{Tensor, activation, backend::Backend};
 
 use super::Dual;
 
 impl<B: Backend, const D: usize> Dual<B, D> {
-    /// Applies a function to each element, given the function and its derivative. The derivative is
-    /// evaluated only where a tangent needs it, and must itself be differentiable for second
-    /// derivatives.
+    /// Applies a function to each element, given the function and its derivative.
+    ///
+    /// The derivative is evaluated only if there is a tangent. For Hessian products it must consist
+    /// of differentiable operations, since the backward pass goes through it.
     pub fn map_pointwise(
         self,
         function: impl FnOnce(Tensor<B, D>) -> Tensor<B, D>,
@@ -32,9 +33,17 @@ impl<B: Backend, const D: usize> Dual<B, D> {
         self.map_pointwise(Tensor::sqrt, |x| x.sqrt().recip().mul_scalar(0.5))
     }
 
-    /// `1/x`
+    /// `1 / x`
     pub fn recip(self) -> Self {
         self.map_pointwise(Tensor::recip, |x| -(x.clone() * x).recip())
+    }
+
+    /// `max(x, 0)`, whose derivative at 0 is taken as 0.
+    pub fn relu(self) -> Self {
+        self.map_pointwise(activation::relu, |x| {
+            let positive = x.clone().greater_elem(0.0);
+            x.zeros_like().mask_fill(positive, 1.0)
+        })
     }
 
     /// The sine.
@@ -78,7 +87,7 @@ impl<B: Backend, const D: usize> Dual<B, D> {
         Self { primal: p, tangent }
     }
 
-    /// The logarithm of the softmax along a dimension.
+    /// The logarithm of the softmax along a dimension: `ẏ = ẋ − Σ p ∘ ẋ` with `p = softmax(x)`.
     pub fn log_softmax(self, dim: usize) -> Self {
         let tangent = self.tangent.map(|t| {
             let p = activation::softmax(self.primal.clone(), dim);

@@ -1,6 +1,5 @@
-//! Operations that move elements and so are linear.
+//! Operations that move or repeat elements, which are linear.
 
-use burn::tensor::ops::PadMode;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 
 use super::Dual;
@@ -9,6 +8,11 @@ impl<B: Backend, const D: usize> Dual<B, D> {
     /// The same elements in another shape.
     pub fn reshape<const E: usize>(self, shape: [usize; E]) -> Dual<B, E> {
         self.map_linear(|t| t.reshape(shape))
+    }
+
+    /// Dimensions of size one repeated up to the given sizes.
+    pub fn expand(self, dims: [usize; D]) -> Self {
+        self.map_linear(|t| t.expand(dims))
     }
 
     /// The same numbers in another precision.
@@ -21,17 +25,22 @@ impl<B: Backend, const D: usize> Dual<B, D> {
         self.map_linear(|t| t.swap_dims(first, second))
     }
 
+    /// The last two dimensions exchanged.
+    pub fn transpose(self) -> Self {
+        self.map_linear(Tensor::transpose)
+    }
+
     /// The dimensions in a new order.
     pub fn permute(self, axes: [isize; D]) -> Self {
         self.map_linear(|t| t.permute(axes))
     }
 
-    /// `length` entries of dimension `dim` from `start` on.
+    /// `length` entries of dimension `dim`, beginning with entry `start`.
     pub fn narrow(self, dim: usize, start: usize, length: usize) -> Self {
         self.map_linear(|t| t.narrow(dim, start, length))
     }
 
-    /// Two values one after the other along `dim`.
+    /// Two values concatenated along `dim`.
     pub fn cat(self, other: Self, dim: usize) -> Self {
         let tangent = match (self.tangent, other.tangent) {
             (None, None) => None,
@@ -46,10 +55,15 @@ impl<B: Backend, const D: usize> Dual<B, D> {
 }
 
 impl<B: Backend> Dual<B, 4> {
-    /// Each pixel of `[batch, channels, height, width]` repeated `factor` times in both directions.
+    /// Nearest-neighbour upsampling: each pixel is repeated `factor` times in both directions.
     ///
-    /// Not Burn's `interpolate`, whose backward pass cannot be differentiated once more: nested
-    /// autodiff would panic.
+    /// It is made of reshapes and not of Burn's `interpolate`, whose backward pass has no
+    /// derivative of its own, so that second derivatives can also be checked by nested tapes
+    /// (`Autodiff<Autodiff<B>>`).
+    ///
+    /// # Shapes
+    /// - self: `[batch, channels, height, width]`
+    /// - output: `[batch, channels, factor × height, factor × width]`
     pub fn upsample_nearest(self, factor: usize) -> Self {
         let [batch, channels, height, width] = self.dims();
         self.map_linear(|t| {
@@ -59,8 +73,19 @@ impl<B: Backend> Dual<B, 4> {
         })
     }
 
-    /// Zeros added at the right and at the bottom edge.
+    /// Adds `amount` columns of zeros at the right edge and as many rows at the bottom edge.
+    ///
+    /// # Shapes
+    /// - self: `[batch, channels, height, width]`
+    /// - output: `[batch, channels, height + amount, width + amount]`
     pub fn pad_bottom_right(self, amount: usize) -> Self {
-        self.map_linear(|t| t.pad((0, amount, 0, amount), PadMode::Constant(0.0)))
+        let [batch, channels, height, width] = self.dims();
+        // Not Burn's `pad`, which pads with the device's default precision and so refuses f64.
+        self.map_linear(|t| {
+            let options = (&t.device(), t.dtype());
+            let right = Tensor::zeros([batch, channels, height, amount], options);
+            let bottom = Tensor::zeros([batch, channels, amount, width + amount], options);
+            Tensor::cat(vec![Tensor::cat(vec![t, right], 3), bottom], 2)
+        })
     }
 }

@@ -1,11 +1,11 @@
-//! What units do: a row of x per cube, the elements shared out among its units.
+//! The kernels. A cube computes a row of x, and its units share out the elements.
 
 use cubecl::prelude::*;
 
 use super::row::{Row, average};
 use crate::cube::{UNITS, sum_over_units};
 
-/// When γ is multiplied.
+/// Whether γ is multiplied before or after J.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Scale {
     Before,
@@ -79,6 +79,7 @@ pub fn project_kernel<F: Float>(
     }
 }
 
+/// The gradient of ⟨h, γ J ẋ⟩ at x.
 #[cube(launch)]
 pub fn curve_kernel<F: Float>(
     x: &Tensor<F>,
@@ -117,7 +118,8 @@ pub fn curve_kernel<F: Float>(
     }
 }
 
-/// A cube per weight: it sums over all rows of the weight's group.
+/// The gradients at γ and β. A cube computes those of one channel, summed over all rows of its
+/// group.
 #[cube(launch)]
 pub fn weights_kernel<F: Float>(
     standard: &Tensor<F>,

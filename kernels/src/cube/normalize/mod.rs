@@ -1,8 +1,8 @@
-//! Normalisation of rows, one cube each. With x̂ = (x − μ)/σ and the symmetric
-//! J t = (t − mean t − x̂ mean(x̂t))/σ:
+//! Normalisation of rows, one cube each. Let x̂ = (x − μ)/σ and J t = (t − mean t − x̂
+//! mean(x̂t))/σ, where J is symmetric. Then:
 //!
-//! - tangent γ J ẋ, adjoint J(γ g);
-//! - the gradient of ⟨h, γ J ẋ⟩ at x, with u = γ h and c_t = mean(x̂t):
+//! - the tangent is γ J ẋ, and the gradient of ⟨g, value⟩ at x is J(γ g);
+//! - the gradient of ⟨h, γ J ẋ⟩ at x is, with u = γ h and c_t = mean(x̂t),
 //!   −(x̂ (mean(u ẋ) − mean u mean ẋ − c_u c_ẋ)/σ + c_ẋ J u + c_u J ẋ)/σ.
 
 mod kernels;
@@ -26,7 +26,7 @@ impl Tuned for Normalize {
         x: &[CubeTensor<R>],
         dx: &[Option<CubeTensor<R>>],
     ) -> CubeTensor<R> {
-        let dx = dx[0].as_ref().expect("only x moves");
+        let dx = dx[0].as_ref().expect("only x has a tangent");
         self.project(&x[0], &x[1], dx, Scale::After)
     }
 
@@ -51,14 +51,14 @@ impl Tuned for Normalize {
         h: CubeTensor<R>,
         wanted: &[bool],
     ) -> Gradients<R> {
-        let dx = dx[0].as_ref().expect("only x moves");
+        let dx = dx[0].as_ref().expect("only x has a tangent");
         let at_x = wanted[0].then(|| self.curve(&x[0], &x[1], dx, &h));
         let at_dx = wanted[3].then(|| self.project(&x[0], &x[1], &h, Scale::Before));
         vec![at_x, None, None, at_dx, None, None]
     }
 }
 
-/// The launches.
+/// The kernel launches.
 impl Normalize {
     /// γ x̂ + β, or x̂
     fn standardize<R: CubeRuntime>(

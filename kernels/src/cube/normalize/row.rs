@@ -1,4 +1,4 @@
-//! A row and its statistics, which the units of a cube gather together.
+//! A row and its statistics, which the units of a cube compute together.
 
 use cubecl::prelude::*;
 
@@ -7,7 +7,7 @@ use crate::cube::{UNITS, sum_over_units};
 /// A row of x with its statistics.
 #[derive(CubeType, Clone, Copy)]
 pub struct Row {
-    /// Its number.
+    /// Its index.
     pub index: usize,
     /// The number of its elements.
     pub width: usize,
@@ -48,19 +48,20 @@ impl Row {
         Row { index, width, mean, inverse_std }
     }
 
-    /// An element of this row of a tensor like x.
+    /// An element of this row of a tensor of the shape of x.
     pub fn at<F: Float>(&self, t: &Tensor<F>, i: usize) -> f32 {
         f32::cast_from(t[self.index * self.width + i])
     }
 
-    /// An element's γ or β. They go round: x has its channels in groups, a row each.
+    /// The γ or β of an element. Rows are groups of channels, so row i takes the weights of group i
+    /// mod the number of groups.
     pub fn weight<F: Float>(&self, weights: &Tensor<F>, x: &Tensor<F>, i: usize) -> f32 {
         let channels = x.shape(1);
         let group = self.index % (weights.shape(0) / channels);
         f32::cast_from(weights[group * channels + i / x.shape(2)])
     }
 
-    /// An element of t, or of γ t.
+    /// An element of t, or of γ t if `scaled`.
     pub fn scaled<F: Float>(
         &self,
         x: &Tensor<F>,
@@ -73,7 +74,7 @@ impl Row {
         if scaled { t * self.weight::<F>(gamma, x, i) } else { t }
     }
 
-    /// The moments of t, or of γ t.
+    /// The moments of t, or of γ t if `scaled`.
     pub fn moments<F: Float>(
         &self,
         x: &Tensor<F>,
@@ -107,7 +108,7 @@ impl Row {
     }
 }
 
-/// The mean of what a cube's units have added up.
+/// The mean, from the partial sums of a cube's units.
 #[cube]
 pub fn average(sum: f32, count: usize, shared: &mut SharedMemory<f32>) -> f32 {
     sum_over_units(sum, shared, UNIT_POS as usize, 0usize, UNITS) / f32::cast_from(count)

@@ -1,4 +1,4 @@
-//! Sizes of a convolution, and where its patches lie in an image.
+//! The sizes of a convolution, and which pixels of an image its patches consist of.
 
 use std::ops::Range;
 
@@ -10,19 +10,19 @@ use crate::flex::dims;
 /// Sizes of one convolution.
 #[derive(Debug, Clone, Copy)]
 pub struct Geometry {
-    /// Images.
+    /// The number of images.
     pub batch: usize,
-    /// Channels of x.
+    /// The channels of x.
     pub inputs: usize,
-    /// Channels of y.
+    /// The channels of y.
     pub outputs: usize,
-    /// Side of a kernel.
+    /// The height and width of a kernel.
     pub kernel: usize,
-    /// Step in both directions.
+    /// The stride in both directions.
     pub stride: usize,
-    /// Rows and columns of zeros on every side; where negative, what is cut off.
+    /// The rows and columns of zeros added on every side, or cut off if negative.
     pub padding: isize,
-    /// Whether a patch's elements come in the kernel's order or backwards.
+    /// Whether the elements of a patch are in reverse order, which flips the kernel.
     pub backwards: bool,
     /// Height and width of x.
     pub from: [usize; 2],
@@ -30,19 +30,19 @@ pub struct Geometry {
     pub to: [usize; 2],
 }
 
-/// A run of patch elements: the same run of each channel.
+/// A run of consecutive pixels that appear consecutively among the patches, in every channel alike.
 #[derive(Debug, Clone, Copy)]
 pub struct Piece {
-    /// Where it begins in a channel.
+    /// Its offset in a channel.
     pub from: usize,
-    /// Where it begins among a channel's patches.
+    /// Its offset in the patches of a channel.
     pub to: usize,
     /// Its length.
     pub count: usize,
 }
 
 impl Geometry {
-    /// Of x `[batch, inputs, height, width]` and W `[outputs, inputs, kernel, kernel]`.
+    /// The sizes for x `[batch, inputs, height, width]` and W `[outputs, inputs, kernel, kernel]`.
     pub fn new(options: &Conv2d, x: &FlexTensor, weight: &FlexTensor) -> Self {
         let [batch, inputs, height, width] = dims(x);
         let [outputs, _, kernel, _] = dims(weight);
@@ -52,23 +52,23 @@ impl Geometry {
         Self { batch, inputs, outputs, kernel, stride, padding, backwards: false, from, to }
     }
 
-    /// Elements of a kernel.
+    /// The number of elements of a kernel.
     pub fn taps(&self) -> usize {
         self.kernel * self.kernel
     }
 
-    /// Elements of an output's patch.
+    /// The number of elements of a patch over all input channels.
     pub fn depth(&self) -> usize {
         self.inputs * self.taps()
     }
 
-    /// Pixels of an input and of an output channel.
+    /// The number of pixels of an input channel and of an output channel.
     pub fn pixels(&self) -> [usize; 2] {
         [self.from, self.to].map(|[height, width]| height * width)
     }
 
-    /// Which outputs along one axis see the input at an offset into the kernel, and where the first
-    /// of them sees it.
+    /// Along one axis: the outputs for which the kernel's element at `offset` lies inside of the
+    /// input, and the input position of the first of them.
     fn inside(&self, offset: usize, from: usize, to: usize) -> (Range<usize>, usize) {
         let shift = offset as isize - self.padding;
         // 0 ≤ output · stride + shift < from
@@ -78,7 +78,8 @@ impl Geometry {
         (first..last, (first * self.stride).saturating_add_signed(shift))
     }
 
-    /// Where the patches `[taps, width]` of some output pixels come from; elsewhere they are zero.
+    /// The runs that make up the patches `[taps, width]` of some output pixels; all other elements
+    /// of the patches are zero.
     pub fn pieces(&self, pixels: Range<usize>, width: usize) -> Vec<Piece> {
         let mut pieces: Vec<Piece> = Vec::new();
         for place in 0..self.taps() {
@@ -108,7 +109,8 @@ impl Geometry {
         piece.from + piece.count * self.stride == from && piece.to + piece.count == to
     }
 
-    /// Fills the patches of some channels, `[channels, taps, width]`; what no piece fills stays.
+    /// Copies the runs into the patches of some channels, `[channels, taps, width]`; elements
+    /// outside of the runs are left as they are.
     pub fn gather(&self, pieces: &[Piece], channels: &[f32], patches: &mut [f32], width: usize) {
         let channels = channels.chunks_exact(self.pixels()[0]);
         for (channel, patches) in channels.zip(patches.chunks_exact_mut(self.taps() * width)) {
@@ -125,8 +127,9 @@ impl Geometry {
         }
     }
 
-    /// The convolution whose value on `g` is this one's gradient at x: inputs and outputs exchanged,
-    /// the kernels turned around, for which patches come backwards, and g `stride` pixels apart.
+    /// The convolution that maps g to this convolution's gradient at x. Inputs and outputs are
+    /// exchanged, patches are reversed instead of the kernels, and the pixels of g are `stride`
+    /// apart (see [`spread`](Self::spread)).
     pub fn transposed(&self) -> Self {
         let (kernel, padding) = (self.kernel as isize, self.padding);
         let from = self.from.map(|side| (side as isize + 2 * padding - kernel + 1) as usize);
@@ -136,8 +139,8 @@ impl Geometry {
         Self { inputs, outputs, stride, padding, backwards, from, to: self.from, ..*self }
     }
 
-    /// Output gradients of all images as far apart as the patches that they belong to, with zeros
-    /// between them: what [`transposed`](Self::transposed) takes.
+    /// The output gradients of all images with zeros between the pixels, `stride` apart: the input
+    /// of [`transposed`](Self::transposed).
     pub fn spread(&self, g: &[f32]) -> Vec<f32> {
         let [height, width] = self.transposed().from;
         let mut spread = vec![0.0; self.batch * self.outputs * height * width];

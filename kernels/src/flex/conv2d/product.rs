@@ -1,4 +1,4 @@
-//! W ⋆ x as products of W with panels of patches, which never exist all at once.
+//! W ⋆ x as products of W with panels of patches. Only a few panels exist at a time.
 
 use std::ops::Range;
 
@@ -9,26 +9,28 @@ use super::geometry::{Geometry, Piece};
 use crate::flex::new_tensor;
 use crate::flex::panel::{Rows, WIDTH, add_product};
 
-/// Patch elements that are gathered at once: 128 kB per panel.
+/// The number of patch elements that are gathered at once: 128 kB per panel.
 const DEPTH: usize = 512;
 
-/// Panels side by side: how often weights are used once they are in the cache.
+/// The number of panels that are multiplied by the same weights while these are in the cache.
 const PANELS: usize = 4;
 
-/// Rows of weights per product: 96 kB of [`DEPTH`] columns.
+/// The rows of weights per product: 96 kB at [`DEPTH`] columns.
 const ROWS: usize = 48;
 
 /// The weights of a [`Geometry`], `[outputs, inputs, taps]`.
 #[derive(Debug, Clone, Copy)]
 pub enum Kernels<'a> {
-    /// As they lie in memory.
+    /// In the order of memory.
     Stored(&'a [f32]),
-    /// Those of the convolution that this one's is the gradient of: `[inputs, outputs, taps]`.
+    /// With inputs and outputs exchanged in memory, `[inputs, outputs, taps]`: the weights of the
+    /// convolution of which this one computes the gradient.
     Exchanged(&'a [f32]),
 }
 
 impl<'a> Kernels<'a> {
-    /// Some outputs' weights for some inputs; what lies elsewhere is put into `room`.
+    /// The weights of some outputs for some inputs. If they are not consecutive in memory, they are
+    /// copied to `room`.
     fn rows(
         self,
         sizes: &Geometry,
@@ -51,7 +53,7 @@ impl<'a> Kernels<'a> {
             let rows = room.chunks_exact_mut(depth).map(|row| &mut row[at * taps..][..taps]);
             let pairs = kernels.chunks_exact(taps).zip(rows);
             match taps {
-                // Of known length, a copy is two instructions.
+                // With a length known to the compiler, a copy is two instructions.
                 9 => pairs.for_each(|(kernel, row)| copy::<9>(kernel, row)),
                 _ => pairs.for_each(|(kernel, row)| row.copy_from_slice(kernel)),
             }
@@ -64,7 +66,7 @@ fn copy<const N: usize>(from: &[f32], to: &mut [f32]) {
     to.copy_from_slice(from.first_chunk::<N>().expect("as many elements"));
 }
 
-/// `W ⋆ x + b`, some rows of W on one image per task.
+/// `W ⋆ x + b`; a task computes some rows of W on one image.
 pub fn products(sizes: &Geometry, x: &[f32], weight: Kernels, bias: Option<&[f32]>) -> FlexTensor {
     let [from, to] = sizes.pixels();
     let parts = (2 * rayon::current_num_threads()).div_ceil(sizes.batch.max(1));
@@ -82,7 +84,7 @@ pub fn products(sizes: &Geometry, x: &[f32], weight: Kernels, bias: Option<&[f32
     new_tensor(y, [sizes.batch, sizes.outputs, sizes.to[0], sizes.to[1]])
 }
 
-/// What a core needs besides input and output.
+/// The buffers of a thread.
 #[derive(Default)]
 struct Room {
     patches: Vec<f32>,
@@ -95,12 +97,12 @@ struct Task<'a> {
     sizes: &'a Geometry,
     x: &'a [f32],
     weight: Kernels<'a>,
-    /// Of these outputs.
+    /// The bias of these outputs.
     bias: Option<&'a [f32]>,
     outputs: Range<usize>,
 }
 
-/// Up to [`WIDTH`] pixels, and where their patches come from.
+/// Up to [`WIDTH`] output pixels, and the runs that make up their patches.
 struct Panel {
     pixels: Range<usize>,
     pieces: Vec<Piece>,
@@ -121,14 +123,14 @@ impl Task<'_> {
         }
     }
 
-    /// Σ over inputs, `[panels, outputs, WIDTH]`.
+    /// The products summed over the inputs, `[panels, outputs, WIDTH]`.
     fn sum(&self, panels: &[Panel], Room { patches, sums, kernels }: &mut Room) {
         let Self { sizes, outputs, .. } = self;
         let channels = (DEPTH / sizes.taps()).clamp(1, sizes.inputs);
         let [panel, sum] = [channels * sizes.taps() * WIDTH, outputs.len() * WIDTH];
         sums.clear();
         sums.resize(panels.len() * sum, 0.0);
-        // Where no piece goes, a panel is zero for all channels alike.
+        // The runs are the same for all channels, so elements outside of them stay zero.
         patches.clear();
         patches.resize(panels.len() * panel, 0.0);
         for first in (0..sizes.inputs).step_by(channels) {
