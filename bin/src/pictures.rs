@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 use burn_seqlora::error::{Error, Result};
 use burn_seqlora::files::{write_atomic, write_new};
 use image::{ImageReader, RgbImage};
@@ -31,15 +31,6 @@ pub fn to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Result<RgbImage> {
 /// If one is not made of numbers.
 pub fn all_to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
     (0..pixels.dims()[0]).map(|number| to_rgb(pixels.clone().narrow(0, number, 1))).collect()
-}
-
-/// Pictures of one size as `[pictures, 3, height, width]` in [−1, 1].
-pub fn to_pixels<B: Backend>(pictures: &[RgbImage], device: &B::Device) -> Tensor<B, 4> {
-    let (width, height) = pictures.first().map_or((0, 0), RgbImage::dimensions);
-    let bytes = pictures.iter().flat_map(|picture| picture.iter());
-    let values: Vec<f32> = bytes.map(|byte| f32::from(*byte) / 127.5 - 1.0).collect();
-    let shape = [pictures.len(), height as usize, width as usize, 3];
-    Tensor::<B, 4>::from_data(TensorData::new(values, shape), device).permute([0, 3, 1, 2])
 }
 
 /// Reads a picture that this program wrote.
