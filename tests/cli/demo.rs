@@ -111,11 +111,11 @@ fn a_demo_takes_methods_and_settings() {
     assert_eq!(summary["steps"], 2, "the option wins");
     assert_eq!(summary["images"], 5);
     assert!(project.path("demo/images/alternating/cat-00/end/4.png").exists());
-    let record = text(&project, "alternating/concepts/cat-00/concept.json");
-    let config = &serde_json::from_str::<Value>(&record).unwrap()["config"];
-    assert_eq!((&config["inner"], &config["base"]), (&1.into(), &"accumulated".into()));
+    let record = text(&project, "alternating/concepts/cat-00/training.json");
+    let settings = &serde_json::from_str::<Value>(&record).unwrap()["settings"];
+    assert_eq!((&settings["inner"], &settings["base"]), (&1.into(), &"accumulated".into()));
     // What neither says is the demo's.
-    assert_eq!(config["outer"], 1);
+    assert_eq!(settings["outer"], 1);
     assert!(text(&project, "report.html").contains("--method alternating"));
     // The option's former name still works.
     let former = options.replace("--images", "--pictures");
