@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use burn_seqlora::eval::Estimate;
-use burn_seqlora::eval::report::{MethodSummary, Summary};
+use burn_seqlora::eval::report::{LearntConcept, MethodScores, MethodSummary, Summary};
+use burn_seqlora::eval::{Estimate, MetricInfo};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +27,9 @@ pub struct Options {
     /// Concepts per demo.
     #[arg(long, default_value_t = 4, value_name = "N")]
     concepts: usize,
-    /// Pictures of each concept, each time it is asked for.
-    #[arg(long, default_value_t = 4, value_name = "N")]
-    pictures: usize,
+    /// Images of each concept that are sampled just learnt and at the end.
+    #[arg(long, alias = "pictures", default_value_t = 4, value_name = "N")]
+    images: usize,
     /// The program.
     #[arg(long, default_value = "target/release/seqlora", value_name = "FILE")]
     seqlora: PathBuf,
@@ -59,17 +59,21 @@ struct Variant {
     settings: toml::Table,
 }
 
-/// What became of a variant: means over the concepts of all seeds.
+/// What became of a variant: means over the concepts of all seeds. Scores are found by the name of
+/// their metric.
 #[derive(Debug, Serialize)]
 struct Row {
     variant: Variant,
-    identity_learnt: Estimate,
-    identity_end: Estimate,
-    forgetting: Estimate,
-    recognised_end: Estimate,
+    scores: BTreeMap<String, MethodScores>,
     final_loss: Estimate,
     max_overlap: f64,
     seconds_per_concept: Estimate,
+}
+
+/// The part of a demo's summary that the table is made of.
+struct Demo {
+    metrics: Vec<MetricInfo>,
+    method: MethodSummary,
 }
 
 impl Options {
@@ -80,12 +84,15 @@ impl Options {
             self.only.is_empty() || self.only.iter().any(|part| variant.name.contains(part))
         };
         let mut rows = Vec::new();
-        println!("{HEAD}");
         for variant in variants.variant.into_iter().filter(wanted) {
             let demos = (0..self.seeds).map(|seed| self.demo(&variant, seed));
             let demos = demos.collect::<Result<Vec<_>, _>>()?;
-            let row = Row::new(variant, &demos);
-            println!("{}", row.line());
+            let Some(Demo { metrics, .. }) = demos.first() else { continue };
+            if rows.is_empty() {
+                println!("{}", head(metrics));
+            }
+            let row = Row::new(variant, metrics, &demos);
+            println!("{}", row.line(metrics));
             rows.push(row);
         }
         if let Some(file) = &self.json {
@@ -94,7 +101,7 @@ impl Options {
         Ok(())
     }
 
-    fn demo(&self, variant: &Variant, seed: u64) -> Result<MethodSummary, Failure> {
+    fn demo(&self, variant: &Variant, seed: u64) -> Result<Demo, Failure> {
         let Variant { name, method, settings } = variant;
         let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
         let folder = self.work.join(name.chars().map(letter).collect::<String>());
@@ -114,7 +121,7 @@ impl Options {
         let mut command = Command::new(&self.seqlora);
         command.args(["demo", "--quiet", "--method", method, "--config"]).arg(&config);
         command.args(["--concepts", &self.concepts.to_string(), "--seed", &seed.to_string()]);
-        command.args(["--pictures", &self.pictures.to_string()]);
+        command.args(["--images", &self.images.to_string()]);
         let status = command.arg("--out").arg(&out).stdout(std::process::Stdio::null());
         let status = status.status()?;
         if !status.success() {
@@ -124,49 +131,52 @@ impl Options {
     }
 }
 
-fn summary(demo: &Path, method: &str) -> Result<MethodSummary, Failure> {
+fn summary(demo: &Path, method: &str) -> Result<Demo, Failure> {
     let file = demo.join("summary.json");
     let summary: Summary = serde_json::from_str(&fs::read_to_string(&file)?)?;
-    let mut methods: BTreeMap<String, MethodSummary> = summary.methods;
-    methods.remove(method).ok_or_else(|| format!("{} lacks {method}", file.display()).into())
+    let found = summary.methods.into_iter().find(|summary| summary.name == method);
+    let method = found.ok_or_else(|| format!("{} lacks {method}", file.display()))?;
+    Ok(Demo { metrics: summary.metrics, method })
 }
 
-const HEAD: &str = "\
-| variant | just learnt | at the end | forgetting | recognised at the end | loss | overlap | s per concept |
-|---|---|---|---|---|---|---|---|";
+/// The head of a Markdown table with three columns for each metric.
+fn head(metrics: &[MetricInfo]) -> String {
+    let columns = |metric: &MetricInfo| {
+        ["just learnt", "at the end", "forgetting"].map(|stage| format!("{} {stage}", metric.name))
+    };
+    let last = ["loss", "mutual coherence", "s per concept"].map(String::from);
+    let columns: Vec<String> = metrics.iter().flat_map(columns).chain(last).collect();
+    format!("| variant | {} |\n|---|{}", columns.join(" | "), "---|".repeat(columns.len()))
+}
 
 impl Row {
-    fn new(variant: Variant, demos: &[MethodSummary]) -> Self {
-        let concepts = || demos.iter().flat_map(|demo| &demo.concepts);
-        let estimate = |of: fn(&burn_seqlora::eval::report::LearntConcept) -> f64| {
-            Estimate::of(&concepts().map(of).collect::<Vec<_>>())
+    fn new(variant: Variant, metrics: &[MetricInfo], demos: &[Demo]) -> Self {
+        let runs: Vec<&[LearntConcept]> =
+            demos.iter().map(|demo| demo.method.concepts.as_slice()).collect();
+        let scores = |metric: &MetricInfo| (metric.name.clone(), MethodScores::of(metric, &runs));
+        let estimate = |of: fn(&LearntConcept) -> f64| {
+            Estimate::of(&runs.iter().copied().flatten().map(of).collect::<Vec<_>>())
         };
-        // The last concept of a demo has nothing after it.
-        let earlier = demos.iter().flat_map(|demo| demo.concepts.split_last().expect("concepts").1);
-        let lost: Vec<f64> = earlier.map(|c| c.identity_learnt - c.identity_end).collect();
         Self {
             variant,
-            identity_learnt: estimate(|c| c.identity_learnt),
-            identity_end: estimate(|c| c.identity_end),
-            forgetting: Estimate::of(&lost),
-            recognised_end: estimate(|c| c.recognised[1]),
+            scores: metrics.iter().map(scores).collect(),
             final_loss: estimate(|c| c.final_loss),
-            max_overlap: demos.iter().map(|demo| demo.max_overlap).fold(0.0, f64::max),
+            max_overlap: demos.iter().map(|demo| demo.method.max_overlap).fold(0.0, f64::max),
             seconds_per_concept: estimate(|c| c.seconds),
         }
     }
 
-    fn line(&self) -> String {
-        format!(
-            "| {} | {} | {} | {} | {} | {} | {:.1e} | {:.1} |",
-            self.variant.name,
-            self.identity_learnt,
-            self.identity_end,
-            self.forgetting,
-            self.recognised_end,
-            self.final_loss,
-            self.max_overlap,
-            self.seconds_per_concept.mean,
-        )
+    fn line(&self, metrics: &[MetricInfo]) -> String {
+        let scores = metrics.iter().flat_map(|metric| {
+            let MethodScores { learnt, end, forgetting } = self.scores[&metric.name];
+            [learnt, end, forgetting].map(|estimate| estimate.to_string())
+        });
+        let last = [
+            self.final_loss.to_string(),
+            format!("{:.1e}", self.max_overlap),
+            format!("{:.1}", self.seconds_per_concept.mean),
+        ];
+        let cells: Vec<String> = scores.chain(last).collect();
+        format!("| {} | {} |", self.variant.name, cells.join(" | "))
     }
 }

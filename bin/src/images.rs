@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 use burn_seqlora::error::{Error, Result};
 use burn_seqlora::files::{write_atomic, write_new};
 use burn_seqlora::pipeline::Image;
@@ -22,15 +22,6 @@ pub fn to_rgb_image(image: Image) -> RgbImage {
 pub fn all_to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
     let one = |number| Ok(to_rgb_image(Image::from_pixels(pixels.clone().narrow(0, number, 1))?));
     (0..pixels.dims()[0]).map(one).collect()
-}
-
-/// Images of one size as `[images, 3, height, width]` in [−1, 1].
-pub fn to_pixels<B: Backend>(images: &[RgbImage], device: &B::Device) -> Tensor<B, 4> {
-    let (width, height) = images.first().map_or((0, 0), RgbImage::dimensions);
-    let bytes = images.iter().flat_map(|image| image.iter());
-    let values: Vec<f32> = bytes.map(|byte| f32::from(*byte) / 127.5 - 1.0).collect();
-    let shape = [images.len(), height as usize, width as usize, 3];
-    Tensor::<B, 4>::from_data(TensorData::new(values, shape), device).permute([0, 3, 1, 2])
 }
 
 /// Reads an image that this program wrote.

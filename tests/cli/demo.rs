@@ -22,6 +22,10 @@ fn text(project: &Project, name: &str) -> String {
     fs::read_to_string(project.path("demo").join(name)).unwrap()
 }
 
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().unwrap_or_else(|| panic!("no list: {value:#}")).iter()
+}
+
 fn number(value: &Value, key: &str) -> f64 {
     value[key].as_f64().unwrap_or_else(|| panic!("no `{key}` in {value:#}"))
 }
@@ -35,25 +39,36 @@ fn a_demo_reports_what_was_learnt_and_kept() {
     let summary = Run::of(demo(&project, options)).succeeds().json();
     assert_eq!(summary, serde_json::from_str::<Value>(&text(&project, "summary.json")).unwrap());
 
-    let [seqlora, lora] = ["seqlora", "lora"].map(|method| &summary["methods"][method]);
+    let metrics: Vec<&Value> = list(&summary["metrics"]).map(|metric| &metric["name"]).collect();
+    assert_eq!(metrics, ["identity", "recognition"]);
+    let titles: Vec<&Value> = list(&summary["methods"]).map(|method| &method["title"]).collect();
+    assert_eq!(titles, ["SeqLoRA", "Plain LoRA"], "the order of --method");
+    let [seqlora, lora] = [0, 1].map(|method| &summary["methods"][method]);
     assert!(number(seqlora, "max_overlap") < 1e-5, "{seqlora:#}");
     assert!(number(lora, "max_overlap") > 1e-2, "{lora:#}");
     for method in [seqlora, lora] {
         assert!(number(method, "seconds") > 0.0);
         let concepts = method["concepts"].as_array().expect("a list");
-        let lost = |c: &Value| number(c, "identity_learnt") - number(c, "identity_end");
+        let lost = |c: &Value| {
+            let scores = &c["scores"]["identity"];
+            number(scores, "learnt") - number(scores, "end")
+        };
+        let scores = &method["scores"]["identity"];
         let mean = concepts[..2].iter().map(lost).sum::<f64>() / 2.0;
-        assert!((number(&method["forgetting"], "mean") - mean).abs() < 1e-9, "{method:#}");
+        assert!((number(&scores["forgetting"], "mean") - mean).abs() < 1e-9, "{method:#}");
         assert_eq!(lost(&concepts[2]), 0.0, "the last one has nothing after it");
-        assert_eq!(method["identity_end"]["count"], 3);
+        assert_eq!(scores["end"]["count"], 3);
         let loss = |c: &Value| number(c, "final_loss") < number(c, "initial_loss");
         assert!(concepts.iter().all(loss), "{method:#}");
     }
 
     let page = text(&project, "report.html");
-    // Three at the top, per concept four references and four pictures five times, two pairs.
+    // Three at the top, per concept four references and four images five times, two pairs.
     assert_eq!(page.matches("data:image/png;base64,").count(), 3 + 3 * (4 + 4 * 5) + 2 * 2 * 4);
     assert!(page.contains("&lt;cat-00&gt;") && page.contains("Plain LoRA"));
+    assert!(page.contains("recognition (share)"));
+    let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
+    assert!(at(">SeqLoRA<") < at(">Plain LoRA<"));
     assert!(!page.contains("http:") && !page.contains("https:"), "it needs the network");
     for (method, bank) in [("seqlora", "demo/seqlora"), ("lora", "demo/lora")] {
         let bank = project.run(&["inspect", bank, "--json"]).succeeds().json();
@@ -85,26 +100,29 @@ fn a_demo_takes_methods_and_settings() {
     let project = Project::new(&[]);
     let file = |text: &str| fs::write(project.path("settings.toml"), text).unwrap();
     let options =
-        "--concepts 2 --pictures 5 --steps 2 --method alternating --config settings.toml --json";
+        "--concepts 2 --images 5 --steps 2 --method alternating --config settings.toml --json";
     file("inner = 1\nstep = 5\n");
     Run::of(demo(&project, options)).fails(2, &["settings.toml", "step"]);
     assert!(!project.path("demo").exists());
     file("inner = 1\nsteps = 5\nbase = \"accumulated\"\n");
     let summary = Run::of(demo(&project, options)).succeeds().json();
-    let methods = summary["methods"].as_object().expect("a table");
-    assert_eq!(methods.keys().collect::<Vec<_>>(), ["alternating"]);
+    let methods: Vec<&Value> = list(&summary["methods"]).map(|method| &method["name"]).collect();
+    assert_eq!(methods, ["alternating"]);
     assert_eq!(summary["steps"], 2, "the option wins");
-    assert_eq!(summary["pictures"], 5);
-    assert!(project.path("demo/pictures/alternating/cat-00/end/4.png").exists());
-    let record = text(&project, "alternating/concepts/cat-00/concept.json");
-    let config = &serde_json::from_str::<Value>(&record).unwrap()["config"];
-    assert_eq!((&config["inner"], &config["base"]), (&1.into(), &"accumulated".into()));
+    assert_eq!(summary["images"], 5);
+    assert!(project.path("demo/images/alternating/cat-00/end/4.png").exists());
+    let record = text(&project, "alternating/concepts/cat-00/training.json");
+    let settings = &serde_json::from_str::<Value>(&record).unwrap()["settings"];
+    assert_eq!((&settings["inner"], &settings["base"]), (&1.into(), &"accumulated".into()));
     // What neither says is the demo's.
-    assert_eq!(config["outer"], 1);
+    assert_eq!(settings["outer"], 1);
     assert!(text(&project, "report.html").contains("--method alternating"));
+    // The option's former name still works.
+    let former = options.replace("--images", "--pictures");
+    assert_eq!(Run::of(demo(&project, &former)).succeeds().json(), summary);
 }
 
-/// Ctrl-C in the middle of a concept, and the same command again: the same banks and pictures.
+/// Ctrl-C in the middle of a concept, and the same command again: the same banks and images.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_demo_goes_on() {
@@ -119,15 +137,15 @@ fn an_interrupted_demo_goes_on() {
     run.interrupt().fails(130, &["the state is saved", "the same command goes on"]);
     assert!(!broken.path("demo/report.html").exists());
     Run::of(demo(&broken, options)).succeeds();
-    for part in ["seqlora", "lora", "pictures", "photos"] {
+    for part in ["seqlora", "lora", "images", "photos"] {
         let read = |project: &Project| crate::files::Files::read(&project.path("demo").join(part));
         read(&broken).assert_same(&read(&whole));
     }
 }
 
-/// Without a judge nothing can be measured, and the demo says so before it learns anything.
+/// Without a classifier nothing can be measured, and the demo says so before it learns anything.
 #[test]
-fn a_missing_judge_is_an_error() {
+fn a_missing_classifier_is_an_error() {
     let project = Project::new(&[]);
     let command = project.command(&["demo", "--out", "demo", "--concepts", "2", "--steps", "1"]);
     let run = Run::of(with_builtin(command, fixture("tiny-sd1")));
@@ -135,17 +153,18 @@ fn a_missing_judge_is_an_error() {
     assert!(!project.path("demo/seqlora").exists());
 }
 
-/// With the model of the source tree, its judge tells the individuals apart, and what was not done is
-/// not told.
+/// With the model of the source tree, its classifier tells the individuals apart, and the page mentions
+/// only the methods that ran.
 #[test]
-fn the_built_in_model_has_a_judge() {
+fn the_built_in_model_has_a_classifier() {
     let project = Project::new(&[]);
     let options = ["demo", "--out", "demo", "--method", "lora", "--concepts", "2", "--steps", "3"];
     let run = Run::of(project.command(&options)).succeeds();
     assert!(run.stdout.contains("--bank demo/lora"), "{}", run.stdout);
     let summary: Value = serde_json::from_str(&text(&project, "summary.json")).unwrap();
     for concept in summary["concepts"].as_array().unwrap() {
-        assert!(number(concept, "ceiling") > 0.8, "{concept:#}");
+        assert!(number(&concept["scores"]["identity"], "references") > 0.8, "{concept:#}");
+        assert_eq!(number(&concept["scores"]["recognition"], "references"), 1.0, "{concept:#}");
     }
     let page = text(&project, "report.html");
     assert!(page.contains("as plain LoRAs") && !page.contains("by SeqLoRA, which"), "{page}");

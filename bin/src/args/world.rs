@@ -8,15 +8,15 @@ use clap::{Args as ClapArgs, value_parser};
 
 #[derive(Debug, ClapArgs)]
 pub struct Demo {
-    /// Where report, pictures and banks go; an interrupted demo there goes on
+    /// Where the report, images and banks go; an interrupted demo there goes on
     #[arg(long, default_value = "seqlora-demo", value_name = "FOLDER")]
     pub out: PathBuf,
     /// How many concepts are learnt, 2 to 101
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(2..=101))]
     pub concepts: u8,
-    /// Pictures of each concept, each time it is asked for
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(1..=64))]
-    pub pictures: u8,
+    /// Images of each concept that are sampled with each method, just learnt and at the end
+    #[arg(long, alias = "pictures", value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(1..=64))]
+    pub images: u8,
     /// Minibatches per concept [default: 80]
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
@@ -27,8 +27,8 @@ pub struct Demo {
     /// `--method` and `--concepts` win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Take a small model with random weights and measure identity by shrunken pictures: it shows
-    /// that everything runs, not what is learnt
+    /// Take a small model with random weights and compare shrunken images instead of embeddings: it
+    /// shows that everything runs, not what is learnt
     #[arg(long)]
     pub untrained: bool,
 }

@@ -10,6 +10,7 @@ use crate::compose::Composition;
 use crate::diffusion::{Area, Conditioning, Context, Guidance, SamplerKind, SamplerPlan, sample};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
+use crate::fusion::merged;
 use crate::model::DiffusionModel;
 use crate::rng::{Seed, normal};
 use crate::text::TextBatch;
@@ -149,8 +150,10 @@ pub struct Sampled<B: KernelBackend> {
 }
 
 impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
-    /// Puts a composition on a model.
-    pub fn new(model: &'a M, composition: Composition<B>) -> Self {
+    /// Puts a composition on a model: as factors, or added to the weights of the layers at which so many
+    /// factors would cost more.
+    pub fn new(model: &'a M, mut composition: Composition<B>) -> Self {
+        composition.adapters = merged(model, &composition.adapters);
         Self { model, composition }
     }
 

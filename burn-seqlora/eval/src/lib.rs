@@ -1,8 +1,24 @@
-//! Scores of images, their means over concepts, and reports.
+//! Metrics of generated images, their means over concepts, and reports.
+//!
+//! ```text
+//! images ─ Metric ─► a score per image ─ Evaluator ─► means per concept ─ report::Summary ─► JSON, HTML
+//! ```
+//!
+//! A [`Metric`] is anything that scores images. [`Evaluator`], [`report::Summary`] and the page go
+//! through a list of metrics and a list of methods and know none of them by name. No network is in this
+//! crate: one that embeds images implements [`ImageEncoder`].
 
+mod embedding;
 mod estimate;
+mod evaluator;
 mod identity;
+mod metric;
+mod recognition;
 pub mod report;
 
+pub use embedding::{Embedder, Embedding, ImageEncoder, MeanDirection, SmallImages, to_pixels};
 pub use estimate::Estimate;
-pub use identity::{Embeddings, Identity, ImageEncoder, SmallPictures, embed};
+pub use evaluator::{Bounds, Evaluator, References, Stages};
+pub use identity::Identity;
+pub use metric::{Context, Direction, Metric, MetricError, MetricInfo, Needs, evaluate};
+pub use recognition::Recognition;

@@ -11,7 +11,9 @@ use seqlora_kernels::{DualOps, KernelBackend};
 use super::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use super::config::UNetConfig;
 use super::transformer::Transformer2d;
-use crate::nn::{Attention, Conv2d, Conv2dConfig, Frequency, GroupNorm, Linear, Scope, TimestepEmbedding};
+use crate::nn::{
+    Attention, Conv2d, Conv2dConfig, Frequency, GroupNorm, Linear, Scope, TimestepEmbedding,
+};
 
 /// Predicts the noise or the velocity of noisy latents, given the timestep and the prompt.
 #[derive(Module, Debug)]

@@ -12,6 +12,7 @@ use burn_seqlora::fusion::{
     StatisticsFolder, Sum, merged, patched, record_activations,
 };
 use burn_seqlora::jvp::Dual;
+use burn_seqlora::kernels::lora_linear::LoraFactors;
 use burn_seqlora::kernels::{DualOps, KernelBackend};
 use burn_seqlora::lora::directions::{Columns, fresh_directions};
 use burn_seqlora::lora::{
@@ -88,8 +89,8 @@ fn deltas<B: Backend>(patches: &PatchSet, sites: &[Site]) -> Vec<Tensor<B, 2>> {
 fn changes<B: KernelBackend>(bank: &Bank, members: &[Member], site: usize) -> Vec<Tensor<B, 2>> {
     let change = |member: &Member| {
         let set = compose::<B>(bank, std::slice::from_ref(member)).adapters;
-        let [up, down] = [&set.up, &set.down].map(|factors| factors.get(site).cloned());
-        Some(up?.matmul(down?.transpose()))
+        let LoraFactors { up, down } = set.site(site)?;
+        Some(up.primal.matmul(down.primal.transpose()))
     };
     members.iter().filter_map(change).collect()
 }
@@ -122,7 +123,7 @@ impl<B: KernelBackend> ToyConcepts<B> {
         let run = |(concept, input): (usize, &Tensor<B, 2>)| {
             let probe = Arc::new(ActivationProbe::new(&self.sites, |_| true));
             let set = compose::<B>(&self.bank, &[Member::new(name(concept))]).adapters;
-            self.net.forward(&set.constant().with_probe(probe.clone()), input.clone());
+            self.net.forward(&set.with_probe(probe.clone()), input.clone());
             (name(concept), probe.statistics(&self.sites).unwrap())
         };
         self.inputs.iter().enumerate().map(run).collect()
@@ -157,7 +158,7 @@ pub fn least_squares_is_a_direct_solve<B: KernelBackend>(tolerance: f64) {
             assert_eq!(statistics[&name(concept)].0[&site.name].rows, 9);
             let set = compose::<B>(&concepts.bank, &[Member::new(name(concept))]).adapters;
             let first = Net { weights: concepts.net.weights[..number].to_vec() };
-            let x = first.forward(&set.constant(), input.clone());
+            let x = first.forward(&set, input.clone());
             host(&if number == 0 { x } else { x.silu() }.primal)
         };
         let rows: Vec<DMatrix<f64>> = concepts.inputs.iter().enumerate().map(rows).collect();
@@ -249,8 +250,9 @@ pub fn a_sum_is_the_composition<B: KernelBackend>(_: f64) {
     };
     let (sum, mean) = (fuse(&Sum), fuse(&Mean));
     for site in 0..sites.len() {
-        let [up, down] = [&set.up, &set.down].map(|factors| factors.get(site).unwrap().clone());
-        assert_close("sum", &sum[site], &up.matmul(down.transpose()), 1e-6);
+        let LoraFactors { up, down } = set.site(site).unwrap();
+        let expected = up.primal.matmul(down.primal.transpose());
+        assert_close("sum", &sum[site], &expected, 1e-6);
         assert_close("mean", &mean[site].clone().mul_scalar(3.0), &sum[site], 1e-6);
     }
 }
@@ -344,7 +346,7 @@ pub fn patched_models_predict_what_compositions_do<B: KernelBackend>(tolerance: 
         let (_folder, bank) = bank::<B>(sites, model.token_width(), &adapters);
         let members = members(&[1.0, 0.5]);
         let composition = compose::<B>(&bank, &members);
-        let low_rank = predict(&model, &composition, &composition.adapters.constant());
+        let low_rank = predict(&model, &composition, &composition.adapters);
         let base = predict(&model, &composition, &DualAdapters::none());
         let changed = relative_error(&low_rank, &base);
         assert!(changed > 1e-2, "{changed:.2e}");
@@ -380,7 +382,7 @@ pub fn a_concept_survives_its_fusion<B: KernelBackend>(_: f64) {
     let (folder, bank) = bank::<B>(sites, model.token_width(), &[adapter::<B>(sites, 2, 0, 0.05)]);
     let members = members(&[1.0]);
     let concept = compose::<B>(&bank, &members);
-    let own = concept.adapters.constant();
+    let own = concept.adapters.clone();
     let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &model.config().scheduler, 10).unwrap();
     let record = || {
         let recording = Recording::of(&name(0), &plan, 0);

@@ -1,19 +1,19 @@
-//! `seqlora demo`: the whole story on the built-in small model, offline.
+//! `seqlora demo`: the method on the built-in small model, offline.
 //!
 //! Individuals of the drawn world are learnt one after another, with SeqLoRA and as plain LoRAs that
-//! are added up. Each is asked for right after it was learnt and at the end; a judge that knows the
-//! world measures what is left, and a report shows it.
+//! are added up. Images of each are sampled right after it was learnt and at the end; metrics by a
+//! classifier of the drawn world measure what is left, and a report shows it.
 
-mod course;
-mod judge;
-mod lessons;
+mod concepts;
+mod evaluation;
+mod experiment;
+mod metrics;
 mod pages;
 mod progress;
-mod scores;
+mod sample_cache;
 mod settings;
-mod studio;
+mod timing_log;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn_seqlora::eval::report::Report;
@@ -23,14 +23,14 @@ use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::write_random_model;
 use burn_seqlora::toy_world::builtin;
 
-use self::course::{Course, cost};
-use self::judge::Judge;
-use self::lessons::Lesson;
+use self::concepts::ToyConcept;
+use self::evaluation::{Evaluation, RunMetadata};
+use self::experiment::{ExperimentRunner, cost};
 use self::pages::{headline, report, sheet_rows};
 use self::progress::Progress;
-use self::scores::{Circumstances, Scores};
-use self::settings::{Journal, Settings};
-use self::studio::Studio;
+use self::sample_cache::SampleCache;
+use self::settings::Settings;
+use self::timing_log::TimingLog;
 use super::model;
 use crate::args::{Demo, Global, Model};
 use crate::device::{Device, Job};
@@ -41,60 +41,59 @@ use crate::terminal::Terminal;
 /// Learns, measures and reports, or goes on with it.
 pub fn run(args: &Demo, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
     let settings = Settings::new(args, global)?;
-    let journal = Journal::open(&args.out, &settings)?;
-    global.device.run(Session { args, settings, journal, device: global.device, terminal })
+    let timing = TimingLog::open(&args.out, &settings)?;
+    global.device.run(Session { args, settings, timing, device: global.device, terminal })
 }
 
 struct Session<'a> {
     args: &'a Demo,
     settings: Settings,
-    journal: Journal,
+    timing: TimingLog,
     device: Device,
     terminal: &'a Terminal,
 }
 
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
-        let Self { args, settings, journal, device: place, terminal } = self;
-        let (folder, judge) = match args.untrained {
-            true => (untrained::<B>(&args.out, &device)?, Judge::small_pictures()),
+        let Self { args, settings, timing, device: place, terminal } = self;
+        let (folder, metrics) = match args.untrained {
+            true => (untrained::<B>(&args.out, &device)?, metrics::by_small_images::<B>(&device)),
             false => {
                 let folder = builtin::folder()?;
-                let judge = Judge::<B>::open(&folder.join("classifier"), &device)?;
-                (folder, judge)
+                let metrics = metrics::by_classifier::<B>(&folder.join("classifier"), &device)?;
+                (folder, metrics)
             }
         };
         let (model, base) =
             model::open::<B>(&Model::at(&folder), settings.train.precision, &device, terminal)?;
-        let lessons = Lesson::all(settings.concepts, model.resolution(), &args.out.join("photos"))?;
-        terminal.line("demo", format!("{} concepts into {}", lessons.len(), args.out.display()));
-        let mut course = Course {
+        let photos = args.out.join("photos");
+        let concepts = ToyConcept::all(settings.concepts, model.resolution(), &photos)?;
+        terminal.line("demo", format!("{} concepts into {}", concepts.len(), args.out.display()));
+        let mut runner = ExperimentRunner {
             model: &model,
             base: &base,
-            lessons: &lessons,
+            concepts: &concepts,
             settings: &settings,
-            studio: Studio::new(&model, settings.train.seed),
+            samples: SampleCache::new(&model, settings.train.seed),
             folder: &args.out,
-            progress: Progress::new(terminal, cost::<B>(&settings, &lessons)),
-            journal,
+            progress: Progress::new(terminal, cost::<B>(&settings, &concepts)),
+            timing,
         };
-        let before = course.before()?;
-        let mut outcomes = BTreeMap::new();
-        for method in &settings.methods {
-            outcomes.insert(method.clone(), course.take(method)?);
-        }
-        course.progress.finish();
-        let circumstances = Circumstances {
+        let base_images = runner.base_images()?;
+        let outcomes = settings.methods.iter().map(|method| runner.run(method));
+        let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
+        runner.progress.finish();
+        let metadata = RunMetadata {
             base: &base,
             device: place,
             settings: &settings,
-            sampling: Studio::<B>::description(),
-            journal: &course.journal,
+            sampling: SampleCache::<B>::description(),
+            timing: &runner.timing,
         };
-        let scores = Scores::new(&judge, &device, &lessons);
-        let summary = scores.summary(&before, &outcomes, &circumstances)?;
+        let evaluation = Evaluation::new(&metrics, &concepts, &metadata);
+        let summary = evaluation.summary(&base_images, &outcomes)?;
         let command = command(args, &settings, place);
-        let report = report::<B>(summary, command, &lessons, &before, &outcomes)?;
+        let report = report(summary, command, &concepts, &base_images, &outcomes)?;
         let shown = if args.untrained { folder.as_path() } else { Path::new(builtin::NAME) };
         write(&args.out, &report, shown, terminal)
     }
@@ -102,10 +101,10 @@ impl Job for Session<'_> {
 
 /// The command that makes the same demo.
 fn command(args: &Demo, settings: &Settings, device: Device) -> String {
-    let Settings { concepts, pictures, methods, train } = settings;
+    let Settings { concepts, images, methods, train } = settings;
     let config = args.config.as_ref().map(|file| format!(" --config {}", file.display()));
     format!(
-        "seqlora demo{}{} --method {} --concepts {concepts} --pictures {pictures} --steps {} --seed {} --precision {} \
+        "seqlora demo{}{} --method {} --concepts {concepts} --images {images} --steps {} --seed {} --precision {} \
          --device {device} --out {}",
         if args.untrained { " --untrained" } else { "" },
         config.unwrap_or_default(),
@@ -124,7 +123,7 @@ fn untrained<B: TrainBackend>(out: &Path, device: &B::Device) -> Result<PathBuf,
     Ok(folder)
 }
 
-/// `model` is how the user would name it.
+/// Writes the report's files and prints the results. `model` is the name for `--model`.
 fn write(folder: &Path, report: &Report, model: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let file = |name: &str| folder.join(name);
     let (page, sheet) = (file("report.html"), file("contact-sheet.png"));
@@ -132,11 +131,11 @@ fn write(folder: &Path, report: &Report, model: &Path, terminal: &Terminal) -> R
     write_atomic(&page, report.to_html().as_bytes())?;
     contact_sheet(&sheet_rows(report)).save(&sheet)?;
     let summary = &report.summary;
-    let first = summary.methods.keys().next().expect("a method");
+    let first = &summary.methods.first().expect("a demo has a method").name;
     terminal.result(&serde_json::to_value(summary)?, || {
         format!(
             "{}\n\nreport     {}\ntry        seqlora generate --model {} --bank {} \
-             --prompt \"a <{}> on a beach\" --out pictures",
+             --prompt \"a <{}> on a beach\" --out images",
             headline(summary),
             page.display(),
             model.display(),

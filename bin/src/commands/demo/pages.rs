@@ -1,19 +1,15 @@
-//! What a demo shows: the report, a sheet of pictures, a table.
+//! What a demo shows: the report, a sheet of images, a table.
 
-use std::collections::BTreeMap;
-
-use burn_seqlora::bank::Bank;
-use burn_seqlora::eval::report::{ConceptPictures, PairPictures, Report, Stages, Summary};
-use burn_seqlora::kernels::TrainBackend;
-use burn_seqlora::methods;
+use burn_seqlora::eval::report::{ConceptImages, PairImages, Report, Summary};
+use burn_seqlora::eval::{MetricInfo, Stages};
 use image::RgbImage;
 
-use super::course::Outcome;
-use super::lessons::{Lesson, pair_prompts, pairs};
+use super::concepts::{ToyConcept, pair_prompts, pairs};
+use super::experiment::Outcome;
 use crate::failure::Failure;
 use crate::terminal::table;
 
-/// From so many concepts on the report shows only [`FEW`] of the pictures that were measured.
+/// From so many concepts on the report shows only [`FEW`] of the images that were measured.
 const MANY: usize = 12;
 const FEW: usize = 2;
 
@@ -21,81 +17,80 @@ const FEW: usize = 2;
 ///
 /// # Errors
 /// If a bank cannot be read.
-pub fn report<B: TrainBackend>(
+pub fn report(
     summary: Summary,
     command: String,
-    lessons: &[Lesson],
-    before: &[Vec<RgbImage>],
-    outcomes: &BTreeMap<String, Outcome>,
+    concepts: &[ToyConcept],
+    base_images: &[Vec<RgbImage>],
+    outcomes: &[Outcome],
 ) -> Result<Report, Failure> {
-    let count = if lessons.len() < MANY { usize::MAX } else { FEW };
-    let shown = |pictures: &[RgbImage]| pictures.iter().take(count).cloned().collect::<Vec<_>>();
-    let concept = |(number, lesson): (usize, &Lesson)| {
+    let count = if concepts.len() < MANY { usize::MAX } else { FEW };
+    let shown = |images: &[RgbImage]| images.iter().take(count).cloned().collect::<Vec<_>>();
+    let concept = |(number, concept): (usize, &ToyConcept)| {
         let stages = |outcome: &Outcome| {
             let Stages { learnt, end } = &outcome.concepts[number];
             Stages { learnt: shown(learnt), end: shown(end) }
         };
-        ConceptPictures {
-            references: shown(&lesson.references),
-            base: shown(&before[number]),
-            generated: outcomes.iter().map(|(method, o)| (method.clone(), stages(o))).collect(),
+        ConceptImages {
+            references: shown(&concept.references),
+            base: shown(&base_images[number]),
+            generated: outcomes.iter().map(stages).collect(),
         }
     };
-    let pair = |(number, pair): (usize, _)| PairPictures {
+    let pair = |(number, pair): (usize, _)| PairImages {
         prompt: pair_prompts(pair).swap_remove(0),
-        generated: outcomes.iter().map(|(m, o)| (m.clone(), o.pairs[number].clone())).collect(),
+        generated: outcomes.iter().map(|outcome| outcome.pairs[number].clone()).collect(),
     };
-    let losses = |(method, outcome): (&String, &Outcome)| {
-        let bank: &Bank = &outcome.bank;
-        let losses = lessons.iter().map(|lesson| bank.losses(&lesson.source.id));
-        Ok((method.clone(), losses.collect::<Result<_, _>>()?))
+    let losses = |outcome: &Outcome| {
+        let losses = concepts.iter().map(|concept| outcome.bank.losses(&concept.source.id));
+        Ok(losses.collect::<Result<_, _>>()?)
     };
     Ok(Report {
-        title: format!("{} concepts, one after another", lessons.len()),
-        lead: lead::<B>(&summary),
+        title: format!("{} concepts, one after another", concepts.len()),
+        lead: lead(&summary, outcomes),
         command,
-        concepts: lessons.iter().enumerate().map(concept).collect(),
-        pairs: pairs(lessons).enumerate().map(pair).collect(),
+        concepts: concepts.iter().enumerate().map(concept).collect(),
+        pairs: pairs(concepts).enumerate().map(pair).collect(),
         losses: outcomes.iter().map(losses).collect::<Result<_, Failure>>()?,
         summary,
     })
 }
 
-fn lead<B: TrainBackend>(summary: &Summary) -> String {
+fn lead(summary: &Summary, outcomes: &[Outcome]) -> String {
     let references = summary.concepts.first().map_or(0, |concept| concept.references);
-    let way =
-        |method: &String| methods::by_name::<B>(method).map_or("", |method| method.description());
-    let ways: Vec<&str> = summary.methods.keys().map(way).collect();
+    let ways: Vec<&str> = outcomes.iter().map(|outcome| outcome.description).collect();
     format!(
         "A small diffusion model learnt {} individuals that it had never seen, each from {references} \
-         pictures and without those of the others: {}. Then all adapters were added up.",
+         images and without those of the others: {}. Then all adapters were added up.",
         summary.concepts.len(),
         ways.join("; and once more "),
     )
 }
 
-/// A row for each concept: one reference, then what each method makes of it in the end.
+/// A row for each concept: one reference, then each method's images at the end.
 pub fn sheet_rows(report: &Report) -> Vec<Vec<RgbImage>> {
-    let row = |concept: &ConceptPictures| {
-        let ends = concept.generated.values().flat_map(|stages| &stages.end);
+    let row = |concept: &ConceptImages| {
+        let ends = concept.generated.iter().flat_map(|stages| &stages.end);
         concept.references.iter().take(1).chain(ends).cloned().collect()
     };
     report.concepts.iter().map(row).collect()
 }
 
-/// The outcome in a few lines.
+/// The results in a few lines: all columns of the first metric, and the others at the end.
 pub fn headline(summary: &Summary) -> String {
-    let head = ["method", "just learnt", "at the end", "forgetting", "overlap", "training"];
-    let rows = summary.methods.iter().map(|(method, m)| {
-        vec![
-            method.to_string(),
-            m.identity_learnt.to_string(),
-            m.identity_end.to_string(),
-            m.forgetting.to_string(),
-            format!("{:.1e}", m.max_overlap),
-            format!("{:.0} s", m.seconds),
-        ]
+    let (first, others) = summary.metrics.split_first().expect("a demo has metrics");
+    let head = ["method", "just learnt", "at the end", "forgetting"].map(String::from);
+    let at_the_end = |metric: &MetricInfo| format!("{} at the end", metric.name);
+    let last = ["coherence", "training"].map(String::from);
+    let head = head.into_iter().chain(others.iter().map(at_the_end)).chain(last).collect();
+    let rows = summary.methods.iter().map(|method| {
+        let scores = method.scores[&first.name];
+        let ends = others.iter().map(|metric| method.scores[&metric.name].end);
+        let estimates = [scores.learnt, scores.end, scores.forgetting].into_iter().chain(ends);
+        let last = [format!("{:.1e}", method.max_overlap), format!("{:.0} s", method.seconds)];
+        let cells = [method.title.clone()].into_iter();
+        cells.chain(estimates.map(|estimate| estimate.to_string())).chain(last).collect()
     });
-    let head = head.map(String::from).to_vec();
-    format!("identity by {}\n{}", summary.judge, table(&[vec![head], rows.collect()].concat()))
+    let rows = [vec![head], rows.collect()].concat();
+    format!("{}: {}\n{}", first.name, first.description, table(&rows))
 }

@@ -1,4 +1,4 @@
-//! One bar for the whole demo, with the time that is left.
+//! One progress bar for the whole demo, with the remaining time.
 
 use burn_seqlora::train::{Event, Flow};
 use indicatif::ProgressBar;
@@ -16,19 +16,19 @@ pub struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// Nothing done of a total.
+    /// A bar that ends at `total`.
     pub fn new(terminal: &'a Terminal, total: f64) -> Self {
         let bar = terminal.share_bar("demo", total.ceil() as usize);
         Self { terminal, bar, done: 0.0, concept: String::new() }
     }
 
-    /// Some more is done.
+    /// More work is done.
     pub fn advance(&mut self, units: f64) {
         self.done += units;
         self.bar.set_position(self.done as u64);
     }
 
-    /// Some was done in an earlier run, which says nothing of the speed of this one.
+    /// Work was done in an earlier run; it does not count for the speed of this one.
     pub fn skip(&mut self, units: f64) {
         if units > 0.0 {
             self.advance(units);
@@ -36,7 +36,7 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// What is being done.
+    /// Shows what is being done.
     pub fn message(&self, text: String) {
         self.bar.set_message(text);
     }

@@ -1,13 +1,6 @@
-//! What decides a demo, and what is kept of it beside the banks so that it can go on.
+//! The settings of a demo.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use burn_seqlora::check::difference;
 use burn_seqlora::data::Transform;
-use burn_seqlora::error::Error;
-use burn_seqlora::files::{read_json, write_json};
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::methods::{Method, Work};
 use burn_seqlora::settings::TrainConfig;
@@ -18,28 +11,29 @@ use crate::args::{Demo, Global};
 use crate::failure::Failure;
 use crate::settings::read_over;
 
-/// Captions of the drawn world that tell which directions all prompts share.
+/// Captions of the drawn world from which the common prompt subspace is computed.
 const PROMPTS: u64 = 128;
 
-/// What decides a demo.
+/// The settings on which a demo's results depend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// How many concepts are learnt.
     pub concepts: usize,
-    /// How many pictures of each concept are drawn, each time it is asked for.
-    pub pictures: usize,
+    /// How many images of each concept are sampled with each method, just learnt and at the end.
+    #[serde(alias = "pictures")]
+    pub images: usize,
     /// The names of the methods that are compared, in the order in which they run.
     pub methods: Vec<String>,
-    /// How they learn, but for the method.
+    /// The training settings of all methods; each run puts its own method in.
     pub train: TrainConfig,
 }
 
 impl Settings {
-    /// The settings that the arguments ask for.
+    /// The settings that the arguments and the settings file give.
     ///
     /// # Errors
-    /// If the settings file cannot be read, or a setting has no meaning.
+    /// If the settings file cannot be read, or a setting is invalid.
     pub fn new(args: &Demo, global: &Global) -> Result<Self, Failure> {
         let mut train = match &args.config {
             Some(file) => read_over(file, &defaults())?,
@@ -51,11 +45,11 @@ impl Settings {
         train.concepts = Some(args.concepts.into());
         train.validate()?;
         let methods = args.method.clone();
-        let (concepts, pictures) = (args.concepts.into(), args.pictures.into());
-        Ok(Self { concepts, pictures, methods, train })
+        let (concepts, images) = (args.concepts.into(), args.images.into());
+        Ok(Self { concepts, images, methods, train })
     }
 
-    /// How a method learns here.
+    /// The training settings of one method.
     pub fn train_config(&self, method: &str) -> TrainConfig {
         TrainConfig { method: method.into(), ..self.train.clone() }
     }
@@ -67,30 +61,30 @@ impl Settings {
     }
 }
 
-/// Rates for a model of a few million parameters; the trainer's own defaults are for SD1.5.
+/// Learning rates for a model of a few million parameters; the trainer's own defaults are for SD1.5.
 fn defaults() -> TrainConfig {
     TrainConfig {
         steps: 80,
         // Three times the minibatches for the price of K = 3.
         outer: 1,
-        // Rows fast, factors slowly: rows are seen by no other concept's prompts. With 1e-2 for the
-        // UNet the last concept's colours came through in those before it.
+        // Token embeddings learn fast and factors slowly, because no other concept's prompts contain
+        // the token embeddings. With 1e-2 for the UNet the last concept's colours showed in earlier ones.
         lr_unet: 2e-3,
         lr_text: 5e-4,
         lr_token: 3e-2,
-        // Later concepts take less with them (docs/decisions/0009).
+        // Later concepts change earlier ones less (docs/decisions/0009).
         protected_directions: 16,
         common_prompts: captions(),
         // The limit belongs to the length of SD1.5's embeddings.
         token_norm_limit: 100.0,
-        // The references have the model's size, and where things stand in them is told.
+        // The references have the model's size, and their captions say where things are.
         transform: Transform::CenterCrop,
         crops: 1,
         ..TrainConfig::default()
     }
 }
 
-/// What else is asked for in the drawn world.
+/// Captions of random scenes of the drawn world.
 fn captions() -> Vec<String> {
     let seed = Seed::new(0).fork("shared prompts");
     let caption = |number| {
@@ -98,71 +92,4 @@ fn captions() -> Vec<String> {
         scene.caption(&mut seed.fork("caption").at(number))
     };
     (0..PROMPTS).map(caption).collect()
-}
-
-/// `demo.json`: the settings and the time that was spent, over all runs of the demo.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Record {
-    settings: Settings,
-    training: BTreeMap<String, BTreeMap<String, f64>>,
-    sampling: f64,
-}
-
-/// The record of a demo in its folder.
-#[derive(Debug)]
-pub struct Journal {
-    file: PathBuf,
-    record: Record,
-}
-
-impl Journal {
-    /// Starts a demo in a folder that is empty or not there, or goes on with the one in it.
-    pub fn open(folder: &Path, settings: &Settings) -> Result<Self, Failure> {
-        let file = folder.join("demo.json");
-        let usage = |text: String| {
-            Err(Failure::Usage(format!("{} {text} another --out", folder.display())))
-        };
-        if file.exists() {
-            let record: Record = read_json(&file)?;
-            return match difference(&record.settings, settings) {
-                None => Ok(Self { file, record }),
-                Some(difference) => usage(format!(
-                    "holds a demo with other settings ({difference}): give those to go on, or choose"
-                )),
-            };
-        }
-        if fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()) {
-            return usage("is not empty and holds no demo; choose".into());
-        }
-        fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
-        let settings = settings.clone();
-        let record = Record { settings, training: BTreeMap::new(), sampling: 0.0 };
-        write_json(&file, &record)?;
-        Ok(Self { file, record })
-    }
-
-    /// Adds time spent on training a concept.
-    pub fn add_training(&mut self, method: &str, id: &str, seconds: f64) -> Result<(), Failure> {
-        let of_method = self.record.training.entry(method.into()).or_default();
-        *of_method.entry(id.into()).or_default() += seconds;
-        Ok(write_json(&self.file, &self.record)?)
-    }
-
-    /// Adds time spent on sampling.
-    pub fn add_sampling(&mut self, seconds: f64) -> Result<(), Failure> {
-        self.record.sampling += seconds;
-        Ok(write_json(&self.file, &self.record)?)
-    }
-
-    /// Seconds spent on training a concept.
-    pub fn training(&self, method: &str, id: &str) -> f64 {
-        self.record.training.get(method).and_then(|ids| ids.get(id)).copied().unwrap_or(0.0)
-    }
-
-    /// All seconds.
-    pub fn seconds(&self) -> f64 {
-        let training = self.record.training.values().flat_map(BTreeMap::values);
-        training.sum::<f64>() + self.record.sampling
-    }
 }

@@ -6,7 +6,7 @@ use seqlora_kernels::KernelBackend;
 use seqlora_kernels::lora_linear::LoraFactors;
 
 use crate::error::{Error, Result};
-use crate::lora::{AdapterSet, DualAdapters, PatchSet, WeightPatch};
+use crate::lora::{DualAdapters, PatchSet, WeightPatch};
 use crate::model::DiffusionModel;
 
 /// Whether the factors of a change of this rank cost more than half of the layer's own multiplications
@@ -50,24 +50,21 @@ where
 
 /// Adapters that apply a composition to a model, with W₀ + A Bᵀ at the sites where [`is_cheaper_dense`]
 /// and the factors at the others.
-pub fn merged<B, M>(model: &M, adapters: &AdapterSet<B>) -> DualAdapters<B>
+pub fn merged<B, M>(model: &M, adapters: &DualAdapters<B>) -> DualAdapters<B>
 where
     B: KernelBackend,
     M: DiffusionModel<B>,
 {
     let dense = |number: usize| {
-        let (up, down) = (adapters.up.get(number)?, adapters.down.get(number)?);
+        let LoraFactors { up, down } = adapters.site(number)?;
         let ([outputs, rank], [inputs, _]) = (up.dims(), down.dims());
-        is_cheaper_dense(rank, inputs, outputs).then(|| {
-            let delta = up.clone().matmul(down.clone().transpose());
-            changed(model.site_weight(number), delta)
-        })
+        is_cheaper_dense(rank, inputs, outputs)
+            .then(|| changed(model.site_weight(number), up.primal.matmul(down.primal.transpose())))
     };
-    let weights: Vec<Option<Tensor<B, 2>>> = (0..adapters.up.len()).map(dense).collect();
-    let factors = adapters.constant();
+    let weights: Vec<Option<Tensor<B, 2>>> = (0..model.sites().len()).map(dense).collect();
     let low_rank = weights.iter().enumerate().map(|(number, weight)| match weight {
         Some(_) => None,
-        None => factors.site(number),
+        None => adapters.site(number),
     });
     DualAdapters::new(low_rank.collect()).with_weights(weights)
 }

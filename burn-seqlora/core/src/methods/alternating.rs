@@ -23,6 +23,10 @@ impl<B: TrainBackend> Method<B> for Alternating {
         Self::NAME
     }
 
+    fn title(&self) -> &'static str {
+        "Alternating"
+    }
+
     fn description(&self) -> &'static str {
         "by the same alternation without second derivatives"
     }

@@ -26,6 +26,10 @@ impl<B: TrainBackend> Method<B> for PlainLora {
         Self::NAME
     }
 
+    fn title(&self) -> &'static str {
+        "Plain LoRA"
+    }
+
     fn description(&self) -> &'static str {
         "as plain LoRAs"
     }

@@ -44,6 +44,9 @@ pub trait Method<B: TrainBackend>: Debug + Sync {
     /// Its name in settings, banks and reports.
     fn name(&self) -> &'static str;
 
+    /// Its name as papers and people write it, for headings.
+    fn title(&self) -> &'static str;
+
     /// What it does, to complete the sentence "Concepts were learnt …".
     fn description(&self) -> &'static str;
 

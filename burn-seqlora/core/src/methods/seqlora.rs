@@ -23,6 +23,10 @@ impl<B: TrainBackend> Method<B> for SeqLora {
         Self::NAME
     }
 
+    fn title(&self) -> &'static str {
+        "SeqLoRA"
+    }
+
     fn description(&self) -> &'static str {
         "by SeqLoRA, which keeps every adapter orthogonal to the ones before it"
     }

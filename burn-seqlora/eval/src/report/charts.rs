@@ -1,58 +1,72 @@
-//! The charts of the report: identity bars, loss curves, overlaps.
+//! The charts of the report: scores, loss curves, mutual coherence.
 
 use std::fmt::Write;
 
 use super::html::Html;
-use super::summary::Summary;
+use super::summary::{ConceptSummary, Summary};
 use super::svg::{Plot, Px, drawing, label, label_left, line, rectangle, tooltip};
+use crate::{Bounds, Stages};
 
 /// Width of a chart that takes the whole page; half of it for those that share it.
 const WIDTH: f64 = 1000.0;
 
-/// Identity of every concept: right after it was learnt as an outline, at the end filled; what the
-/// base model gives and what references reach as lines.
-pub fn identity_bars(summary: &Summary) -> Html {
-    let concepts = &summary.concepts;
-    let of_methods = summary.methods.values().flat_map(|m| &m.concepts);
-    let all = of_methods.flat_map(|c| [c.identity_learnt, c.identity_end]);
-    let lowest = all.chain(concepts.iter().map(|c| c.floor)).fold(0.0, f64::min);
+/// Colours of methods in `style.css`.
+const PALETTE: usize = 6;
+
+/// The first metric's score of every concept: right after it was learnt as an outline, at the end
+/// filled; those of the base model's images and of the references as lines.
+pub fn score_bars(summary: &Summary) -> Html {
+    let (metric, concepts) = (&summary.metrics[0], &summary.concepts);
+    let bounds = |concept: &ConceptSummary| concept.scores[&metric.name];
     let plot = Plot {
         x: [44.0, WIDTH - 6.0],
         y: [280.0, 12.0],
         from_x: [0.0, concepts.len() as f64],
-        from_y: [lowest, 1.0],
+        from_y: score_range(summary),
     };
+    let zero = plot.at_y(0.0);
     let names = names_fit(concepts.len());
-    let group = |(number, concept): (usize, &super::summary::ConceptSummary)| {
+    let group = |(number, concept): (usize, &ConceptSummary)| {
         let [left, right] = [0.12, 0.88].map(|share| plot.at_x(number as f64 + share));
         let width = (right - left) / summary.methods.len() as f64;
-        let bars = summary.methods.iter().enumerate().flat_map(|(place, (method, learnt))| {
-            let learnt = &learnt.concepts[number];
+        let bars = summary.methods.iter().enumerate().flat_map(|(place, method)| {
+            let Stages { learnt, end } = method.concepts[number].scores[&metric.name];
             let corner = left + place as f64 * width;
-            let bar = |class: &str, value: f64, when: &str| {
-                let [top, bottom] = [plot.at_y(value.max(0.0)), plot.at_y(value.min(0.0))];
-                let note = format!("{}, {}, {when}: {value:.3}", concept.id, title(method));
+            let bar = |kind: &str, value: f64, when: &str| {
+                let at = plot.at_y(value);
+                let note = format!("{}, {}, {when}: {value:.3}", concept.id, method.title);
                 let gap = (width * 0.08).min(3.0);
-                let size = [width - 2.0 * gap, bottom - top];
-                rectangle(&format!("{class} {method}"), [corner + gap, top], size, &note)
+                let size = [width - 2.0 * gap, (zero - at).abs()];
+                let class = format!("{kind} {}", palette_class(place));
+                rectangle(&class, [corner + gap, at.min(zero)], size, &note)
             };
-            [
-                bar("bar", learnt.identity_end, "at the end"),
-                bar("ghost", learnt.identity_learnt, "just learnt"),
-            ]
+            [bar("bar", end, "at the end"), bar("ghost", learnt, "just learnt")]
         });
         let mark = |class, value| line(class, [left, plot.at_y(value)], [right, plot.at_y(value)]);
-        let marks = [mark("ceiling", concept.ceiling), mark("floor", concept.floor)];
+        let Bounds { base, references } = bounds(concept);
+        let references = references.map(|references| mark("references", references));
         let name = names.then(|| label([(left + right) / 2.0, 300.0], &concept.id));
-        bars.collect::<Vec<_>>().into_iter().chain(marks).chain(name).collect::<Html>()
+        bars.chain(references).chain([mark("base", base)]).chain(name).collect::<Html>()
     };
     let bars = concepts.iter().enumerate().map(group);
     let height = if names { 308.0 } else { 290.0 };
-    drawing([WIDTH, height], "identity of each concept", [plot.grid()].into_iter().chain(bars))
+    let name = format!("{} of each concept", metric.name);
+    drawing([WIDTH, height], &name, [plot.grid()].into_iter().chain(bars))
+}
+
+/// From zero, or below it, to the largest of the first metric's scores.
+fn score_range(summary: &Summary) -> [f64; 2] {
+    let name = &summary.metrics[0].name;
+    let learnt = summary.methods.iter().flat_map(|method| &method.concepts);
+    let learnt = learnt.map(|concept| concept.scores[name]).flat_map(|s| [s.learnt, s.end]);
+    let bounds = summary.concepts.iter().map(|concept| concept.scores[name]);
+    let bounds = bounds.flat_map(|bounds| [Some(bounds.base), bounds.references]).flatten();
+    let widen = |[low, high]: [f64; 2], score: f64| [low.min(score), high.max(score)];
+    learnt.chain(bounds).fold([0.0, 0.0], widen)
 }
 
 /// One curve per concept, smoothed over a twentieth of the steps.
-pub fn loss_curves(method: &str, ids: &[&str], losses: &[Vec<f64>], range: [f64; 2]) -> Html {
+pub fn loss_curves(title: &str, ids: &[&str], losses: &[Vec<f64>], range: [f64; 2]) -> Html {
     let steps = losses.iter().map(Vec::len).max().unwrap_or(0);
     let plot = Plot {
         x: [48.0, WIDTH / 2.0 - 6.0],
@@ -76,7 +90,7 @@ pub fn loss_curves(method: &str, ids: &[&str], losses: &[Vec<f64>], range: [f64;
     };
     let curves = losses.iter().enumerate().map(curve);
     let axis = [plot.grid(), label_left([plot.x[1], 250.0], &format!("{steps} steps"))];
-    let name = format!("loss of each concept with {}", title(method));
+    let name = format!("loss of each concept with {title}");
     drawing([WIDTH / 2.0, 256.0], &name, axis.into_iter().chain(curves))
 }
 
@@ -88,8 +102,9 @@ pub fn loss_range<'a>(losses: impl IntoIterator<Item = &'a Vec<f64>>) -> [f64; 2
     if low <= high { [low, high] } else { [0.0, 1.0] }
 }
 
-/// Largest |entry| of B_jᵀ B_i of every pair, from empty at 0 to full at 1.
-pub fn overlap_map(method: &str, ids: &[&str], overlaps: &[Vec<f64>]) -> Html {
+/// The mutual coherence of every pair, from empty at 0 to full at 1, in the colour of the method at
+/// `place`.
+pub fn coherence_map(place: usize, title: &str, ids: &[&str], coherence: &[Vec<f64>]) -> Html {
     let names = ids.len() <= 8;
     let left = if names { 110.0 } else { 6.0 };
     let side = (WIDTH / 2.0 - left - 6.0) / ids.len().max(1) as f64;
@@ -101,13 +116,13 @@ pub fn overlap_map(method: &str, ids: &[&str], overlaps: &[Vec<f64>]) -> Html {
         if row == column {
             return rectangle("self", at, size, ids[row]);
         }
-        let value = overlaps[row][column];
+        let value = coherence[row][column];
         let note = format!("{} and {}: {value:.1e}", ids[row], ids[column]);
-        // What nobody could see is left out: a map of 101 concepts has 10,000 cells.
+        // A fill too faint to be seen is left out: a map of 101 concepts has 10,000 cells.
         let frame = names.then(|| rectangle("frame", at, size, &note));
         let fill = (value >= 5e-4).then(|| {
             let shade = format!("fill-opacity:{:.3}", value.min(1.0));
-            let bar = rectangle(&format!("bar {method}"), at, size, &note);
+            let bar = rectangle(&format!("bar {}", palette_class(place)), at, size, &note);
             Html::element("g", &[("style", &shade)], [bar])
         });
         let middle = [corner[0] + side / 2.0, corner[1] + side / 2.0 + 4.0];
@@ -120,25 +135,21 @@ pub fn overlap_map(method: &str, ids: &[&str], overlaps: &[Vec<f64>]) -> Html {
         let cells = (0..ids.len()).map(move |column| cell(row, column));
         cells.chain(name).collect::<Html>()
     };
-    let name = format!("overlap of each pair of concepts with {}", title(method));
+    let name = format!("mutual coherence of each pair of concepts with {title}");
     let height = 12.0 + ids.len() as f64 * side;
     let border = rectangle("frame", [left, 6.0], [side * ids.len() as f64; 2], &name);
     drawing([WIDTH / 2.0, height], &name, [border].into_iter().chain((0..ids.len()).map(row)))
 }
 
-/// The colour of a concept's curve: hues all the way round.
+/// The colour of a concept's curve; hues are evenly spaced.
 pub fn colour(number: usize, count: usize) -> String {
     format!("hsl({:.0} 65% 52%)", 360.0 * number as f64 / count.max(1) as f64)
 }
 
-/// What people call a method.
-pub fn title(method: &str) -> &str {
-    match method {
-        "seqlora" => "SeqLoRA",
-        "alternating" => "Alternating",
-        "lora" => "Plain LoRA",
-        other => other,
-    }
+/// The style sheet's class for the colour of the method at `place`; colours repeat after
+/// [`PALETTE`] methods.
+pub fn palette_class(place: usize) -> String {
+    format!("m{}", place % PALETTE)
 }
 
 /// A number between 0 and 1 in a narrow cell.
@@ -167,11 +178,28 @@ mod tests {
     use crate::report::summary::tests::summary;
 
     #[test]
-    fn every_concept_has_its_bars() {
-        let svg = identity_bars(&summary()).to_string();
-        assert_eq!(svg.matches("class=\"bar lora\"").count(), 3);
-        assert_eq!(svg.matches("class=\"ghost seqlora\"").count(), 3);
-        assert!(svg.contains("a, Plain LoRA, at the end: 0.700"), "{svg}");
+    fn every_concept_has_its_bars_in_the_colours_of_the_methods() {
+        let svg = score_bars(&summary()).to_string();
+        assert_eq!(svg.matches("class=\"bar m0\"").count(), 3);
+        assert_eq!(svg.matches("class=\"ghost m2\"").count(), 3);
+        assert!(svg.contains("a, The Y, at the end: 0.700"), "{svg}");
+        assert!(svg.contains("aria-label=\"likeness of each concept\""), "{svg}");
+        assert_eq!(score_range(&summary()), [0.0, 0.95]);
+    }
+
+    #[test]
+    fn every_colour_is_in_the_style_sheet() {
+        let style = include_str!("style.css");
+        for place in 0..PALETTE {
+            let class = palette_class(place);
+            assert!(
+                style.contains(&format!(".{class} {{ --method: var(--{class}); }}")),
+                "{class}"
+            );
+            // In light and in dark mode.
+            assert_eq!(style.matches(&format!("--{class}: #")).count(), 2, "{class}");
+        }
+        assert_eq!(palette_class(PALETTE), palette_class(0));
     }
 
     #[test]
@@ -183,10 +211,11 @@ mod tests {
     }
 
     #[test]
-    fn shades_are_overlaps() {
-        let overlaps = &summary().methods["lora"].overlaps;
-        let svg = overlap_map("lora", &["a", "b", "c"], overlaps).to_string();
+    fn shades_are_coherences() {
+        let coherence = &summary().methods[1].overlaps;
+        let svg = coherence_map(1, "The Y", &["a", "b", "c"], coherence).to_string();
         assert_eq!(svg.matches("fill-opacity:0.500").count(), 2);
+        assert_eq!(svg.matches("class=\"bar m1\"").count(), 6);
         assert_eq!(svg.matches("class=\"self\"").count(), 3);
     }
 }

@@ -1,10 +1,10 @@
-//! The pictures: concept by concept, and in pairs.
+//! The images: concept by concept, and in pairs.
 
 use image::RgbImage;
 
-use super::charts::title;
+use super::charts::palette_class;
 use super::html::Html;
-use super::{ConceptPictures, PairPictures, Report};
+use super::{ConceptImages, ConceptSummary, MethodSummary, PairImages, Report};
 
 /// Concepts that are shown at once; the others unfold.
 const AT_ONCE: usize = 12;
@@ -12,15 +12,15 @@ const AT_ONCE: usize = 12;
 /// One reference of each of the first concepts.
 pub fn hero(report: &Report) -> Html {
     let concepts = report.summary.concepts.iter().zip(&report.concepts).take(8);
-    let portrait = |(concept, pictures): (&super::ConceptSummary, &ConceptPictures)| {
-        let picture = pictures.references.first().map(|p| Html::picture(p, &concept.id));
-        let name = Html::element("figcaption", &[], [name(&concept.id)]);
-        Html::element("figure", &[], picture.into_iter().chain([name]))
+    let portrait = |(concept, images): (&ConceptSummary, &ConceptImages)| {
+        let image = images.references.first().map(|image| Html::image(image, &concept.id));
+        let name = Html::element("figcaption", &[], [concept_name(&concept.id)]);
+        Html::element("figure", &[], image.into_iter().chain([name]))
     };
     Html::element("div", &[("class", &"hero")], concepts.map(portrait))
 }
 
-/// What each concept was shown, what the base model draws, and what each method makes of it.
+/// The references of each concept, the base model's images of its class, and each method's images.
 pub fn concepts(report: &Report) -> Html {
     let mut cards: Vec<Html> = (0..report.concepts.len()).map(|n| concept(report, n)).collect();
     let folded = cards.split_off(cards.len().min(AT_ONCE));
@@ -33,44 +33,39 @@ pub fn concepts(report: &Report) -> Html {
 }
 
 fn concept(report: &Report, number: usize) -> Html {
-    let (concept, pictures) = (&report.summary.concepts[number], &report.concepts[number]);
+    let (summary, images) = (&report.summary, &report.concepts[number]);
+    let (concept, metric) = (&summary.concepts[number], &summary.metrics[0].name);
     let class = Html::element("small", &[], [Html::text(&concept.class_word)]);
-    let head = Html::element("h3", &[], [name(&concept.id), Html::text(" "), class]);
+    let head = Html::element("h3", &[], [concept_name(&concept.id), Html::text(" "), class]);
+    let bounds = concept.scores[metric];
     let before = [
-        cell("references", Some(concept.ceiling), &pictures.references, "reference"),
-        cell(
-            "base model, asked for the class",
-            Some(concept.floor),
-            &pictures.base,
-            "base model's",
-        ),
+        cell("references", bounds.references, &images.references, "reference"),
+        cell("base model, asked for the class", Some(bounds.base), &images.base, "base model's"),
     ];
     let before = row(Html::element("span", &[("class", &"chip")], [Html::text("before")]), before);
-    let of_method = |(method, stages): (&String, &super::Stages)| {
-        let numbers = report.summary.methods.get(method).map(|m| &m.concepts[number]);
-        let learnt = numbers.map(|n| n.identity_learnt);
-        let end = numbers.map(|n| n.identity_end);
+    let of_method = |(place, method): (usize, &MethodSummary)| {
+        let (images, title) = (&images.generated[place], &method.title);
+        let score = method.concepts[number].scores[metric];
         let cells = [
-            cell("just learnt", learnt, &stages.learnt, title(method)),
-            cell("at the end", end, &stages.end, title(method)),
+            cell("just learnt", Some(score.learnt), &images.learnt, title),
+            cell("at the end", Some(score.end), &images.end, title),
         ];
-        row(chip(method), cells)
+        row(method_name(place, title), cells)
     };
-    let rows = pictures.generated.iter().map(of_method);
+    let rows = summary.methods.iter().enumerate().map(of_method);
     Html::element("section", &[("class", &"concept")], [head, before].into_iter().chain(rows))
 }
 
 /// The same prompt by each method, side by side.
 pub fn pairs(report: &Report) -> Html {
-    let pair = |pair: &PairPictures| {
+    let pair = |pair: &PairImages| {
         let prompt = Html::element("h3", &[], [Html::text(format!("“{}”", pair.prompt))]);
-        let cells = pair.generated.iter().map(|(method, pictures)| {
-            Html::element(
-                "div",
-                &[("class", &"cell")],
-                [chip(method), strip(pictures, title(method))],
-            )
-        });
+        let of_method = |(place, method): (usize, &MethodSummary)| {
+            let images = strip(&pair.generated[place], &method.title);
+            let children = [method_name(place, &method.title), images];
+            Html::element("div", &[("class", &"cell")], children)
+        };
+        let cells = report.summary.methods.iter().enumerate().map(of_method);
         let cells = Html::element("div", &[("class", &"pair")], cells);
         Html::element("section", &[("class", &"concept")], [prompt, cells])
     };
@@ -78,29 +73,29 @@ pub fn pairs(report: &Report) -> Html {
 }
 
 /// A concept as prompts name it.
-pub fn name(id: &str) -> Html {
+pub fn concept_name(id: &str) -> Html {
     Html::element("code", &[], [Html::text(format!("<{id}>"))])
 }
 
-/// A method's name in its colour.
-pub fn chip(method: &str) -> Html {
-    Html::element("span", &[("class", &format!("chip {method}"))], [Html::text(title(method))])
+/// The title of the method at `place`, in its colour.
+pub fn method_name(place: usize, title: &str) -> Html {
+    let class = format!("chip method {}", palette_class(place));
+    Html::element("span", &[("class", &class)], [Html::text(title)])
 }
 
 fn row(head: Html, cells: [Html; 2]) -> Html {
     Html::element("div", &[("class", &"row")], [head].into_iter().chain(cells))
 }
 
-fn cell(label: &str, score: Option<f64>, pictures: &[RgbImage], alternative: &str) -> Html {
+fn cell(label: &str, score: Option<f64>, images: &[RgbImage], alternative: &str) -> Html {
     let score = score.map(|score| Html::element("b", &[], [Html::text(format!("{score:.2}"))]));
     let label = [Html::text(label), Html::text(" ")].into_iter().chain(score);
     let label = Html::element("p", &[("class", &"label")], label);
-    Html::element("div", &[("class", &"cell")], [label, strip(pictures, alternative)])
+    Html::element("div", &[("class", &"cell")], [label, strip(images, alternative)])
 }
 
-fn strip(pictures: &[RgbImage], alternative: &str) -> Html {
-    let picture =
-        |(n, picture)| Html::picture(picture, &format!("{alternative} picture {}", n + 1));
-    let pictures = pictures.iter().enumerate().map(picture);
-    Html::element("div", &[("class", &"strip")], pictures)
+fn strip(images: &[RgbImage], alternative: &str) -> Html {
+    let image = |(n, image)| Html::image(image, &format!("{alternative} image {}", n + 1));
+    let images = images.iter().enumerate().map(image);
+    Html::element("div", &[("class", &"strip")], images)
 }

@@ -1,5 +1,4 @@
-//! HTML and SVG as values. Text and attributes come in escaped, so nothing that a user wrote becomes
-//! markup.
+//! HTML and SVG as values. Text and attributes are escaped, so nothing that a user wrote becomes markup.
 
 use std::fmt::{self, Display, Write};
 use std::io::Cursor;
@@ -48,12 +47,12 @@ impl Html {
         Self(html)
     }
 
-    /// A picture within the page.
-    pub fn picture(picture: &RgbImage, alternative: &str) -> Self {
+    /// An image inside the page; `alternative` is read where it cannot be seen.
+    pub fn image(image: &RgbImage, alternative: &str) -> Self {
         let mut png = Cursor::new(Vec::new());
-        picture.write_to(&mut png, ImageFormat::Png).expect("memory takes it");
+        image.write_to(&mut png, ImageFormat::Png).expect("memory takes it");
         let source = format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner()));
-        let (width, height) = picture.dimensions();
+        let (width, height) = image.dimensions();
         Self::void(
             "img",
             &[("src", &source), ("width", &width), ("height", &height), ("alt", &alternative)],
@@ -100,12 +99,12 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_is_in_the_page_bit_for_bit() {
-        let picture = RgbImage::from_fn(3, 2, |x, y| image::Rgb([x as u8, y as u8, 200]));
-        let html = Html::picture(&picture, "a <b>").to_string();
+    fn an_image_is_in_the_page_bit_for_bit() {
+        let image = RgbImage::from_fn(3, 2, |x, y| image::Rgb([x as u8, y as u8, 200]));
+        let html = Html::image(&image, "a <b>").to_string();
         assert!(html.contains("width=\"3\" height=\"2\" alt=\"a &lt;b&gt;\""), "{html}");
         let data = html.split("base64,").nth(1).unwrap().split('"').next().unwrap();
         let png = STANDARD.decode(data).unwrap();
-        assert_eq!(image::load_from_memory(&png).unwrap().into_rgb8(), picture);
+        assert_eq!(image::load_from_memory(&png).unwrap().into_rgb8(), image);
     }
 }

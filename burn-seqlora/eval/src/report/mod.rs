@@ -1,8 +1,8 @@
 //! A run as one HTML page for people, and its numbers as JSON for programs.
 //!
-//! The page needs nothing but itself: pictures and charts are within it, there are no scripts, and it
-//! follows light and dark. Charts are own small SVG rather than a plotting library's, whose colours
-//! would be fixed.
+//! Both go through the run's metrics and methods, and name none of them. The page is self-contained:
+//! images and charts are inside it, it has no scripts, and it follows light and dark mode. Charts are
+//! SVG made here, because the colours of a plotting library's charts would be fixed.
 
 mod charts;
 mod gallery;
@@ -10,17 +10,18 @@ mod html;
 mod page;
 mod summary;
 mod svg;
-
-use std::collections::BTreeMap;
+mod table;
 
 use image::RgbImage;
 
-pub use summary::{ConceptSummary, LearntConcept, MethodSummary, Summary};
+pub use summary::{ConceptSummary, LearntConcept, MethodScores, MethodSummary, Summary};
+
+use crate::Stages;
 
 /// All that the page shows, as plain data.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// What the page is called.
+    /// The page's title.
     pub title: String,
     /// What was done, in a sentence or two.
     pub lead: String,
@@ -28,48 +29,40 @@ pub struct Report {
     pub command: String,
     /// The numbers.
     pub summary: Summary,
-    /// The pictures of the summary's concepts, in their order.
-    pub concepts: Vec<ConceptPictures>,
-    /// Pictures of two concepts at once.
-    pub pairs: Vec<PairPictures>,
-    /// The loss of each step of each concept.
-    pub losses: BTreeMap<String, Vec<Vec<f64>>>,
+    /// The images of the summary's concepts, in their order.
+    pub concepts: Vec<ConceptImages>,
+    /// Images of two concepts at once.
+    pub pairs: Vec<PairImages>,
+    /// The loss of each step of each concept, for each method in the summary's order.
+    pub losses: Vec<Vec<Vec<f64>>>,
 }
 
-/// The pictures of one concept.
+/// The images of one concept.
 #[derive(Debug, Clone, Default)]
-pub struct ConceptPictures {
+pub struct ConceptImages {
     /// What it was learnt from.
     pub references: Vec<RgbImage>,
-    /// What the base model draws for its class.
+    /// The base model's images of its class.
     pub base: Vec<RgbImage>,
-    /// What is generated, by method.
-    pub generated: BTreeMap<String, Stages>,
+    /// What each method of the summary generates, in their order.
+    pub generated: Vec<Stages<Vec<RgbImage>>>,
 }
 
-/// The same prompts and noise at two times.
+/// Images of two concepts at once.
 #[derive(Debug, Clone, Default)]
-pub struct Stages {
-    /// Right after the concept was learnt.
-    pub learnt: Vec<RgbImage>,
-    /// With all concepts.
-    pub end: Vec<RgbImage>,
-}
-
-/// Pictures of two concepts at once.
-#[derive(Debug, Clone, Default)]
-pub struct PairPictures {
+pub struct PairImages {
     /// The prompt.
     pub prompt: String,
-    /// What is generated, by method.
-    pub generated: BTreeMap<String, Vec<RgbImage>>,
+    /// What each method of the summary generates, in their order.
+    pub generated: Vec<Vec<RgbImage>>,
 }
 
 impl Report {
     /// The page.
     ///
     /// # Panics
-    /// If there are not as many pictures and losses as concepts.
+    /// If images or losses are not as many as the summary's concepts and methods, or the summary has no
+    /// metric or lacks a score.
     pub fn to_html(&self) -> String {
         page::document(self).to_string()
     }
@@ -82,41 +75,45 @@ mod tests {
 
     /// A page with every part, and with names that want to be markup.
     fn report() -> Report {
-        let picture = |red| vec![RgbImage::from_pixel(4, 4, image::Rgb([red, 0, 0]))];
-        let summary = summary();
-        let methods = || summary.methods.keys().cloned();
-        let stages = Stages { learnt: picture(3), end: picture(4) };
-        let concept = ConceptPictures {
-            references: picture(1),
-            base: picture(2),
-            generated: methods().map(|m| (m, stages.clone())).collect(),
+        let image = |red| vec![RgbImage::from_pixel(4, 4, image::Rgb([red, 0, 0]))];
+        let concept = ConceptImages {
+            references: image(1),
+            base: image(2),
+            generated: vec![Stages { learnt: image(3), end: image(4) }; 3],
         };
         Report {
             title: "Three & more".into(),
             lead: "A <b>bold</b> run.".into(),
             command: "seqlora demo --out 'a b'".into(),
             concepts: vec![concept; 3],
-            pairs: vec![PairPictures {
-                prompt: "<a> and <b>".into(),
-                generated: methods().map(|m| (m, picture(5))).collect(),
-            }],
-            losses: methods().map(|m| (m, vec![vec![0.5, 0.25]; 3])).collect(),
-            summary,
+            pairs: vec![PairImages { prompt: "<a> and <b>".into(), generated: vec![image(5); 3] }],
+            losses: vec![vec![vec![0.5, 0.25]; 3]; 3],
+            summary: summary(),
         }
     }
 
     #[test]
     fn the_page_has_all_parts_and_needs_nothing_else() {
         let html = report().to_html();
-        // Three hero pictures; per concept 2 and for each of three methods 2; a pair by each method.
+        // Three images at the top; per concept 2 and for each of three methods 2; a pair by each method.
         assert_eq!(html.matches("<img ").count(), 3 + 3 * (2 + 3 * 2) + 3);
         assert_eq!(html.matches("<svg ").count(), 1 + 3 + 3);
-        assert!(html.contains("0.800 ± 0.058") && html.contains("0.150 ± 0.050"), "{html}");
         for outside in ["http:", "https:", "<script", "url(", "@import", "src=\"/"] {
             assert!(!html.contains(outside), "{outside}");
         }
         assert_eq!(html.matches("<div").count(), html.matches("</div>").count());
         assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
+    }
+
+    #[test]
+    fn the_table_has_every_metric_and_the_methods_in_their_order() {
+        let html = report().to_html();
+        let table = html.split("<table>").nth(1).unwrap().split("</table>").next().unwrap();
+        assert!(table.contains("0.800 ± 0.058") && table.contains("0.150 ± 0.050"), "{table}");
+        assert!(table.contains("1.600 ± 0.115") && table.contains("-0.300 ± 0.100"), "{table}");
+        let at = |text: &str| table.find(text).unwrap_or_else(|| panic!("no {text} in {table}"));
+        assert!(at("likeness") < at("distance"));
+        assert!(at("The Z") < at("The Y") && at("The Y") < at("The X"));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The page from top to bottom.
 
 use super::Report;
-use super::charts::{colour, identity_bars, loss_curves, loss_range, overlap_map, short};
-use super::gallery::{chip, concepts, hero, name, pairs};
+use super::charts::{coherence_map, colour, loss_curves, loss_range, score_bars, short};
+use super::gallery::{concept_name, concepts, hero, method_name, pairs};
 use super::html::Html;
 use super::summary::{MethodSummary, Summary};
+use super::table::{duration, numbers};
+use crate::{Direction, MetricInfo};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -34,42 +36,38 @@ pub fn document(report: &Report) -> Html {
 
 fn parts(report: &Report) -> Vec<Html> {
     let summary = &report.summary;
+    let primary = &summary.metrics[0].name;
     let pairs = (!report.pairs.is_empty()).then(|| {
         section(
-            "Two in one picture",
-            "Both concepts stand in the prompt, and all adapters are added.",
+            "Two concepts in one image",
+            "Both concepts are in the prompt, and the adapters of all concepts are added.",
             pairs(report),
         )
     });
+    let gallery = format!(
+        "The same prompts and the same noise, right after a concept was learnt and once all of them \
+         were. The number is {primary}.",
+    );
     let mut parts = vec![
         header(report),
         section("In numbers", &meaning(summary), numbers(summary)),
-        section(
-            "Just learnt, and at the end",
-            "The same prompts and the same noise, right after a concept was learnt and once all of \
-             them were. The number is identity: the judge's similarity to the references, 1 at most.",
-            concepts(report),
-        ),
+        section("Just learnt, and at the end", &gallery, concepts(report)),
     ];
     parts.extend(pairs);
     parts.extend([
         section(
-            "Identity of each concept",
-            "Filled: at the end. Outline: just learnt. Dashed: how well the references agree among \
-             each other. Dotted: the base model asked for the class.",
-            [legend(summary), identity_bars(summary)].into_iter().collect(),
+            &format!("The {primary} of each concept"),
+            "Filled: at the end. Outline: just learnt. Dashed: the references, each against the \
+             others. Dotted: the base model asked for the class.",
+            [legend(summary), score_bars(summary)].into_iter().collect(),
         ),
         section(
-            "Where concepts overlap",
-            "The largest entry of |BⱼᵀBᵢ| with unit columns over all layers, for each pair: 0 if no \
-             direction is shared, 1 if one is the same.",
-            overlaps(summary),
+            "Mutual coherence of concepts",
+            "The largest entry of |BⱼᵀBᵢ| with unit columns over all layers, for each pair: 0 if they \
+             are orthogonal, 1 if they share a direction.",
+            coherence(summary),
         ),
-        section(
-            "Loss",
-            "Of every step, smoothed; one curve per concept.",
-            losses(report),
-        ),
+        section("Loss", "Of every step, smoothed; one curve per concept.", losses(report)),
         section("How it was made", "", details(report)),
     ]);
     parts
@@ -88,71 +86,61 @@ fn section(heading: &str, note: &str, content: Html) -> Html {
     Html::element("section", &[], [heading].into_iter().chain(note).chain([content]))
 }
 
+/// What the columns of the table are.
 fn meaning(summary: &Summary) -> String {
+    let metric = |metric: &MetricInfo| {
+        let better = match metric.better {
+            Direction::Higher => "higher",
+            Direction::Lower => "lower",
+        };
+        format!("{}: {} ({better} is better). ", metric.name, metric.description)
+    };
+    let metrics: String = summary.metrics.iter().map(metric).collect();
+    let count = summary.concepts.len();
     format!(
-        "Identity is how similar generated pictures are to the references as {} sees them, 1 at most. \
-         Forgetting is what is lost of it once all {} concepts are learnt.",
-        summary.judge,
-        summary.concepts.len(),
+        "{metrics}Forgetting is how much worse a score is once all {count} concepts are learnt."
     )
 }
 
-fn numbers(summary: &Summary) -> Html {
-    let heads = [
-        "",
-        "identity, just learnt",
-        "identity, at the end",
-        "forgetting",
-        "recognised at the end",
-        "largest overlap",
-        "training",
-    ];
-    let heads = heads.map(|head| Html::element("th", &[], [Html::text(head)]));
-    let row = |(method, m): (&String, &MethodSummary)| {
-        let texts = [
-            m.identity_learnt.to_string(),
-            m.identity_end.to_string(),
-            m.forgetting.to_string(),
-            format!("{:.0} %", 100.0 * m.recognised_end),
-            short(m.max_overlap),
-            duration(m.seconds),
-        ];
-        let cells = texts.into_iter().map(|text| Html::element("td", &[], [Html::text(text)]));
-        let name = Html::element("th", &[], [chip(method)]);
-        Html::element("tr", &[], [name].into_iter().chain(cells))
-    };
-    let head = Html::element("thead", &[], [Html::element("tr", &[], heads)]);
-    let body = Html::element("tbody", &[], summary.methods.iter().map(row));
-    let table = Html::element("table", &[], [head, body]);
-    Html::element("div", &[("class", &"scroll")], [table])
+/// The titles of the methods, in their colours and order.
+fn titles(summary: &Summary) -> impl Iterator<Item = Html> {
+    summary.methods.iter().enumerate().map(|(place, method)| method_name(place, &method.title))
 }
 
 fn legend(summary: &Summary) -> Html {
-    Html::element("p", &[("class", &"legend")], summary.methods.keys().map(|m| chip(m)))
+    Html::element("p", &[("class", &"legend")], titles(summary))
 }
 
-fn overlaps(summary: &Summary) -> Html {
-    let ids: Vec<&str> = summary.concepts.iter().map(|c| c.id.as_str()).collect();
-    let map = |(method, m): (&String, &MethodSummary)| {
-        let caption = [chip(method), Html::text(format!(" at most {}", short(m.max_overlap)))];
+fn concept_ids(summary: &Summary) -> Vec<&str> {
+    summary.concepts.iter().map(|concept| concept.id.as_str()).collect()
+}
+
+fn coherence(summary: &Summary) -> Html {
+    let ids = concept_ids(summary);
+    let map = |(place, (name, m)): (usize, (Html, &MethodSummary))| {
+        let caption = [name, Html::text(format!(" at most {}", short(m.max_overlap)))];
         let caption = Html::element("figcaption", &[], caption);
-        Html::element("figure", &[], [caption, overlap_map(method, &ids, &m.overlaps)])
+        let map = coherence_map(place, &m.title, &ids, &m.overlaps);
+        Html::element("figure", &[], [caption, map])
     };
-    Html::element("div", &[("class", &"halves")], summary.methods.iter().map(map))
+    let maps = titles(summary).zip(&summary.methods).enumerate().map(map);
+    Html::element("div", &[("class", &"halves")], maps)
 }
 
 fn losses(report: &Report) -> Html {
-    let ids: Vec<&str> = report.summary.concepts.iter().map(|c| c.id.as_str()).collect();
-    let range = loss_range(report.losses.values().flatten());
-    let figure = |(method, losses): (&String, &Vec<Vec<f64>>)| {
-        let caption = Html::element("figcaption", &[], [chip(method)]);
-        Html::element("figure", &[], [caption, loss_curves(method, &ids, losses, range)])
+    let ids = concept_ids(&report.summary);
+    let range = loss_range(report.losses.iter().flatten());
+    let figure = |((name, method), losses): ((Html, &MethodSummary), &Vec<Vec<f64>>)| {
+        let caption = Html::element("figcaption", &[], [name]);
+        Html::element("figure", &[], [caption, loss_curves(&method.title, &ids, losses, range)])
     };
-    let figures = Html::element("div", &[("class", &"halves")], report.losses.iter().map(figure));
+    let methods = titles(&report.summary).zip(&report.summary.methods);
+    let figures = methods.zip(&report.losses).map(figure);
+    let figures = Html::element("div", &[("class", &"halves")], figures);
     let entry = |(number, id): (usize, &&str)| {
         let style = format!("background:{}", colour(number, ids.len()));
         let dot = Html::element("i", &[("style", &style)], []);
-        Html::element("span", &[], [dot, name(id)])
+        Html::element("span", &[], [dot, concept_name(id)])
     };
     let entries =
         ids.iter().enumerate().map(entry).take(if ids.len() > DISTINCT { 0 } else { ids.len() });
@@ -161,20 +149,18 @@ fn losses(report: &Report) -> Html {
 }
 
 fn details(report: &Report) -> Html {
-    let Summary { base, judge, device, seed, steps, sampling, seconds, made_by, .. } =
+    let Summary { base, device, seed, steps, sampling, seconds, made_by, metrics, .. } =
         &report.summary;
+    let preprocessing = |metric: &MetricInfo| format!("{}: {}", metric.name, metric.preprocessing);
+    let preprocessing: Vec<String> = metrics.iter().map(preprocessing).collect();
     let rows = [
         ("command", report.command.clone()),
         ("base model", base.clone()),
-        ("judge", judge.clone()),
         ("steps", format!("{steps} minibatches per concept")),
         ("measured on", measured(report)),
+        ("preprocessing", preprocessing.join("; ")),
         ("sampling", sampling.clone()),
         ("means", "over concepts, ± standard error; forgetting leaves the last concept out".into()),
-        (
-            "recognised",
-            "share of pictures that the judge finds closest to their own concept".into(),
-        ),
         ("device, seed", format!("{device}, {seed}")),
         ("time", duration(*seconds)),
         ("made by", made_by.clone()),
@@ -187,16 +173,8 @@ fn details(report: &Report) -> Html {
 }
 
 fn measured(report: &Report) -> String {
-    let measured = report.summary.pictures;
+    let measured = report.summary.images;
     let shown = report.concepts.first().map_or(0, |concept| concept.base.len());
-    let text = format!("{measured} pictures per concept, method and time");
+    let text = format!("{measured} images per concept, method and stage");
     if shown < measured { format!("{text}, of which {shown} are shown") } else { text }
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds.round() as u64 {
-        s if s < 60 => format!("{s} s"),
-        s if s < 3600 => format!("{} min {} s", s / 60, s % 60),
-        s => format!("{} h {} min", s / 3600, s % 3600 / 60),
-    }
 }

@@ -4,36 +4,37 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Estimate;
+use crate::{Bounds, Estimate, MetricInfo, Stages};
 
-/// The numbers of a run in which methods learnt the same concepts in the same order.
+/// The numbers of a run in which methods learnt the same concepts in the same order. Scores are found
+/// by the name of their metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
     /// The layout of this file.
     pub version: u32,
-    /// The version of this crate that wrote it.
+    /// The program that wrote it, with its version.
     pub made_by: String,
     /// The base model: name and fingerprint.
     pub base: String,
-    /// What measured identity.
-    pub judge: String,
     /// Where it was computed.
     pub device: String,
     /// Seed of everything random.
     pub seed: u64,
     /// Minibatches per concept.
     pub steps: usize,
-    /// How pictures were sampled.
+    /// How images were sampled.
     pub sampling: String,
-    /// Generated pictures per concept, method and time.
-    pub pictures: usize,
+    /// Sampled images per concept, method and stage.
+    pub images: usize,
     /// Seconds of training and sampling, all methods together.
     pub seconds: f64,
+    /// What was measured; the first metric is the one that charts show.
+    pub metrics: Vec<MetricInfo>,
     /// The concepts in the order in which they were learnt.
     pub concepts: Vec<ConceptSummary>,
-    /// What became of them.
-    pub methods: BTreeMap<String, MethodSummary>,
+    /// What became of them, in the order in which the methods ran.
+    pub methods: Vec<MethodSummary>,
 }
 
 /// A concept, whatever the method.
@@ -44,37 +45,43 @@ pub struct ConceptSummary {
     pub id: String,
     /// What kind of thing it is.
     pub class_word: String,
-    /// The number of reference pictures.
+    /// The number of reference images.
     pub references: usize,
-    /// Identity of the base model's pictures of the class: what comes without learning.
-    pub floor: f64,
-    /// Identity of each reference against the others: what can be expected at most.
-    pub ceiling: f64,
+    /// What its scores are compared with.
+    pub scores: BTreeMap<String, Bounds>,
 }
 
-/// What a method made of the concepts. Means are over concepts.
+/// What a method made of the concepts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MethodSummary {
-    /// Identity right after a concept was learnt, with the concepts so far.
-    pub identity_learnt: Estimate,
-    /// Identity of the same prompts and noise with all concepts.
-    pub identity_end: Estimate,
-    /// What is lost between the two; without the last concept, for which they are the same.
-    pub forgetting: Estimate,
-    /// Share of the pictures in which the judge sees this concept rather than another one of the
-    /// run, right after it was learnt.
-    pub recognised_learnt: f64,
-    /// The same with all concepts.
-    pub recognised_end: f64,
-    /// Largest |entry| of B_jᵀ B_i with unit columns.
+    /// Its name in settings and banks.
+    pub name: String,
+    /// Its name in reports.
+    pub title: String,
+    /// Means over concepts.
+    pub scores: BTreeMap<String, MethodScores>,
+    /// The largest mutual coherence: |entry| of B_jᵀ B_i with unit columns, of all pairs and layers.
     pub max_overlap: f64,
     /// Seconds of training.
     pub seconds: f64,
     /// Concept by concept.
     pub concepts: Vec<LearntConcept>,
-    /// Largest |entry| of B_jᵀ B_i for every pair.
+    /// The mutual coherence of every pair.
     pub overlaps: Vec<Vec<f64>>,
+}
+
+/// One metric's means over concepts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MethodScores {
+    /// Right after a concept was learnt, with the concepts up to it.
+    pub learnt: Estimate,
+    /// The same prompts and noise with all concepts.
+    pub end: Estimate,
+    /// How much worse the second is than the first; without the last concept, for which they are the
+    /// same.
+    pub forgetting: Estimate,
 }
 
 /// What a method made of one concept.
@@ -83,12 +90,8 @@ pub struct MethodSummary {
 pub struct LearntConcept {
     /// Its id.
     pub id: String,
-    /// Identity right after it was learnt.
-    pub identity_learnt: f64,
-    /// Identity with all concepts.
-    pub identity_end: f64,
-    /// Pictures in which the judge sees this concept: right after it was learnt, and with all.
-    pub recognised: [f64; 2],
+    /// Its mean scores.
+    pub scores: BTreeMap<String, Stages<f64>>,
     /// Loss on the probes before training.
     pub initial_loss: f64,
     /// Loss on the same probes after training.
@@ -99,29 +102,50 @@ pub struct LearntConcept {
 
 impl Summary {
     /// The layout that this version writes.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 impl MethodSummary {
     /// Means of the concepts' numbers.
     ///
     /// # Panics
-    /// If there are fewer than two concepts: nothing can be forgotten then.
-    pub fn of(concepts: Vec<LearntConcept>, overlaps: Vec<Vec<f64>>) -> Self {
-        let all =
-            |number: fn(&LearntConcept) -> f64| concepts.iter().map(number).collect::<Vec<_>>();
-        let [learnt, end] = [all(|c| c.identity_learnt), all(|c| c.identity_end)];
-        let lost: Vec<f64> = learnt.iter().zip(&end).map(|(learnt, end)| learnt - end).collect();
+    /// If there are fewer than two concepts, of which nothing can be forgotten, or a score is missing.
+    pub fn of(
+        [name, title]: [&str; 2],
+        metrics: &[MetricInfo],
+        concepts: Vec<LearntConcept>,
+        overlaps: Vec<Vec<f64>>,
+    ) -> Self {
+        let scores = |metric| MethodScores::of(metric, &[&concepts]);
         Self {
-            identity_learnt: Estimate::of(&learnt),
-            identity_end: Estimate::of(&end),
-            forgetting: Estimate::of(&lost[..lost.len() - 1]),
-            recognised_learnt: Estimate::of(&all(|c| c.recognised[0])).mean,
-            recognised_end: Estimate::of(&all(|c| c.recognised[1])).mean,
+            name: name.into(),
+            title: title.into(),
+            scores: metrics.iter().map(|metric| (metric.name.clone(), scores(metric))).collect(),
             max_overlap: overlaps.iter().flatten().copied().fold(0.0, f64::max),
-            seconds: all(|c| c.seconds).iter().sum(),
+            seconds: concepts.iter().map(|concept| concept.seconds).sum(),
             concepts,
             overlaps,
+        }
+    }
+}
+
+impl MethodScores {
+    /// A metric's means over the concepts of all runs.
+    ///
+    /// # Panics
+    /// If no run has two concepts, or a score is missing.
+    pub fn of(metric: &MetricInfo, runs: &[&[LearntConcept]]) -> Self {
+        let scores = |concepts: &[LearntConcept]| -> Vec<Stages<f64>> {
+            concepts.iter().map(|concept| concept.scores[&metric.name]).collect()
+        };
+        let all: Vec<Stages<f64>> = runs.iter().flat_map(|run| scores(run)).collect();
+        let earlier = runs.iter().flat_map(|run| scores(&run[..run.len().saturating_sub(1)]));
+        let estimate = |values: Vec<f64>| Estimate::of(&values);
+        let worsening = |Stages { learnt, end }| metric.better.worsening(learnt, end);
+        Self {
+            learnt: estimate(all.iter().map(|score| score.learnt).collect()),
+            end: estimate(all.iter().map(|score| score.end).collect()),
+            forgetting: estimate(earlier.map(worsening).collect()),
         }
     }
 }
@@ -129,63 +153,93 @@ impl MethodSummary {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::Direction;
 
-    pub fn learnt(id: &str, identity_learnt: f64, identity_end: f64) -> LearntConcept {
+    /// A metric of which higher is better, and one of which lower is.
+    pub fn metrics() -> Vec<MetricInfo> {
+        let metric = |name: &str, better| MetricInfo {
+            name: name.into(),
+            unit: "points".into(),
+            better,
+            description: format!("{name}, by hand"),
+            preprocessing: "none".into(),
+        };
+        vec![metric("likeness", Direction::Higher), metric("distance", Direction::Lower)]
+    }
+
+    fn learnt(id: &str, learnt: f64, end: f64) -> LearntConcept {
+        let likeness = Stages { learnt, end };
+        let distance = Stages { learnt: 2.0 * learnt, end: 2.0 * end };
         LearntConcept {
             id: id.into(),
-            identity_learnt,
-            identity_end,
-            recognised: [1.0, 0.5],
+            scores: [("likeness".into(), likeness), ("distance".into(), distance)].into(),
             initial_loss: 0.5,
             final_loss: 0.25,
             seconds: 2.0,
         }
     }
 
-    /// Three concepts with every method.
+    /// Three concepts with three methods, whose order is not the alphabet's.
     pub fn summary() -> Summary {
+        let bounds = Bounds { base: 0.1, references: Some(0.95) };
         let concept = |id: &str| ConceptSummary {
             id: id.into(),
             class_word: "ball".into(),
             references: 2,
-            floor: 0.1,
-            ceiling: 0.95,
+            scores: metrics().into_iter().map(|metric| (metric.name, bounds)).collect(),
         };
         let concepts = vec![learnt("a", 0.9, 0.7), learnt("b", 0.8, 0.7), learnt("c", 0.7, 0.7)];
         let overlaps = vec![vec![0.0, 0.5, 0.25], vec![0.5, 0.0, 0.125], vec![0.25, 0.125, 0.0]];
-        let method = MethodSummary::of(concepts, overlaps);
+        let method =
+            |names| MethodSummary::of(names, &metrics(), concepts.clone(), overlaps.clone());
         Summary {
             version: Summary::VERSION,
             made_by: "test".into(),
             base: "base".into(),
-            judge: "judge".into(),
             device: "cpu".into(),
             seed: 0,
             steps: 3,
             sampling: "by hand".into(),
-            pictures: 1,
+            images: 1,
             seconds: 75.0,
+            metrics: metrics(),
             concepts: ["a", "b", "c"].map(concept).to_vec(),
-            methods: ["alternating", "lora", "seqlora"]
-                .map(|m| (m.to_string(), method.clone()))
-                .into(),
+            methods: [["z", "The Z"], ["y", "The Y"], ["x", "The X"]].map(method).into(),
         }
     }
 
     #[test]
     fn means_leave_the_last_concept_out_of_forgetting() {
-        let summary = summary().methods["lora"].clone();
-        assert!((summary.identity_learnt.mean - 0.8).abs() < 1e-12);
-        assert!((summary.forgetting.mean - 0.15).abs() < 1e-12);
-        assert_eq!((summary.forgetting.count, summary.identity_end.count), (2, 3));
-        assert_eq!((summary.max_overlap, summary.seconds), (0.5, 6.0));
-        assert_eq!((summary.recognised_learnt, summary.recognised_end), (1.0, 0.5));
+        let method = summary().methods.swap_remove(0);
+        let MethodScores { learnt, end, forgetting } = method.scores["likeness"];
+        assert!((learnt.mean - 0.8).abs() < 1e-12);
+        assert!((forgetting.mean - 0.15).abs() < 1e-12);
+        assert_eq!((forgetting.count, end.count), (2, 3));
+        assert_eq!((method.max_overlap, method.seconds), (0.5, 6.0));
+    }
+
+    #[test]
+    fn a_lower_score_is_no_loss_where_lower_is_better() {
+        let forgetting = summary().methods[0].scores["distance"].forgetting;
+        assert!((forgetting.mean + 0.3).abs() < 1e-12);
+    }
+
+    #[test]
+    fn means_over_several_runs_leave_out_the_last_concept_of_each() {
+        let (first, second) =
+            ([learnt("a", 0.9, 0.7), learnt("b", 0.8, 0.7)], [learnt("a", 0.5, 0.5)]);
+        let scores = MethodScores::of(&metrics()[0], &[&first, &second]);
+        assert_eq!((scores.learnt.count, scores.forgetting.count), (3, 1));
+        assert!((scores.forgetting.mean - 0.2).abs() < 1e-12);
     }
 
     #[test]
     fn it_survives_being_written_down() {
         let text = serde_json::to_string(&summary()).unwrap();
         assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), summary());
-        assert!(text.contains(r#""seqlora":{"identity_learnt":{"mean":0.8"#), "{text}");
+        assert!(text.contains(r#""better":"lower""#), "{text}");
+        // Methods stay in the order in which they ran.
+        let at = |name: &str| text.find(&format!("\"title\":\"The {name}\"")).unwrap();
+        assert!(at("Z") < at("Y") && at("Y") < at("X"));
     }
 }

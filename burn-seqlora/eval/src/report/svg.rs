@@ -1,4 +1,4 @@
-//! What all charts share: the drawing, round numbers, axes. Colours come from the page's style sheet
+//! The parts of every chart: the drawing, round numbers, axes. Colours come from the page's style sheet
 //! by class, so that charts follow light and dark.
 
 use std::fmt;
@@ -39,7 +39,7 @@ impl Plot {
         between(self.y, self.from_y, value)
     }
 
-    /// Lines across at round values, with the values beside them.
+    /// Horizontal lines at round values, labelled on the left.
     pub fn grid(&self) -> Html {
         let tick = |value: f64| {
             let at = self.at_y(value);
@@ -74,7 +74,7 @@ pub fn round_values([low, high]: [f64; 2], count: usize) -> Vec<f64> {
     (first..=last).map(|number| number as f64 * step).collect()
 }
 
-/// A drawing of this size, which shrinks with the page; `label` tells it to those who cannot see it.
+/// A drawing of this size, which shrinks with the page; screen readers say `label`.
 pub fn drawing(size: [f64; 2], label: &str, content: impl IntoIterator<Item = Html>) -> Html {
     let view = format!("0 0 {} {}", Px(size[0]), Px(size[1]));
     Html::element("svg", &[("viewBox", &view), ("role", &"img"), ("aria-label", &label)], content)
@@ -90,7 +90,7 @@ pub fn line(class: &str, from: [f64; 2], to: [f64; 2]) -> Html {
     )
 }
 
-/// A box by its left upper corner and size, with a note that shows under the pointer.
+/// A box by its upper left corner and size, with a note that shows under the pointer.
 pub fn rectangle(class: &str, corner: [f64; 2], size: [f64; 2], note: &str) -> Html {
     let ([x, y], [width, height]) = (corner.map(Px), size.map(Px));
     let attributes: [(_, &dyn fmt::Display); 5] =

@@ -1,4 +1,4 @@
-//! What is learnt: individuals of the drawn world, and the prompts that ask for them.
+//! The concepts of the demo, individuals of the drawn world, and the prompts in which they are sampled.
 
 use std::fs;
 use std::path::Path;
@@ -11,56 +11,59 @@ use image::RgbImage;
 use crate::failure::Failure;
 use crate::images::{read_png, write_png};
 
-/// Reference pictures of each concept.
+/// Reference images of each concept.
 const REFERENCES: usize = 4;
 
-/// What each concept is asked for, in turns.
+/// The prompts of each concept, in turns.
 const PROMPTS: [&str; 4] =
     ["a photo of a {}", "a {} on grass", "a {} in the snow", "a photo of a {} at night"];
 
-/// Pictures of each pair.
-const PAIR_PICTURES: usize = 4;
+/// Images of each pair.
+const PAIR_IMAGES: usize = 4;
 
 /// Pairs at most.
 const PAIRS: usize = 6;
 
 /// A concept with its references.
 #[derive(Debug, Clone)]
-pub struct Lesson {
+pub struct ToyConcept {
     /// What training gets.
     pub source: ConceptSource,
-    /// Its pictures.
+    /// Its reference images.
     pub references: Vec<RgbImage>,
+    /// The caption of each of them.
+    pub captions: Vec<String>,
 }
 
-impl Lesson {
-    /// The first `count` lessons of the demo, with their pictures in folders below `photos`.
+impl ToyConcept {
+    /// The first `count` concepts of the demo, with their images in folders below `photos`.
     pub fn all(count: usize, side: usize, photos: &Path) -> Result<Vec<Self>, Failure> {
-        // An odd stride meets all 128 individuals, and sixteen classes before it repeats one.
+        // An odd stride reaches all 128 individuals, and sixteen classes before it repeats one.
         let individual = |number| Individual::of((5 + 37 * number) % Individual::COUNT);
         (0..count).map(|number| Self::draw(&individual(number), side, photos)).collect()
     }
 
-    /// Draws an individual in several poses and places, each with a caption that tells them.
+    /// Draws an individual in several poses and places, each with a caption that describes them.
     fn draw(individual: &Individual, side: usize, photos: &Path) -> Result<Self, Failure> {
         let id = individual.id();
         let folder = photos.join(&id);
         fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
         let seed = Seed::new(0);
-        let mut images = Vec::new();
+        let (mut images, mut captions) = (Vec::new(), Vec::new());
         for (number, scene) in individual.references(&seed, REFERENCES).iter().enumerate() {
             let mut rng = seed.fork(&id).fork("captions").at(number as u64);
             let caption = scene.description().caption_with(&mut rng, &|_| format!("<{id}>"));
             let path = folder.join(format!("{number}.png"));
             if !path.exists() {
-                let (picture, side) = (scene.render(side), side as u32);
-                let picture = RgbImage::from_raw(side, side, picture.rgb);
-                write_png(&path, &picture.expect("three bytes per pixel"), &caption)?;
+                let (rendered, side) = (scene.render(side), side as u32);
+                let image = RgbImage::from_raw(side, side, rendered.rgb);
+                write_png(&path, &image.expect("three bytes per pixel"), &caption)?;
             }
-            // For those who learn from the folder themselves.
+            // `learn` on the folder reads captions from text files.
             let text = path.with_extension("txt");
             fs::write(&text, &caption).map_err(Error::io("cannot write", &text))?;
-            images.push(ImageSource { path, caption: Some(caption), mask: None });
+            images.push(ImageSource { path, caption: Some(caption.clone()), mask: None });
+            captions.push(caption);
         }
         let references =
             images.iter().map(|image| read_png(&image.path)).collect::<Result<_, _>>()?;
@@ -75,7 +78,7 @@ impl Lesson {
             repeats: 1,
             prompts: None,
         };
-        Ok(Self { source, references })
+        Ok(Self { source, references, captions })
     }
 
     /// Its name in prompts.
@@ -84,7 +87,7 @@ impl Lesson {
     }
 }
 
-/// So many prompts of something called `name`.
+/// `count` prompts of something called `name`.
 pub fn prompts(name: &str, count: usize) -> Vec<String> {
     let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     let prompts = PROMPTS.iter().cycle().take(count);
@@ -92,11 +95,11 @@ pub fn prompts(name: &str, count: usize) -> Vec<String> {
 }
 
 /// Neighbours in the order of learning.
-pub fn pairs(lessons: &[Lesson]) -> impl Iterator<Item = (&Lesson, &Lesson)> {
-    lessons.windows(2).map(|pair| (&pair[0], &pair[1])).take(PAIRS)
+pub fn pairs(concepts: &[ToyConcept]) -> impl Iterator<Item = (&ToyConcept, &ToyConcept)> {
+    concepts.windows(2).map(|pair| (&pair[0], &pair[1])).take(PAIRS)
 }
 
-/// The prompts of a pair: always the same one.
-pub fn pair_prompts((first, second): (&Lesson, &Lesson)) -> Vec<String> {
-    vec![format!("a {} next to a {} on grass", first.name(), second.name()); PAIR_PICTURES]
+/// The prompts of a pair: the same one for each image.
+pub fn pair_prompts((first, second): (&ToyConcept, &ToyConcept)) -> Vec<String> {
+    vec![format!("a {} next to a {} on grass", first.name(), second.name()); PAIR_IMAGES]
 }

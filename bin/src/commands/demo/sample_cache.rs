@@ -1,4 +1,4 @@
-//! Generated pictures, kept as files so that an interrupted demo does not paint them again.
+//! Sampled images, cached as files so that an interrupted demo does not sample them again.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,34 +23,34 @@ use crate::interrupt;
 const SAMPLER: SamplerKind = SamplerKind::DpmPlusPlus2M;
 const STEPS: usize = 20;
 
-/// What a sampling step of one picture costs, in gradients of a minibatch of two: both halves of the
-/// guidance, forward only.
+/// What a sampling step of one image costs, in gradients of a minibatch of two: both passes of
+/// classifier-free guidance, forward only.
 const STEP_COST: f64 = 0.45;
 
-/// Paints pictures. Picture number i of any prompts starts from the same noise, so pictures of one
-/// prompt at different times differ by the adapters alone.
-pub struct Studio<'a, B: TrainBackend> {
+/// Samples images into folders. Image i of any list of prompts starts from the same noise, so images of
+/// one prompt at different stages differ by the adapters alone.
+pub struct SampleCache<'a, B: TrainBackend> {
     model: &'a StableDiffusion<B>,
     seed: Seed,
 }
 
-impl<'a, B: TrainBackend> Studio<'a, B> {
-    /// A studio with this seed.
+impl<'a, B: TrainBackend> SampleCache<'a, B> {
+    /// A cache whose noise comes from this seed.
     pub fn new(model: &'a StableDiffusion<B>, seed: u64) -> Self {
         Self { model, seed: Seed::new(seed).fork("demo") }
     }
 
-    /// How it paints.
+    /// The sampler, its steps and the guidance scale.
     pub fn description() -> String {
         format!("{SAMPLER}, {STEPS} steps, guidance {GUIDANCE}")
     }
 
-    /// What so many pictures cost.
-    pub fn cost(pictures: usize) -> f64 {
-        STEP_COST * (STEPS * pictures) as f64
+    /// What sampling so many images costs, in gradients.
+    pub fn cost(images: usize) -> f64 {
+        STEP_COST * (STEPS * images) as f64
     }
 
-    /// The pictures of a folder, if all `count` of them are there.
+    /// The images of a folder, if all `count` of them are there.
     ///
     /// # Errors
     /// If one is damaged.
@@ -59,29 +59,31 @@ impl<'a, B: TrainBackend> Studio<'a, B> {
         if !files.iter().all(|file| file.exists()) {
             return Ok(None);
         }
-        let pictures = files.iter().map(|file| Ok(read_png(file)?));
-        pictures.collect::<Result<_, _>>().map(Some)
+        let images = files.iter().map(|file| Ok(read_png(file)?));
+        images.collect::<Result<_, _>>().map(Some)
     }
 
-    /// Paints one picture per prompt into a folder.
-    pub fn paint(
+    /// Samples one image per prompt into a folder.
+    ///
+    /// # Errors
+    /// If a prompt cannot be encoded, an image cannot be written, or Ctrl-C interrupts it.
+    pub fn sample(
         &self,
         folder: &Path,
         prompts: &[String],
         composition: &Composition<B>,
         progress: &mut Progress,
     ) -> Result<Vec<RgbImage>, Failure> {
-        let pictures = self.pictures(prompts, composition, progress)?;
+        let images = self.images(prompts, composition, progress)?;
         fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
-        for ((file, picture), prompt) in
-            files(folder, prompts.len()).iter().zip(&pictures).zip(prompts)
+        for ((file, image), prompt) in files(folder, prompts.len()).iter().zip(&images).zip(prompts)
         {
-            write_png(file, picture, prompt)?;
+            write_png(file, image, prompt)?;
         }
-        Ok(pictures)
+        Ok(images)
     }
 
-    fn pictures(
+    fn images(
         &self,
         prompts: &[String],
         composition: &Composition<B>,
