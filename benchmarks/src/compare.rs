@@ -97,15 +97,17 @@ impl Options {
             Device::Cpu => {
                 // On a thread of the pool, as `seqlora` does.
                 let run = |_: &_| {
-                    let done =
-                        self.run_on::<Autodiff<seqlora_kernels::Flex>>(threads, Default::default());
+                    let done = self.run_on::<Autodiff<burn_seqlora::kernels::Flex>>(
+                        threads,
+                        Default::default(),
+                    );
                     done.map_err(|failure| failure.to_string())
                 };
                 Ok(rayon::scope(run)?)
             }
             #[cfg(feature = "cuda")]
             Device::Cuda => {
-                self.run_on::<Autodiff<seqlora_kernels::Cuda>>(threads, Default::default())
+                self.run_on::<Autodiff<burn_seqlora::kernels::Cuda>>(threads, Default::default())
             }
             #[allow(unreachable_patterns)]
             device => Err(format!("built without {device:?}").into()),
