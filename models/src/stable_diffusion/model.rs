@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_jvp::Dual;
-use seqlora_core::diffusion::{Conditioning, NoiseSchedule};
+use seqlora_core::diffusion::{Conditioning, NoiseSchedule, SchedulerConfig};
 use seqlora_core::error::{Error, Result};
 use seqlora_core::lora::{DualAdapters, Site};
 use seqlora_core::model::{Denoiser, DiffusionModel, LatentCodec, LatentPosterior, TextEncoder};
