@@ -240,7 +240,7 @@ fn other_folders_are_no_banks() {
     project.run(&["inspect", "nothing"]).fails(2, &["nothing: No such file"]);
 
     project.write("bank/bank.json", "{}");
-    project.learn("photos", "").fails(1, &["bank/bank.json is damaged or not ours", "version"]);
+    project.learn("photos", "").fails(1, &["bank/bank.json is damaged", "version"]);
 }
 
 /// Damaged files of a bank are named before anything is generated or learnt.
@@ -253,13 +253,6 @@ fn damaged_banks_are_named() {
     project.generate("<mug>", "--bank bank").fails(1, &[adapter, "is damaged"]);
     project.write("photos/kite/0.png", fs::read(fixture("images/cmyk.jpg")).unwrap());
     project.learn("photos", "").fails(1, &[adapter, "is damaged"]);
-    project.write(adapter, &whole);
-    let mut half = weights::read(&project.path(adapter));
-    let key = half.keys().find(|key| key.ends_with("lora_down")).unwrap().clone();
-    half.remove(&key);
-    weights::write(&project.path(adapter), &half);
-    let site = key.trim_end_matches(".lora_down");
-    project.generate("<mug>", "--bank bank").fails(1, &[adapter, site, "do not fit the layer"]);
     fs::remove_file(project.path(adapter)).unwrap();
     project.run(&["inspect", "bank"]).fails(1, &["cannot read", adapter]);
     assert!(!project.path("out").exists());
@@ -298,7 +291,7 @@ fn bad_generate_options_are_refused() {
     generate("--out settings.toml").fails(1, &["cannot create settings.toml"]);
     generate("--save-latents no/where").fails(1, &["cannot write no/where"]);
 
-    crate::weights::write_latents(&project.path("small"), [1, 4, 4, 4], &[0.0; 64]);
+    weights::write_latents(&project.path("small"), [1, 4, 4, 4], &[0.0; 64]);
     generate("--latents small").fails(2, &["[1, 4, 4, 4]", "expected F32 [1, 4, 8, 8]"]);
     generate("--latents small --num 2 --size 32").fails(2, &["expected F32 [2, 4, 4, 4]"]);
 }

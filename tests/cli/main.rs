@@ -4,6 +4,7 @@
 //! pictures mean nothing; what counts is what is written, what is refused, and how it is said.
 
 mod bad_input;
+mod bank_versions;
 mod builtin;
 mod demo;
 mod files;

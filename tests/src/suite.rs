@@ -2,6 +2,7 @@
 
 pub mod derivatives;
 pub mod forgetting;
+pub mod fusion;
 pub mod kernel_laws;
 pub mod kernels;
 pub mod learning;

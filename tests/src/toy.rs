@@ -5,7 +5,7 @@ pub mod training;
 use crate::derivatives::ConceptParameters;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use burn_seqlora::jvp::Dual;
-use burn_seqlora::kernels::{DualOps, KernelBackend, ops};
+use burn_seqlora::kernels::{DualOps, KernelBackend};
 use burn_seqlora::lora::directions::Columns;
 use burn_seqlora::lora::{AdapterSet, DualAdapters, Factors, Part, Role, Site};
 use burn_seqlora::objective::Objective;
@@ -92,7 +92,7 @@ impl<B: KernelBackend> Net<B> {
         let mut x = Dual::constant(input);
         for (site, weight) in self.weights.iter().enumerate() {
             x = if site == 0 { x } else { x.silu() };
-            x = ops::lora_linear(x, weight.clone(), None, adapters.site(site));
+            x = adapters.linear(Some(site), x, weight.clone(), None);
         }
         x
     }

@@ -23,6 +23,31 @@ impl Member {
     pub fn new(id: impl Into<String>) -> Self {
         Self { id: id.into(), scale: 1.0 }
     }
+
+    /// Its adapter, for a model with these sites.
+    pub(crate) fn adapter(&self, bank: &Bank, sites: &[Site]) -> Result<StoredAdapter> {
+        let adapter = bank.adapter(&self.id)?;
+        match adapter.misfit(sites) {
+            Some(site) => {
+                let reason = format!("the factors of `{site}` fit no layer of the model");
+                Err(Error::damaged(bank.concept_folder(&self.id), reason))
+            }
+            None => Ok(adapter),
+        }
+    }
+}
+
+/// Checks that no concept is given twice.
+pub(crate) fn distinct(members: &[Member]) -> Result<()> {
+    let twice = |(number, member): &(usize, &Member)| {
+        members[..*number].iter().any(|earlier| earlier.id == member.id)
+    };
+    match members.iter().enumerate().find(twice) {
+        Some((_, Member { id, .. })) => {
+            Err(Error::Invalid(format!("concept `{id}` is given twice")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A composition on a device: factors and token embeddings of all members concatenated.
@@ -59,16 +84,11 @@ impl<B: Backend> Composition<B> {
         let mut down = up.clone();
         let mut embeddings = Vec::new();
         let mut vocabulary = Vocabulary::default();
-        for (number, Member { id, scale }) in members.iter().enumerate() {
-            if members[..number].iter().any(|earlier| earlier.id == *id) {
-                return Err(Error::Invalid(format!("concept `{id}` is given twice")));
-            }
+        distinct(members)?;
+        for member in members {
+            let Member { id, scale } = member;
             let (record, _) = bank.concept(id)?;
-            let adapter = bank.adapter(id)?;
-            if let Some(site) = adapter.misfit(sites) {
-                let reason = format!("the factors of `{site}` fit no layer of the model");
-                return Err(Error::damaged(bank.concept_folder(id), reason));
-            }
+            let adapter = member.adapter(bank, sites)?;
             for (number, site) in sites.iter().enumerate() {
                 let Some(factors) = adapter.get(&site.name) else { continue };
                 let (a, b) = factors.to_tensors(device);

@@ -28,6 +28,19 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// A file of a bank was written by a program that is newer than this one.
+    #[error(
+        "{} has version {version}, and this program reads versions up to {known}; use a newer one",
+        path.display()
+    )]
+    NewerVersion {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u64,
+        /// The newest version that is read.
+        known: u32,
+    },
     /// The bank belongs to another base model.
     #[error(
         "{} was made for another base model\n  the bank's base: {bank}\n  this model:      {model}\n\

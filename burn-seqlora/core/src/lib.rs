@@ -7,8 +7,8 @@
 //! The modules in the order of the data's way: [`data`] (what training asks of images and prompts),
 //! [`text`] and [`diffusion`] (encoded prompts, noise, the denoising loss over dual numbers),
 //! [`objective`] (its derivatives), [`methods`] and [`optim`] (how parameters move), [`train`] (the
-//! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`pipeline`] (from
-//! prompts to images).
+//! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`fusion`] (one
+//! weight per layer for several concepts), [`pipeline`] (from prompts to images).
 //!
 //! The crate decodes no image and names no network: [`model`] holds the few traits that it asks for.
 
@@ -19,6 +19,7 @@ pub mod data;
 pub mod diffusion;
 pub mod error;
 mod flow;
+pub mod fusion;
 pub mod lora;
 pub mod methods;
 pub mod model;

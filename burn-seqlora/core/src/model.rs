@@ -90,6 +90,12 @@ pub trait DiffusionModel<B: KernelBackend>: Denoiser<B> + TextEncoder<B> + Laten
     /// The linear layers that can carry an adapter, in the order of their numbers.
     fn sites(&self) -> &[Site];
 
+    /// The frozen weight W₀ of a site, `[outputs, inputs]`, in the model's precision.
+    ///
+    /// # Panics
+    /// If there is no site of this number.
+    fn site_weight(&self, site: usize) -> Tensor<B, 2>;
+
     /// The noise that the model was trained with.
     fn noise_schedule(&self) -> &NoiseSchedule;
 

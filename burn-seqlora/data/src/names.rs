@@ -1,9 +1,8 @@
 //! Concept ids and class words from folder names.
 
-use super::error::DataError;
+use seqlora_core::bank::is_concept_id;
 
-/// The longest id. File systems allow 255 bytes, so suffixes fit after it.
-const MAX_ID: usize = 100;
+use super::error::DataError;
 
 /// Made-up identifiers that tutorials put before the class word ("sks dog").
 const INSTANCE_TOKENS: [&str; 6] = ["sks", "ohwx", "zwx", "zwc", "shs", "tok"];
@@ -52,12 +51,7 @@ pub(crate) fn slug(name: &str) -> String {
 /// # Errors
 /// [`DataError::InvalidId`], which names `origin`.
 pub(crate) fn check_id(id: &str, origin: &str) -> Result<(), DataError> {
-    let ok = id.len() <= MAX_ID
-        && id.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && id.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-        // Windows drops a trailing dot, so two ids could share a folder.
-        && !id.ends_with('.');
-    if ok {
+    if is_concept_id(id) {
         return Ok(());
     }
     Err(DataError::InvalidId { id: id.to_string(), origin: origin.to_string() })

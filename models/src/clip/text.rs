@@ -10,7 +10,9 @@ use seqlora_kernels::KernelBackend;
 use seqlora_kernels::attention::AttentionMask;
 
 use super::config::ClipTextConfig;
-use crate::nn::{Embedding, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Scope};
+use crate::nn::{
+    Embedding, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Linear, Scope,
+};
 
 /// Transformers' names for the linear layers of an encoder layer.
 const SITES: LayerNames = LayerNames {
@@ -91,5 +93,10 @@ impl<B: KernelBackend> ClipTextModel<B> {
     /// The width of a token embedding.
     pub fn width(&self) -> usize {
         self.token_embedding.weight.shape().dims::<2>()[1]
+    }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.layers.iter().flat_map(EncoderLayer::linears)
     }
 }

@@ -122,6 +122,11 @@ impl<B: KernelBackend> Attention<B> {
     ) -> Dual<B, 3> {
         ops::attention(query, key, value, self.heads, mask)
     }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        [&self.to_q, &self.to_k, &self.to_v, &self.to_out].into_iter()
+    }
 }
 
 #[cfg(all(test, feature = "cpu"))]

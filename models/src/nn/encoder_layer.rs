@@ -99,4 +99,9 @@ impl<B: KernelBackend> EncoderLayer<B> {
         let h = self.fc1.forward(self.layer_norm2.forward(x.clone()), adapters);
         x + self.fc2.forward(h.activate(self.activation.into()), adapters)
     }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.self_attn.linears().chain([&self.fc1, &self.fc2])
+    }
 }

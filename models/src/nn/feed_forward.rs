@@ -37,4 +37,9 @@ impl<B: KernelBackend> FeedForward<B> {
         let both = self.proj.forward(x.reshape([batch * tokens, channels]), adapters);
         self.output.forward(ops::geglu(both), adapters).reshape([batch, tokens, channels])
     }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        [&self.proj, &self.output].into_iter()
+    }
 }

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
 use seqlora_core::lora::DualAdapters;
-use seqlora_kernels::{KernelBackend, ops};
+use seqlora_kernels::KernelBackend;
 
 use super::frozen;
 
@@ -54,8 +54,8 @@ impl<B: KernelBackend> Linear<B> {
         let [outputs, inputs] = self.weight.shape().dims();
         let rows = shape.iter().product::<usize>() / inputs;
         shape[D - 1] = outputs;
-        let lora = self.site.and_then(|site| adapters.site(site));
         let bias = self.bias.as_ref().map(Param::val);
-        ops::lora_linear(x.reshape([rows, inputs]), self.weight.val(), bias, lora).reshape(shape)
+        let x = x.reshape([rows, inputs]);
+        adapters.linear(self.site, x, self.weight.val(), bias).reshape(shape)
     }
 }

@@ -172,6 +172,12 @@ impl<B: KernelBackend> DiffusionModel<B> for StableDiffusion<B> {
         &self.sites
     }
 
+    fn site_weight(&self, site: usize) -> Tensor<B, 2> {
+        let mut linears = self.unet.linears().chain(self.text_encoder.linears());
+        let linear = linears.find(|linear| linear.site == Some(site));
+        linear.unwrap_or_else(|| panic!("there is no site {site}")).weight.val()
+    }
+
     fn noise_schedule(&self) -> &NoiseSchedule {
         &self.schedule
     }

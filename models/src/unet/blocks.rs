@@ -9,7 +9,7 @@ use seqlora_kernels::KernelBackend;
 
 use super::config::UNetConfig;
 use super::transformer::{Transformer2d, TransformerConfig};
-use crate::nn::{Downsample, ResnetBlock, ResnetConfig, Scope, Upsample};
+use crate::nn::{Downsample, Linear, ResnetBlock, ResnetConfig, Scope, Upsample};
 
 /// The inputs of every block in addition to the image.
 pub struct Conditions<'a, B: Backend> {
@@ -147,6 +147,11 @@ impl<B: KernelBackend> DownBlock<B> {
         }
         x
     }
+
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attentions.iter().flat_map(Transformer2d::linears)
+    }
 }
 
 impl<B: KernelBackend> MidBlock<B> {
@@ -171,6 +176,11 @@ impl<B: KernelBackend> MidBlock<B> {
             x = resnet.forward(x, Some(&conditions.time));
         }
         x
+    }
+
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attentions.iter().flat_map(Transformer2d::linears)
     }
 }
 
@@ -224,5 +234,10 @@ impl<B: KernelBackend> UpBlock<B> {
             Some(upsample) => upsample.forward(x),
             None => x,
         }
+    }
+
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attentions.iter().flat_map(Transformer2d::linears)
     }
 }

@@ -11,7 +11,7 @@ use seqlora_kernels::{DualOps, KernelBackend};
 use super::blocks::{Conditions, DownBlock, MidBlock, UpBlock};
 use super::config::UNetConfig;
 use super::transformer::Transformer2d;
-use crate::nn::{Attention, Conv2d, Conv2dConfig, Frequency, GroupNorm, Scope, TimestepEmbedding};
+use crate::nn::{Attention, Conv2d, Conv2dConfig, Frequency, GroupNorm, Linear, Scope, TimestepEmbedding};
 
 /// Predicts the noise or the velocity of noisy latents, given the timestep and the prompt.
 #[derive(Module, Debug)]
@@ -85,6 +85,13 @@ impl<B: KernelBackend> UNet<B> {
             x = block.forward(x, &conditions, &mut skips);
         }
         (self.conv_out.forward(self.conv_norm_out.forward(x).silu()), middle)
+    }
+
+    /// The linear layers of its transformers.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        let down = self.down_blocks.iter().flat_map(DownBlock::linears);
+        let up = self.up_blocks.iter().flat_map(UpBlock::linears);
+        down.chain(self.mid_block.linears()).chain(up)
     }
 }
 

@@ -128,6 +128,16 @@ impl<B: KernelBackend> Transformer2d<B> {
         };
         x + h
     }
+
+    /// Its linear layers, the sites among them.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        let projections = [&self.proj_in, &self.proj_out].into_iter();
+        let projections = projections.filter_map(|projection| match projection {
+            Projection::Linear(linear) => Some(linear),
+            Projection::Conv(_) => None,
+        });
+        projections.chain(self.transformer_blocks.iter().flat_map(TransformerBlock::linears))
+    }
 }
 
 impl<B: Backend> Transformer2d<B> {
@@ -167,5 +177,9 @@ impl<B: KernelBackend> TransformerBlock<B> {
         let h = self.norm2.forward(x.clone());
         let x = x + self.attn2.forward_shared(h, prompts, adapters);
         x.clone() + self.ff.forward(self.norm3.forward(x), adapters)
+    }
+
+    fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
+        self.attn1.linears().chain(self.attn2.linears()).chain(self.ff.linears())
     }
 }

@@ -96,11 +96,11 @@ impl Filled {
     }
 }
 
-fn name(concept: usize) -> String {
+pub(super) fn name(concept: usize) -> String {
     format!("concept{concept}")
 }
 
-fn base() -> BaseModel {
+pub(super) fn base() -> BaseModel {
     BaseModel {
         fingerprint: "toy".into(),
         prediction: None,
@@ -110,7 +110,7 @@ fn base() -> BaseModel {
     }
 }
 
-fn training() -> TrainingRecord {
+pub(super) fn training() -> TrainingRecord {
     TrainingRecord {
         method: "seqlora".into(),
         images: vec![],
@@ -256,12 +256,13 @@ pub fn the_gauge_keeps_the_product<B: KernelBackend>(precision: Precision) {
 /// Test 7: bf16 keeps orthogonality to 3e-4 at best, so a bank refuses it.
 pub fn half_precision_banks_are_refused<B: KernelBackend>(precision: Precision) {
     let filled = Filled::new::<B>(precision);
-    let file = filled.folder.path().join("concepts").join(name(0)).join("adapter.safetensors");
+    let folder = filled.bank.concept_folder(&name(0));
+    let file = folder.join("adapter.safetensors");
     let bytes = vec![0; 2 * 6];
     let view = |shape: [usize; 2]| TensorView::new(Dtype::BF16, shape.to_vec(), &bytes).unwrap();
     let tensors = [("layer1.lora_up", view([6, 1])), ("layer1.lora_down", view([1, 6]))];
     fs::write(&file, safetensors::serialize(tensors, None).unwrap()).unwrap();
-    match Native.read(file.parent().unwrap(), filled.bank.sites()) {
+    match Native.read(&folder, filled.bank.sites()) {
         Err(Error::File(FileError::Damaged { reason, .. })) => {
             assert!(reason.contains("is not f32"), "{reason}")
         }

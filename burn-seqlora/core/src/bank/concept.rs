@@ -7,11 +7,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::is_concept_id;
 use crate::error::{Error, Result};
-use crate::lora::{Site, StoredAdapter};
+use crate::lora::{Site, StoredAdapter, StoredFactors};
 
 /// The layout that this version writes.
 pub(super) const VERSION: u32 = 2;
+
+/// CLIP's prompts have 77 tokens, of which the first and the last mark the ends.
+const MOST_WORDS: usize = 75;
+
+/// A word has one embedding per cross-attention layer at most: 16 in SD1.5, 70 in SDXL's UNet.
+const MOST_EMBEDDINGS_PER_WORD: usize = 1024;
 
 /// `concept.json`: what inference needs. It is strict: unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +84,7 @@ impl ConceptRecord {
         reserves_directions: bool,
         adapter: &StoredAdapter,
     ) -> Self {
-        let site = |factors: &crate::lora::StoredFactors| AdaptedSite {
+        let site = |factors: &StoredFactors| AdaptedSite {
             rank: factors.rank,
             inputs: factors.inputs(),
             outputs: factors.outputs(),
@@ -92,6 +99,40 @@ impl ConceptRecord {
             sites: adapter.0.iter().map(|(name, f)| (name.clone(), site(f))).collect(),
             digests: BTreeMap::new(),
         }
+    }
+
+    /// Checks a record for a concept of a bank with these sites.
+    ///
+    /// # Errors
+    /// Names the first key that is wrong.
+    pub(super) fn check(&self, sites: &[Site]) -> Result<(), String> {
+        if !is_concept_id(&self.id) {
+            return Err(format!("`id`: `{}` is not a valid id", self.id));
+        }
+        for (key, value, most) in [
+            ("words", self.words, MOST_WORDS),
+            ("embeddings_per_word", self.embeddings_per_word, MOST_EMBEDDINGS_PER_WORD),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(format!("`{key}` is {value}, and must be between 1 and {most}"));
+            }
+        }
+        let known: BTreeMap<&str, &Site> = sites.iter().map(|s| (s.name.as_str(), s)).collect();
+        for (name, adapted) in &self.sites {
+            let AdaptedSite { rank, inputs, outputs } = *adapted;
+            let site = known.get(name.as_str());
+            if site.is_none_or(|site| (site.inputs, site.outputs) != (inputs, outputs)) {
+                let sizes = format!("{inputs} inputs and {outputs} outputs");
+                return Err(format!("`sites`: the bank has no `{name}` of {sizes}"));
+            }
+            let most = inputs.min(outputs);
+            if !(1..=most).contains(&rank) {
+                return Err(format!(
+                    "`sites`: the rank of `{name}` is {rank}, and must be between 1 and {most}"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The rank at each of these sites; 0 where it is not adapted.

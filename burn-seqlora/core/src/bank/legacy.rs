@@ -1,6 +1,5 @@
 //! Concepts of banks of version 1, in which one record held inference and training.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -34,7 +33,7 @@ struct Record {
 /// The two records of a concept.
 ///
 /// # Errors
-/// If the record is damaged or has not as many ranks as the bank has sites.
+/// If the record is damaged, or does not have as many ranks as the bank has sites.
 pub fn concept(
     file: &Path,
     value: Value,
@@ -42,22 +41,18 @@ pub fn concept(
 ) -> Result<(ConceptRecord, TrainingRecord)> {
     let old: Record = serde_json::from_value(value).map_err(|e| Error::damaged(file, e))?;
     if old.ranks.len() != sites.len() {
-        let reason = format!("{} ranks for {} sites", old.ranks.len(), sites.len());
+        let reason = format!("`ranks` has {} entries for {} sites", old.ranks.len(), sites.len());
         return Err(Error::damaged(file, reason));
     }
     let method = old.config.get("method").and_then(Value::as_str).unwrap_or("seqlora").to_string();
     let words = [old.words, old.rows_per_word];
-    let none = StoredAdapter(BTreeMap::new());
+    let none = StoredAdapter::default();
     let mut record = ConceptRecord::new(&old.id, &old.class_word, words, method != "lora", &none);
-    let adapted = sites.iter().zip(&old.ranks).filter(|(_, rank)| **rank > 0);
-    record.sites = adapted
-        .map(|(site, rank)| {
-            (
-                site.name.clone(),
-                AdaptedSite { rank: *rank, inputs: site.inputs, outputs: site.outputs },
-            )
-        })
-        .collect();
+    let adapted = |(site, rank): (&Site, &usize)| {
+        let site_record = AdaptedSite { rank: *rank, inputs: site.inputs, outputs: site.outputs };
+        (*rank > 0).then(|| (site.name.clone(), site_record))
+    };
+    record.sites = sites.iter().zip(&old.ranks).filter_map(adapted).collect();
     let training = TrainingRecord {
         method,
         images: old.images,

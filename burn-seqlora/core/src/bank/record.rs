@@ -1,11 +1,14 @@
 //! What `bank.json` says.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
 use seqlora_files::read_json;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use super::is_concept_id;
 use crate::diffusion::Prediction;
 use crate::error::{Error, Result};
 use crate::lora::Site;
@@ -75,14 +78,49 @@ impl BankRecord {
     /// # Errors
     /// If the file is not there, damaged, or written by a newer version.
     pub fn read(path: &Path) -> Result<Self> {
-        let record: Self = read_json(path)?;
-        if !(1..=VERSION).contains(&record.version) {
-            let reason = format!(
-                "its version is {}, and this program reads versions 1 to {VERSION}; use a newer one",
-                record.version
-            );
-            return Err(Error::damaged(path, reason));
-        }
+        let value: Value = read_json(path)?;
+        // Before everything else: a newer version may have keys that would be refused.
+        check_version(path, &value, VERSION)?;
+        let record: Self = serde_json::from_value(value).map_err(|e| Error::damaged(path, e))?;
+        record.check().map_err(|reason| Error::damaged(path, reason))?;
         Ok(Self { version: VERSION, ..record })
+    }
+
+    /// Checks what is used as the name of a folder or to find a layer; says which key is wrong.
+    fn check(&self) -> Result<(), String> {
+        let mut folders = BTreeSet::new();
+        for (number, id) in self.concepts.iter().enumerate() {
+            if !is_concept_id(id) {
+                return Err(format!("`concepts[{number}]`: `{id}` is not a valid id"));
+            }
+            if !folders.insert(id.to_ascii_lowercase()) {
+                return Err(format!("`concepts[{number}]`: `{id}` is listed twice"));
+            }
+        }
+        let mut names = BTreeSet::new();
+        for (number, site) in self.sites.iter().enumerate() {
+            if site.name.is_empty() || !names.insert(&site.name) {
+                let name = &site.name;
+                return Err(format!("`sites[{number}].name`: `{name}` is empty or there twice"));
+            }
+            if site.inputs == 0 || site.outputs == 0 {
+                return Err(format!("`sites[{number}]`: `{}` has no inputs or outputs", site.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks the version of a record.
+///
+/// # Errors
+/// If it is missing, or greater than what this program reads.
+pub(super) fn check_version(path: &Path, record: &Value, known: u32) -> Result<()> {
+    match record.get("version").and_then(Value::as_u64) {
+        None | Some(0) => Err(Error::damaged(path, "`version` is missing or no positive number")),
+        Some(version) if version > known.into() => {
+            Err(Error::NewerVersion { path: path.into(), version, known })
+        }
+        Some(_) => Ok(()),
     }
 }

@@ -1,15 +1,19 @@
-//! Safetensors files of f32 matrices.
+//! Safetensors files of matrices.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use burn::tensor::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use seqlora_files::write_atomic;
 
 use crate::error::{Error, Result};
 
+/// A matrix: rows and columns, and its numbers row by row.
+pub type Matrix = ([usize; 2], Vec<f32>);
+
 /// f32 matrices by name.
-pub type NamedTensors = BTreeMap<String, ([usize; 2], Vec<f32>)>;
+pub type NamedTensors = BTreeMap<String, Matrix>;
 
 /// Writes f32 matrices as safetensors, atomically.
 ///
@@ -43,24 +47,98 @@ pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
     parse_tensors(path, &bytes)
 }
 
+/// Reads matrices of any floating-point type, which other tools write, as f32.
+///
+/// # Errors
+/// If the file is missing, cut off, or holds anything but matrices whose numbers are finite in f32.
+pub fn read_float_tensors(path: &Path) -> Result<NamedTensors> {
+    let bytes = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+    parse(path, &bytes, floats)
+}
+
 /// The matrices in the bytes of a safetensors file; the path is for messages.
 ///
 /// # Errors
 /// If the file is cut off, or holds anything but finite f32 matrices.
 pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<NamedTensors> {
+    parse(path, bytes, |view| match view.dtype() {
+        Dtype::F32 => floats(view),
+        other => Err(format!("is not f32 but {other}")),
+    })
+}
+
+/// The matrices in the bytes of a file; `numbers` gives the numbers of a tensor, or says why their type
+/// is refused.
+fn parse(
+    path: &Path,
+    bytes: &[u8],
+    numbers: impl Fn(&TensorView) -> Result<Vec<f32>, String>,
+) -> Result<NamedTensors> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| Error::damaged(path, e))?;
     let matrix = |(name, view): (String, TensorView)| {
-        let damaged = |reason: &str| Error::damaged(path, format!("`{name}` {reason}"));
-        let shape: [usize; 2] = view.shape().try_into().map_err(|_| damaged("is no matrix"))?;
-        if view.dtype() != Dtype::F32 {
-            return Err(damaged("is not f32"));
-        }
-        let number = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes"));
-        let values: Vec<f32> = view.data().chunks_exact(4).map(number).collect();
+        let damaged = |reason: String| Error::damaged(path, format!("`{name}` {reason}"));
+        let no_matrix = |_| damaged(format!("is no matrix: its shape is {:?}", view.shape()));
+        let shape: [usize; 2] = view.shape().try_into().map_err(no_matrix)?;
+        let values = numbers(&view).map_err(damaged)?;
         match values.iter().all(|x| x.is_finite()) {
             true => Ok((name, (shape, values))),
-            false => Err(damaged("holds numbers that are not finite")),
+            false => Err(damaged("holds numbers that are not finite".into())),
         }
     };
     file.tensors().into_iter().map(matrix).collect()
+}
+
+/// The numbers of a tensor of any floating-point type, rounded to f32.
+fn floats(view: &TensorView) -> Result<Vec<f32>, String> {
+    fn convert<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.chunks_exact(N).map(|b| number(b.try_into().expect("N bytes"))).collect()
+    }
+    let bytes = view.data();
+    match view.dtype() {
+        Dtype::F16 => Ok(convert(bytes, |b| f16::from_le_bytes(b).to_f32())),
+        Dtype::BF16 => Ok(convert(bytes, |b| bf16::from_le_bytes(b).to_f32())),
+        Dtype::F32 => Ok(convert(bytes, f32::from_le_bytes)),
+        Dtype::F64 => Ok(convert(bytes, |b| f64::from_le_bytes(b) as f32)),
+        other => Err(format!("holds numbers of type {other}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> [Result<NamedTensors>; 2] {
+        let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), safetensors::serialize([("x", view)], None).unwrap()).unwrap();
+        [read_tensors(file.path()), read_float_tensors(file.path())]
+    }
+
+    #[test]
+    fn other_types_are_read_only_where_they_are_wanted() {
+        let numbers = [1.5f32, -0.25];
+        let matrix = NamedTensors::from([("x".into(), ([1, 2], numbers.to_vec()))]);
+        let files = [
+            (Dtype::F16, numbers.map(|x| f16::from_f32(x).to_le_bytes()).concat()),
+            (Dtype::BF16, numbers.map(|x| bf16::from_f32(x).to_le_bytes()).concat()),
+            (Dtype::F64, numbers.map(|x| f64::from(x).to_le_bytes()).concat()),
+        ];
+        for (dtype, bytes) in files {
+            let [strict, converted] = read(dtype, &[1, 2], &bytes);
+            assert_eq!(converted.unwrap(), matrix, "{dtype}");
+            let error = strict.unwrap_err().to_string();
+            assert!(error.contains(&format!("`x` is not f32 but {dtype}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn other_tensors_are_named() {
+        let error = |[_, converted]: [Result<NamedTensors>; 2]| converted.unwrap_err().to_string();
+        let kernel = error(read(Dtype::F32, &[1, 1, 1, 1], &[0; 4]));
+        assert!(kernel.contains("`x` is no matrix: its shape is [1, 1, 1, 1]"), "{kernel}");
+        let integer = error(read(Dtype::I64, &[1, 1], &[0; 8]));
+        assert!(integer.contains("`x` holds numbers of type I64"), "{integer}");
+        let large = error(read(Dtype::F64, &[1, 1], &1e300f64.to_le_bytes()));
+        assert!(large.contains("`x` holds numbers that are not finite"), "{large}");
+    }
 }

@@ -1,14 +1,19 @@
-//! Low-rank adapters: where they sit, and their factors A and B.
+//! Low-rank adapters: where they sit, and their factors A and B; dense patches and activation probes at
+//! the same sites.
 
 mod bases;
 pub mod directions;
 mod factors;
+mod patch;
+mod probe;
 mod set;
 mod site;
 mod stored;
 
 pub use bases::Bases;
 pub use factors::Factors;
+pub use patch::{PatchSet, WeightPatch};
+pub use probe::{ActivationProbe, ActivationStatistics, Gram};
 pub use set::{AdapterSet, DualAdapters};
 pub use site::{Part, Role, Site, SiteRegistry, SiteSelection};
 pub use stored::{StoredAdapter, StoredFactors, finish_adapter};

@@ -1,11 +1,14 @@
 //! The factors of one concept, or of a composition, at all sites of a model.
 
+use std::sync::Arc;
+
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{FloatDType, Tensor};
 use burn_jvp::Dual;
 use seqlora_kernels::lora_linear::LoraFactors;
+use seqlora_kernels::{KernelBackend, ops};
 
-use super::Factors;
+use super::{ActivationProbe, Factors};
 
 /// ΔW = A Bᵀ at every adapted site. There is no further scale: λ of a composition is folded into A.
 #[derive(Debug, Clone)]
@@ -33,7 +36,7 @@ impl<B: Backend> AdapterSet<B> {
             let [up, down] = [&self.up, &self.down].map(|factors| factors.get(site));
             Some(LoraFactors { up: Dual::constant(up?), down: Dual::constant(down?) })
         };
-        DualAdapters((0..self.up.len()).map(site).collect())
+        DualAdapters::new((0..self.up.len()).map(site).collect())
     }
 }
 
@@ -47,44 +50,98 @@ impl<B: AutodiffBackend> AdapterSet<B> {
     }
 }
 
-/// What the layers look up: the factors of each site, with tangents where they move.
+/// What the layers look up by the number of their site: low-rank factors, with tangents where they
+/// move. At inference there can also be a weight in place of the layer's own, and a probe of the inputs.
 #[derive(Debug, Clone)]
-pub struct DualAdapters<B: Backend>(Vec<Option<LoraFactors<B>>>);
+pub struct DualAdapters<B: Backend> {
+    factors: Vec<Option<LoraFactors<B>>>,
+    /// W₀ + ΔW of the sites that have a dense ΔW; empty without any.
+    weights: Vec<Option<Tensor<B, 2>>>,
+    probe: Option<Arc<ActivationProbe<B>>>,
+}
 
 impl<B: Backend> DualAdapters<B> {
     /// One entry per site, in the order of the sites' numbers.
-    pub fn new(sites: Vec<Option<LoraFactors<B>>>) -> Self {
-        Self(sites)
+    pub fn new(factors: Vec<Option<LoraFactors<B>>>) -> Self {
+        Self { factors, weights: Vec::new(), probe: None }
     }
 
     /// No site adapted.
     pub fn none() -> Self {
-        Self(Vec::new())
+        Self::new(Vec::new())
+    }
+
+    /// With frozen weights `[outputs, inputs]` that take the place of the layers' own, one entry per
+    /// site; factors at the same site are added to them.
+    pub fn with_weights(self, weights: Vec<Option<Tensor<B, 2>>>) -> Self {
+        Self { weights, ..self }
+    }
+
+    /// With a probe that records the inputs of the layers.
+    pub fn with_probe(self, probe: Arc<ActivationProbe<B>>) -> Self {
+        Self { probe: Some(probe), ..self }
     }
 
     /// The same factors concatenated with others: ΔW is the sum of both.
     pub fn concat(&self, frozen: &Self) -> Self {
-        let sites = self.0.len().max(frozen.0.len());
+        let sites = self.factors.len().max(frozen.factors.len());
         let join = |site| match (self.site(site), frozen.site(site)) {
             (Some(a), Some(b)) => {
                 Some(LoraFactors { up: a.up.cat(b.up, 1), down: a.down.cat(b.down, 1) })
             }
             (a, b) => a.or(b),
         };
-        Self((0..sites).map(join).collect())
+        Self {
+            factors: (0..sites).map(join).collect(),
+            weights: self.weights.clone(),
+            probe: self.probe.clone(),
+        }
     }
 
-    /// The same factors in the precision of the layers that take them.
+    /// The same factors and weights in the precision of the layers that take them.
     pub fn cast(&self, dtype: FloatDType) -> Self {
         let site = |LoraFactors { up, down }: LoraFactors<B>| LoraFactors {
             up: up.cast(dtype),
             down: down.cast(dtype),
         };
-        Self(self.0.iter().cloned().map(|factors| factors.map(site)).collect())
+        let weight = |weight: &Option<Tensor<B, 2>>| weight.clone().map(|w| w.cast(dtype));
+        Self {
+            factors: self.factors.iter().cloned().map(|factors| factors.map(site)).collect(),
+            weights: self.weights.iter().map(weight).collect(),
+            probe: self.probe.clone(),
+        }
     }
 
     /// The factors at one site, if it is adapted.
     pub fn site(&self, site: usize) -> Option<LoraFactors<B>> {
-        self.0.get(site).cloned().flatten()
+        self.factors.get(site).cloned().flatten()
+    }
+
+    /// The weight in place of a layer's own, if there is one.
+    pub fn weight(&self, site: usize) -> Option<Tensor<B, 2>> {
+        self.weights.get(site).cloned().flatten()
+    }
+}
+
+impl<B: KernelBackend> DualAdapters<B> {
+    /// A linear layer with the adapter at its site: `y = x (W + ΔW)ᵀ + b + (x B) Aᵀ`.
+    ///
+    /// # Shapes
+    /// - x: `[rows, inputs]`, weight: W `[outputs, inputs]`, bias: b `[outputs]`
+    /// - output: `[rows, outputs]`
+    pub fn linear(
+        &self,
+        site: Option<usize>,
+        x: Dual<B, 2>,
+        weight: Tensor<B, 2>,
+        bias: Option<Tensor<B, 1>>,
+    ) -> Dual<B, 2> {
+        let Some(site) = site else {
+            return ops::lora_linear(x, weight, bias, None);
+        };
+        if let Some(probe) = &self.probe {
+            probe.record(site, &x.primal);
+        }
+        ops::lora_linear(x, self.weight(site).unwrap_or(weight), bias, self.site(site))
     }
 }

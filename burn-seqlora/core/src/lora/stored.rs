@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use nalgebra::DMatrix;
 
 use super::directions::{Columns, from_columns, orthonormal_gauge, to_columns};
 use super::{AdapterSet, Site};
@@ -46,6 +47,14 @@ impl StoredFactors {
         self.down.chunks(self.inputs()).map(row).collect()
     }
 
+    /// A `[n, r]` and B `[m, r]` in f64.
+    pub fn to_matrices(&self) -> (DMatrix<f64>, DMatrix<f64>) {
+        let numbers = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+        let up = DMatrix::from_row_slice(self.outputs(), self.rank, &numbers(&self.up));
+        // Bᵀ row by row is B column by column.
+        (up, DMatrix::from_vec(self.inputs(), self.rank, numbers(&self.down)))
+    }
+
     /// A and B `[m, r]` on a device.
     pub fn to_tensors<B: Backend>(&self, device: &B::Device) -> (Tensor<B, 2>, Tensor<B, 2>) {
         let matrix = |values: &[f32], rows, columns| {
@@ -69,12 +78,21 @@ impl StoredAdapter {
 
     /// The first of its sites that is not among the model's, or has another size there.
     pub fn misfit(&self, sites: &[Site]) -> Option<&str> {
-        let known: BTreeMap<&str, &Site> = sites.iter().map(|s| (s.name.as_str(), s)).collect();
-        let fits = |(name, factors): &(&String, &StoredFactors)| {
-            known.get(name.as_str()).is_some_and(|site| factors.fits(site))
-        };
-        self.0.iter().find(|entry| !fits(entry)).map(|(name, _)| name.as_str())
+        first_misfit(&self.0, sites, StoredFactors::fits)
     }
+}
+
+/// The first name that is no site's, or whose entry does not fit the site.
+pub(super) fn first_misfit<'a, T>(
+    entries: &'a BTreeMap<String, T>,
+    sites: &[Site],
+    fits: impl Fn(&T, &Site) -> bool,
+) -> Option<&'a str> {
+    let known: BTreeMap<&str, &Site> = sites.iter().map(|s| (s.name.as_str(), s)).collect();
+    let fits = |(name, entry): &(&String, &T)| {
+        known.get(name.as_str()).is_some_and(|site| fits(entry, site))
+    };
+    entries.iter().find(|entry| !fits(entry)).map(|(name, _)| name.as_str())
 }
 
 /// The trained factors in the bank's gauge: B orthonormal and orthogonal to the `avoided` directions,

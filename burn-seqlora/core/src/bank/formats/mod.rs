@@ -1,7 +1,7 @@
 //! Adapters as files of this and other tools.
 //!
-//! Each format is one file here and one line in [`all`]; the names that a tool gives to keys stay inside
-//! its file.
+//! Each format is one module here and one entry of [`all`]; the names that a tool gives to keys stay inside
+//! its module.
 
 mod format;
 pub(super) mod native;
@@ -9,6 +9,7 @@ mod peft;
 
 pub use format::AdapterFormat;
 pub use native::Native;
+pub(crate) use native::{from_tensors, to_tensors};
 pub use peft::Peft;
 
 use std::path::Path;

@@ -38,13 +38,18 @@ impl AdapterFormat for Native {
 
 /// The bytes of the file; the path is for messages.
 pub fn to_bytes(file: &Path, adapter: &StoredAdapter) -> Result<Vec<u8>> {
+    to_safetensors(file, &to_tensors(adapter))
+}
+
+/// The matrices of the file.
+pub fn to_tensors(adapter: &StoredAdapter) -> NamedTensors {
     let mut tensors = NamedTensors::new();
     for (name, factors) in &adapter.0 {
         let (rank, StoredFactors { up, down, .. }) = (factors.rank, factors);
         tensors.insert(format!("{name}.lora_up"), ([factors.outputs(), rank], up.clone()));
         tensors.insert(format!("{name}.lora_down"), ([rank, factors.inputs()], down.clone()));
     }
-    to_safetensors(file, &tensors)
+    tensors
 }
 
 /// The adapter in the bytes of a file; the path is for messages.
@@ -55,7 +60,15 @@ pub fn from_bytes(file: &Path, bytes: &[u8], sites: &[Site]) -> Result<StoredAda
     from_tensors(file, parse_tensors(file, bytes)?, sites)
 }
 
-fn from_tensors(file: &Path, mut tensors: NamedTensors, sites: &[Site]) -> Result<StoredAdapter> {
+/// The adapter that the matrices of a file are; the path is for messages.
+///
+/// # Errors
+/// If a matrix does not fit its site.
+pub fn from_tensors(
+    file: &Path,
+    mut tensors: NamedTensors,
+    sites: &[Site],
+) -> Result<StoredAdapter> {
     let mut adapter = StoredAdapter::default();
     for site in sites {
         let up = tensors.remove(&format!("{}.lora_up", site.name));
@@ -81,5 +94,42 @@ fn from_tensors(file: &Path, mut tensors: NamedTensors, sites: &[Site]) -> Resul
             Err(Error::damaged(file, format!("`{key}` belongs to no layer of the base model")))
         }
         None => Ok(adapter),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bank::tensors::write_tensors;
+    use crate::lora::{Part, Role};
+
+    fn site(name: &str) -> Site {
+        let (part, role) = (Part::Denoiser, Role::CrossAttention);
+        Site { name: name.into(), inputs: 3, outputs: 2, part, role }
+    }
+
+    #[test]
+    fn factors_come_back_and_misfits_are_named() {
+        let sites = ["unet.a", "unet.b"].map(site);
+        let factors = StoredFactors { rank: 1, up: vec![1.0, -0.5], down: vec![0.25, 0.0, 2.0] };
+        let adapter = StoredAdapter([("unet.b".to_string(), factors)].into());
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!Native.detect(folder.path()));
+        Native.write(folder.path(), &adapter, &sites).unwrap();
+        assert!(Native.detect(folder.path()));
+        assert_eq!(Native.read(folder.path(), &sites).unwrap(), adapter);
+
+        let file = folder.path().join(FILE);
+        let whole = read_tensors(&file).unwrap();
+        let refused = |sites: &[Site], text: &str| {
+            let error = Native.read(folder.path(), sites).unwrap_err().to_string();
+            assert!(error.contains(FILE) && error.contains(text), "{error}");
+        };
+        refused(&sites[..1], "`unet.b.lora_down` belongs to no layer");
+        let wide = Site { inputs: 4, ..site("unet.b") };
+        refused(&[wide], "the factors of `unet.b` do not fit the layer");
+        let half = whole.into_iter().filter(|(name, _)| name == "unet.b.lora_up").collect();
+        write_tensors(&file, &half).unwrap();
+        refused(&sites, "the factors of `unet.b` do not fit the layer");
     }
 }

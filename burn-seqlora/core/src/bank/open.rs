@@ -1,0 +1,87 @@
+//! Opening a bank, to read it or to add to it.
+
+use std::fs;
+use std::path::Path;
+
+use seqlora_files::{FolderLock, LOCK, is_temporary, remove_temporary, write_json};
+
+use super::{BANK, Bank, BankRecord, BaseModel};
+use crate::error::{Error, Result};
+use crate::lora::Site;
+
+impl Bank {
+    /// Opens a bank to read it; the base model is not checked.
+    ///
+    /// # Errors
+    /// If there is none, or it is damaged or written by a newer version.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = path.join(BANK);
+        if !file.exists() {
+            return Err(Error::NoBank { path: file });
+        }
+        let record = BankRecord::read(&file)?;
+        Ok(Self { path: path.into(), record, _lock: None })
+    }
+
+    /// Opens a bank to read it, for use with a model.
+    ///
+    /// # Errors
+    /// Also if it was made for another base model.
+    pub fn open_for(path: &Path, base: &BaseModel) -> Result<Self> {
+        let bank = Self::open(path)?;
+        bank.check_base(base)?;
+        Ok(bank)
+    }
+
+    /// Opens a bank to add to it, or starts one in a folder that is empty or not there.
+    ///
+    /// # Errors
+    /// Also if another process has it open for writing, or the folder holds something else.
+    pub fn open_or_create(path: &Path, base: &BaseModel, sites: &[Site]) -> Result<Self> {
+        fs::create_dir_all(path).map_err(Error::io("cannot create", path))?;
+        let is_bank = || path.join(BANK).exists();
+        if !is_bank() && !is_empty_but_for_ours(path)? {
+            return Err(Error::NotABank { path: path.into() });
+        }
+        let lock = FolderLock::take(path)?;
+        remove_temporary(path)?;
+        // Asked again: another process may have made it before the lock was ours.
+        let bank = match is_bank() {
+            true => Self { _lock: Some(lock), ..Self::open_for(path, base)? },
+            false => {
+                let record = BankRecord::new(base.clone(), sites.to_vec());
+                write_json(&path.join(BANK), &record)?;
+                Self { path: path.into(), record, _lock: Some(lock) }
+            }
+        };
+        // A finished concept's checkpoint is left over if the process ended right after listing it.
+        for id in &bank.record.concepts {
+            bank.remove_checkpoint(id)?;
+        }
+        Ok(bank)
+    }
+
+    /// A bank that is not on disk, for a dry run: nothing in the folder is touched.
+    pub fn dry_run(path: &Path, base: &BaseModel, sites: &[Site]) -> Self {
+        let record = BankRecord::new(base.clone(), sites.to_vec());
+        Self { path: path.into(), record, _lock: None }
+    }
+
+    fn check_base(&self, base: &BaseModel) -> Result<()> {
+        if self.record.base.is_like(base) {
+            return Ok(());
+        }
+        Err(Error::OtherBase {
+            path: self.path.clone(),
+            bank: self.record.base.to_string(),
+            model: base.to_string(),
+        })
+    }
+}
+
+/// Whether a folder holds at most what a killed process leaves before there is a `bank.json`.
+fn is_empty_but_for_ours(path: &Path) -> Result<bool> {
+    let entries = fs::read_dir(path).map_err(Error::io("cannot read", path))?;
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    Ok(names.all(|name| name == LOCK || is_temporary(&name)))
+}

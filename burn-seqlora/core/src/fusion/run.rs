@@ -1,0 +1,146 @@
+//! Fusing the concepts of a bank, layer by layer.
+
+use burn::tensor::{Tensor, backend::Backend};
+use nalgebra::DMatrix;
+
+use super::contract::{Fusion, Layer, LayerMember, Statistics};
+use super::statistics::GramSource;
+use crate::bank::Bank;
+use crate::compose::{Member, distinct};
+use crate::error::{Error, Result};
+use crate::lora::{Site, StoredAdapter, WeightPatch};
+
+/// Concepts of a bank that are to be fused.
+///
+/// The factors of all members are held in memory. Matrices of size m × m or n × m exist for one layer and
+/// one member at a time, unless the fusion holds more.
+#[derive(Debug)]
+pub struct FusionRun<'a> {
+    fusion: &'a dyn Fusion,
+    sites: &'a [Site],
+    members: Vec<(&'a Member, StoredAdapter)>,
+    grams: Option<&'a dyn GramSource>,
+}
+
+/// An upper bound of the host memory of a fusion in bytes, without the patches that the caller keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FusionMemory {
+    /// The factors of all members.
+    pub factors: usize,
+    /// The largest layer, one member's statistics included.
+    pub layer: usize,
+}
+
+impl FusionMemory {
+    /// All of it.
+    pub fn total(self) -> usize {
+        self.factors + self.layer
+    }
+}
+
+impl<'a> FusionRun<'a> {
+    /// Reads the members' adapters for a model with these sites; `grams` may be missing if the fusion
+    /// needs no statistics.
+    ///
+    /// # Errors
+    /// If a member is not in the bank or is there twice, a file is damaged, an adapter does not fit the
+    /// model, or statistics are needed and missing.
+    pub fn new(
+        fusion: &'a dyn Fusion,
+        bank: &Bank,
+        members: &'a [Member],
+        sites: &'a [Site],
+        grams: Option<&'a dyn GramSource>,
+    ) -> Result<Self> {
+        if fusion.needs() == Statistics::Gram && grams.is_none() {
+            let name = fusion.name();
+            let reason = format!("the fusion `{name}` needs statistics of each concept's inputs");
+            return Err(Error::Invalid(reason));
+        }
+        distinct(members)?;
+        let read = |member: &'a Member| Ok((member, member.adapter(bank, sites)?));
+        let members = members.iter().map(read).collect::<Result<_>>()?;
+        Ok(Self { fusion, sites, members, grams })
+    }
+
+    /// The memory that [`FusionRun::patches`] takes.
+    pub fn memory(&self) -> FusionMemory {
+        let factors = |adapter: &StoredAdapter| {
+            adapter
+                .0
+                .values()
+                .map(|f| size_of::<f32>() * (f.up.len() + f.down.len()))
+                .sum::<usize>()
+        };
+        let layer = |(_, site): (usize, &Site)| {
+            // Once as the bytes of the file and once as numbers.
+            let gram = 2 * size_of::<f32>() * site.inputs * site.inputs;
+            let statistics = match self.fusion.needs() {
+                Statistics::None => 0,
+                Statistics::Gram => gram,
+            };
+            statistics + self.fusion.memory(site, &self.ranks(site))
+        };
+        FusionMemory {
+            factors: self.members.iter().map(|(_, adapter)| factors(adapter)).sum(),
+            layer: self.adapted().map(layer).max().unwrap_or(0),
+        }
+    }
+
+    /// The patch of one layer after the other, with the name of its site. Layers that no member adapts
+    /// are left out. `weight` gives W₀ `[n, m]` of the site with this number.
+    pub fn patches<B: Backend>(
+        &self,
+        weight: impl Fn(usize) -> Tensor<B, 2>,
+    ) -> impl Iterator<Item = Result<(String, WeightPatch)>> {
+        self.adapted().map(move |(number, site)| {
+            let weight = || matrix(weight(number));
+            let layer = Layer { site, weight: &weight };
+            let mut members = self.members.iter().map(|member| self.on_layer(member, site));
+            let patch = self.fusion.fuse(&layer, &mut members)?;
+            match patch.fits(site) {
+                true => Ok((site.name.clone(), patch)),
+                false => {
+                    let (fusion, site) = (self.fusion.name(), &site.name);
+                    let reason =
+                        format!("what `{fusion}` makes of `{site}` does not fit the layer");
+                    Err(Error::Invalid(reason))
+                }
+            }
+        })
+    }
+
+    /// The sites that some member adapts, with their numbers.
+    fn adapted(&self) -> impl Iterator<Item = (usize, &'a Site)> {
+        let adapted = |site: &Site| self.ranks(site).iter().any(|rank| *rank > 0);
+        self.sites.iter().enumerate().filter(move |(_, site)| adapted(site))
+    }
+
+    fn ranks(&self, site: &Site) -> Vec<usize> {
+        let rank = |adapter: &StoredAdapter| adapter.get(&site.name).map_or(0, |f| f.rank);
+        self.members.iter().map(|(_, adapter)| rank(adapter)).collect()
+    }
+
+    fn on_layer<'s>(
+        &'s self,
+        (member, adapter): &'s (&'a Member, StoredAdapter),
+        site: &Site,
+    ) -> Result<LayerMember<'s>> {
+        let gram = match (self.fusion.needs(), self.grams) {
+            (Statistics::Gram, Some(grams)) => Some(grams.gram(&member.id, site)?),
+            _ => None,
+        };
+        Ok(LayerMember {
+            id: &member.id,
+            scale: member.scale,
+            factors: adapter.get(&site.name),
+            gram,
+        })
+    }
+}
+
+/// A matrix on the host in f64.
+fn matrix<B: Backend>(tensor: Tensor<B, 2>) -> DMatrix<f64> {
+    let [rows, columns] = tensor.dims();
+    DMatrix::from_row_iterator(rows, columns, tensor.into_data().iter::<f64>())
+}

@@ -1,0 +1,128 @@
+//! Sources of the concepts' Gram matrices: memory, or a folder.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs;
+use std::path::PathBuf;
+
+use crate::bank::{NamedTensors, read_tensors, write_tensors};
+use crate::error::{Error, Result};
+use crate::lora::{ActivationStatistics, Gram, Site};
+
+/// The names of the matrices in a file.
+const GRAM: &str = "gram";
+const ROWS: &str = "rows";
+
+/// Gives the Gram matrix of one concept's inputs at one site.
+pub trait GramSource: Debug {
+    /// G `[m, m]` of a concept at a site.
+    ///
+    /// # Errors
+    /// If there is none, or it cannot be read or does not fit the site.
+    fn gram(&self, concept: &str, site: &Site) -> Result<Gram>;
+}
+
+/// Statistics in memory, by the concept's id.
+impl GramSource for BTreeMap<String, ActivationStatistics> {
+    fn gram(&self, concept: &str, site: &Site) -> Result<Gram> {
+        let found = self.get(concept).and_then(|statistics| statistics.0.get(&site.name));
+        match found.filter(|gram| gram.inputs == site.inputs) {
+            Some(gram) => Ok(gram.clone()),
+            None => {
+                let name = &site.name;
+                let reason =
+                    format!("there are no statistics of the inputs of `{name}` for <{concept}>");
+                Err(Error::Invalid(reason))
+            }
+        }
+    }
+}
+
+/// A folder with a file `<id>/<site>.safetensors` for each concept and site. It holds `gram` `[m, m]` and
+/// `rows` `[1, 1]` in f32; the number of rows is exact up to 2²⁴.
+///
+/// The statistics of one concept are Σ m² numbers over its sites, 0.5 GB for the attention layers of
+/// Stable Diffusion 1.5. From a folder, only one matrix is read at a time.
+#[derive(Debug, Clone)]
+pub struct StatisticsFolder {
+    path: PathBuf,
+}
+
+impl StatisticsFolder {
+    /// Statistics in a folder, which [`StatisticsFolder::write`] creates if necessary.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    fn file(&self, concept: &str, site: &str) -> PathBuf {
+        self.path.join(concept).join(format!("{site}.safetensors"))
+    }
+
+    /// Writes the statistics of a concept, in place of older ones of the same sites.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn write(&self, concept: &str, statistics: ActivationStatistics) -> Result<()> {
+        let folder = self.path.join(concept);
+        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+        for (site, Gram { rows, inputs, values }) in statistics.0 {
+            let matrices = [
+                (ROWS.to_string(), ([1, 1], vec![rows as f32])),
+                (GRAM.to_string(), ([inputs, inputs], values)),
+            ];
+            write_tensors(&self.file(concept, &site), &NamedTensors::from(matrices))?;
+        }
+        Ok(())
+    }
+}
+
+impl GramSource for StatisticsFolder {
+    fn gram(&self, concept: &str, site: &Site) -> Result<Gram> {
+        let file = self.file(concept, &site.name);
+        let mut tensors = read_tensors(&file)?;
+        let mut take = |name: &str, expected: [usize; 2]| match tensors.remove(name) {
+            Some((shape, values)) if shape == expected => Ok(values),
+            _ => Err(Error::damaged(&file, format!("it holds no `{name}` of shape {expected:?}"))),
+        };
+        let rows = take(ROWS, [1, 1])?[0] as usize;
+        let values = take(GRAM, [site.inputs, site.inputs])?;
+        Ok(Gram { rows, inputs: site.inputs, values })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lora::{Part, Role};
+
+    #[test]
+    fn a_folder_gives_back_what_was_written() {
+        let site = |name: &str, inputs| Site {
+            name: name.into(),
+            inputs,
+            outputs: 1,
+            part: Part::Denoiser,
+            role: Role::SelfAttention,
+        };
+        let gram = |rows, inputs: usize| {
+            let values = (0..inputs * inputs).map(|x| x as f32).collect();
+            Gram { rows, inputs, values }
+        };
+        let entries = [("a".to_string(), gram(3, 2)), ("b".to_string(), gram(81_920, 5))];
+        let statistics = ActivationStatistics(entries.into());
+        let folder = tempfile::tempdir().unwrap();
+        let on_disk = StatisticsFolder::new(folder.path().join("statistics"));
+        on_disk.write("dog", statistics.clone()).unwrap();
+        let in_memory = BTreeMap::from([("dog".to_string(), statistics)]);
+        let sources: [&dyn GramSource; 2] = [&on_disk, &in_memory];
+        for source in sources {
+            assert_eq!(source.gram("dog", &site("b", 5)).unwrap(), gram(81_920, 5));
+            assert_eq!(source.gram("dog", &site("a", 2)).unwrap(), gram(3, 2));
+            for (concept, site) in
+                [("dog", site("c", 2)), ("dog", site("a", 3)), ("cat", site("a", 2))]
+            {
+                assert!(source.gram(concept, &site).is_err(), "{source:?} {concept} {site:?}");
+            }
+        }
+    }
+}
