@@ -6,7 +6,7 @@ use seqlora_kernels::lora_linear::LoraFactors;
 
 use crate::bank::Bank;
 use crate::error::{Error, Result};
-use crate::lora::{DualAdapters, Site};
+use crate::lora::{DualAdapters, Site, StoredAdapter};
 use crate::text::Vocabulary;
 
 /// One concept of a composition.
