@@ -32,9 +32,10 @@ fn of_core(error: &CoreError) -> Option<String> {
         }
         CoreError::Interrupted { .. } => "--resume continues the run",
         CoreError::NoCapacity { .. } => {
-            "--rank, --concepts and --sites change these, and without --strict-capacity the rank may \
-             be lower"
+            "--rank, --concepts and --sites set these; without --strict-capacity, layers with too \
+             little room get a lower rank"
         }
+        CoreError::UnknownConcept { known, .. } if known.is_empty() => "--bank gives the bank",
         CoreError::NotFinite { .. } => "--lr-unet, --lr-text and --lr-token change the rates",
         _ => return None,
     };

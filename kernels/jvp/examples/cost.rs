@@ -16,7 +16,7 @@ const WIDTH: usize = 512;
 
 /// Layers of tanh(x W) on a batch of 256.
 fn loss(parameters: &Parameters<Tape>) -> Dual<Tape, 1> {
-    let x = Dual::constant(Tensor::ones([256, WIDTH], &Default::default()));
+    let x = Dual::constant(Tensor::<Tape, 2>::ones([256, WIDTH], &Default::default()));
     let y = (0..LAYERS).fold(x, |x, layer| x.matmul(parameters.get(layer)).tanh());
     (y.clone() * y).mean()
 }
@@ -27,7 +27,7 @@ fn nested_product(at: &Vector<Flex>, direction: &Vector<Flex>) {
     let inner: Vec<_> = (0..LAYERS).map(|l| layer(at, l).require_grad()).collect();
     let leaf = |w: &Tensor<Tape, 2>| Tensor::<Nested, 2>::from_inner(w.clone()).require_grad();
     let outer: Vec<_> = inner.iter().map(leaf).collect();
-    let x = Tensor::ones([256, WIDTH], &Default::default());
+    let x = Tensor::<Nested, 2>::ones([256, WIDTH], &Default::default());
     let y = outer.iter().fold(x, |x, w| x.matmul(w.clone()).tanh());
     let grads = (y.clone() * y).mean().backward();
     let terms = outer.iter().enumerate();

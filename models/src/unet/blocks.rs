@@ -80,21 +80,21 @@ impl UNetConfig {
 }
 
 impl<B: Backend> DownBlock<B> {
-    /// The transformers in the order of the data's way.
+    /// The transformers in the order in which data pass them.
     pub fn transformers(&self) -> &[Transformer2d<B>] {
         &self.attentions
     }
 }
 
 impl<B: Backend> MidBlock<B> {
-    /// The transformers in the order of the data's way.
+    /// The transformers in the order in which data pass them.
     pub fn transformers(&self) -> &[Transformer2d<B>] {
         &self.attentions
     }
 }
 
 impl<B: Backend> UpBlock<B> {
-    /// The transformers in the order of the data's way.
+    /// The transformers in the order in which data pass them.
     pub fn transformers(&self) -> &[Transformer2d<B>] {
         &self.attentions
     }

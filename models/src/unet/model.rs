@@ -98,7 +98,7 @@ impl<B: KernelBackend> UNet<B> {
 }
 
 impl<B: Backend> UNet<B> {
-    /// The cross-attention layers in the order of their numbers: down, middle, up.
+    /// The cross-attention layers in their order: down, middle, up.
     fn cross_attentions(&self) -> Vec<&Attention<B>> {
         let down = self.down_blocks.iter().map(|block| block.transformers());
         let up = self.up_blocks.iter().map(|block| block.transformers());

@@ -141,7 +141,7 @@ impl<B: KernelBackend> Transformer2d<B> {
 }
 
 impl<B: Backend> Transformer2d<B> {
-    /// The cross-attention layers in the order of their numbers.
+    /// The cross-attention layers in their order.
     pub fn cross_attentions(&self) -> impl Iterator<Item = &Attention<B>> {
         self.transformer_blocks.iter().map(|block| &block.attn2)
     }

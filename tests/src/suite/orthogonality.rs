@@ -32,7 +32,7 @@ const CONCEPTS: usize = 4;
 /// A bank of concepts that were all trained on the same minibatches and so want the same
 /// directions, with what was seen on the way.
 struct Filled {
-    folder: TempDir,
+    _folder: TempDir,
     bank: Bank,
     plans: Vec<CapacityPlan>,
     reports: Vec<StepReport>,
@@ -47,7 +47,8 @@ impl Filled {
         let (net, sites): (Net<Autodiff<B>>, _) = (toy.net(), toy.sites());
         let folder = tempfile::tempdir().unwrap();
         let bank = Bank::open_or_create(folder.path(), &base(), &sites).unwrap();
-        let mut filled = Self { folder, bank, plans: vec![], reports: vec![], files: vec![] };
+        let mut filled =
+            Self { _folder: folder, bank, plans: vec![], reports: vec![], files: vec![] };
         for concept in 0..CONCEPTS {
             let occupied = filled.bank.directions(&sites).unwrap();
             let used: Vec<usize> = occupied.iter().map(Columns::len).collect();

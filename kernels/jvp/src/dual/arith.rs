@@ -59,7 +59,7 @@ impl<B: Backend, const D: usize> Div for Dual<B, D> {
         let quotient = self.primal / other.primal.clone();
         let tangent = add_tangents(
             self.tangent.map(|t| t / other.primal.clone()),
-            other.tangent.map(|t| (quotient.clone() * t / other.primal).neg()),
+            other.tangent.map(|t| quotient.clone().mul(t).div(other.primal).neg()),
         );
         Self { primal: quotient, tangent }
     }
