@@ -142,8 +142,8 @@ impl<'a> Evaluator<'a> {
         &self,
         value: impl Fn(&dyn Metric) -> Result<T, MetricError>,
     ) -> Result<BTreeMap<String, T>, MetricError> {
-        let named = |metric: &Box<dyn Metric>| Ok((metric.name().into(), value(metric.as_ref())?));
-        self.metrics.iter().map(named).collect()
+        let named = |metric: &dyn Metric| Ok((metric.name().into(), value(metric)?));
+        self.metrics.iter().map(|metric| named(metric.as_ref())).collect()
     }
 }
 
