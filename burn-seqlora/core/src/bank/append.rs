@@ -4,6 +4,7 @@ use std::fs;
 
 use seqlora_files::{remove_temporary, write_atomic, write_json};
 
+use super::basis::BasisCache;
 use super::formats::native;
 use super::tensors::{Matrix, NamedTensors, to_safetensors};
 use super::{BANK, Bank, ConceptRecord, EMBEDDINGS, TOKENS, TrainingRecord};
@@ -66,6 +67,8 @@ impl Bank {
         bank.concepts.push(record.id.clone());
         write_json(&self.path.join(BANK), &bank)?;
         self.record = bank;
+        // If this fails, the cache is completed when it is read next.
+        let _ = BasisCache::new(&self.path, self.sites()).append(self.concepts(), adapter);
         self.remove_checkpoint(&record.id)
     }
 

@@ -251,7 +251,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (direct, count) = read(folder.path(), 2, false);
         assert_eq!((direct[0].len(), direct[1].len(), count), (4, 1, 2));
-        assert_eq!(direct[1][0], (0..5).map(|x| f64::from((x + 1) as f32 / 3.0)).collect::<Vec<_>>());
+        assert_eq!(
+            direct[1][0],
+            (0..5).map(|x| f64::from((x + 1) as f32 / 3.0)).collect::<Vec<_>>()
+        );
         assert!(!folder.path().join("basis").exists(), "a reader writes nothing");
         assert_eq!(read(folder.path(), 2, true), (direct.clone(), 2));
         assert_eq!(read(folder.path(), 2, true), (direct, 0));

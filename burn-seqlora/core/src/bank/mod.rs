@@ -8,6 +8,7 @@
 //! BANK/concepts/<id>/training.json        how it was trained: images, settings, losses
 //! BANK/concepts/<id>/metrics.jsonl        one line per training step
 //! BANK/concepts/<id>/checkpoint/          only while the concept is being trained
+//! BANK/basis/                             the columns of B of all concepts, a cache
 //! ```
 //!
 //! The stored B has orthonormal columns, so a layer's basis Q is the B of all concepts concatenated.
@@ -16,6 +17,7 @@
 //! until then nothing refers to its folder.
 
 mod append;
+mod basis;
 mod concept;
 pub mod formats;
 mod id;
@@ -57,6 +59,11 @@ pub struct Bank {
 }
 
 impl Bank {
+    /// Whether this process may write to it.
+    fn is_writable(&self) -> bool {
+        self._lock.is_some()
+    }
+
     /// The method of all its concepts; `None` while there are none.
     pub fn method(&self) -> Option<&str> {
         self.record.method.as_deref()

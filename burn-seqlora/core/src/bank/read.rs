@@ -1,5 +1,6 @@
 //! What a bank says of its concepts.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use seqlora_files::read_json;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::basis::BasisCache;
 use super::formats::native;
 use super::record::check_version;
 use super::tensors::{Matrix, parse_tensors};
@@ -125,15 +127,13 @@ impl Bank {
     /// # Errors
     /// If an adapter cannot be read.
     pub fn directions(&self, sites: &[Site]) -> Result<Vec<Columns>> {
-        let mut directions = vec![Columns::new(); sites.len()];
-        for id in self.concepts() {
-            let adapter = self.adapter(id)?;
-            for (site, directions) in sites.iter().zip(&mut directions) {
-                directions
-                    .extend(adapter.get(&site.name).into_iter().flat_map(|f| f.down_columns()));
-            }
-        }
-        Ok(directions)
+        let cache = BasisCache::new(self.path(), self.sites());
+        let writable = self.is_writable();
+        let columns = cache.columns(self.concepts(), |id| self.adapter(id), writable)?;
+        let names = self.sites().iter().map(|site| site.name.as_str());
+        let mut by_name: BTreeMap<&str, Columns> = names.zip(columns).collect();
+        let of_site = |site: &Site| by_name.remove(site.name.as_str()).unwrap_or_default();
+        Ok(sites.iter().map(of_site).collect())
     }
 
     /// How many directions of each of these sites are reserved, from the concepts' records alone.
