@@ -13,11 +13,11 @@ use seqlora_kernels::TrainBackend;
 
 use crate::Model;
 
-/// Learns the concepts under `data` one after another and adds them to `bank`, which is made if it is
-/// not there; returns their ids. The crate's own documentation has an example.
+/// Learns the concepts under `data` one after another and adds them to `bank`, which is created if it
+/// does not exist; returns their ids. The crate's documentation has an [example](crate).
 ///
 /// `data` is a folder of images, which is one concept named after it, a folder of such folders, or
-/// any other layout that [`Manifest::discover`] knows. [`Learning`] has more choices.
+/// any other layout that [`Manifest::discover`] knows. [`Learning`] has more options.
 ///
 /// # Errors
 /// If the data, a setting or the bank cannot be used, a concept is in the bank already, or a loss is
@@ -32,7 +32,27 @@ pub fn learn<B: TrainBackend>(
     Ok(learnt.concepts)
 }
 
-/// A run of training that is about to begin.
+/// A training run: what is learnt, how, and with which options.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # #[cfg(all(feature = "cpu", feature = "toy-world"))] {
+/// use burn_seqlora::prelude::*;
+/// use burn_seqlora::train::Event;
+///
+/// let model = Model::<Autodiff<Flex>>::load("builtin")?;
+/// let learning = Learning::new(&model, &TrainConfig::default()).resume(true);
+/// let learnt = learning.run("photos", "bank", |event| {
+///     if let Event::Step(report) = event {
+///         println!("step {}: loss {:.4}", report.step, report.loss);
+///     }
+///     Flow::Continue
+/// })?;
+/// assert!(learnt.finished);
+/// # }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Learning<'a, B: TrainBackend> {
     model: &'a Model<B>,
@@ -42,44 +62,44 @@ pub struct Learning<'a, B: TrainBackend> {
     resume: bool,
 }
 
-/// What a run of training did.
+/// What a training run did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Learnt {
-    /// The ids of the concepts that it added to the bank, in order.
+    /// The ids of the concepts that it added to the bank, in the order in which they were learnt.
     pub concepts: Vec<String>,
-    /// Whether it went through to the end; else its state is on disk, and
-    /// [`resume`](Learning::resume) goes on from there.
+    /// False if an event's receiver stopped the run. Its state is then on disk, and a run with
+    /// [`resume`](Learning::resume) continues from there.
     pub finished: bool,
 }
 
 impl<'a, B: TrainBackend> Learning<'a, B> {
-    /// By the method whose name is in the settings.
+    /// Trains with these settings, by the method that they name.
     pub fn new(model: &'a Model<B>, config: &TrainConfig) -> Self {
         let (config, data) = (config.clone(), DiscoverOptions::default());
         Self { model, config, method: None, data, resume: false }
     }
 
-    /// By a method of one's own; its name takes the place of that in the settings.
+    /// Trains by a custom method instead; its name replaces the one in the settings.
     pub fn method(mut self, method: &'a dyn Method<B>) -> Self {
         self.config.method = method.name().into();
         self.method = Some(method);
         self
     }
 
-    /// With an id and a class word for the only concept of the data, and the like.
+    /// Sets what the data do not tell, such as the class word of a single folder of images.
     pub fn data_options(self, data: DiscoverOptions) -> Self {
         Self { data, ..self }
     }
 
-    /// Going on with an interrupted run, whose settings and data must be the same; concepts that it
-    /// has finished are left as they are.
+    /// Whether to continue an interrupted run. Its settings and data must be unchanged; concepts that are
+    /// already in the bank are skipped.
     pub fn resume(self, resume: bool) -> Self {
         Self { resume, ..self }
     }
 
     /// Learns the concepts under `data` and adds them to `bank`.
     ///
-    /// `events` is told of every step, and stops the run by [`Flow::Stop`].
+    /// `events` receives every step, and ends the run by returning [`Flow::Stop`].
     ///
     /// # Errors
     /// Those of [`learn`], or if a run is unfinished and is not resumed.

@@ -12,26 +12,26 @@ use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
 #[cfg(feature = "toy-world")]
 use seqlora_toy_world::{builtin, pretrain};
 
-/// How a base model is opened.
+/// How a base model is loaded.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// What UNet and text encoder compute in; the VAE computes in f32 in any case.
+    /// The precision of UNet and text encoder; the VAE always computes in f32.
     pub precision: Precision,
     /// The tokenizer and the prediction, where the model's files do not tell.
     pub source: SourceOptions,
-    /// The model's name in banks; the last part of its path where not given.
+    /// The model's name as recorded in banks; by default the last part of its path.
     pub name: Option<String>,
 }
 
-/// A base model that is loaded, with the record by which banks recognise it.
+/// A loaded base model, with the record by which banks recognise it.
 #[derive(Debug)]
 pub struct Model<B: KernelBackend> {
     /// The model; its weights are frozen.
     pub model: StableDiffusion<B>,
-    /// Its name and a fingerprint of its weights: a bank belongs to one base model.
+    /// Its name and a fingerprint of its weights. A bank belongs to one base model.
     pub base: BaseModel,
-    /// Classifier-free guidance of prompts that ask for no other: 7.5, and 3 for the built-in model,
-    /// which was measured at several.
+    /// The guidance of prompts that do not set one: 7.5, or 3 for the built-in model, whose card
+    /// (`models/toy-world/builtin/README.md`) compares several.
     pub guidance: f64,
 }
 
@@ -48,7 +48,7 @@ pub enum LoadError {
         /// The path.
         path: PathBuf,
     },
-    /// The device has no such numbers.
+    /// The device does not support the precision.
     #[error("the device cannot compute in {precision}; choose another precision")]
     Precision {
         /// The precision that was asked for.

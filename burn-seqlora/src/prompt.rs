@@ -5,8 +5,8 @@ use seqlora_core::pipeline::{ImageRequest, SamplingSettings};
 
 /// One image that is asked for. The same prompt with the same settings gives the same image.
 ///
-/// Concepts are written `<id>`. What is not set keeps its default: seed 0, 25 steps of DPM-Solver++
-/// (2M), the guidance and the size of the model.
+/// Concepts are written `<id>`. The defaults are seed 0, 25 steps of DPM-Solver++ (2M), and the model's
+/// own guidance and image size.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,12 +38,12 @@ pub struct Prompt {
     seed: u64,
     number: usize,
     guidance: Option<f64>,
-    /// Its guidance is that of `guidance`, if given, else the model's.
+    /// Its guidance is not used: `guidance` or the model's own replaces it.
     sampling: SamplingSettings,
 }
 
 impl Prompt {
-    /// An image of what the text says.
+    /// Asks for an image of this text.
     pub fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -56,52 +56,53 @@ impl Prompt {
         }
     }
 
-    /// With a negative prompt, which guidance leads away from.
+    /// Sets the negative prompt, which guidance leads away from; empty by default.
     pub fn negative(self, text: impl Into<String>) -> Self {
         Self { negative: text.into(), ..self }
     }
 
-    /// With a prompt of its own for a box: left, top, right and bottom in pixels. Can be repeated;
-    /// where boxes overlap, their prompts have equal shares.
+    /// Adds a prompt for a box of the image, given by its left, top, right and bottom in pixels. Where
+    /// boxes overlap, their prompts have equal weight; the main prompt applies outside all boxes.
     pub fn region(mut self, corners: [usize; 4], text: impl Into<String>) -> Self {
         self.regions.push((corners, text.into()));
         self
     }
 
-    /// With the noise of another seed.
+    /// Sets the seed of the noise.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
     }
 
-    /// Image number `number` of the seed, from 0 on.
+    /// Chooses one of the images of the seed, counted from 0.
     pub fn number(self, number: usize) -> Self {
         Self { number, ..self }
     }
 
-    /// With so many sampling steps.
+    /// Sets the number of sampling steps.
     pub fn steps(mut self, steps: usize) -> Self {
         self.sampling.steps = steps;
         self
     }
 
-    /// With another classifier-free guidance; 1 is none and halves the work.
+    /// Sets the scale of classifier-free guidance; 1 is none and halves the work.
     pub fn guidance(self, guidance: f64) -> Self {
         Self { guidance: Some(guidance), ..self }
     }
 
-    /// With another sampler.
+    /// Sets the sampler.
     pub fn sampler(mut self, sampler: SamplerKind) -> Self {
         self.sampling.sampler = sampler;
         self
     }
 
-    /// Width and height in pixels, multiples of what the model asks for.
+    /// Sets width and height in pixels. [`generate`](crate::Pipeline::generate) refuses sizes that are no
+    /// multiples of the model's unit (64 pixels in Stable Diffusion 1.x and 2.x).
     pub fn size(mut self, width: usize, height: usize) -> Self {
         self.sampling.size = Some([width, height]);
         self
     }
 
-    /// The request and the settings of the pipeline underneath, for a model with this guidance.
+    /// The request and settings for the core pipeline; `guidance` is the model's own.
     pub(crate) fn into_request(self, guidance: f64) -> (ImageRequest, SamplingSettings) {
         let settings =
             SamplingSettings { guidance: self.guidance.unwrap_or(guidance), ..self.sampling };

@@ -1,4 +1,4 @@
-//! A model with a composition of concepts, in one value.
+//! Text to image with Stable Diffusion and the concepts of a bank.
 
 use std::path::Path;
 
@@ -12,9 +12,10 @@ use seqlora_kernels::KernelBackend;
 
 use crate::{LoadError, Model, Prompt};
 
-/// Stable Diffusion with the concepts of a bank on it, from prompts to images.
+/// Generates images with Stable Diffusion and, optionally, the concepts of a bank.
 ///
-/// [`pipeline::Pipeline`] underneath takes batches, reports progress and works with any model.
+/// It generates one image at a time. [`pipeline::Pipeline`], on which it is built, takes batches, reports
+/// progress and works with any model.
 #[derive(Debug)]
 pub struct Pipeline<B: KernelBackend> {
     model: Model<B>,
@@ -22,7 +23,7 @@ pub struct Pipeline<B: KernelBackend> {
 }
 
 impl<B: KernelBackend> Pipeline<B> {
-    /// A model without concepts, loaded in f32 on the default device; see [`Model::load`].
+    /// Loads a model in f32 on the default device, without concepts; see [`Model::load`].
     ///
     /// # Errors
     /// If there is no such model, or anything in it is missing, damaged or does not fit.
@@ -30,13 +31,13 @@ impl<B: KernelBackend> Pipeline<B> {
         Ok(Self::new(Model::load(model)?))
     }
 
-    /// A model that is loaded already, without concepts.
+    /// Takes a model that is already loaded, without concepts.
     pub fn new(model: Model<B>) -> Self {
         let composition = Composition::none(model.model.sites().len());
         Self { model, composition }
     }
 
-    /// With all concepts of a bank, each at its trained strength, in the place of those before.
+    /// Loads all concepts of a bank, each at its trained strength. They replace those loaded before.
     ///
     /// # Errors
     /// If there is no such bank, it was made for another base model, or it is damaged.
@@ -46,8 +47,8 @@ impl<B: KernelBackend> Pipeline<B> {
         self.with_members(&bank, &members)
     }
 
-    /// With some concepts of a bank at the strengths that are given (1 is the trained one), in the
-    /// place of those before.
+    /// Loads some concepts of a bank, each with its strength λ (1 is the trained one). They replace
+    /// those loaded before.
     ///
     /// # Errors
     /// Those of [`with_bank`](Self::with_bank), or if a concept is not in the bank, is given twice, or
@@ -81,22 +82,22 @@ impl<B: KernelBackend> Pipeline<B> {
         self.composition.vocabulary.concepts()
     }
 
-    /// The model underneath.
+    /// The base model.
     pub fn model(&self) -> &Model<B> {
         &self.model
     }
 
-    /// One image.
+    /// Generates one image.
     ///
     /// # Errors
-    /// If the prompt names an unknown concept, the settings mean nothing to the model, or the image
-    /// comes out as numbers that are not finite.
+    /// If the prompt names an unknown concept, a setting does not fit the model, or the image comes out
+    /// as numbers that are not finite.
     pub fn generate(&self, prompt: impl Into<Prompt>) -> Result<RgbImage> {
         let (request, settings) = prompt.into().into_request(self.model.guidance);
         if !settings.guidance.is_finite() {
             return Err(Error::Invalid(format!("guidance: {} is not finite", settings.guidance)));
         }
-        // Clones of tensors share their memory.
+        // Cloning the composition copies no numbers: tensors share their memory.
         let pipeline = pipeline::Pipeline::new(&self.model.model, self.composition.clone());
         let pipeline::Image { width, height, rgb } = pipeline.generate(&request, &settings)?;
         let image = RgbImage::from_raw(width as u32, height as u32, rgb);
