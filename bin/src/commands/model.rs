@@ -2,11 +2,10 @@
 
 use burn_seqlora::bank::BaseModel;
 use burn_seqlora::kernels::KernelBackend;
-use burn_seqlora::model::{Denoiser, DiffusionModel, TextEncoder};
-use burn_seqlora::models::{ModelSource, SourceOptions, StableDiffusion};
+use burn_seqlora::models::{SourceOptions, StableDiffusion};
 use burn_seqlora::precision::Precision;
+use burn_seqlora::{LoadError, LoadOptions};
 
-use super::builtin;
 use crate::args::Model;
 use crate::failure::Failure;
 use crate::hub;
@@ -20,35 +19,28 @@ pub fn open<B: KernelBackend>(
     device: &B::Device,
     terminal: &Terminal,
 ) -> Result<(StableDiffusion<B>, BaseModel), Failure> {
-    if !B::supports_dtype(device, precision.dtype().into()) {
-        let text = format!("the device cannot compute in {precision}; choose another --precision");
-        return Err(Failure::Usage(text));
+    let source = SourceOptions { tokenizer: args.tokenizer.clone(), prediction: args.prediction };
+    let mut options = LoadOptions { precision, source, name: None };
+    let mut path = args.model.clone();
+    if let Some(id) = path.to_str().filter(|text| !path.exists() && hub::is_id(text)) {
+        options.name = Some(id.into());
+        path = hub::folder(id, terminal)?;
     }
-    let path = &builtin::resolve(&args.model)?.into_owned();
-    let id = path.to_str().filter(|text| !path.exists() && hub::is_id(text));
-    let (path, name) = match id {
-        Some(id) => (hub::folder(id, terminal)?, id.to_string()),
-        None => {
-            let name = path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
-            (path.clone(), name)
-        }
-    };
-    if !path.exists() {
-        return Err(Failure::Usage(format!(
+    let loaded = burn_seqlora::Model::load_with(&path, &options, device).map_err(usage)?;
+    Ok((loaded.model, loaded.base))
+}
+
+/// What the command line can mend, in the words of its options.
+fn usage(error: LoadError) -> Failure {
+    match error {
+        LoadError::Precision { precision } => Failure::Usage(format!(
+            "the device cannot compute in {precision}; choose another --precision"
+        )),
+        LoadError::Missing { path } => Failure::Usage(format!(
             "there is no {}: --model is a diffusers folder, a .safetensors file, OWNER/NAME on the \
              hub, or builtin",
             path.display()
-        )));
+        )),
+        error => error.into(),
     }
-    let options = SourceOptions { tokenizer: args.tokenizer.clone(), prediction: args.prediction };
-    let source = ModelSource::open(&path, &options)?;
-    let model = StableDiffusion::<B>::from_source(&source, precision, device)?;
-    let base = BaseModel {
-        fingerprint: source.fingerprint()?,
-        prediction: Some(model.noise_schedule().prediction),
-        name,
-        cross_attention_layers: model.cross_attention_layers(),
-        token_width: model.token_width(),
-    };
-    Ok((model, base))
 }

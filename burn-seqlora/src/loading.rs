@@ -1,0 +1,143 @@
+//! Opening a base model, and telling which one it is.
+
+use std::path::{Path, PathBuf};
+
+use seqlora_core::bank::BaseModel;
+use seqlora_core::model::{Denoiser, DiffusionModel, TextEncoder};
+use seqlora_core::pipeline::SamplingSettings;
+use seqlora_core::precision::Precision;
+use seqlora_kernels::KernelBackend;
+use seqlora_models::weights::ModelError;
+use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
+#[cfg(feature = "toy-world")]
+use seqlora_toy_world::{builtin, pretrain};
+
+/// How a base model is loaded.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// The precision of UNet and text encoder; the VAE always computes in f32.
+    pub precision: Precision,
+    /// The tokenizer and the prediction, where the model's files do not tell.
+    pub source: SourceOptions,
+    /// The model's name as recorded in banks; by default the last part of its path.
+    pub name: Option<String>,
+}
+
+/// A loaded base model, with the record by which banks recognise it.
+#[derive(Debug)]
+pub struct Model<B: KernelBackend> {
+    /// The model; its weights are frozen.
+    pub model: StableDiffusion<B>,
+    /// Its name and a fingerprint of its weights. A bank belongs to one base model.
+    pub base: BaseModel,
+    /// The guidance of prompts that do not set one: 7.5, or 3 for the built-in model, whose card
+    /// (`models/toy-world/builtin/README.md`) compares several.
+    pub guidance: f64,
+}
+
+/// Why a base model cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// There is nothing at the path.
+    #[error(
+        "there is no {}: a model is a folder in diffusers' layout or a .safetensors file{BUILTIN_HINT}",
+        path.display()
+    )]
+    Missing {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The device does not support the precision.
+    #[error("the device cannot compute in {precision}; choose another precision")]
+    Precision {
+        /// The precision that was asked for.
+        precision: Precision,
+    },
+    /// The model's files are damaged or not understood.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The built-in model is not where it is looked for, or damaged.
+    #[cfg(feature = "toy-world")]
+    #[error(transparent)]
+    Builtin(#[from] builtin::BuiltinError),
+}
+
+#[cfg(feature = "toy-world")]
+const BUILTIN_HINT: &str = ", or `builtin`";
+#[cfg(not(feature = "toy-world"))]
+const BUILTIN_HINT: &str = "";
+
+impl<B: KernelBackend> Model<B> {
+    /// Loads a model in f32 on the backend's default device.
+    ///
+    /// `model` is a folder in diffusers' layout, a single `.safetensors` file in the original one, or
+    /// `builtin`: the small model of the drawn world (64 × 64 pixels, with the feature `toy-world`). A
+    /// folder of that name is `./builtin`.
+    ///
+    /// # Errors
+    /// If there is no such model, or anything in it is missing, damaged or does not fit.
+    pub fn load(model: impl AsRef<Path>) -> Result<Self, LoadError> {
+        Self::load_with(model, &LoadOptions::default(), &B::Device::default())
+    }
+
+    /// Loads a model as the options say.
+    ///
+    /// # Errors
+    /// Those of [`load`](Self::load), or if the device cannot compute in the precision.
+    pub fn load_with(
+        model: impl AsRef<Path>,
+        options: &LoadOptions,
+        device: &B::Device,
+    ) -> Result<Self, LoadError> {
+        let LoadOptions { precision, source, name } = options;
+        if !B::supports_dtype(device, precision.dtype().into()) {
+            return Err(LoadError::Precision { precision: *precision });
+        }
+        let Place { path, guidance } = Place::of(model.as_ref())?;
+        if !path.exists() {
+            return Err(LoadError::Missing { path });
+        }
+        let source = ModelSource::open(&path, source)?;
+        let model = StableDiffusion::<B>::from_source(&source, *precision, device)?;
+        let last = || path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
+        let base = BaseModel {
+            fingerprint: source.fingerprint()?,
+            prediction: Some(model.noise_schedule().prediction),
+            name: name.clone().unwrap_or_else(last),
+            cross_attention_layers: model.cross_attention_layers(),
+            token_width: model.token_width(),
+        };
+        Ok(Self { model, base, guidance })
+    }
+}
+
+/// Where a model lies.
+struct Place {
+    path: PathBuf,
+    guidance: f64,
+}
+
+impl Place {
+    fn of(model: &Path) -> Result<Self, LoadError> {
+        #[cfg(feature = "toy-world")]
+        if model == Path::new(builtin::NAME) {
+            return Ok(Self { path: builtin::folder()?, guidance: pretrain::GUIDANCE });
+        }
+        Ok(Self { path: model.into(), guidance: SamplingSettings::default().guidance })
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use super::*;
+    use seqlora_kernels::Flex;
+
+    #[test]
+    fn a_model_that_is_not_there_is_named_with_what_would_do() {
+        let error = Model::<Flex>::load("no/such/model").unwrap_err().to_string();
+        assert!(error.contains("no/such/model") && error.contains(".safetensors"), "{error}");
+        #[cfg(feature = "toy-world")]
+        assert!(error.contains("`builtin`"), "{error}");
+    }
+}
