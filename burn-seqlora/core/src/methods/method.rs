@@ -44,8 +44,10 @@ pub trait Method<B: TrainBackend>: Debug + Sync {
     /// Its name in settings, banks and reports.
     fn name(&self) -> &'static str;
 
-    /// Its name as papers and people write it, for headings.
-    fn title(&self) -> &'static str;
+    /// Its name as papers write it, for headings; by default [`name`](Self::name).
+    fn title(&self) -> &'static str {
+        self.name()
+    }
 
     /// What it does, to complete the sentence "Concepts were learnt …".
     fn description(&self) -> &'static str;
