@@ -63,7 +63,7 @@ pub struct Options {
     /// What the frozen model computes in; the operations by themselves too.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     precision: Numbers,
-    /// Side of the pictures in pixels.
+    /// Side of the images in pixels.
     #[arg(long, default_value_t = 256)]
     resolution: usize,
     /// Timings of each row on each side.

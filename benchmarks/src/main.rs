@@ -1,4 +1,4 @@
-//! Timings of this project beside PyTorch's, in one run on one machine; and what the method's free
+//! Timings of this project next to PyTorch's, in one run on one machine; and what the method's free
 //! choices do.
 //!
 //! ```text
@@ -26,7 +26,7 @@ use failure::Failure;
 enum Command {
     /// Runs rows here and in PyTorch by turns, and prints the ratios.
     Compare(compare::Options),
-    /// Learns concepts of the drawn world in several ways, and prints what became of them.
+    /// Learns concepts of the toy world in several ways, and prints what became of them.
     Sweep(sweep::Options),
 }
 

@@ -21,7 +21,7 @@ pub struct PeerOptions {
     pub precision: Precision,
     /// Threads on the CPU.
     pub threads: usize,
-    /// Side of the pictures in pixels.
+    /// Side of the images in pixels.
     pub resolution: usize,
     /// Leave PyTorch's memory settings and its own second derivatives as they come.
     pub stock: bool,

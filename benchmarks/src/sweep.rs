@@ -1,4 +1,4 @@
-//! The method's free choices on the drawn world: one demo per variant and seed, and their table.
+//! The method's free choices on the toy world: one demo per variant and seed, and their table.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -37,7 +37,7 @@ pub struct Setup<B: TrainBackend> {
 }
 
 impl<B: TrainBackend> Setup<B> {
-    /// Draws a minibatch of one picture.
+    /// Draws a minibatch of one image.
     ///
     /// # Errors
     /// If the prompt does not fit the tokenizer.

@@ -22,6 +22,11 @@ impl Failure {
         Self::Interrupted(text.into())
     }
 
+    /// A demo that Ctrl-C stopped.
+    pub fn stopped_demo() -> Self {
+        Self::Interrupted("stopped; the state is saved: the same command goes on".into())
+    }
+
     /// Which options help with an error that a library reports, if any do.
     pub fn hint(&self) -> Option<String> {
         match self {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use burn_seqlora::methods::NAMES;
+use burn_seqlora::settings::TrainConfig;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -17,11 +19,26 @@ pub fn read<T: Default + Serialize + DeserializeOwned>(file: &Path) -> Result<T,
     read_over(file, &T::default())
 }
 
+/// Reads training settings over others, and checks that the method is one of the program's.
+///
+/// # Errors
+/// Those of [`read`], or if there is no such method.
+pub fn read_training(file: &Path, under: &TrainConfig) -> Result<TrainConfig, Failure> {
+    let settings = read_over(file, under)?;
+    if !NAMES.contains(&settings.method.as_str()) {
+        let known: Vec<_> = NAMES.iter().map(|name| format!("`{name}`")).collect();
+        let (file, known) = (file.display(), known.join(", "));
+        let text = format!("{file}: unknown method `{}`; known: {known}", settings.method);
+        return Err(Failure::Usage(text));
+    }
+    Ok(settings)
+}
+
 /// Reads a TOML file over settings, likewise.
 ///
 /// # Errors
 /// Those of [`read`].
-pub fn read_over<T: Serialize + DeserializeOwned>(file: &Path, under: &T) -> Result<T, Failure> {
+fn read_over<T: Serialize + DeserializeOwned>(file: &Path, under: &T) -> Result<T, Failure> {
     let wrong = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", file.display()));
     let text = fs::read_to_string(file)
         .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", file.display())))?;

@@ -72,7 +72,7 @@ impl<B: KernelBackend> Model<B> {
     /// Loads a model in f32 on the backend's default device.
     ///
     /// `model` is a folder in diffusers' layout, a single `.safetensors` file in the original one, or
-    /// `builtin`: the small model of the drawn world (64 × 64 pixels, with the feature `toy-world`). A
+    /// `builtin`: the small model of the toy world (64 × 64 pixels, with the feature `toy-world`). A
     /// folder of that name is `./builtin`.
     ///
     /// # Errors

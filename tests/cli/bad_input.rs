@@ -93,11 +93,11 @@ fn another_model_is_refused() {
     project.bank().assert_same(&bank);
 }
 
-/// Folders without pictures say what is there and what would do; nothing is made.
+/// Folders without images say what is there and what would do; nothing is made.
 #[test]
 fn data_without_pictures_are_refused() {
     let project = Project::new(&[]);
-    project.write("photos/notes.txt", "no pictures");
+    project.write("photos/notes.txt", "no images");
     project.learn("photos", "").fails(1, &["no training images in photos", "FOLDER/*.jpg"]);
     project.learn("nowhere", "").fails(1, &["no training images in nowhere", "no such path"]);
     project.write("all/photos/cat/0.png", fs::read(fixture("images/cmyk.jpg")).unwrap());
@@ -105,7 +105,7 @@ fn data_without_pictures_are_refused() {
     assert!(!project.path("bank").exists());
 }
 
-/// All pictures that cannot be read are named at once.
+/// All images that cannot be read are named at once.
 #[test]
 fn damaged_pictures_are_named() {
     let project = Project::new(&["cat"]);

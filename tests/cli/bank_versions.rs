@@ -2,14 +2,14 @@
 //!
 //! `tests/fixtures/bank-v1` was learnt by version 0.1.0 before banks had digests: `seqlora learn photos
 //! --sites cross-attention` with two steps of one outer and one inner iteration at rank 2, on the two
-//! pictures of a cat that `pictures.rs` draws. `bank-v1.latents.safetensors` is what that program gave
+//! images of a cat that `images.rs` draws. `bank-v1.latents.safetensors` is what that program gave
 //! for the options in [`RECORDED`].
 
 use serde_json::{Value, json};
 
 use crate::files::Files;
 use crate::harness::{Project, fixture};
-use crate::pictures::write_photos;
+use crate::images::write_photos;
 use crate::weights;
 
 /// The prompt and the options whose latents were recorded.
@@ -79,7 +79,7 @@ fn a_bank_of_version_1_grows() {
     let overlap = project.inspect()["max_overlap"].as_f64().expect("a number");
     assert!(overlap <= 1e-6, "{overlap}");
     assert_draws_as_recorded(&project);
-    project.picture("<cat> and <dog>", "");
+    project.image("<cat> and <dog>", "");
 }
 
 /// A bank of a version to come is refused in one sentence, whatever else it holds, and left alone.

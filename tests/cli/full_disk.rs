@@ -38,7 +38,7 @@ fn assert_first_two(project: &Project) {
 fn a_file_limit_leaves_the_bank_intact() {
     let project = Project::new(&["cat", "dog"]);
     project.learn("photos", "").succeeds();
-    crate::pictures::write_photos(&project.path("photos/mug"), "mug");
+    crate::images::write_photos(&project.path("photos/mug"), "mug");
     for (kib, options, file) in [
         (64, "--save-every 2", "concepts/mug/checkpoint/state-0.safetensors"),
         (24, "", "concepts/mug/adapter.safetensors"),
@@ -93,7 +93,7 @@ fn fill(file: &Path, left: u64) {
     filler.set_len(length - left).unwrap();
 }
 
-/// A disk without room: for metrics, for a checkpoint, for pictures.
+/// A disk without room: for metrics, for a checkpoint, for images.
 #[test]
 fn a_full_disk_leaves_the_bank_intact() {
     let project = Project::new(&["cat", "dog"]);
@@ -106,7 +106,7 @@ fn a_full_disk_leaves_the_bank_intact() {
     std::os::unix::fs::symlink(folder.join("bank"), project.path("bank")).unwrap();
     fs::create_dir(folder.join("bank")).unwrap();
     project.learn("photos", "").succeeds();
-    crate::pictures::write_photos(&project.path("photos/mug"), "mug");
+    crate::images::write_photos(&project.path("photos/mug"), "mug");
 
     let filler = folder.join("filler");
     let full = "No space left on device";
@@ -121,7 +121,7 @@ fn a_full_disk_leaves_the_bank_intact() {
     fs::create_dir(&out).unwrap();
     let options = format!("--bank bank --out {}", out.display());
     project.generate("<dog>", &options).fails(1, &["cannot write", "out/00000.png", full]);
-    assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "no half of a picture is left");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "no half of an image is left");
 
     fs::remove_file(filler).unwrap();
     project.learn("photos", "--resume").succeeds();

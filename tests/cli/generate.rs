@@ -12,22 +12,22 @@ use crate::weights::{noise, read, write_latents};
 
 /// Width and height of a PNG file.
 fn dimensions(png: &[u8]) -> (u32, u32) {
-    let picture = image::load_from_memory(png).unwrap();
-    (picture.width(), picture.height())
+    let image = image::load_from_memory(png).unwrap();
+    (image.width(), image.height())
 }
 
-/// One, two and three concepts at once: each picture is another one.
+/// One, two and three concepts at once: each image is another one.
 #[test]
 fn any_number_of_concepts() {
     let project = Project::with_bank();
     let prompts = ["a photo", "a photo of <mug>", "<mug> and <cat>", "<mug>, <cat> and <dog>"];
-    let pictures = prompts.map(|prompt| project.picture(prompt, ""));
-    for (number, picture) in pictures.iter().enumerate() {
-        assert_eq!(dimensions(picture), (64, 64));
-        assert!(!pictures[..number].contains(picture), "{}", prompts[number]);
+    let images = prompts.map(|prompt| project.image(prompt, ""));
+    for (number, image) in images.iter().enumerate() {
+        assert_eq!(dimensions(image), (64, 64));
+        assert!(!images[..number].contains(image), "{}", prompts[number]);
     }
     let settings = b"parameters";
-    assert!(pictures[1].windows(settings.len()).any(|bytes| bytes == settings));
+    assert!(images[1].windows(settings.len()).any(|bytes| bytes == settings));
 }
 
 /// The base model alone needs no bank.
@@ -39,7 +39,7 @@ fn the_base_model_alone() {
     assert_eq!(dimensions(&fs::read(project.path("out/00000.png")).unwrap()), (32, 48));
 }
 
-/// Pictures that are there already stay, and the new ones are numbered on from them.
+/// Images that are there already stay, and the new ones are numbered on from them.
 #[test]
 fn nothing_is_written_over() {
     let project = Project::new(&[]);
@@ -58,14 +58,14 @@ fn nothing_is_written_over() {
 #[test]
 fn the_seed_decides() {
     let project = Project::with_bank();
-    let picture = |options: &str| project.picture("a photo of <mug>", options);
-    let first = picture("--seed 3");
-    assert!(first == picture("--seed 3"), "one seed gave two pictures");
+    let image = |options: &str| project.image("a photo of <mug>", options);
+    let first = image("--seed 3");
+    assert!(first == image("--seed 3"), "one seed gave two images");
     let samplers = ["--sampler ddim", "--sampler euler", "--sampler euler-a"];
     let others = [&samplers[..], &["--seed 4", "--guidance 1", "--negative a"]].concat();
     for options in others {
         let seed = if options.contains("--seed") { "" } else { "--seed 3" };
-        assert!(first != picture(&format!("{options} {seed}")), "{options} changes nothing");
+        assert!(first != image(&format!("{options} {seed}")), "{options} changes nothing");
     }
 }
 
@@ -91,7 +91,7 @@ fn half_precision_draws_nearly_the_same() {
 }
 
 /// A sampler that draws in every step draws the same again, whatever the start, and for each
-/// picture anew.
+/// image anew.
 #[test]
 fn an_ancestral_sampler_repeats() {
     let project = Project::with_bank();
@@ -100,13 +100,13 @@ fn an_ancestral_sampler_repeats() {
         [0, 1].map(|i| fs::read(project.path(&format!("out/0000{i}.png"))).unwrap())
     };
     let [first, second] = euler_a("--num 2 --seed 3");
-    assert!([first.clone(), second] == euler_a("--num 2 --seed 3"), "one seed gave other pictures");
+    assert!([first.clone(), second] == euler_a("--num 2 --seed 3"), "one seed gave other images");
 
     let one = noise(4 * 8 * 8, 5);
     let twice = [one.clone(), one].concat();
     write_latents(&project.path("same.safetensors"), [2, 4, 8, 8], &twice);
     let [left, right] = euler_a("--num 2 --latents same.safetensors --seed 3").map(|p| pixels(&p));
-    assert!(left != right, "two pictures drew the same noise on their way");
+    assert!(left != right, "two images drew the same noise on their way");
     assert!(left != pixels(&first), "the start changes nothing");
 }
 
@@ -114,17 +114,17 @@ fn an_ancestral_sampler_repeats() {
 #[test]
 fn concepts_are_picked_and_scaled() {
     let project = Project::with_bank();
-    let picture = |concepts: &str| project.picture("a photo of <mug>", concepts);
-    let alone = picture("--concept mug");
+    let image = |concepts: &str| project.image("a photo of <mug>", concepts);
+    let alone = image("--concept mug");
     for concepts in ["--concept mug=1.0", "--concept <mug>"] {
-        assert!(alone == picture(concepts), "{concepts} means something else");
+        assert!(alone == image(concepts), "{concepts} means something else");
     }
     for concepts in ["--concept mug=0.5", "--concept mug --concept dog"] {
-        assert!(alone != picture(concepts), "{concepts} changes nothing");
+        assert!(alone != image(concepts), "{concepts} changes nothing");
     }
 }
 
-/// Noise from a file: picture by picture the same as in one go, whatever the seed.
+/// Noise from a file: image by image the same as in one go, whatever the seed.
 #[test]
 fn noise_from_a_file_reproduces() {
     let project = Project::with_bank();
@@ -138,7 +138,7 @@ fn noise_from_a_file_reproduces() {
         .generate("<cat>", "--bank bank --num 2 --latents both.safetensors --out both")
         .succeeds();
     let both = |name: &str| pixels(&fs::read(project.path("both").join(name)).unwrap());
-    let one = |options: &str| pixels(&project.picture("<cat>", options));
+    let one = |options: &str| pixels(&project.image("<cat>", options));
     let (left, right) = (both("00000.png"), both("00001.png"));
     assert!(left == one("--latents first.safetensors --seed 1"), "the first one differs");
     assert!(right == one("--latents second.safetensors --seed 2"), "the second one differs");
@@ -150,7 +150,7 @@ fn pixels(png: &[u8]) -> Vec<u8> {
     image::load_from_memory(png).unwrap().into_rgb8().into_raw()
 }
 
-/// Ctrl-C ends it with 130; whole pictures stay.
+/// Ctrl-C ends it with 130; whole images stay.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_keeps_its_pictures() {
@@ -191,7 +191,7 @@ fn images_do_not_depend_on_their_company() {
     }
     let last = &alone[11];
     assert_eq!(last.0, ("<cat> on grass".into(), 5.into(), 1.into()));
-    let single = project.picture("<cat> on grass", "--seed 5 --image 1");
+    let single = project.image("<cat> on grass", "--seed 5 --image 1");
     assert!(pixels(&single) == last.1, "image 1 of seed 5 is another one alone");
     project.generate("a mug", "--image 1 --num 2").fails(2, &["--image", "--num"]);
     project.generate("a mug", "--batch 0").fails(2, &["--batch must be at least 1"]);

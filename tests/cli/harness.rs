@@ -1,4 +1,4 @@
-//! A temporary folder with pictures, a bank and a model, and the program run in it.
+//! A temporary folder with images, a bank and a model, and the program run in it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::files::Files;
-use crate::pictures::write_photos;
+use crate::images::write_photos;
 use crate::run::{Run, Running};
 use crate::weights;
 use crate::weights::Weights;
@@ -74,7 +74,7 @@ pub struct Project {
 }
 
 impl Project {
-    /// With pictures of these things in a folder each, and no bank.
+    /// With images of these things in a folder each, and no bank.
     pub fn new(things: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let project = Self { folder, model: fixture("tiny-sd1") };
@@ -192,7 +192,7 @@ impl Project {
 
     /// The bytes of the PNG that `seqlora generate` makes with the bank.
     #[track_caller]
-    pub fn picture(&self, prompt: &str, options: &str) -> Vec<u8> {
+    pub fn image(&self, prompt: &str, options: &str) -> Vec<u8> {
         self.generate(prompt, &format!("--bank bank {options}")).succeeds();
         fs::read(self.path("out/00000.png")).unwrap()
     }

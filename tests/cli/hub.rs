@@ -36,7 +36,7 @@ fn generate(project: &Project, model: &str, endpoint: &str) -> Command {
 /// Nothing listens there.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-fn picture(project: &Project) -> Vec<u8> {
+fn image(project: &Project) -> Vec<u8> {
     fs::read(project.path("out/00000.png")).unwrap()
 }
 
@@ -44,7 +44,7 @@ fn picture(project: &Project) -> Vec<u8> {
 fn expected() -> Vec<u8> {
     let project = Project::new(&[]);
     Run::of(generate(&project, fixture("tiny-sd1").to_str().unwrap(), NOWHERE)).succeeds();
-    picture(&project)
+    image(&project)
 }
 
 /// A model in the cache is used without any network, wherever the variables put the cache.
@@ -55,7 +55,7 @@ fn a_cached_model_needs_no_network() {
     Files::read(&fixture("tiny-sd1")).write(&snapshot);
     project.write(&format!("{CACHED}/refs/main"), COMMIT);
     Run::of(generate(&project, ID, NOWHERE)).succeeds();
-    assert!(picture(&project) == expected(), "another picture than from the folder");
+    assert!(image(&project) == expected(), "a different image than from the folder");
 
     let mut elsewhere = generate(&project, ID, NOWHERE);
     elsewhere.env("HF_HUB_CACHE", project.path("hf/hub")).env("HF_HOME", project.path("no"));
@@ -92,7 +92,7 @@ fn a_model_is_downloaded_once() {
     files.insert("unet/diffusion_pytorch_model.fp16.safetensors", b"not needed");
     let hub = Hub::start(files);
     Run::of(generate(&project, ID, &hub.endpoint)).succeeds();
-    assert!(picture(&project) == expected(), "another picture than from the folder");
+    assert!(image(&project) == expected(), "a different image than from the folder");
     let asked = hub.asked();
     assert!(!asked.iter().any(|path| path.contains("README") || path.contains("fp16")));
 
@@ -120,7 +120,7 @@ fn a_download_that_breaks_off() {
     Run::of(generate(&project, ID, &short.endpoint)).fails(1, &["broke off", "is kept"]);
     let hub = Hub::start(files);
     Run::of(generate(&project, ID, &hub.endpoint)).succeeds();
-    assert!(picture(&project) == expected(), "another picture than from the folder");
+    assert!(image(&project) == expected(), "a different image than from the folder");
     assert!(hub.asked().iter().any(|path| path.ends_with("bytes=5000-")), "{:?}", hub.asked());
 }
 

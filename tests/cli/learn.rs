@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::{Learnt, Project, THREE, fixture};
-use crate::pictures::{picture, sixteen_bit_png, turned_png};
+use crate::images::{image, sixteen_bit_png, turned_png};
 
 const CAT: &str = "concepts/cat/adapter.safetensors";
 
@@ -16,17 +16,17 @@ fn assert_losses_fall(concepts: &Value) {
     }
 }
 
-/// The adapter that `photos/cat` gives if its two pictures are these files.
-fn adapter_of(name: &str, pictures: [Vec<u8>; 2]) -> Vec<u8> {
+/// The adapter that `photos/cat` gives if its two images are these files.
+fn adapter_of(name: &str, images: [Vec<u8>; 2]) -> Vec<u8> {
     let project = Project::new(&[]);
-    for (number, bytes) in pictures.iter().enumerate() {
+    for (number, bytes) in images.iter().enumerate() {
         project.write(&format!("photos/cat/{number}.{name}"), bytes);
     }
     project.learn("photos", "--steps 2").succeeds();
     project.bank().bytes(CAT).to_vec()
 }
 
-/// The adapter that the pictures of a cat give as ordinary PNG files.
+/// The adapter that the images of a cat give as ordinary PNG files.
 fn plain_adapter() -> Vec<u8> {
     let project = Project::new(&["cat"]);
     project.learn("photos", "--steps 2").succeeds();
@@ -120,7 +120,7 @@ fn plain_loras_know_nothing_of_each_other() {
     let texts = ["bank holds concepts learnt with `lora`", "--method lora", "another bank"];
     project.learn("photos/kite", "--method seqlora").fails(1, &texts);
     project.bank().assert_same(&files);
-    project.picture("<cat> and <dog>", "");
+    project.image("<cat> and <dog>", "");
 }
 
 /// Second derivatives by finite differences land near the exact ones.
@@ -193,14 +193,14 @@ fn options_name_a_single_folder() {
 /// A photo from a camera held on its side trains as the same photo stored upright.
 #[test]
 fn photos_are_trained_upright() {
-    let turned = [0, 1].map(|number| turned_png(&picture("cat", number)));
+    let turned = [0, 1].map(|number| turned_png(&image("cat", number)));
     assert!(adapter_of("png", turned) == plain_adapter(), "it was trained on its side");
 }
 
 /// 16 bits per channel train as 8, whatever the file is called.
 #[test]
 fn sixteen_bits_are_read() {
-    let deep = [0, 1].map(|number| sixteen_bit_png(&picture("cat", number)));
+    let deep = [0, 1].map(|number| sixteen_bit_png(&image("cat", number)));
     assert!(adapter_of("jpg", deep) == plain_adapter(), "the upper bytes make another adapter");
 }
 

@@ -1,7 +1,7 @@
-//! The command line end to end: the real program on a tiny model and on pictures drawn here.
+//! The command line end to end: the real program on a tiny model and on images drawn here.
 //!
 //! Everything happens in temporary folders. `tests/fixtures/tiny-sd1` has random weights, so the
-//! pictures mean nothing; what counts is what is written, what is refused, and how it is said.
+//! images mean nothing; what counts is what is written, what is refused, and how it is said.
 
 mod bad_input;
 mod bank_versions;
@@ -14,8 +14,8 @@ mod generate;
 mod golden;
 mod harness;
 mod hub;
+mod images;
 mod learn;
-mod pictures;
 mod pretrain;
 mod regions;
 #[cfg(unix)]

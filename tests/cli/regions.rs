@@ -5,7 +5,7 @@ use std::fs;
 use crate::harness::Project;
 use crate::run::Run;
 
-/// The pixels of a picture, without the settings that are stored beside it.
+/// The pixels of an image, without the settings that are stored beside it.
 fn pixels(project: &Project, prompt: &str, regions: &[&str]) -> Vec<u8> {
     let mut command = project.generate_command(prompt, "--bank bank");
     for region in regions {
@@ -16,25 +16,25 @@ fn pixels(project: &Project, prompt: &str, regions: &[&str]) -> Vec<u8> {
     image::load_from_memory(&png).unwrap().into_rgb8().into_raw()
 }
 
-/// Laws: a region of the whole picture is its prompt; two equal ones are one, in any order; a
-/// region of the picture's own prompt changes nothing, another one does.
+/// Laws: a region of the whole image is its prompt; two equal ones are one, in any order; a
+/// region of the image's own prompt changes nothing, another one does.
 #[test]
 fn laws_of_regions() {
     let project = Project::with_bank();
-    let picture = |prompt, regions: &[&str]| pixels(&project, prompt, regions);
-    let cat = picture("a photo of <cat>", &[]);
-    assert!(picture("a beach", &["0,0,64,64:a photo of <cat>"]) == cat, "not the region's prompt");
-    assert!(picture("a photo of <cat>", &["0,0,64,32:a photo of <cat>"]) == cat);
+    let image = |prompt, regions: &[&str]| pixels(&project, prompt, regions);
+    let cat = image("a photo of <cat>", &[]);
+    assert!(image("a beach", &["0,0,64,64:a photo of <cat>"]) == cat, "not the region's prompt");
+    assert!(image("a photo of <cat>", &["0,0,64,32:a photo of <cat>"]) == cat);
 
-    let one = picture("a beach", &["0,0,32,64:<cat>"]);
-    assert!(one == picture("a beach", &["0,0,32,64:<cat>", "0,0,32,64:<cat>"]));
-    assert!(one != picture("a beach", &[]), "the region changes nothing");
-    assert!(one != picture("a beach", &["32,0,64,64:<cat>"]), "its place changes nothing");
+    let one = image("a beach", &["0,0,32,64:<cat>"]);
+    assert!(one == image("a beach", &["0,0,32,64:<cat>", "0,0,32,64:<cat>"]));
+    assert!(one != image("a beach", &[]), "the region changes nothing");
+    assert!(one != image("a beach", &["32,0,64,64:<cat>"]), "its place changes nothing");
 
     let [left, right] = ["0,0,40,64:<cat>", "24,0,64,64:<mug>"];
-    let both = picture("a beach", &[left, right]);
-    assert!(both == picture("a beach", &[right, left]), "the order matters");
-    assert!(both != picture("a beach", &[left]));
+    let both = image("a beach", &[left, right]);
+    assert!(both == image("a beach", &[right, left]), "the order matters");
+    assert!(both != image("a beach", &[left]));
 }
 
 /// Boxes too small for a layer have no effect there, and give numbers.

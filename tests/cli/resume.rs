@@ -143,7 +143,7 @@ fn hang_up_ends(command: &mut Command) {
     unsafe { command.pre_exec(default) };
 }
 
-/// Pictures that have changed since are noticed.
+/// Images that have changed since are noticed.
 #[test]
 fn changed_pictures_are_noticed() {
     let project = killed_between("cat/checkpoint/state.json", "cat/adapter.safetensors");

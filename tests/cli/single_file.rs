@@ -91,11 +91,11 @@ fn a_single_file_is_the_same_model() {
     for label in ["sd1", "sd2"] {
         let one = project(label, |_| ());
         let folder = Project::new(&[]).with_model_at(fixture(&format!("tiny-{label}")));
-        let picture = |project: &Project| {
+        let image = |project: &Project| {
             project.generate("a photo of a mug", "--negative blurry").succeeds();
             fs::read(project.path("out/00000.png")).unwrap()
         };
-        assert!(picture(&one) == picture(&folder), "{label}: another picture");
+        assert!(image(&one) == image(&folder), "{label}: another image");
     }
 }
 
@@ -105,7 +105,7 @@ fn a_single_file_learns_the_same() {
     let one = project("sd1", |_| ());
     let folder = Project::new(&[]);
     for project in [&one, &folder] {
-        crate::pictures::write_photos(&project.path("photos").join(THREE[0]), THREE[0]);
+        crate::images::write_photos(&project.path("photos").join(THREE[0]), THREE[0]);
         project.learn("photos", "--steps 2").succeeds();
     }
     let adapter = format!("concepts/{}/adapter.safetensors", THREE[0]);
@@ -164,12 +164,12 @@ fn what_a_model_predicts() {
     project.write("one/model.config.json", config.to_string());
     project.generate("a mug", "").fails(1, &["--prediction v", "--prediction epsilon"]);
     project.generate("a mug", "--prediction noise").fails(2, &["neither epsilon nor v"]);
-    let picture = |options: &str| {
+    let image = |options: &str| {
         project.generate("a mug", options).succeeds();
         fs::read(project.path("out/00000.png")).unwrap()
     };
-    let v = picture("--prediction v");
-    assert!(v != picture("--prediction epsilon"), "it changes nothing");
+    let v = image("--prediction v");
+    assert!(v != image("--prediction epsilon"), "it changes nothing");
     let folder = Project::new(&[]).with_model_at(fixture("tiny-sd2"));
     let command = folder.generate_command("a mug", "");
     Run::of(command).succeeds();

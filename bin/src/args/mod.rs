@@ -68,15 +68,15 @@ pub struct Global {
 pub enum Command {
     /// Learn concepts one after another and add them to a bank
     Learn(Box<Learn>),
-    /// Generate pictures with any of a bank's concepts
+    /// Generate images with any of a bank's concepts
     Generate(Box<Generate>),
     /// Show what is in a bank or a safetensors file
     Inspect(Inspect),
     /// List the devices this program can use
     Devices,
-    /// Learn individuals of a drawn world in sequence with the built-in model, offline, and report
+    /// Learn concepts of a toy world in sequence with the built-in model, offline, and report
     Demo(Demo),
-    /// Train a small base model from nothing on a drawn world
+    /// Train a small base model from scratch on the toy world
     Pretrain(Pretrain),
 }
 

@@ -12,7 +12,7 @@ pub struct Model {
     /// file, OWNER/NAME on the Hugging Face hub, or builtin
     #[arg(long, visible_alias = "base", value_name = "MODEL")]
     pub model: PathBuf,
-    /// The model's tokenizer [default: `tokenizer` in its folder, or beside its file]
+    /// The model's tokenizer [default: `tokenizer` in its folder, or next to its file]
     #[arg(long, value_name = "FOLDER")]
     pub tokenizer: Option<PathBuf>,
     /// What the model predicts, epsilon or v [default: what its files say]

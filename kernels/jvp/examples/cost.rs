@@ -1,4 +1,4 @@
-//! What a Hessian product costs, beside a gradient and beside two nested tapes. Run with
+//! What a Hessian product costs, compared with a gradient and with two nested tapes. Run with
 //! `cargo run --release -p burn-jvp --example cost`.
 
 use std::time::Instant;

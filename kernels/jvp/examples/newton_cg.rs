@@ -1,4 +1,4 @@
-//! Newton's method with conjugate gradients on a small network, beside gradient descent.
+//! Newton's method with conjugate gradients on a small network, compared with gradient descent.
 //!
 //! The Hessian is never formed: conjugate gradients need only its products with vectors. Run with
 //! `cargo run --release -p burn-jvp --example newton_cg`.

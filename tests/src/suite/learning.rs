@@ -1,4 +1,4 @@
-//! From pictures to the bank on the tiny model: which noise each evaluation sees.
+//! From images to the bank on the tiny model: which noise each evaluation sees.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ use crate::toy::training::method;
 
 type Model<B> = StableDiffusion<Autodiff<B>>;
 
-/// The tiny model with a concept of two pictures.
+/// The tiny model with a concept of two images.
 struct Problem<B: KernelBackend> {
     model: Model<B>,
     source: ConceptSource,
@@ -39,7 +39,7 @@ impl<B: KernelBackend> Problem<B> {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let images = (0..2).map(|number| ImageSource {
-            path: picture(folder.path(), number),
+            path: image(folder.path(), number),
             caption: None,
             mask: None,
         });
@@ -70,7 +70,7 @@ impl<B: KernelBackend> Problem<B> {
         self.learn_as(&[&self.source.id], config, name).remove(0)
     }
 
-    /// What `learn` leaves in a new bank of the same pictures, again under each of these ids.
+    /// What `learn` leaves in a new bank of the same images, again under each of these ids.
     fn learn_as(&self, ids: &[&str], config: &TrainConfig, name: &str) -> Vec<StoredAdapter> {
         let mut bank = self.bank(name);
         self.learn_into(&mut bank, ids, config);
@@ -90,7 +90,7 @@ impl<B: KernelBackend> Problem<B> {
         Bank::open_or_create(&path, &base, self.model.sites()).unwrap()
     }
 
-    /// Learns the pictures under each of these ids; returns the overlap after each step.
+    /// Learns the images under each of these ids; returns the overlap after each step.
     fn learn_into(&self, bank: &mut Bank, ids: &[&str], config: &TrainConfig) -> Vec<f64> {
         let named = |id: &&str| ConceptSource { id: id.to_string(), ..self.source.clone() };
         let concepts: Vec<ConceptSource> = ids.iter().map(named).collect();
@@ -155,7 +155,7 @@ impl<B: KernelBackend> Problem<B> {
     }
 }
 
-fn picture(folder: &Path, number: u8) -> PathBuf {
+fn image(folder: &Path, number: u8) -> PathBuf {
     let path = folder.join(format!("{number}.png"));
     let pixel = |x, y| Rgb([x as u8 * 4, y as u8 * 4, 100 * number]);
     RgbImage::from_fn(64, 64, pixel).save(&path).unwrap();
@@ -180,7 +180,7 @@ fn config(noise: NoiseReuse) -> TrainConfig {
     }
 }
 
-/// A minibatch brings one draw of noise, or one for each of its K (T + 1) evaluations; the pictures
+/// A minibatch brings one draw of noise, or one for each of its K (T + 1) evaluations; the images
 /// are the same, and asking again gives the same draws.
 pub fn evaluations_share_noise_or_draw_their_own<B: KernelBackend>(_: f64) {
     let problem = Problem::<B>::new();

@@ -87,7 +87,7 @@ pub fn vae<B: KernelBackend>(tolerance: f64) {
     }
 }
 
-/// Class token and patches of pictures of two sizes, the other with resampled positions.
+/// Class token and patches of images of two sizes, the other with resampled positions.
 pub fn vit<B: KernelBackend>(tolerance: f64) {
     let model = VitModel::<B>::load(&fixtures::path("tiny-vit"), &B::Device::default()).unwrap();
     let fixture = Fixture::open("parity_vit.safetensors");
@@ -100,7 +100,7 @@ pub fn vit<B: KernelBackend>(tolerance: f64) {
     }
 }
 
-/// Prompt to picture from given noise, with guidance: a sampler of each order, and one that draws.
+/// Prompt to image from given noise, with guidance: a sampler of each order, and one that draws.
 pub fn text_to_image<B: KernelBackend>(tolerance: f64) {
     let settings: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixtures::path("fixtures.json")).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! The concepts of the demo, individuals of the drawn world, and the prompts in which they are sampled.
+//! The concepts of the demo, individuals of the toy world, and the prompts in which they are sampled.
 
 use std::fs;
 use std::path::Path;

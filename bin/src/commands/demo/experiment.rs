@@ -17,7 +17,6 @@ use burn_seqlora::train::{Event, learn, plan};
 use image::RgbImage;
 
 use super::concepts::{ToyConcept, pair_prompts, pairs, prompts};
-use super::interrupted;
 use super::progress::Progress;
 use super::sample_cache::SampleCache;
 use super::settings::Settings;
@@ -137,7 +136,7 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
         let finished = learn::<B, _>(self.model, bank, method, &plan, show)?;
         let seconds = started.elapsed().as_secs_f64();
         self.timing.add_training(method.name(), &concept.source.id, seconds)?;
-        finished.then_some(()).ok_or_else(interrupted)
+        finished.then_some(()).ok_or_else(Failure::stopped_demo)
     }
 
     /// Images of a concept with the adapters of `members`.

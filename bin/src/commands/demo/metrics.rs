@@ -1,4 +1,4 @@
-//! The metrics of the demo: identity and recognition by the drawn world's classifier.
+//! The metrics of the demo: identity and recognition by the toy world's classifier.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ pub fn by_classifier<B: KernelBackend>(
     device: &B::Device,
 ) -> Result<Vec<Box<dyn Metric>>, Failure> {
     let classifier = Classifier::<B>::load(folder, device)?;
-    Ok(by_encoder("the drawn world's classifier", classifier, device))
+    Ok(by_encoder("the toy world's classifier", classifier, device))
 }
 
 /// Metrics without a trained network.

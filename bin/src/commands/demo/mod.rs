@@ -1,8 +1,8 @@
 //! `seqlora demo`: the method on the built-in small model, offline.
 //!
-//! Individuals of the drawn world are learnt one after another, with SeqLoRA and as plain LoRAs that
+//! Individuals of the toy world are learnt one after another, with SeqLoRA and as plain LoRAs that
 //! are added up. Images of each are sampled right after it was learnt and at the end; metrics by a
-//! classifier of the drawn world measure what is left, and a report shows it.
+//! classifier of the toy world measure what is left, and a report shows it.
 
 mod concepts;
 mod evaluation;
@@ -143,9 +143,4 @@ fn write(folder: &Path, report: &Report, model: &Path, terminal: &Terminal) -> R
             summary.concepts[0].id,
         )
     })
-}
-
-/// What ends a demo that Ctrl-C stopped.
-fn interrupted() -> Failure {
-    Failure::Interrupted("stopped; the state is saved: the same command goes on".into())
 }

@@ -14,7 +14,6 @@ use burn_seqlora::rng::Seed;
 use burn_seqlora::toy_world::pretrain::GUIDANCE;
 use image::RgbImage;
 
-use super::interrupted;
 use super::progress::Progress;
 use crate::failure::Failure;
 use crate::images::{read_png, to_rgb_image, write_png};
@@ -100,7 +99,7 @@ impl<'a, B: TrainBackend> SampleCache<'a, B> {
             if interrupt::requested() { Flow::Stop } else { Flow::Continue }
         };
         let sampled = pipeline.sample(&requests, &settings(), advance)?;
-        let images = sampled.ok_or_else(interrupted)?.images;
+        let images = sampled.ok_or_else(Failure::stopped_demo)?.images;
         Ok(images.into_iter().map(to_rgb_image).collect())
     }
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{Demo, Global};
 use crate::failure::Failure;
-use crate::settings::read_over;
+use crate::settings::read_training;
 
-/// Captions of the drawn world from which the common prompt subspace is computed.
+/// How many captions of the toy world there are from which the common prompt subspace is computed.
 const PROMPTS: u64 = 128;
 
 /// The settings on which a demo's results depend.
@@ -36,7 +36,7 @@ impl Settings {
     /// If the settings file cannot be read, or a setting is invalid.
     pub fn new(args: &Demo, global: &Global) -> Result<Self, Failure> {
         let mut train = match &args.config {
-            Some(file) => read_over(file, &defaults())?,
+            Some(file) => read_training(file, &defaults())?,
             None => defaults(),
         };
         train.steps = args.steps.map_or(train.steps, |steps| steps as usize);
@@ -84,7 +84,7 @@ fn defaults() -> TrainConfig {
     }
 }
 
-/// Captions of random scenes of the drawn world.
+/// Captions of random scenes of the toy world.
 fn captions() -> Vec<String> {
     let seed = Seed::new(0).fork("shared prompts");
     let caption = |number| {

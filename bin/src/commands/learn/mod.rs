@@ -24,7 +24,7 @@ use crate::terminal::Terminal;
 /// Learns the concepts of `args.data` one after another.
 pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
     let mut config = match &args.config {
-        Some(file) => settings::read(file)?,
+        Some(file) => settings::read_training(file, &TrainConfig::default())?,
         None => TrainConfig::default(),
     };
     args.train.override_config(&mut config);

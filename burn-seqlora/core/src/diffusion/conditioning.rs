@@ -7,7 +7,7 @@ use burn_jvp::Dual;
 
 use super::regions::{Area, KeyValue, Source, shares};
 
-/// All that a denoiser is conditioned on beside the timestep; it grows with the models (a pooled
+/// All that a denoiser is conditioned on besides the timestep; it grows with the models (a pooled
 /// embedding and image sizes for SDXL).
 #[derive(Debug, Clone)]
 #[non_exhaustive]

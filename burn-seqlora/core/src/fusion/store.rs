@@ -47,7 +47,10 @@ pub fn read_patches(file: &Path, sites: &[Site]) -> Result<PatchSet> {
         let site = name.trim_end_matches(DENSE).to_string();
         let patch = WeightPatch::Dense { outputs, inputs, values };
         if patches.0.insert(site, patch).is_some() {
-            return Err(Error::damaged(file, format!("beside `{name}` there are factors")));
+            return Err(Error::damaged(
+                file,
+                format!("`{name}` and factors are for the same layer"),
+            ));
         }
     }
     match patches.misfit(sites) {

@@ -1,4 +1,4 @@
-//! New orthonormal directions beside those that earlier concepts occupy, on the host in f64.
+//! New orthonormal directions, orthogonal to those of earlier concepts, on the host in f64.
 //!
 //! A layer's matrices are small (m × 4), so the rank test and the change of gauge are done here;
 //! the projection inside the training loop is [`seqlora_kernels::project`].

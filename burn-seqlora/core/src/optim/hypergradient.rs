@@ -48,12 +48,16 @@ pub struct HyperGradient<B: Backend> {
     pub embeddings: Option<Tensor<B, 2>>,
 }
 
+/// A loss on a sample, in the adapters and the concept's token embeddings.
+pub type SampleLoss<'a, B, S> =
+    dyn Fn(&S, &DualAdapters<B>, Option<&Tensor<B, 2>>) -> Dual<B, 1> + 'a;
+
 /// The hypergradient at `end` = (A_T, B) after the inner `steps`; exact for the truncated unroll.
 ///
 /// `loss` evaluates the objective on a sample; `outer` is the upper level's. With [`Hvp::None`] the
 /// result is ∇_B L(A_T, B; ξ), the upper step of Continual Alternating.
 pub fn hypergradient<B: TrainBackend, S>(
-    loss: &dyn Fn(&S, &DualAdapters<B>, Option<&Tensor<B, 2>>) -> Dual<B, 1>,
+    loss: &SampleLoss<'_, B, S>,
     end: &ConceptParameters<B::InnerBackend>,
     steps: &[InnerStep<B::InnerBackend, S>],
     outer: &S,

@@ -3,8 +3,9 @@
 use image::RgbImage;
 
 use super::charts::palette_class;
+use super::content::{ConceptImages, PairImages, Report};
 use super::html::Html;
-use super::{ConceptImages, ConceptSummary, MethodSummary, PairImages, Report};
+use super::summary::{ConceptSummary, MethodSummary};
 
 /// Concepts that are shown at once; the others unfold.
 const AT_ONCE: usize = 12;

@@ -5,6 +5,7 @@
 //! SVG made here, because the colours of a plotting library's charts would be fixed.
 
 mod charts;
+mod content;
 mod gallery;
 mod html;
 mod page;
@@ -12,66 +13,16 @@ mod summary;
 mod svg;
 mod table;
 
-use image::RgbImage;
-
+pub use content::{ConceptImages, PairImages, Report};
 pub use summary::{ConceptSummary, LearntConcept, MethodScores, MethodSummary, Summary};
-
-use crate::Stages;
-
-/// All that the page shows, as plain data.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// The page's title.
-    pub title: String,
-    /// What was done, in a sentence or two.
-    pub lead: String,
-    /// The command that made it.
-    pub command: String,
-    /// The numbers.
-    pub summary: Summary,
-    /// The images of the summary's concepts, in their order.
-    pub concepts: Vec<ConceptImages>,
-    /// Images of two concepts at once.
-    pub pairs: Vec<PairImages>,
-    /// The loss of each step of each concept, for each method in the summary's order.
-    pub losses: Vec<Vec<Vec<f64>>>,
-}
-
-/// The images of one concept.
-#[derive(Debug, Clone, Default)]
-pub struct ConceptImages {
-    /// What it was learnt from.
-    pub references: Vec<RgbImage>,
-    /// The base model's images of its class.
-    pub base: Vec<RgbImage>,
-    /// What each method of the summary generates, in their order.
-    pub generated: Vec<Stages<Vec<RgbImage>>>,
-}
-
-/// Images of two concepts at once.
-#[derive(Debug, Clone, Default)]
-pub struct PairImages {
-    /// The prompt.
-    pub prompt: String,
-    /// What each method of the summary generates, in their order.
-    pub generated: Vec<Vec<RgbImage>>,
-}
-
-impl Report {
-    /// The page.
-    ///
-    /// # Panics
-    /// If images or losses are not as many as the summary's concepts and methods, or the summary has no
-    /// metric or lacks a score.
-    pub fn to_html(&self) -> String {
-        page::document(self).to_string()
-    }
-}
 
 #[cfg(test)]
 mod tests {
+    use image::RgbImage;
+
     use super::summary::tests::summary;
     use super::*;
+    use crate::Stages;
 
     /// A page with every part, and with names that want to be markup.
     fn report() -> Report {

@@ -1,7 +1,7 @@
 //! The page from top to bottom.
 
-use super::Report;
 use super::charts::{coherence_map, colour, loss_curves, loss_range, score_bars, short};
+use super::content::Report;
 use super::gallery::{concept_name, concepts, hero, method_name, pairs};
 use super::html::Html;
 use super::summary::{MethodSummary, Summary};
@@ -13,8 +13,19 @@ const STYLE: &str = include_str!("style.css");
 /// Concepts whose curves can be told apart by colour.
 const DISTINCT: usize = 12;
 
+impl Report {
+    /// The page.
+    ///
+    /// # Panics
+    /// If images or losses are not as many as the summary's concepts and methods, or the summary has no
+    /// metric or lacks a score.
+    pub fn to_html(&self) -> String {
+        document(self).to_string()
+    }
+}
+
 /// The whole page.
-pub fn document(report: &Report) -> Html {
+fn document(report: &Report) -> Html {
     let title = Html::element("title", &[], [Html::text(&report.title)]);
     let head = Html::element(
         "head",
