@@ -24,6 +24,12 @@ cargo fmt --all --check
 step "tests on cpu and wgpu"
 cargo test --release --workspace --features seqlora-tests/wgpu
 
+# `cargo test` has built them.
+for example in learn generate hessian_product custom_method newton_cg; do
+  step "example $example"
+  "${CARGO_TARGET_DIR:-target}/release/examples/$example"
+done
+
 step "lints, with cpu, wgpu and cuda"
 cargo clippy --release --workspace --all-targets --features wgpu,cuda -- -D warnings
 
