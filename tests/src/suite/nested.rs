@@ -21,64 +21,60 @@ use crate::toy::{Precision, Toy};
 
 type Once<B> = Autodiff<B>;
 type Twice<B> = Autodiff<Autodiff<B>>;
-type Gradients<B> = <Once<B> as burn::tensor::backend::AutodiffBackend>::Gradients;
 
-/// A and B of each site on a tape.
+/// One matrix per site, `None` where the site is not adapted; each is a tensor of its own on a tape.
+type Matrices<D> = Vec<Option<Tensor<D, 2>>>;
+
+/// A and B.
 #[derive(Clone)]
 struct Leaves<D: AutodiffBackend> {
-    up: Vec<Tensor<D, 2>>,
-    down: Vec<Tensor<D, 2>>,
+    up: Matrices<D>,
+    down: Matrices<D>,
 }
 
 impl<D: AutodiffBackend> Leaves<D> {
-    fn new(up: Vec<Tensor<D::InnerBackend, 2>>, down: Vec<Tensor<D::InnerBackend, 2>>) -> Self {
-        let leaves = |matrices: Vec<_>| {
-            matrices.into_iter().map(|m| Tensor::from_inner(m).require_grad()).collect()
-        };
-        Self { up: leaves(up), down: leaves(down) }
-    }
-
-    fn adapters(&self) -> DualAdapters<D> {
-        let site = |(up, down): (&Tensor<D, 2>, &Tensor<D, 2>)| {
-            let [up, down] = [up, down].map(|m| Dual::constant(m.clone()));
+    fn adapters(self) -> DualAdapters<D> {
+        let site = |(up, down): (Option<Tensor<D, 2>>, Option<Tensor<D, 2>>)| {
+            let (up, down) = (Dual::constant(up?), Dual::constant(down?));
             Some(LoraFactors { up, down })
         };
-        DualAdapters::new(self.up.iter().zip(&self.down).map(site).collect())
+        DualAdapters::new(self.up.into_iter().zip(self.down).map(site).collect())
     }
 }
 
-/// The matrices of all sites, every one of which is adapted.
-fn matrices<B: Backend>(factors: &Factors<B>) -> Vec<Tensor<B, 2>> {
-    factors.iter().map(|(_, matrix)| matrix).collect()
+fn matrices<B: Backend>(factors: &Factors<B>) -> Matrices<B> {
+    (0..factors.len()).map(|site| factors.get(site)).collect()
 }
 
 /// The same on one tape more, but not recorded there.
-fn untracked<D: AutodiffBackend>(inner: Vec<Tensor<D::InnerBackend, 2>>) -> Vec<Tensor<D, 2>> {
-    inner.into_iter().map(Tensor::from_inner).collect()
+fn untracked<D: AutodiffBackend>(inner: Matrices<D::InnerBackend>) -> Matrices<D> {
+    inner.into_iter().map(|matrix| matrix.map(Tensor::from_inner)).collect()
 }
 
-fn factors<B: Backend>(matrices: Vec<Tensor<B, 2>>) -> Factors<B> {
-    Factors::new(matrices.into_iter().map(Some).collect())
+/// The same on one tape more, as leaves.
+fn leaves<D: AutodiffBackend>(inner: Matrices<D::InnerBackend>) -> Matrices<D> {
+    let leaf = |matrix| Tensor::from_inner(matrix).require_grad();
+    inner.into_iter().map(|matrix| matrix.map(leaf)).collect()
+}
+
+/// The gradients of leaves, all of which the result depends on.
+fn collect<D: AutodiffBackend>(
+    leaves: &Matrices<D>,
+    gradients: &D::Gradients,
+) -> Matrices<D::InnerBackend> {
+    let gradient = |leaf: &Tensor<D, 2>| leaf.grad(gradients).expect("the result depends on it");
+    leaves.iter().map(|leaf| leaf.as_ref().map(gradient)).collect()
 }
 
 /// ∇_A L as a function of whatever the factors depend on.
 fn recorded_gradient<B: KernelBackend, O: Objective<Twice<B>>>(
     objective: &O,
-    [up, down]: [Vec<Tensor<Once<B>, 2>>; 2],
+    [up, down]: [Matrices<Once<B>>; 2],
     sample: &O::Sample,
-) -> Vec<Tensor<Once<B>, 2>> {
-    let mut leaves = Leaves::<Twice<B>>::new(up, Vec::new());
-    leaves.down = untracked(down);
-    let gradients = objective.loss(&leaves.adapters(), None, sample).primal.backward();
-    let gradient =
-        |a: &Tensor<Twice<B>, 2>| a.grad(&gradients).expect("the loss depends on every A");
-    leaves.up.iter().map(gradient).collect()
-}
-
-fn collect<B: Backend>(leaves: &[Tensor<Once<B>, 2>], gradients: &Gradients<B>) -> Factors<B> {
-    let gradient =
-        |leaf: &Tensor<Once<B>, 2>| leaf.grad(gradients).expect("the result depends on every leaf");
-    factors(leaves.iter().map(gradient).collect())
+) -> Matrices<Once<B>> {
+    let at = Leaves::<Twice<B>> { up: leaves(up), down: untracked(down) };
+    let gradients = objective.loss(&at.clone().adapters(), None, sample).primal.backward();
+    collect(&at.up, &gradients)
 }
 
 /// H_AA V and H_BA V by the gradient of ⟨∇_A L, V⟩.
@@ -88,14 +84,13 @@ fn double_backward<B: KernelBackend, O: Objective<Twice<B>>>(
     direction: &Factors<B>,
     sample: &O::Sample,
 ) -> (Factors<B>, Factors<B>) {
-    let adapters = &at.adapters;
-    let leaves = Leaves::<Once<B>>::new(matrices(&adapters.up), matrices(&adapters.down));
-    let both = [leaves.up.clone(), leaves.down.clone()];
-    let slope = recorded_gradient::<B, O>(objective, both, sample);
+    let up = leaves::<Once<B>>(matrices(&at.adapters.up));
+    let down = leaves::<Once<B>>(matrices(&at.adapters.down));
+    let slope = recorded_gradient::<B, O>(objective, [up.clone(), down.clone()], sample);
     let direction = untracked::<Once<B>>(matrices(direction));
-    let products = slope.into_iter().zip(direction).map(|(g, v)| (g * v).sum());
+    let products = slope.into_iter().zip(direction).filter_map(|(g, v)| Some((g? * v?).sum()));
     let gradients = products.reduce(|a, b| a + b).unwrap().backward();
-    (collect(&leaves.up, &gradients), collect(&leaves.down, &gradients))
+    (Factors::new(collect(&up, &gradients)), Factors::new(collect(&down, &gradients)))
 }
 
 /// The gradient of B ↦ L(A_T(B), B) by one backward pass through all inner steps, each of which
@@ -107,21 +102,21 @@ fn backward_through_the_unroll<B: KernelBackend, O: Objective<Twice<B>>>(
     scales: &[Factors<B>],
     ridge: f64,
 ) -> Factors<B> {
-    let down = Leaves::<Once<B>>::new(Vec::new(), matrices(&start.adapters.down)).down;
+    let down = leaves::<Once<B>>(matrices(&start.adapters.down));
     let mut up = untracked::<Once<B>>(matrices(&start.adapters.up));
     for (sample, scale) in inner.iter().zip(scales) {
-        let both = [up.clone(), down.clone()];
-        let slope = recorded_gradient::<B, O>(objective, both, sample);
+        let slope = recorded_gradient::<B, O>(objective, [up.clone(), down.clone()], sample);
         let scale = untracked::<Once<B>>(matrices(scale));
         let moved = up.into_iter().zip(slope).zip(scale).map(|((a, g), scale)| {
-            let g = g + a.clone().mul_scalar(ridge);
-            a - g * scale
+            let a = a?;
+            let g = g? + a.clone().mul_scalar(ridge);
+            Some(a - g * scale?)
         });
         up = moved.collect();
     }
     let end = Leaves::<Twice<B>> { up: untracked(up), down: untracked(down.clone()) };
     let loss = objective.loss(&end.adapters(), None, outer).primal.inner();
-    collect(&down, &loss.backward())
+    Factors::new(collect(&down, &loss.backward()))
 }
 
 /// Checks both products on one objective, given on either backend.
