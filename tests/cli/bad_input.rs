@@ -95,7 +95,7 @@ fn another_model_is_refused() {
 
 /// Folders without images say what is there and what would do; nothing is made.
 #[test]
-fn data_without_pictures_are_refused() {
+fn data_without_images_are_refused() {
     let project = Project::new(&[]);
     project.write("photos/notes.txt", "no images");
     project.learn("photos", "").fails(1, &["no training images in photos", "FOLDER/*.jpg"]);
@@ -107,7 +107,7 @@ fn data_without_pictures_are_refused() {
 
 /// All images that cannot be read are named at once.
 #[test]
-fn damaged_pictures_are_named() {
+fn damaged_images_are_named() {
     let project = Project::new(&["cat"]);
     let whole = fs::read(project.path("photos/cat/0.png")).unwrap();
     project.write("photos/cat/2.png", &whole[..whole.len() / 2]);

@@ -153,7 +153,7 @@ fn pixels(png: &[u8]) -> Vec<u8> {
 /// Ctrl-C ends it with 130; whole images stay.
 #[cfg(unix)]
 #[test]
-fn an_interrupted_run_keeps_its_pictures() {
+fn an_interrupted_run_keeps_its_images() {
     let project = Project::new(&[]);
     let mut run = Running::start(project.generate_command("a mug", "--num 10000"));
     run.wait_for(&project.path("out/00000.png"));

@@ -131,7 +131,7 @@ fn a_repository_without_a_model() {
     let mut files = Files::default();
     files.insert("unet/diffusion_pytorch_model.bin", b"pickle");
     let hub = Hub::start(files);
-    let texts = ["no diffusers model", "scheduler/scheduler_config.json"];
+    let texts = ["not a diffusers model", "scheduler/scheduler_config.json"];
     Run::of(generate(&project, ID, &hub.endpoint)).fails(1, &texts);
     Run::of(generate(&project, "someone/else", &hub.endpoint)).fails(1, &["`someone/else`", "404"]);
 }

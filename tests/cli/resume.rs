@@ -145,7 +145,7 @@ fn hang_up_ends(command: &mut Command) {
 
 /// Images that have changed since are noticed.
 #[test]
-fn changed_pictures_are_noticed() {
+fn changed_images_are_noticed() {
     let project = killed_between("cat/checkpoint/state.json", "cat/adapter.safetensors");
     project.write("photos/cat/2.jpg", std::fs::read(fixture("images/cmyk.jpg")).unwrap());
     let resume = format!("{OPTIONS} --resume");
