@@ -41,6 +41,7 @@ fn usage(error: LoadError) -> Failure {
              hub, or builtin",
             path.display()
         )),
+        LoadError::Model(error) => error.into(),
         error => error.into(),
     }
 }
