@@ -44,7 +44,7 @@ pub struct Context<B: Backend> {
 }
 
 impl<B: Backend> Context<B> {
-    /// Splits what the text encoder made of a [`TextBatch`], `[prompts × copies, length, width]`.
+    /// Splits what the text encoder made of a [`TextBatch`](crate::text::TextBatch), `[prompts × copies, length, width]`.
     pub fn new(encoded: Dual<B, 3>, copies: usize) -> Self {
         let [rows, length, width] = encoded.dims();
         let by_copy = encoded.reshape([rows / copies, copies, length * width]);
