@@ -28,6 +28,26 @@ pub enum FileError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A folder, pipe, device or socket stands where a file should be.
+    #[error("{} is not a regular file", path.display())]
+    NotRegular {
+        /// What stands there.
+        path: PathBuf,
+    },
+    /// A file is larger than any of its kind can be.
+    #[error("{} has more than {} MiB, which is too much for a file of its kind", path.display(), limit >> 20)]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A symbolic link stands where this program would write.
+    #[error("{} is a symbolic link, and nothing is written through links; remove it", path.display())]
+    Link {
+        /// The link.
+        path: PathBuf,
+    },
     /// Another process is writing to the folder.
     #[error("{} is in use by another process; wait for it, or choose another folder", path.display())]
     Locked {

@@ -9,6 +9,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tempfile::{Builder, NamedTempFile, PersistError};
 
 use crate::error::{FileError, Result};
+use crate::open::{read_text, refuse_link, sync_folder};
 
 /// The prefix of the names of temporary files.
 const TEMPORARY: &str = ".seqlora-tmp-";
@@ -16,8 +17,14 @@ const TEMPORARY: &str = ".seqlora-tmp-";
 /// Writes a file atomically: it writes a temporary file in the same folder and renames it.
 ///
 /// # Errors
-/// If the disk is full or the folder cannot be written. The old file is then unchanged.
+/// If the disk is full, the folder cannot be written, or something other than a file is in the way. What
+/// was there is then unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    // A rename would put the file in the place of a link, a device or a pipe.
+    refuse_link(path)?;
+    if fs::symlink_metadata(path).is_ok_and(|old| !old.is_file()) {
+        return Err(FileError::NotRegular { path: path.into() });
+    }
     write(path, bytes, |file| file.persist(path)).map_err(FileError::io("cannot write", path))
 }
 
@@ -44,10 +51,8 @@ fn write(
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     persist(file).map_err(|e| e.error)?;
-    // The rename has to reach the disk as well. Only Unix can open a folder to sync it.
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    Ok(())
+    // The rename has to reach the disk as well.
+    sync_folder(folder)
 }
 
 /// A temporary file with the permissions that the umask gives to new files.
@@ -92,8 +97,8 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 /// Reads a JSON file.
 ///
 /// # Errors
-/// If it cannot be read, or is not the JSON of a `T`.
+/// If it is no regular file, cannot be read, or is not the JSON of a `T`.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(FileError::io("cannot read", path))?;
+    let text = read_text(path)?;
     serde_json::from_str(&text).map_err(FileError::damaged(path))
 }

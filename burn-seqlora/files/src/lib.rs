@@ -1,9 +1,16 @@
-//! Atomic writes, folder locks, and JSON files whose errors name the file.
+//! Atomic writes, folder locks, safe opening of foreign files, digests, and JSON files whose errors name
+//! the file.
 
+mod digest;
 mod error;
 mod files;
 mod lock;
+mod open;
 
+pub use digest::{sha256, sha256_of_file};
 pub use error::{FileError, Result};
 pub use files::{is_temporary, read_json, remove_temporary, write_atomic, write_json, write_new};
 pub use lock::{FolderLock, LOCK};
+pub use open::{
+    TEXT_LIMIT, open_regular, open_to_write, read_bytes, read_text, refuse_link, sync_folder,
+};

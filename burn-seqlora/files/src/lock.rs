@@ -4,6 +4,7 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 
 use crate::error::{FileError, Result};
+use crate::open::open_to_write;
 
 /// The name of the lock file, which remains in the folder after the lock is released.
 pub const LOCK: &str = ".lock";
@@ -18,11 +19,11 @@ impl FolderLock {
     /// Takes the lock of a folder without waiting.
     ///
     /// # Errors
-    /// [`FileError::Locked`] if another process holds it, or [`FileError::Io`] if the lock file cannot
-    /// be created.
+    /// [`FileError::Locked`] if another process holds it, [`FileError::Link`] if the lock file is a link,
+    /// or [`FileError::Io`] if it cannot be created.
     pub fn take(folder: &Path) -> Result<Self> {
         let path = folder.join(LOCK);
-        let file = File::create(&path).map_err(FileError::io("cannot create", &path))?;
+        let file = open_to_write(&path)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(TryLockError::WouldBlock) => Err(FileError::Locked { path: folder.into() }),

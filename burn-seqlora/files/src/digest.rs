@@ -1,0 +1,52 @@
+//! SHA-256 of bytes and files, as hexadecimal text.
+
+use std::fmt::Write;
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{FileError, Result};
+use crate::open::open_regular;
+
+/// The SHA-256 of bytes: 64 hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// The SHA-256 of a file, which is read in parts.
+///
+/// # Errors
+/// If it is no regular file or cannot be read.
+pub fn sha256_of_file(path: &Path) -> Result<String> {
+    let (mut file, _) = open_regular(path)?;
+    let (mut digest, mut part) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut part).map_err(FileError::io("cannot read", path))? {
+            0 => return Ok(hexadecimal(&digest.finalize())),
+            length => digest.update(&part[..length]),
+        }
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string can be written");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_give_the_known_digest() {
+        // FIPS 180-2, appendix B.1.
+        let known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "abc").unwrap();
+        assert_eq!(sha256(b"abc"), known);
+        assert_eq!(sha256_of_file(file.path()).unwrap(), known);
+    }
+}
