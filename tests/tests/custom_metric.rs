@@ -1,10 +1,12 @@
-//! A metric that this crate does not know goes through evaluation, summary and page as its own do.
+//! A metric that no crate knows goes through evaluation, summary and page as the built-in ones do.
 
-use image::{Rgb, RgbImage};
-use seqlora_eval::report::{
+use burn_seqlora::eval::report::{
     ConceptImages, ConceptSummary, LearntConcept, MethodSummary, Report, Summary,
 };
-use seqlora_eval::{Context, Direction, Evaluator, Metric, MetricError, Needs, References, Stages};
+use burn_seqlora::eval::{
+    Context, Direction, Evaluator, Metric, MetricError, Needs, References, Stages,
+};
+use burn_seqlora::image::{Rgb, RgbImage};
 
 /// The mean distance of an image's red channel from that of the colour which the prompt names.
 #[derive(Debug)]
