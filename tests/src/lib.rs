@@ -1,7 +1,8 @@
 //! Test bodies, generic over the backend, and what they share.
 //!
-//! Each body in [`mod@suite`] runs on every backend, but `nested` and `quadratic` on the CPU only, laws
-//! of kernels where a backend has its own, and half precision not on wgpu: `tests/cpu.rs` instantiates
+//! Each body in [`mod@suite`] runs on every backend, with these exceptions: `nested`, `quadratic`,
+//! `forgetting` and what trains for long run on the CPU only, laws of kernels where a backend has its
+//! own, and half precision not on wgpu: `tests/cpu.rs` instantiates
 //! them for Flex, `tests/wgpu.rs` for wgpu, `tests/cuda.rs` for CUDA, `tests/laws_f64.rs` the method's
 //! laws for Flex in f64. Reference numbers come from `reference/make_fixtures.py`.
 
@@ -37,12 +38,9 @@ macro_rules! suite {
                             adapters_ignore_each_others_inputs, earlier_concepts_stay_as_they_are,
                             a_composition_is_the_weighted_sum, the_gauge_keeps_the_product,
                             half_precision_banks_are_refused],
-            forgetting: [learnt_directions_hold_more_than_frozen_ones,
-                         forgetting_is_a_quadratic_form_in_the_residual],
             fusion: [least_squares_is_a_direct_solve, concepts_with_orthogonal_inputs_are_exact,
                      one_concept_is_returned_on_its_span, a_sum_is_the_composition,
-                     a_fusion_of_ones_own_runs, patched_models_predict_what_compositions_do,
-                     a_concept_survives_its_fusion],
+                     a_fusion_of_ones_own_runs, patched_models_predict_what_compositions_do],
             learning: [evaluations_share_noise_or_draw_their_own,
                        learning_takes_each_evaluations_own_noise,
                        only_an_accumulated_base_holds_earlier_concepts,

@@ -10,5 +10,15 @@ seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,
     nested: [toys_agree, products_of_the_model_agree, hypergradients_of_the_model_agree],
 );
 
+// Here only: they state what the method does over thousands of steps, not what a backend computes, and
+// took 270 s on one thread of software Vulkan.
+mod long {
+    seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,
+        forgetting: [learnt_directions_hold_more_than_frozen_ones,
+                     forgetting_is_a_quadratic_form_in_the_residual],
+        fusion: [a_concept_survives_its_fusion],
+    );
+}
+
 seqlora_tests::half_precision!(burn_seqlora::kernels::Flex,
     laws: [activations, normalisation, attention, linear_layers, convolutions]);
