@@ -24,3 +24,5 @@ mod run;
 mod single_file;
 mod usage;
 mod weights;
+#[cfg(feature = "wgpu")]
+mod wgpu;
