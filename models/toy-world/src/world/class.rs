@@ -1,82 +1,95 @@
-//! The classes of objects.
+//! The classes of objects, and the words for their parts.
 
 use serde::{Deserialize, Serialize};
 
-/// A class of objects.
+/// A class of objects. Each has a silhouette of its own at 64 pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Class {
-    Ball,
     Bird,
     Boat,
     Butterfly,
     Car,
     Cat,
     Fish,
-    Flower,
-    Hat,
     House,
     Mug,
+    Mushroom,
     Robot,
     Rocket,
-    Star,
     Tree,
-    Umbrella,
 }
 
 impl Class {
     /// All classes.
-    pub const ALL: [Self; 16] = [
-        Self::Ball,
+    pub const ALL: [Self; 12] = [
         Self::Bird,
         Self::Boat,
         Self::Butterfly,
         Self::Car,
         Self::Cat,
         Self::Fish,
-        Self::Flower,
-        Self::Hat,
         Self::House,
         Self::Mug,
+        Self::Mushroom,
         Self::Robot,
         Self::Rocket,
-        Self::Star,
         Self::Tree,
-        Self::Umbrella,
     ];
 
     /// Its word in captions.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Ball => "ball",
             Self::Bird => "bird",
             Self::Boat => "boat",
             Self::Butterfly => "butterfly",
             Self::Car => "car",
             Self::Cat => "cat",
             Self::Fish => "fish",
-            Self::Flower => "flower",
-            Self::Hat => "hat",
             Self::House => "house",
             Self::Mug => "mug",
+            Self::Mushroom => "mushroom",
             Self::Robot => "robot",
             Self::Rocket => "rocket",
-            Self::Star => "star",
             Self::Tree => "tree",
-            Self::Umbrella => "umbrella",
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::HashSet;
+    /// The words for its second part, and for its third part if it has one. The first part, which gives
+    /// the object its colour and bears the marking, has no word.
+    pub fn parts(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Bird => ("head", Some("wing")),
+            Self::Boat => ("sail", Some("flag")),
+            Self::Butterfly => ("tips", None),
+            Self::Car => ("roof", Some("wheels")),
+            Self::Cat => ("head", Some("tail")),
+            Self::Fish => ("tail", None),
+            Self::House => ("roof", Some("door")),
+            Self::Mug => ("handle", Some("rim")),
+            Self::Mushroom => ("stem", None),
+            Self::Robot => ("head", Some("legs")),
+            Self::Rocket => ("fins", Some("nose")),
+            Self::Tree => ("trunk", None),
+        }
+    }
 
-    #[test]
-    fn every_class_has_its_own_word() {
-        let words: HashSet<_> = Class::ALL.map(Class::word).into();
-        assert_eq!(words.len(), Class::ALL.len());
+    /// The words for its three variants, the most common first: what the variants differ in.
+    pub fn variants(self) -> [&'static str; 3] {
+        match self {
+            Self::Bird => ["crested", "round", "long"],
+            Self::Boat => ["triangular", "square", "steam"],
+            Self::Butterfly => ["round", "pointed", "narrow"],
+            Self::Car => ["small", "boxy", "open"],
+            Self::Cat => ["pointed", "round", "floppy"],
+            Self::Fish => ["forked", "fan", "crescent"],
+            Self::House => ["gabled", "flat", "domed"],
+            Self::Mug => ["round", "square", "tall"],
+            Self::Mushroom => ["domed", "flat", "pointed"],
+            Self::Robot => ["single", "double", "eared"],
+            Self::Rocket => ["slim", "fat", "stepped"],
+            Self::Tree => ["round", "conical", "cloudy"],
+        }
     }
 }

@@ -1,145 +1,165 @@
-//! Drawings of creatures with faces, and of the butterfly.
+//! Drawings of animals and of what looks back.
 
-use super::shape::Ink::{Bare, Beak, Body, Dark, Light, Line, Second};
-use super::shape::{Drawing, FaceSpot, spot};
+use super::shape::Role::{Dark, Light, Main, Second, Third};
+use super::shape::{Drawing, Part, area};
 
-/// From the side, looking right. Variants: tail and crest.
+const BIRD_BODY: Part = (Main, "O -8 22 72 60");
+const BIRD_EYE: Part = (Dark, "O 56 -48 11 11");
+const BIRD_LEGS: [Part; 2] = [(Dark, "R -34 72 -16 100 3"), (Dark, "R 6 72 24 100 3")];
+
+/// Variants: pointed crest and tail, round head, long tail.
 pub(super) const BIRD: Drawing = Drawing {
     variants: [
-        &[(Second, "M -34 -6 L -98 -38 -96 26 -34 34 Z")],
         &[
-            (Second, "M -34 -6 L -98 -62 -84 -24 -98 -6 -82 12 -94 38 -34 34 Z"),
-            (Second, "M 22 -66 Q 14 -98 -6 -96 Q 14 -84 6 -50 Z"),
+            BIRD_LEGS[0],
+            BIRD_LEGS[1],
+            (Third, "M -58 6 L -100 -50 -100 46 Z"),
+            BIRD_BODY,
+            (Second, "M 10 -58 L 22 -100 54 -78 Z O 46 -40 40 38"),
+            (Dark, "M 78 -52 L 100 -36 78 -24 Z"),
+            BIRD_EYE,
         ],
         &[
-            (Second, "M -30 0 Q -98 -20 -96 72 Q -70 30 -24 44 Z"),
-            (Second, "M 34 -70 Q 20 -98 36 -98 Q 38 -84 46 -98 Q 58 -96 56 -70 Z"),
+            BIRD_LEGS[0],
+            BIRD_LEGS[1],
+            (Third, "O -78 4 30 26"),
+            BIRD_BODY,
+            (Second, "O 44 -42 48 44"),
+            (Dark, "M 84 -50 L 100 -34 84 -22 Z"),
+            BIRD_EYE,
+        ],
+        &[
+            BIRD_LEGS[0],
+            BIRD_LEGS[1],
+            (Third, "M -52 -4 L -100 16 -100 54 -48 44 Z"),
+            BIRD_BODY,
+            (Second, "M 22 -90 L 74 -76 84 -20 40 6 14 -30 Z"),
+            (Dark, "M 76 -58 L 100 -46 82 -26 Z"),
+            BIRD_EYE,
         ],
     ],
-    shared: &[
-        (Line, "M -2 60 L -4 94 M 22 60 L 24 94 M -18 94 L 8 94 M 12 94 L 38 94"),
-        (Beak, "M 66 -58 L 98 -38 66 -26 Z"),
-        (
-            Body,
-            "M -58 2 Q -40 -40 10 -34 Q 62 -28 58 18 Q 52 70 -2 70 Q -56 66 -58 2 Z O 42 -42 36 36",
-        ),
-        (Second, "M -44 2 Q -4 -16 16 14 Q 6 44 -38 40 Q -22 28 -44 2 Z"),
-    ],
-    emblem: spot(20.0, 32.0, 26.0),
-    face: Some(FaceSpot { eyes: &[spot(50.0, -48.0, 11.0)], mouth: None }),
+    area: area(-70.0, -28.0, 54.0, 74.0),
 };
 
-/// From above, wings spread. Variants: the wings.
+const BUTTERFLY_BODY: [Part; 2] = [(Dark, "R -10 -60 10 74 10"), (Dark, "O 0 -66 17 17")];
+
+/// Variants: round, pointed and narrow wings. The second part is the pair of lower wings.
 pub(super) const BUTTERFLY: Drawing = Drawing {
     variants: [
         &[
-            (Body, "M 4 0 Q 20 -86 70 -84 Q 108 -70 92 -24 Q 80 8 4 10 Z X"),
-            (Body, "M 4 6 Q 70 0 76 40 Q 76 84 46 84 Q 20 82 4 20 Z X"),
+            (Second, "O 44 48 42 40 X"),
+            (Main, "O 52 -30 46 52 X"),
+            BUTTERFLY_BODY[0],
+            BUTTERFLY_BODY[1],
         ],
         &[
-            (Body, "M 4 6 L 30 -60 94 -92 96 -20 76 10 Z X"),
-            (Body, "M 4 6 L 78 16 66 60 88 92 44 78 Z X"),
+            (Second, "M 4 14 L 70 20 54 96 Z X"),
+            (Main, "M 4 20 L 26 -40 100 -92 92 20 Z X"),
+            BUTTERFLY_BODY[0],
+            BUTTERFLY_BODY[1],
         ],
-        &[(Body, "O 52 -40 46 46 X"), (Body, "O 40 40 36 38 X")],
+        &[
+            (Second, "M 4 18 Q 84 16 66 96 Q 30 92 4 18 Z X"),
+            (Main, "M 4 18 Q 10 -90 76 -96 Q 118 -60 84 6 Q 50 34 4 18 Z X"),
+            BUTTERFLY_BODY[0],
+            BUTTERFLY_BODY[1],
+        ],
     ],
-    shared: &[
-        (Line, "M 2 -50 Q 8 -80 28 -94 X"),
-        (Second, "O 62 -42 16 16 X"),
-        (Second, "O 44 44 12 12 X"),
-        (Dark, "R -11 -56 11 70 11"),
-    ],
-    emblem: spot(0.0, 4.0, 27.0),
-    face: None,
+    area: area(-96.0, -70.0, 96.0, 14.0),
 };
 
-/// Sitting, from the front. Variants: ears and tail.
+const CAT_BODY: Part = (Main, "R -58 0 58 98 40");
+const CAT_FACE: [Part; 2] = [(Dark, "O 22 -38 10 13 O -22 -38 10 13"), (Dark, "M -12 -20 L 12 -20 0 -6 Z")];
+const CAT_HEAD: Part = (Second, "O 0 -34 58 46");
+
+/// Variants: pointed, round and hanging ears.
 pub(super) const CAT: Drawing = Drawing {
     variants: [
         &[
-            (Body, "M 34 86 Q 98 88 94 30 Q 90 6 74 14 Q 84 62 34 64 Z"),
-            (Body, "M 58 -30 L 54 -98 6 -68 Z X"),
-            (Second, "M 48 -50 L 46 -80 24 -66 Z X"),
+            (Third, "M 44 92 L 98 92 98 20 74 20 74 66 44 66 Z"),
+            CAT_BODY,
+            (Second, "M 58 -44 L 56 -100 8 -72 Z X"),
+            CAT_HEAD,
+            CAT_FACE[0],
+            CAT_FACE[1],
         ],
         &[
-            (
-                Body,
-                "M 34 90 Q 84 76 66 36 Q 60 10 82 2 Q 96 -2 94 -16 Q 62 -22 48 14 Q 42 50 34 64 Z",
-            ),
-            (Body, "M 62 -34 Q 72 -66 84 -90 Q 44 -86 14 -62 Z X"),
-            (Second, "M 56 -50 Q 62 -66 70 -80 Q 48 -76 32 -64 Z X"),
+            (Third, "O 74 66 26 26"),
+            CAT_BODY,
+            (Second, "O 44 -72 25 25 X"),
+            CAT_HEAD,
+            CAT_FACE[0],
+            CAT_FACE[1],
         ],
         &[
-            (Body, "M 30 90 L 70 90 Q 98 62 96 14 L 72 14 Q 74 54 34 70 Z"),
-            (Second, "R 70 4 98 28 8"),
-            (Body, "M 60 -30 L 64 -92 Q 58 -98 50 -92 L 4 -66 Z X"),
-            (Second, "M 63 -74 L 64 -92 Q 58 -98 50 -92 L 30 -80 Z X"),
+            (Third, "M 40 92 L 100 72 86 42 40 62 Z"),
+            CAT_BODY,
+            CAT_HEAD,
+            (Second, "M 34 -76 Q 88 -74 84 6 Q 56 20 50 -20 Z X"),
+            CAT_FACE[0],
+            CAT_FACE[1],
         ],
     ],
-    shared: &[
-        (Body, "M -46 92 Q -62 14 -24 -8 L 24 -8 Q 62 14 46 92 Z"),
-        (Light, "O 22 88 18 10 X"),
-        (Body, "O 0 -34 62 46"),
-        (Line, "M 40 -18 L 82 -24 M 40 -10 L 80 -4 X"),
-        (Second, "M -8 -24 L 8 -24 0 -14 Z"),
-    ],
-    emblem: spot(0.0, 46.0, 27.0),
-    face: Some(FaceSpot {
-        eyes: &[spot(-26.0, -42.0, 13.0), spot(26.0, -42.0, 13.0)],
-        mouth: Some(spot(0.0, -6.0, 14.0)),
-    }),
+    area: area(-54.0, 14.0, 54.0, 96.0),
 };
 
-/// From the side, looking right. Variants: tail and fins.
+const FISH_BODY: Part = (Main, "O -18 0 80 56");
+const FISH_EYE: [Part; 2] = [(Light, "O -64 -12 19 19"), (Dark, "O -66 -12 10 10")];
+
+/// Variants: forked, fan-shaped and crescent tail.
 pub(super) const FISH: Drawing = Drawing {
     variants: [
         &[
-            (Second, "M -44 0 L -98 -50 Q -82 0 -98 50 Z"),
-            (Second, "M -30 -36 Q 6 -86 48 -40 Z M -10 44 Q 10 74 34 44 Z"),
+            (Second, "M 40 0 L 100 -64 82 0 100 64 Z M -40 -40 L 10 -90 36 -34 Z"),
+            FISH_BODY,
+            FISH_EYE[0],
+            FISH_EYE[1],
         ],
         &[
-            (Second, "M -44 0 Q -64 -56 -92 -46 Q -104 0 -92 46 Q -64 56 -44 0 Z"),
-            (Second, "M -34 -34 L -22 -78 -2 -54 12 -82 28 -54 46 -74 54 -36 Z"),
+            (Second, "M 44 0 L 92 -54 Q 108 0 92 54 Z O -6 -54 40 26"),
+            FISH_BODY,
+            FISH_EYE[0],
+            FISH_EYE[1],
         ],
         &[
-            (Second, "M -44 0 Q -70 -60 -98 -78 Q -84 -20 -72 0 Q -84 20 -98 78 Q -70 60 -44 0 Z"),
-            (
-                Second,
-                "M 20 -40 Q 0 -70 -40 -88 Q -40 -56 -30 -34 Z M 20 40 Q 0 70 -40 88 \
-                 Q -40 56 -30 34 Z",
-            ),
+            (Second, "O 76 0 24 58 M -44 -40 L 40 -84 40 -30 Z M -30 40 L 30 84 30 34 Z"),
+            FISH_BODY,
+            FISH_EYE[0],
+            FISH_EYE[1],
         ],
     ],
-    shared: &[
-        (Body, "M -66 0 Q -30 -56 30 -54 Q 84 -50 98 4 Q 84 50 30 54 Q -30 56 -66 0 Z"),
-        (Line, "M 38 -46 Q 54 -4 38 46"),
-        (Line, "M 92 16 Q 78 24 72 14"),
-    ],
-    emblem: spot(0.0, 2.0, 30.0),
-    face: Some(FaceSpot { eyes: &[spot(66.0, -14.0, 14.0)], mouth: None }),
+    area: area(-46.0, -50.0, 56.0, 50.0),
 };
 
-/// Standing, from the front. Variants: antennae and arms.
+const ROBOT_ARMS: Part = (Second, "R -100 -2 100 28 10");
+const ROBOT_LEGS: Part = (Third, "R -52 68 -12 100 4 R 12 68 52 100 4");
+const ROBOT_BODY: Part = (Main, "R -66 -18 66 76 8");
+const ROBOT_FACE: Part = (Dark, "R -30 -64 -8 -42 4 R 8 -64 30 -42 4");
+
+/// Variants: one antenna, two ears, pointed helmet.
 pub(super) const ROBOT: Drawing = Drawing {
     variants: [
-        &[(Line, "M 0 -60 L 0 -88"), (Second, "O 0 -88 10 10"), (Second, "R 48 0 72 48 10 X")],
         &[
-            (Line, "M 22 -60 L 38 -90 X"),
-            (Second, "O 38 -90 8 8 X"),
-            (Second, "M 46 4 L 92 -30 98 -12 56 28 Z X"),
+            ROBOT_ARMS,
+            ROBOT_LEGS,
+            (Second, "R -46 -82 46 -14 10 R -12 -100 12 -76 4"),
+            ROBOT_BODY,
+            ROBOT_FACE,
         ],
-        &[(Second, "R -22 -96 22 -70 8"), (Second, "M 46 2 L 86 30 80 60 62 54 66 40 46 28 Z X")],
+        &[
+            ROBOT_ARMS,
+            ROBOT_LEGS,
+            (Second, "R -46 -86 46 -14 10 R -74 -76 -44 -30 6 R 44 -76 74 -30 6"),
+            ROBOT_BODY,
+            ROBOT_FACE,
+        ],
+        &[
+            ROBOT_ARMS,
+            ROBOT_LEGS,
+            (Second, "M -54 -14 L -54 -54 0 -100 54 -54 54 -14 Z"),
+            ROBOT_BODY,
+            ROBOT_FACE,
+        ],
     ],
-    shared: &[
-        (Dark, "R 40 -54 56 -34 4 X"),
-        (Second, "R 8 60 34 96 5 X"),
-        (Dark, "R -14 -24 14 0 2"),
-        (Bare, "R -46 -78 46 -16 13"),
-        (Light, "R -36 -66 36 -26 9"),
-        (Body, "R -52 -6 52 72 12"),
-    ],
-    emblem: spot(0.0, 32.0, 28.0),
-    face: Some(FaceSpot {
-        eyes: &[spot(-18.0, -51.0, 11.0), spot(18.0, -51.0, 11.0)],
-        mouth: Some(spot(0.0, -35.0, 14.0)),
-    }),
+    area: area(-66.0, -16.0, 66.0, 74.0),
 };

@@ -4,12 +4,11 @@
 //! object.
 
 mod creatures;
-mod plants;
 mod shape;
 mod things;
 mod vehicles;
 
-pub(crate) use shape::{Drawing, Ink, Part, Spot, VARIANTS};
+pub(crate) use shape::{Drawing, Role, VARIANTS};
 
 use crate::world::class::Class;
 
@@ -17,22 +16,18 @@ impl Drawing {
     /// The drawing of a class.
     pub fn of(class: Class) -> &'static Self {
         match class {
-            Class::Ball => &things::BALL,
             Class::Bird => &creatures::BIRD,
             Class::Boat => &vehicles::BOAT,
             Class::Butterfly => &creatures::BUTTERFLY,
             Class::Car => &vehicles::CAR,
             Class::Cat => &creatures::CAT,
             Class::Fish => &creatures::FISH,
-            Class::Flower => &plants::FLOWER,
-            Class::Hat => &things::HAT,
             Class::House => &things::HOUSE,
             Class::Mug => &things::MUG,
+            Class::Mushroom => &things::MUSHROOM,
             Class::Robot => &creatures::ROBOT,
             Class::Rocket => &vehicles::ROCKET,
-            Class::Star => &things::STAR,
-            Class::Tree => &plants::TREE,
-            Class::Umbrella => &things::UMBRELLA,
+            Class::Tree => &things::TREE,
         }
     }
 }
@@ -45,8 +40,7 @@ mod tests {
     #[test]
     fn every_part_is_a_path_within_the_square() {
         for class in Class::ALL {
-            let drawing = Drawing::of(class);
-            for (_, data) in (0..VARIANTS).flat_map(|variant| drawing.parts(variant)) {
+            for (_, data) in Drawing::of(class).variants.into_iter().flatten() {
                 let bounds = path(data).and_then(|path| path.compute_tight_bounds());
                 let bounds = bounds.unwrap_or_else(|| panic!("{class:?}: {data}"));
                 let reach = [bounds.left(), bounds.top(), bounds.right(), bounds.bottom()];
@@ -56,11 +50,13 @@ mod tests {
     }
 
     #[test]
-    fn every_class_shows_its_colour() {
+    fn every_variant_has_the_parts_that_captions_name() {
         for class in Class::ALL {
-            for variant in 0..VARIANTS {
-                let mut parts = Drawing::of(class).parts(variant);
-                assert!(parts.any(|(ink, _)| ink == Ink::Body), "{class:?} {variant}");
+            let (_, third) = class.parts();
+            for parts in Drawing::of(class).variants {
+                let has = |wanted| parts.iter().any(|(role, _)| *role == wanted);
+                assert!(has(Role::Main) && has(Role::Second), "{class:?}");
+                assert_eq!(has(Role::Third), third.is_some(), "{class:?}");
             }
         }
     }

@@ -1,67 +1,38 @@
 //! The parts that a drawing of a class consists of.
 
+use crate::world::pose::Bounds;
+
 /// What a part is filled with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ink {
-    /// The object's colour, with its pattern.
-    Body,
-    /// The object's colour without its pattern.
-    Bare,
-    /// The object's second colour.
+pub(crate) enum Role {
+    /// The object's main colour, with its marking.
+    Main,
+    /// The colour of the second part.
     Second,
-    /// Nothing: only the outline is drawn.
-    Line,
+    /// The colour of the third part.
+    Third,
+    /// Nearly black, the same for all objects of the class: eyes and the like.
     Dark,
+    /// Nearly white, likewise.
     Light,
-    Glass,
-    Wood,
-    Leaf,
-    Beak,
 }
 
-/// A filled path with a dark outline, in the path language of [`path`](crate::world::path).
-pub(crate) type Part = (Ink, &'static str);
-
-/// A circle on an object that holds an eye, a mouth or an emblem.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Spot {
-    pub x: f32,
-    pub y: f32,
-    pub radius: f32,
-}
-
-/// Where a face is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct FaceSpot {
-    /// The eyes.
-    pub eyes: &'static [Spot],
-    /// The mouth, for faces seen from the front.
-    pub mouth: Option<Spot>,
-}
-
-/// The drawing of a class, in the square from -100 to 100 with y down.
-pub(crate) struct Drawing {
-    /// The parts in which the variants differ. They are drawn first.
-    pub variants: [&'static [Part]; VARIANTS],
-    /// The parts that all variants share.
-    pub shared: &'static [Part],
-    /// Where the emblem of an individual is drawn.
-    pub emblem: Spot,
-    /// Where the face is, if the class has one.
-    pub face: Option<FaceSpot>,
-}
+/// A filled path in the path language of [`path`](crate::world::path).
+pub(crate) type Part = (Role, &'static str);
 
 /// The number of variants of each class, which differ in ears, handles, sails and the like.
 pub(crate) const VARIANTS: usize = 3;
 
-impl Drawing {
-    /// All parts of a variant in drawing order. Variants beyond the last one wrap around.
-    pub fn parts(&self, variant: usize) -> impl Iterator<Item = Part> + Clone {
-        self.variants[variant % VARIANTS].iter().chain(self.shared).copied()
-    }
+/// The drawing of a class, in the square from -100 to 100 with y down. Nothing in it is smaller than 36
+/// units across, which are 6 pixels of an object that fills a third of an image of 64.
+pub(crate) struct Drawing {
+    /// The parts of each variant in drawing order.
+    pub variants: [&'static [Part]; VARIANTS],
+    /// The box that the marking is fitted to, within the main part of all variants.
+    pub area: Bounds,
 }
 
-/// A [`Spot`] as a constant expression.
-pub(super) const fn spot(x: f32, y: f32, radius: f32) -> Spot {
-    Spot { x, y, radius }
+/// A box as a constant expression.
+pub(super) const fn area(left: f32, top: f32, right: f32, bottom: f32) -> Bounds {
+    Bounds { left, top, right, bottom }
 }

@@ -1,0 +1,72 @@
+//! Markings: one large figure on the main part of an object.
+
+use serde::{Deserialize, Serialize};
+use tiny_skia::Path;
+
+use crate::world::path::path;
+use crate::world::pose::Bounds;
+
+/// A marking that captions have words for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Marking {
+    Plain,
+    Half,
+    Band,
+    Ring,
+    Dots,
+}
+
+/// The least width of a figure in object coordinates, which span 200: 6 pixels of an object that is 30
+/// pixels wide.
+const LEAST: f32 = 40.0;
+
+impl Marking {
+    /// All markings.
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Half, Self::Band, Self::Ring, Self::Dots];
+
+    /// Its word in captions, after "with a red ..."; none for [`Plain`](Self::Plain).
+    pub fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Half => Some("half"),
+            Self::Band => Some("band"),
+            Self::Ring => Some("ring"),
+            Self::Dots => Some("dots"),
+        }
+    }
+
+    /// Its figure within the area of a class's main part, in object coordinates.
+    pub(crate) fn path(self, area: &Bounds) -> Option<Path> {
+        let ((x, y), (width, height)) = (area.centre(), (area.width(), area.height()));
+        let wide = width > 1.7 * height;
+        match self {
+            Self::Plain => None,
+            Self::Half => path(&format!("R {x} -200 200 200 0")),
+            Self::Band if wide => {
+                let half = (0.16 * width).max(LEAST / 2.0);
+                path(&format!("R {} -200 {} 200 0", x - half, x + half))
+            }
+            Self::Band => {
+                let half = (0.19 * height).max(LEAST / 2.0);
+                path(&format!("R -200 {} 200 {} 0", y - half, y + half))
+            }
+            Self::Ring => {
+                let outer = (0.46 * width.min(height)).max(34.0);
+                let inner = (0.44 * outer).max(14.0);
+                path(&format!("O {x} {y} {outer} {outer} O {x} {y} -{inner} {inner}"))
+            }
+            Self::Dots => {
+                let radius = (0.17 * width.min(height)).max(LEAST / 2.0);
+                let (dx, dy) = ((0.28 * width).max(1.25 * radius), (0.24 * height).max(radius));
+                let points = match wide {
+                    true => [(-0.34 * width, 0.0), (0.0, 0.0), (0.34 * width, 0.0)],
+                    false => [(-dx, -dy), (dx, -dy), (0.0, dy)],
+                };
+                let dot = |(dx, dy): (f32, f32)| format!("O {} {} {radius} {radius} ", x + dx, y + dy);
+                path(&points.map(dot).concat())
+            }
+        }
+    }
+}
