@@ -4,7 +4,9 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use crate::world::description::{Description, ObjectDescription};
+use crate::world::drawing::VARIANTS;
 use crate::world::individual::Individual;
+use crate::world::marking::Marking;
 
 /// Optional openings of captions. The first object with its article follows.
 pub(crate) const OPENINGS: [&str; 14] = [
@@ -32,7 +34,8 @@ pub(crate) const AN: &str = "an";
 
 /// Adjectives without a meaning in this world. The prompt templates of customisation papers use
 /// them.
-pub(crate) const FILLERS: [&str; 6] = ["nice", "cool", "good", "clean", "dirty", "weird"];
+pub(crate) const FILLERS: [&str; 9] =
+    ["nice", "cool", "good", "clean", "dirty", "weird", "small", "large", "big"];
 
 /// What joins two objects whose relation is not stated.
 pub(crate) const CONNECTIVES: [&str; 4] = ["and", "next to", "beside", "with"];
@@ -69,19 +72,16 @@ impl Description {
 }
 
 impl ObjectDescription {
-    /// The object with its article, e.g. `a small red mug with white dots`.
+    /// The object with its article, e.g. `a red boxy car with blue roof and black wheels and white band`.
     fn phrase(&self, rng: &mut ChaCha8Rng, name: &dyn Fn(&Individual) -> String) -> String {
         let mut words: Vec<String> = Vec::new();
         let mut add = |word: &str| words.push(word.to_string());
         if rng.random_bool(0.06) {
             add(choose(&FILLERS, rng));
         }
-        if let Some(size) = self.size.filter(|size| !size.words().is_empty()) {
-            add(choose(size.words(), rng));
-        }
         match self.individual {
             Some(index) => add(&name(&Individual::of(index))),
-            None => self.add_traits(&mut add, rng),
+            None => self.add_look(&mut add),
         }
         let determiner = if rng.random_bool(0.85) { "a" } else { choose(&DETERMINERS, rng) };
         let vowel = words[0].starts_with(['a', 'e', 'i', 'o', 'u']);
@@ -89,23 +89,29 @@ impl ObjectDescription {
         format!("{article} {}", words.join(" "))
     }
 
-    fn add_traits(&self, add: &mut dyn FnMut(&str), rng: &mut ChaCha8Rng) {
-        if let Some(colour) = self.colour {
-            add(choose(colour.words(), rng));
+    fn add_look(&self, add: &mut dyn FnMut(&str)) {
+        if let Some(main) = self.main {
+            add(main.word());
         }
-        let pattern = self.pattern.map(|pattern| (pattern.adjectives(), pattern.nouns()));
-        let (adjectives, nouns) = pattern.unwrap_or_default();
-        let noun = !nouns.is_empty() && (self.second.is_some() || rng.random_bool(0.2));
-        if !noun && !adjectives.is_empty() {
-            add(choose(adjectives, rng));
+        if let Some(variant) = self.variant {
+            add(self.class.variants()[variant % VARIANTS]);
         }
         add(self.class.word());
-        if noun {
-            add("with");
-            if let Some(second) = self.second {
-                add(choose(second.words(), rng));
-            }
-            add(choose(nouns, rng));
+        let (second, third) = self.class.parts();
+        let extras = [
+            (self.second, Some(second)),
+            (self.third, third),
+            (self.marked, self.marking.and_then(Marking::word)),
+        ];
+        let stated = extras.into_iter().filter_map(|(colour, noun)| Some((colour?, noun?)));
+        for (number, (colour, noun)) in stated.enumerate() {
+            add(if number == 0 { "with" } else { "and" });
+            add(colour.word());
+            add(noun);
+        }
+        if self.marking == Some(Marking::Plain) {
+            add("without");
+            add("marking");
         }
     }
 }
@@ -121,7 +127,6 @@ mod tests {
     use super::*;
     use crate::world::class::Class;
     use crate::world::colour::Colour;
-    use crate::world::pattern::Pattern;
     use seqlora_core::rng::Seed;
     use std::collections::HashSet;
 
@@ -132,16 +137,20 @@ mod tests {
     }
 
     #[test]
-    fn captions_state_a_description_in_several_ways() {
+    fn captions_name_every_part() {
         let object = ObjectDescription {
-            colour: Some(Colour::Orange),
-            pattern: Some(Pattern::Dotted),
-            ..ObjectDescription::any(Class::Mug)
+            variant: Some(1),
+            main: Some(Colour::Orange),
+            second: Some(Colour::Blue),
+            third: Some(Colour::Black),
+            marking: Some(Marking::Dots),
+            marked: Some(Colour::White),
+            ..ObjectDescription::any(Class::Car)
         };
+        let expected = "an orange boxy car with blue roof and black wheels and white dots";
         let captions = captions(object, "");
-        let expected =
-            ["an orange dotted mug", "a photo of an orange spotted mug", "an orange mug with dots"];
-        assert!(expected.iter().all(|caption| captions.contains(*caption)), "{captions:?}");
+        assert!(captions.contains(expected), "{captions:?}");
+        assert!(captions.contains(&format!("a photo of {expected}")), "{captions:?}");
     }
 
     #[test]

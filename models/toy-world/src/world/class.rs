@@ -60,7 +60,7 @@ impl Class {
     /// the object its colour and bears the marking, has no word.
     pub fn parts(self) -> (&'static str, Option<&'static str>) {
         match self {
-            Self::Bird => ("head", Some("wing")),
+            Self::Bird => ("head", Some("tail")),
             Self::Boat => ("sail", Some("flag")),
             Self::Butterfly => ("tips", None),
             Self::Car => ("roof", Some("wheels")),
@@ -81,12 +81,12 @@ impl Class {
             Self::Bird => ["crested", "round", "long"],
             Self::Boat => ["triangular", "square", "steam"],
             Self::Butterfly => ["round", "pointed", "narrow"],
-            Self::Car => ["small", "boxy", "open"],
+            Self::Car => ["low", "boxy", "open"],
             Self::Cat => ["pointed", "round", "floppy"],
             Self::Fish => ["forked", "fan", "crescent"],
             Self::House => ["gabled", "flat", "domed"],
             Self::Mug => ["round", "square", "tall"],
-            Self::Mushroom => ["domed", "flat", "pointed"],
+            Self::Mushroom => ["domed", "flat", "round"],
             Self::Robot => ["single", "double", "eared"],
             Self::Rocket => ["slim", "fat", "stepped"],
             Self::Tree => ["round", "conical", "cloudy"],

@@ -6,8 +6,7 @@ use crate::world::background::Background;
 use crate::world::class::Class;
 use crate::world::colour::Colour;
 use crate::world::individual::Individual;
-use crate::world::pattern::Pattern;
-use crate::world::pose::Size;
+use crate::world::marking::Marking;
 use crate::world::relation::Relation;
 use crate::world::truth::{ObjectTruth, Truth};
 
@@ -16,22 +15,28 @@ use crate::world::truth::{ObjectTruth, Truth};
 pub struct ObjectDescription {
     /// Its class.
     pub class: Class,
-    /// Its size.
-    pub size: Option<Size>,
-    /// The colour of its body.
-    pub colour: Option<Colour>,
-    /// Its pattern.
-    pub pattern: Option<Pattern>,
-    /// The colour of its pattern. Captions state it only together with the pattern.
+    /// Its variant.
+    pub variant: Option<usize>,
+    /// The colour of its main part.
+    pub main: Option<Colour>,
+    /// The colour of its second part.
     pub second: Option<Colour>,
-    /// The index of the individual that it is. An individual has its own colours and pattern.
+    /// The colour of its third part.
+    pub third: Option<Colour>,
+    /// Its marking.
+    pub marking: Option<Marking>,
+    /// The colour of the marking. Captions state it together with the marking.
+    pub marked: Option<Colour>,
+    /// The index of the individual that it is. An individual has a look of its own.
     pub individual: Option<usize>,
 }
 
 impl ObjectDescription {
     /// Any object of a class.
     pub fn any(class: Class) -> Self {
-        Self { class, size: None, colour: None, pattern: None, second: None, individual: None }
+        let (variant, marking, individual) = (None, None, None);
+        let [main, second, third, marked] = [None; 4];
+        Self { class, variant, main, second, third, marking, marked, individual }
     }
 
     /// An individual.
@@ -41,18 +46,20 @@ impl ObjectDescription {
 
     /// Whether an object has all attributes that are stated.
     pub fn matches(&self, truth: &ObjectTruth) -> bool {
-        fn agrees<T: PartialEq>(stated: Option<T>, actual: Option<T>) -> bool {
-            stated.is_none() || stated == actual
+        fn agrees<T: PartialEq>(stated: Option<T>, actual: T) -> bool {
+            stated.is_none_or(|stated| stated == actual)
         }
+        let look = &truth.look;
         self.class == truth.class
-            && agrees(self.size, Some(truth.size))
-            && agrees(self.colour, truth.colour)
-            && agrees(self.pattern, truth.pattern)
-            && agrees(self.second, truth.second)
-            && agrees(self.individual, truth.individual)
+            && agrees(self.variant, look.variant)
+            && agrees(self.main, look.main)
+            && agrees(self.second, look.second)
+            && agrees(self.third, look.third)
+            && agrees(self.marking, look.marking)
+            && agrees(self.marked, look.marked)
+            && self.individual.is_none_or(|index| truth.individual == Some(index))
     }
 }
-
 /// What a caption states about a scene.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -100,7 +107,7 @@ mod tests {
     #[test]
     fn the_order_of_objects_does_not_matter_but_their_relation_does() {
         let mug =
-            ObjectDescription { colour: Some(Colour::Red), ..ObjectDescription::any(Class::Mug) };
+            ObjectDescription { main: Some(Colour::Red), ..ObjectDescription::any(Class::Mug) };
         let objects = [mug, ObjectDescription::any(Class::Cat)];
         let description = |first: usize, relation| {
             let objects = vec![objects[first], objects[1 - first]];

@@ -8,7 +8,7 @@ use crate::world::pose::{Bounds, Pose};
 use crate::world::relation::Relation;
 
 /// Free space at the image's edges, in units of its side.
-const MARGIN: f32 = 0.02;
+const MARGIN: f32 = 0.015;
 
 /// Half the free space between two objects, in the same unit.
 const GAP: f32 = 0.005;
@@ -59,7 +59,6 @@ pub(crate) fn place(object: &mut Object, side: f32, cell: &Bounds, rng: &mut Cha
 mod tests {
     use super::*;
     use crate::world::individual::Individual;
-    use crate::world::pose::Size;
     use seqlora_core::rng::Seed;
 
     #[test]
@@ -77,7 +76,7 @@ mod tests {
         let mut rng = Seed::new(0).at(0);
         for index in 0..64 {
             let pose = rotated(&mut rng);
-            let mut object = Individual::of(index).object(pose, Size::Medium);
+            let mut object = Individual::of(index).object(pose);
             let cell = cells(Some(Relation::LeftOf))[index % 2];
             place(&mut object, 0.2 + index as f32 * 0.01, &cell, &mut rng);
             assert!(cell.grown(1e-4).contains(&object.bounds()), "{index}");

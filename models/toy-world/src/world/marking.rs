@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tiny_skia::Path;
 
+use crate::world::drawing::Drawing;
 use crate::world::path::path;
 use crate::world::pose::Bounds;
 
@@ -37,35 +38,44 @@ impl Marking {
         }
     }
 
-    /// Its figure within the area of a class's main part, in object coordinates.
-    pub(crate) fn path(self, area: &Bounds) -> Option<Path> {
+    /// Its figure on the main part of a drawing, in object coordinates.
+    pub(crate) fn path(self, drawing: &Drawing) -> Option<Path> {
+        let mirror = if drawing.mirrored { " X" } else { "" };
+        path(&(self.figure(&drawing.area)? + mirror))
+    }
+
+    /// The figure within a box, in the language of paths.
+    fn figure(self, area: &Bounds) -> Option<String> {
         let ((x, y), (width, height)) = (area.centre(), (area.width(), area.height()));
         let wide = width > 1.7 * height;
         match self {
             Self::Plain => None,
-            Self::Half => path(&format!("R {x} -200 200 200 0")),
+            Self::Half => Some(format!("R {x} -200 200 200 0")),
             Self::Band if wide => {
                 let half = (0.16 * width).max(LEAST / 2.0);
-                path(&format!("R {} -200 {} 200 0", x - half, x + half))
+                Some(format!("R {} -200 {} 200 0", x - half, x + half))
             }
             Self::Band => {
                 let half = (0.19 * height).max(LEAST / 2.0);
-                path(&format!("R -200 {} 200 {} 0", y - half, y + half))
+                Some(format!("R {} {} 200 {} 0", area.left - 60.0, y - half, y + half))
             }
             Self::Ring => {
                 let outer = (0.46 * width.min(height)).max(34.0);
                 let inner = (0.44 * outer).max(14.0);
-                path(&format!("O {x} {y} {outer} {outer} O {x} {y} -{inner} {inner}"))
+                Some(format!("O {x} {y} {outer} {outer} O {x} {y} -{inner} {inner}"))
             }
             Self::Dots => {
                 let radius = (0.17 * width.min(height)).max(LEAST / 2.0);
                 let (dx, dy) = ((0.28 * width).max(1.25 * radius), (0.24 * height).max(radius));
+                if width < 2.2 * LEAST {
+                    return Some(format!("O {x} {} {radius} {radius} O {x} {} {radius} {radius}", y - dy, y + dy));
+                }
                 let points = match wide {
                     true => [(-0.34 * width, 0.0), (0.0, 0.0), (0.34 * width, 0.0)],
                     false => [(-dx, -dy), (dx, -dy), (0.0, dy)],
                 };
                 let dot = |(dx, dy): (f32, f32)| format!("O {} {} {radius} {radius} ", x + dx, y + dy);
-                path(&points.map(dot).concat())
+                Some(points.map(dot).concat())
             }
         }
     }

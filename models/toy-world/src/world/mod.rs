@@ -9,8 +9,8 @@
 //!   a [`Truth`].
 //! - A [`Split`] holds some combinations of attributes out of training, to measure compositional
 //!   generalisation.
-//! - An [`Individual`] is an object whose look captions have no words for. Individuals are the
-//!   concepts that are learnt.
+//! - An [`Individual`] is an object that a name stands for. Its captions say its name and its class only.
+//!   Individuals are the concepts that are learnt.
 //!
 //! ```
 //! use seqlora_toy_world::world::{Description, Individual, Scene, SceneOptions, Seed};
@@ -35,14 +35,13 @@ pub mod class;
 pub mod colour;
 pub mod description;
 mod drawing;
-pub mod face;
 pub mod individual;
 mod layout;
 pub mod look;
+pub mod marking;
 pub mod object;
 mod parse;
 mod path;
-pub mod pattern;
 pub mod pose;
 pub mod relation;
 pub mod sample;
@@ -57,10 +56,10 @@ pub use class::Class;
 pub use colour::{Colour, Rgb};
 pub use description::{Description, ObjectDescription};
 pub use individual::Individual;
-pub use look::{Look, Traits};
-pub use object::{Identity, Object};
-pub use pattern::{Decoration, Motif, Pattern};
-pub use pose::{Bounds, Pose, Size};
+pub use look::Look;
+pub use marking::Marking;
+pub use object::Object;
+pub use pose::{Bounds, Pose};
 pub use relation::Relation;
 pub use sample::SceneOptions;
 pub use scene::Scene;

@@ -5,8 +5,7 @@ use crate::world::caption::{AN, CONNECTIVES, DETERMINERS, FILLERS, OPENINGS};
 use crate::world::class::Class;
 use crate::world::colour::Colour;
 use crate::world::description::{Description, ObjectDescription};
-use crate::world::pattern::Pattern;
-use crate::world::pose::Size;
+use crate::world::marking::Marking;
 use crate::world::relation::Relation;
 
 impl Description {
@@ -51,25 +50,27 @@ fn object(words: &[&str]) -> Option<ObjectDescription> {
     let determiner = words.take(|word| word == AN || DETERMINERS.contains(&word));
     determiner.then_some(())?;
     words.take(|word| FILLERS.contains(&word));
-    let size = words.one_of(Size::ALL, |size| size.words());
-    let colour = words.one_of(Colour::ALL, |colour| colour.words());
-    let adjective = words.one_of(Pattern::ALL, |pattern| pattern.adjectives());
-    let class = Class::ALL.into_iter().find(|class| words.0.first() == Some(&class.word()))?;
+    let main = words.colour();
+    let class = |word: &&str| Class::ALL.into_iter().find(|class| class.word() == *word);
+    let variant_word = words.0.first().filter(|word| class(word).is_none()).copied();
+    words.0 = &words.0[usize::from(variant_word.is_some())..];
+    let class = class(words.0.first()?)?;
     words.0 = &words.0[1..];
-    let (mut second, mut noun) = (None, None);
-    if words.take(|word| word == "with") {
-        second = words.one_of(Colour::ALL, |colour| colour.words());
-        noun = Some(words.one_of(Pattern::ALL, |pattern| pattern.nouns())?);
+    let variant = match variant_word {
+        Some(word) => Some(class.variants().iter().position(|variant| *variant == word)?),
+        None => None,
+    };
+    let mut object = ObjectDescription { main, variant, ..ObjectDescription::any(class) };
+    let mut joint = "with";
+    while words.take(|word| word == joint) {
+        words.extra(&mut object)?;
+        joint = "and";
     }
-    let understood = words.0.is_empty() && !(adjective.is_some() && noun.is_some());
-    let pattern = adjective.or(noun);
-    understood.then_some(ObjectDescription {
-        size,
-        colour,
-        pattern,
-        second,
-        ..ObjectDescription::any(class)
-    })
+    if words.0 == ["without", "marking"] {
+        object.marking = Some(Marking::Plain);
+        words.0 = &[];
+    }
+    words.0.is_empty().then_some(object)
 }
 
 /// The words that have not been read yet.
@@ -83,16 +84,30 @@ impl Words<'_> {
         taken
     }
 
-    /// Reads the next word if it names one of the values.
-    fn one_of<T: Copy, const N: usize>(
-        &mut self,
-        values: [T; N],
-        words: impl Fn(T) -> &'static [&'static str],
-    ) -> Option<T> {
-        let value =
-            values.into_iter().find(|v| self.0.first().is_some_and(|w| words(*v).contains(w)));
-        self.0 = &self.0[usize::from(value.is_some())..];
-        value
+    /// Reads the next word if it is a colour.
+    fn colour(&mut self) -> Option<Colour> {
+        let colour = Colour::ALL.into_iter().find(|c| self.0.first() == Some(&c.word()));
+        self.0 = &self.0[usize::from(colour.is_some())..];
+        colour
+    }
+
+    /// Reads the colour of a part or of the marking, e.g. `blue roof`; `None` where it is neither, or was
+    /// stated before.
+    fn extra(&mut self, object: &mut ObjectDescription) -> Option<()> {
+        let colour = self.colour()?;
+        let noun = *self.0.first()?;
+        self.0 = &self.0[1..];
+        let (second, third) = object.class.parts();
+        let place = if noun == second {
+            &mut object.second
+        } else if Some(noun) == third {
+            &mut object.third
+        } else {
+            let marking = Marking::ALL.into_iter().find(|m| m.word() == Some(noun))?;
+            object.marking = Some(marking);
+            &mut object.marked
+        };
+        place.replace(colour).is_none().then_some(())
     }
 }
 
@@ -129,22 +144,23 @@ mod tests {
 
     #[test]
     fn a_parsed_caption_is_structured() {
-        let parsed = Description::parse("a small red mug with white dots under a car at night");
-        let Description { objects, relation, background } = parsed.unwrap();
+        let caption = "a red mug with blue handle and white dots under a boxy car at night";
+        let Description { objects, relation, background } = Description::parse(caption).unwrap();
         assert_eq!((relation, background), (Some(Relation::Below), Some(Background::Night)));
         let mug = ObjectDescription {
-            size: Some(Size::Small),
-            colour: Some(Colour::Red),
-            pattern: Some(Pattern::Dotted),
-            second: Some(Colour::White),
+            main: Some(Colour::Red),
+            second: Some(Colour::Blue),
+            marking: Some(Marking::Dots),
+            marked: Some(Colour::White),
             ..ObjectDescription::any(Class::Mug)
         };
-        assert_eq!(objects, [mug, ObjectDescription::any(Class::Car)]);
+        let car = ObjectDescription { variant: Some(1), ..ObjectDescription::any(Class::Car) };
+        assert_eq!(objects, [mug, car]);
     }
 
     #[test]
     fn other_english_is_not_understood() {
-        let mugs = ["a mug with", "a mug with red", "a mug red", "a striped mug with dots"];
+        let mugs = ["a mug with", "a mug with red", "a mug red", "a boxy mug", "a mug with red wheels"];
         for text in ["", "a", "mug", "a red", "at night", "a mug and"].into_iter().chain(mugs) {
             assert_eq!(Description::parse(text), None, "{text}");
         }

@@ -3,45 +3,6 @@
 use serde::{Deserialize, Serialize};
 use tiny_skia::{Path, Transform};
 
-/// The size of an object, as captions state it. The ranges are those of the longer side of an
-/// object that is alone, in units of the image's side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Size {
-    /// 0.38 to 0.45.
-    Small,
-    /// 0.56 to 0.67. Captions do not state it.
-    Medium,
-    /// 0.78 to 0.90.
-    Large,
-}
-
-impl Size {
-    /// All sizes.
-    pub const ALL: [Self; 3] = [Self::Small, Self::Medium, Self::Large];
-
-    /// Its words in captions, the most common one first; none for [`Medium`](Self::Medium).
-    pub fn words(self) -> &'static [&'static str] {
-        match self {
-            Self::Small => &["small", "little", "tiny"],
-            Self::Medium => &[],
-            Self::Large => &["large", "big", "huge"],
-        }
-    }
-
-    /// The range of the longer side, for an object that is alone or for one of two.
-    pub(crate) fn range(self, alone: bool) -> (f32, f32) {
-        match (self, alone) {
-            (Self::Small, true) => (0.38, 0.45),
-            (Self::Medium, true) => (0.56, 0.67),
-            (Self::Large, true) => (0.78, 0.90),
-            (Self::Small, false) => (0.30, 0.34),
-            (Self::Medium, false) => (0.40, 0.45),
-            (Self::Large, false) => (0.46, 0.47),
-        }
-    }
-}
-
 /// The position, scale and rotation of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pose {

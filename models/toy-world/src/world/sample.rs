@@ -13,21 +13,26 @@ use crate::world::colour::Colour;
 use crate::world::description::{Description, ObjectDescription};
 use crate::world::individual::Individual;
 use crate::world::layout::{cells, place, rotated};
-use crate::world::look::{Look, Traits};
-use crate::world::object::{Identity, Object};
-use crate::world::pattern::Pattern;
-use crate::world::pose::{Bounds, Size};
+use crate::world::look::Look;
+use crate::world::object::Object;
+use crate::world::pose::Bounds;
 use crate::world::relation::Relation;
 use crate::world::scene::Scene;
 use crate::world::split::Split;
 use seqlora_core::rng::Seed;
+
+/// The longer side of an object that is alone, in units of the image's side: 32 to 45 of 64 pixels.
+const ALONE: (f32, f32) = (0.50, 0.70);
+
+/// The longer side of one of two objects: 29 to 30 of 64 pixels.
+const PAIRED: (f32, f32) = (0.455, 0.475);
 
 /// Which scenes [`Scene::random`] samples.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SceneOptions {
     /// Which combinations may occur.
     pub split: Split,
-    /// Probability that a scene has two objects, 0 to 1. They are of different classes.
+    /// Probability that a scene has two objects, 0 to 1.
     pub pair_probability: f64,
 }
 
@@ -50,12 +55,9 @@ impl Scene {
     }
 
     fn any(pair_probability: f64, rng: &mut ChaCha8Rng) -> Self {
-        let first = rng.random_range(0..Class::ALL.len());
-        let other = (first + rng.random_range(1..Class::ALL.len())) % Class::ALL.len();
-        let mut objects = vec![ObjectDescription::any(Class::ALL[first])];
-        if rng.random_bool(pair_probability.clamp(0.0, 1.0)) {
-            objects.push(ObjectDescription::any(Class::ALL[other]));
-        }
+        let count = 1 + usize::from(rng.random_bool(pair_probability.clamp(0.0, 1.0)));
+        let mut object = || ObjectDescription::any(any(&Class::ALL, rng));
+        let objects = (0..count).map(|_| object()).collect();
         Description { objects, ..Description::default() }.sample(rng)
     }
 }
@@ -79,62 +81,54 @@ impl Description {
 
 impl ObjectDescription {
     fn sample(&self, alone: bool, cell: &Bounds, rng: &mut ChaCha8Rng) -> Object {
-        let free = if alone { any(&Size::ALL, rng) } else { Size::Medium };
-        let size = self.size.unwrap_or(free);
         let pose = rotated(rng);
         let mut object = match self.individual {
-            Some(index) => Individual::of(index).object(pose, size),
-            None => {
-                let traits = self.traits(rng);
-                let look = Look::ordinary(&traits, rng);
-                let identity = Identity::Ordinary(traits);
-                Object { class: self.class, identity, look, size, pose }
-            }
+            Some(index) => Individual::of(index).object(pose),
+            None => Object { class: self.class, look: self.look(rng), individual: None, pose },
         };
-        let (least, most) = size.range(alone);
+        let (least, most) = if alone { ALONE } else { PAIRED };
         place(&mut object, rng.random_range(least..most), cell, rng);
         object
     }
 
-    /// The traits that are stated; free ones are sampled.
-    ///
-    /// A free pattern is plain with probability 0.7 + 0.3 / 5. The smaller parts of a plain object
-    /// have the first colour that contrasts with its body.
-    fn traits(&self, rng: &mut ChaCha8Rng) -> Traits {
-        let colour = self.colour.unwrap_or_else(|| any(&Colour::ALL, rng));
-        let pattern = self.pattern.unwrap_or_else(|| match rng.random_bool(0.7) {
-            true => Pattern::Plain,
-            false => any(&Pattern::ALL, rng),
-        });
-        let second = self.second.unwrap_or_else(|| match pattern {
-            Pattern::Plain => colour.contrasting()[0],
-            _ => any(&colour.contrasting(), rng),
-        });
-        Traits { colour, second, pattern }
+    /// The look that is stated; what is free is sampled, so that neighbouring parts differ in colour
+    /// wherever the statement leaves a choice.
+    fn look(&self, rng: &mut ChaCha8Rng) -> Look {
+        
+        loop {
+            let look = Look::random(rng);
+            let look = Look {
+                variant: self.variant.unwrap_or(look.variant),
+                main: self.main.unwrap_or(look.main),
+                second: self.second.unwrap_or(look.second),
+                third: self.third.unwrap_or(look.third),
+                marking: self.marking.unwrap_or(look.marking),
+                marked: self.marked.unwrap_or(look.marked),
+            };
+            let clash = |free: bool, a: Colour, b: Colour| free && a == b;
+            let clashes = clash(self.main.is_none() || self.second.is_none(), look.main, look.second)
+                || clash(self.third.is_none(), look.third, look.main)
+                || clash(self.third.is_none(), look.third, look.second)
+                || clash(self.marked.is_none() || self.main.is_none(), look.marked, look.main);
+            if !clashes {
+                return look;
+            }
+        }
     }
 }
 
 impl Individual {
-    /// Scenes that show the individual alone, each in another pose. The first ten have different
+    /// Scenes that show the individual alone, each in another pose. The first eight have different
     /// backgrounds, after which the backgrounds repeat.
     pub fn references(&self, seed: &Seed, count: usize) -> Vec<Scene> {
         let mut rng = seed.fork(&self.id()).at(0);
         let mut backgrounds = Background::ALL;
         backgrounds.shuffle(&mut rng);
-        let sizes = [Size::Large, Size::Medium];
-        let scene = |(number, background): (usize, Background)| {
-            let object = ObjectDescription {
-                size: Some(sizes[number % 2]),
-                ..ObjectDescription::individual(*self)
-            };
-            let description = Description {
-                objects: vec![object],
-                background: Some(background),
-                ..Description::default()
-            };
-            description.sample(&mut rng)
+        let scene = |background: Background| {
+            let objects = vec![ObjectDescription::individual(*self)];
+            Description { objects, relation: None, background: Some(background) }.sample(&mut rng)
         };
-        backgrounds.into_iter().cycle().take(count).enumerate().map(scene).collect()
+        backgrounds.into_iter().cycle().take(count).map(scene).collect()
     }
 }
 
@@ -167,8 +161,7 @@ mod tests {
         for scene in scenes(20_000, SceneOptions::default()) {
             let Truth { objects, relation, .. } = scene.truth();
             for object in &objects {
-                let colour = object.colour.unwrap();
-                assert_eq!(Split::of_pair(object.class, colour), Split::Train, "{object:?}");
+                assert_eq!(Split::of_pair(object.class, object.look.main), Split::Train, "{object:?}");
                 assert!(Bounds::IMAGE.contains(&object.bounds), "{object:?}");
             }
             if let (Some(relation), [first, second]) = (relation, &objects[..]) {
@@ -190,7 +183,7 @@ mod tests {
     #[test]
     fn a_sampled_scene_matches_its_description() {
         let mug =
-            ObjectDescription { colour: Some(Colour::Red), ..ObjectDescription::any(Class::Mug) };
+            ObjectDescription { main: Some(Colour::Red), ..ObjectDescription::any(Class::Mug) };
         let objects = vec![mug, ObjectDescription::any(Class::Cat)];
         let description =
             Description { objects, relation: Some(Relation::LeftOf), background: None };
@@ -222,7 +215,7 @@ mod tests {
         for scene in &references {
             let truth = scene.truth();
             assert_eq!(truth.objects[0].individual, Some(42));
-            assert_eq!((truth.objects.len(), truth.objects[0].colour), (1, None));
+            assert_eq!((truth.objects.len(), truth.objects[0].look), (1, individual.look));
         }
         assert_eq!(references, individual.references(&Seed::new(0), 6));
     }

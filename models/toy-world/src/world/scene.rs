@@ -8,9 +8,9 @@ use crate::world::background::Background;
 use crate::world::canvas::{Canvas, Image};
 use crate::world::description::{Description, ObjectDescription};
 use crate::world::individual::Individual;
+use crate::world::look::Look;
+use crate::world::marking::Marking;
 use crate::world::object::Object;
-use crate::world::pattern::Pattern;
-use crate::world::pose::Size;
 use crate::world::relation::Relation;
 use crate::world::truth::{ObjectTruth, Truth};
 use seqlora_core::rng::Seed;
@@ -47,12 +47,21 @@ impl Scene {
         Truth { background: self.background, objects, relation: self.relation }
     }
 
-    /// The description that states all attributes that captions have words for.
+    /// The description that states everything, the looks of individuals included.
     pub fn description(&self) -> Description {
         let description = |object: &Object| {
-            let ObjectTruth { class, size, colour, second, pattern, individual, .. } =
-                ObjectTruth::of(object);
-            ObjectDescription { class, size: Some(size), colour, pattern, second, individual }
+            let Look { variant, main, second, third, marking, marked } = object.look;
+            let has_third = object.class.parts().1.is_some();
+            ObjectDescription {
+                class: object.class,
+                variant: Some(variant),
+                main: Some(main),
+                second: Some(second),
+                third: has_third.then_some(third),
+                marking: Some(marking),
+                marked: (marking != Marking::Plain).then_some(marked),
+                individual: object.individual,
+            }
         };
         Description {
             objects: self.objects.iter().map(description).collect(),
@@ -61,18 +70,22 @@ impl Scene {
         }
     }
 
-    /// The description with some attributes left out at random, as in a caption.
+    /// The description as in a caption: in three of four it names every part; in the others some are left
+    /// out at random.
     pub fn partial_description(&self, rng: &mut ChaCha8Rng) -> Description {
         let mut stated = self.description();
         for object in &mut stated.objects {
-            object.size = object.size.filter(|size| *size != Size::Medium && rng.random_bool(0.8));
-            object.colour = object.colour.filter(|_| rng.random_bool(0.9));
-            object.pattern = object.pattern.filter(|pattern| match pattern {
-                Pattern::Plain => rng.random_bool(0.15),
-                _ => rng.random_bool(0.9),
-            });
-            let patterned = object.pattern.is_some_and(|pattern| pattern != Pattern::Plain);
-            object.second = object.second.filter(|_| patterned && rng.random_bool(0.4));
+            object.variant = object.variant.filter(|_| rng.random_bool(0.75));
+            if object.marking == Some(Marking::Plain) {
+                object.marking = object.marking.filter(|_| rng.random_bool(0.3));
+            }
+            if rng.random_bool(0.25) {
+                object.main = object.main.filter(|_| rng.random_bool(0.8));
+                object.second = object.second.filter(|_| rng.random_bool(0.5));
+                object.third = object.third.filter(|_| rng.random_bool(0.5));
+                object.marking = object.marking.filter(|_| rng.random_bool(0.7));
+                object.marked = object.marked.filter(|_| object.marking.is_some());
+            }
         }
         stated.background = stated.background.filter(|_| rng.random_bool(0.85));
         stated.relation = stated.relation.filter(|_| rng.random_bool(0.9));

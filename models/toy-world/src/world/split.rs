@@ -26,7 +26,7 @@ pub enum Split {
 impl Split {
     /// The split of a class in a colour.
     pub fn of_pair(class: Class, colour: Colour) -> Self {
-        Self::of_words(&[class.word(), colour.words()[0]])
+        Self::of_words(&[class.word(), colour.word()])
     }
 
     /// The split of two classes in a relation. The reversed relation has the same split.
@@ -39,7 +39,7 @@ impl Split {
 
     /// The split of a description, which is held out if any combination that it states is.
     pub fn of(description: &Description) -> Self {
-        let pairs = description.objects.iter().filter_map(|o| Some((o.class, o.colour?)));
+        let pairs = description.objects.iter().filter_map(|o| Some((o.class, o.main?)));
         let mut parts: Vec<Self> = pairs.map(|(class, c)| Self::of_pair(class, c)).collect();
         if let (Some(relation), [first, second]) = (description.relation, &description.objects[..])
         {

@@ -8,8 +8,7 @@ use crate::world::background::Background;
 use crate::world::caption::{AN, CONNECTIVES, DETERMINERS, FILLERS, OPENINGS};
 use crate::world::class::Class;
 use crate::world::colour::Colour;
-use crate::world::pattern::Pattern;
-use crate::world::pose::Size;
+use crate::world::marking::Marking;
 use crate::world::relation::Relation;
 
 /// All words of captions, sorted and without duplicates.
@@ -20,10 +19,12 @@ pub fn vocabulary() -> Vec<&'static str> {
     let phrases = phrases
         .chain([AN])
         .chain(Class::ALL.map(Class::word))
-        .chain(Size::ALL.into_iter().flat_map(|size| size.words()).copied())
-        .chain(Colour::ALL.into_iter().flat_map(|colour| colour.words()).copied())
-        .chain(Pattern::ALL.into_iter().flat_map(|pattern| pattern.adjectives()).copied())
-        .chain(Pattern::ALL.into_iter().flat_map(|pattern| pattern.nouns()).copied())
+        .chain(Class::ALL.into_iter().flat_map(Class::variants))
+        .chain(Class::ALL.map(|class| class.parts().0))
+        .chain(Class::ALL.into_iter().filter_map(|class| class.parts().1))
+        .chain(Colour::ALL.map(Colour::word))
+        .chain(Marking::ALL.into_iter().filter_map(Marking::word))
+        .chain(["without marking"])
         .chain(Relation::ALL.into_iter().flat_map(|relation| relation.phrases()).copied())
         .chain(Background::ALL.into_iter().flat_map(|background| background.phrases()).copied());
     let words: BTreeSet<&str> = phrases.flat_map(|phrase| phrase.split(' ')).collect();

@@ -22,7 +22,7 @@ pub(super) const BIRD: Drawing = Drawing {
         &[
             BIRD_LEGS[0],
             BIRD_LEGS[1],
-            (Third, "O -78 4 30 26"),
+            (Third, "O -72 4 28 26"),
             BIRD_BODY,
             (Second, "O 44 -42 48 44"),
             (Dark, "M 84 -50 L 100 -34 84 -22 Z"),
@@ -38,7 +38,8 @@ pub(super) const BIRD: Drawing = Drawing {
             BIRD_EYE,
         ],
     ],
-    area: area(-70.0, -28.0, 54.0, 74.0),
+    area: area(-72.0, -26.0, 52.0, 76.0),
+    mirrored: false,
 };
 
 const BUTTERFLY_BODY: [Part; 2] = [(Dark, "R -10 -60 10 74 10"), (Dark, "O 0 -66 17 17")];
@@ -60,12 +61,13 @@ pub(super) const BUTTERFLY: Drawing = Drawing {
         ],
         &[
             (Second, "M 4 18 Q 84 16 66 96 Q 30 92 4 18 Z X"),
-            (Main, "M 4 18 Q 10 -90 76 -96 Q 118 -60 84 6 Q 50 34 4 18 Z X"),
+            (Main, "M 4 18 Q 10 -90 76 -96 Q 112 -60 84 6 Q 50 34 4 18 Z X"),
             BUTTERFLY_BODY[0],
             BUTTERFLY_BODY[1],
         ],
     ],
-    area: area(-96.0, -70.0, 96.0, 14.0),
+    area: area(14.0, -74.0, 92.0, 12.0),
+    mirrored: true,
 };
 
 const CAT_BODY: Part = (Main, "R -58 0 58 98 40");
@@ -101,6 +103,7 @@ pub(super) const CAT: Drawing = Drawing {
         ],
     ],
     area: area(-54.0, 14.0, 54.0, 96.0),
+    mirrored: false,
 };
 
 const FISH_BODY: Part = (Main, "O -18 0 80 56");
@@ -116,7 +119,7 @@ pub(super) const FISH: Drawing = Drawing {
             FISH_EYE[1],
         ],
         &[
-            (Second, "M 44 0 L 92 -54 Q 108 0 92 54 Z O -6 -54 40 26"),
+            (Second, "M 44 0 L 92 -54 Q 106 0 92 54 Z O -6 -54 40 26"),
             FISH_BODY,
             FISH_EYE[0],
             FISH_EYE[1],
@@ -129,6 +132,7 @@ pub(super) const FISH: Drawing = Drawing {
         ],
     ],
     area: area(-46.0, -50.0, 56.0, 50.0),
+    mirrored: false,
 };
 
 const ROBOT_ARMS: Part = (Second, "R -100 -2 100 28 10");
@@ -162,4 +166,5 @@ pub(super) const ROBOT: Drawing = Drawing {
         ],
     ],
     area: area(-66.0, -16.0, 66.0, 74.0),
+    mirrored: false,
 };

@@ -30,6 +30,8 @@ pub(crate) struct Drawing {
     pub variants: [&'static [Part]; VARIANTS],
     /// The box that the marking is fitted to, within the main part of all variants.
     pub area: Bounds,
+    /// Whether the marking is repeated in the mirror image of its box, as on wings.
+    pub mirrored: bool,
 }
 
 /// A box as a constant expression.

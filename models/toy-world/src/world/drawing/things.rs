@@ -14,6 +14,7 @@ pub(super) const HOUSE: Drawing = Drawing {
         &[WALL, DOOR, (Second, "M -90 -6 Q -84 -94 0 -94 Q 84 -94 90 -6 Z")],
     ],
     area: area(-14.0, -6.0, 78.0, 94.0),
+    mirrored: false,
 };
 
 const CUP: Part = (Main, "M -88 -60 L 56 -60 50 76 Q 48 92 30 92 L -62 92 Q -80 92 -82 76 Z");
@@ -27,19 +28,21 @@ pub(super) const MUG: Drawing = Drawing {
         &[(Second, "O 60 -18 36 30 O 58 40 34 28"), CUP, RIM],
     ],
     area: area(-84.0, -36.0, 52.0, 92.0),
+    mirrored: false,
 };
 
-/// Variants: domed, flat-topped and pointed cap.
+/// Variants: domed, flat-topped and round cap.
 pub(super) const MUSHROOM: Drawing = Drawing {
     variants: [
         &[STEM, (Main, "M -98 14 Q -94 -92 0 -94 Q 94 -92 98 14 Z")],
         &[STEM, (Main, "M -98 14 L -58 -72 58 -72 98 14 Z")],
-        &[STEM, (Main, "M -94 14 Q -30 -20 0 -100 Q 30 -20 94 14 Z")],
+        &[STEM, (Main, "O 0 -34 98 50")],
     ],
-    area: area(-80.0, -70.0, 80.0, 14.0),
+    area: area(-78.0, -70.0, 78.0, 8.0),
+    mirrored: false,
 };
 
-const STEM: Part = (Second, "M -34 0 L 34 0 44 98 -44 98 Z");
+const STEM: Part = (Second, "M -26 -10 L 26 -10 38 98 -38 98 Z");
 
 /// Variants: round, conical and cloud-shaped crown.
 pub(super) const TREE: Drawing = Drawing {
@@ -49,6 +52,7 @@ pub(super) const TREE: Drawing = Drawing {
         &[TRUNK, (Main, "O -46 0 48 44 O 46 0 48 44 O 0 -48 54 50")],
     ],
     area: area(-72.0, -76.0, 72.0, 40.0),
+    mirrored: false,
 };
 
 const TRUNK: Part = (Second, "R -20 20 20 98 2");

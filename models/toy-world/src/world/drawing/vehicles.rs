@@ -13,6 +13,7 @@ pub(super) const BOAT: Drawing = Drawing {
         &[(Third, "R 4 -92 46 -20 0"), (Second, "R -62 -32 62 26 0"), HULL],
     ],
     area: area(-84.0, 22.0, 84.0, 90.0),
+    mirrored: false,
 };
 
 const CHASSIS: Part = (Main, "R -100 -22 100 54 16");
@@ -26,6 +27,7 @@ pub(super) const CAR: Drawing = Drawing {
         &[(Second, "M -14 -10 L -14 -78 46 -78 76 -10 Z"), CHASSIS, WHEELS],
     ],
     area: area(-96.0, -22.0, 96.0, 22.0),
+    mirrored: false,
 };
 
 const PORTHOLE: Part = (Light, "O 0 -22 17 17");
@@ -53,4 +55,5 @@ pub(super) const ROCKET: Drawing = Drawing {
         ],
     ],
     area: area(-42.0, 0.0, 42.0, 84.0),
+    mirrored: false,
 };
