@@ -230,15 +230,29 @@ impl Session<'_> {
 }
 
 fn attributes(accuracy: &AttributeAccuracy) -> String {
-    let AttributeAccuracy { class, colour, pattern, relation, background } = *accuracy;
-    format!(
-        "classes {}, colours {}, patterns {}, relations {}, backgrounds {}",
-        percent(class),
-        percent(colour),
-        percent(pattern),
-        percent(relation),
-        percent(background),
-    )
+    let AttributeAccuracy {
+        class,
+        main,
+        second,
+        third,
+        marking,
+        marked,
+        variant,
+        relation,
+        background,
+    } = *accuracy;
+    let named = [
+        ("class", class),
+        ("main colour", main),
+        ("second", second),
+        ("third", third),
+        ("marking", marking),
+        ("its colour", marked),
+        ("variant", variant),
+        ("relation", relation),
+        ("background", background),
+    ];
+    named.map(|(name, share)| format!("{name} {}", percent(share))).join(", ")
 }
 
 fn percent(share: Option<f64>) -> String {

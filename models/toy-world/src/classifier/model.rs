@@ -1,45 +1,34 @@
 //! The classifier's network: a convolutional stem, a vision transformer and its heads.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, activation::softmax, backend::Backend};
+use burn::tensor::{Tensor, activation::sigmoid, backend::Backend};
 use burn_jvp::Dual;
 use seqlora_core::lora::DualAdapters;
 use seqlora_kernels::{DualOps, KernelBackend};
 
+use super::attributes::Attribute;
 use super::config::ClassifierConfig;
 use super::identity::{normalised, scores};
-use crate::world::{Background, Class, Colour, Individual, Pattern};
+use crate::world::{Background, Individual};
 use seqlora_models::nn::{Conv2d, Conv2dConfig, GroupNorm, Linear, LinearConfig, frozen};
 use seqlora_models::vit::{VitConfig, VitModel};
 
-/// The number of classes.
-pub const CLASSES: usize = Class::ALL.len();
-/// The number of colours.
-pub const COLOURS: usize = Colour::ALL.len();
-/// The number of patterns.
-pub const PATTERNS: usize = Pattern::ALL.len();
 /// The number of backgrounds.
 pub const BACKGROUNDS: usize = Background::ALL.len();
 
-/// The classifier's network.
+/// The classifier's network: a detector whose heads all read the same cell.
 ///
-/// A linear head gives each patch a score for each class. The score of a class for the whole image
-/// is the log-mean-exp of its patch scores. For each class, the patch features are averaged with
-/// the softmax of the patch scores as weights, and one layer, shared by all classes, predicts
-/// colour, pattern and position from that average. So a colour that was learnt on mugs is also
-/// recognised on cats. The identity embedding averages the patches in the same way, weighted by
-/// their highest score.
-///
-/// Class tokens and learnt queries instead, without supervised patches, reached 13 % of the classes
-/// and 60 % of the individuals after 4000 minibatches.
+/// Each cell of a coarse grid has a score for "the centre of an object lies here", as in CenterNet
+/// ([arXiv 1904.07850](https://arxiv.org/abs/1904.07850)), and predicts the attributes of that object, where
+/// in the cell its centre is, and its identity embedding. So two objects of one class are told apart.
 #[derive(Module, Debug)]
 pub struct ClassifierModel<B: Backend> {
     stem: Vec<StemBlock<B>>,
     vit: VitModel<B>,
-    /// Scores of the classes for each patch.
-    classes: Linear<B>,
-    /// Colour, pattern, x and y of each class.
-    traits: Linear<B>,
+    /// The score for a centre, and x and y of the centre in its cell.
+    centre: Linear<B>,
+    /// The values of all attributes.
+    attributes: Linear<B>,
     background: Linear<B>,
     projection: Linear<B>,
     /// The direction of each individual's embeddings, `[individuals, projection]`. Only training
@@ -57,50 +46,32 @@ struct StemBlock<B: Backend> {
 /// The number of channel groups of the stem's group normalisation.
 const STEM_GROUPS: usize = 8;
 
-/// The predicted attributes. A sigmoid turns the logits of `present` into probabilities, and a
-/// softmax those of the others; `centre` is a regression.
+/// The outputs of all heads, for each cell row by row.
 #[derive(Debug, Clone)]
-pub struct Logits<B: Backend> {
-    /// Whether each class is present: `[batch, classes]`
-    pub present: Tensor<B, 2>,
-    /// The colour of each class, meaningful where the class is present: `[batch, classes, colours]`
-    pub colour: Tensor<B, 3>,
-    /// The pattern of each class, likewise: `[batch, classes, patterns]`
-    pub pattern: Tensor<B, 3>,
-    /// The centre of each class, x and y in unit coordinates: `[batch, classes, 2]`
-    pub centre: Tensor<B, 3>,
-    /// The background: `[batch, backgrounds]`
+pub struct ClassifierOutput<B: Backend> {
+    /// The logit that a centre lies in the cell: `[batch, cells]`
+    pub centre: Tensor<B, 2>,
+    /// x and y of the centre within its cell, 0 to 1: `[batch, cells, 2]`
+    pub offset: Tensor<B, 3>,
+    /// The logits of the values of all attributes: `[batch, cells, Attribute::total()]`
+    pub attributes: Tensor<B, 3>,
+    /// The identity embeddings, of length one: `[batch, cells, projection]`
+    pub embedding: Tensor<B, 3>,
+    /// The logits of the background: `[batch, backgrounds]`
     pub background: Tensor<B, 2>,
 }
 
-/// The outputs of all heads.
-#[derive(Debug, Clone)]
-pub struct ClassifierOutput<B: Backend> {
-    /// Logits of the classes for each patch, row by row: `[batch, patches, classes]`
-    pub patches: Tensor<B, 3>,
-    /// The attributes of the image.
-    pub logits: Logits<B>,
-    /// The identity embeddings, of length one: `[batch, projection]`
-    pub embedding: Tensor<B, 2>,
-}
+impl<B: Backend> ClassifierOutput<B> {
+    /// The logits of one attribute: `[batch, cells, values]`
+    pub fn logits(&self, attribute: Attribute) -> Tensor<B, 3> {
+        self.attributes.clone().narrow(2, attribute.offset(), attribute.count())
+    }
 
-/// The number of outputs of [`Logits::new`] per class: colours, patterns, x and y.
-pub const TRAITS: usize = COLOURS + PATTERNS + 2;
-
-impl<B: Backend> Logits<B> {
-    /// Splits the outputs of the heads.
-    ///
-    /// # Shapes
-    /// - present: `[batch, classes]`, traits: `[batch, classes, TRAITS]`,
-    ///   background: `[batch, backgrounds]`
-    pub fn new(present: Tensor<B, 2>, traits: Tensor<B, 3>, background: Tensor<B, 2>) -> Self {
-        Self {
-            present,
-            colour: traits.clone().narrow(2, 0, COLOURS),
-            pattern: traits.clone().narrow(2, COLOURS, PATTERNS),
-            centre: traits.narrow(2, COLOURS + PATTERNS, 2),
-            background,
-        }
+    /// The embedding at the cell of each image that is most likely a centre: `[batch, projection]`
+    pub fn strongest(&self) -> Tensor<B, 2> {
+        let width = self.embedding.dims()[2];
+        let cell = self.centre.clone().argmax(1).unsqueeze_dim::<3>(2).repeat_dim(2, width);
+        self.embedding.clone().gather(1, cell).squeeze_dim(1)
     }
 }
 
@@ -122,22 +93,13 @@ impl ClassifierConfig {
         ClassifierModel {
             stem: inputs.zip(&self.stem).flat_map(level).collect(),
             vit: VitConfig { num_channels, ..vit.clone() }.init(device),
-            classes: linear(CLASSES),
-            traits: linear(TRAITS),
+            centre: linear(3),
+            attributes: linear(Attribute::total()),
             background: linear(BACKGROUNDS),
             projection: linear(projection),
             individuals: frozen([Individual::COUNT, projection], device),
         }
     }
-}
-
-/// The log-mean-exp over patches, a smooth maximum.
-///
-/// # Shapes
-/// - scores: `[batch, patches, classes]`, output: `[batch, classes]`
-fn log_mean_exp<B: Backend>(scores: Tensor<B, 3>) -> Tensor<B, 2> {
-    let greatest = scores.clone().detach().max_dim(1);
-    ((scores - greatest.clone()).exp().mean_dim(1).log() + greatest).squeeze_dim(1)
 }
 
 impl<B: KernelBackend> ClassifierModel<B> {
@@ -159,21 +121,18 @@ impl<B: KernelBackend> ClassifierModel<B> {
             |x, StemBlock { conv, norm }: &StemBlock<B>| norm.forward(conv.forward(x)).silu();
         let features = self.stem.iter().fold(Dual::constant(pixels), block);
         let tokens = self.vit.forward(features);
-        let (class, patches) = (tokens.class, tokens.patches);
-        // [batch, patches, classes]
-        let scores = self.classes.forward(patches.clone(), &none).primal;
-        let mean = |scores| {
-            let weights = softmax(scores, 1).swap_dims(1, 2);
-            patches.clone().map_linear(|patches| weights.clone().matmul(patches))
-        };
-        let found = mean(scores.clone());
-        let objects = mean(scores.clone().max_dim(2)).map_linear(|t| t.squeeze_dim::<2>(1));
-        let traits = self.traits.forward(found, &none).primal;
-        let background = self.background.forward(class, &none).primal;
+        let (class, cells) = (tokens.class, tokens.patches);
+        let head = |layer: &Linear<B>| layer.forward(cells.clone(), &none).primal;
+        let centre = head(&self.centre);
+        let embedding = head(&self.projection);
+        let shape @ [batch, count, width] = embedding.dims();
+        let embedding = normalised(embedding.reshape([batch * count, width])).reshape(shape);
         ClassifierOutput {
-            patches: scores.clone(),
-            logits: Logits::new(log_mean_exp(scores), traits, background),
-            embedding: normalised(self.projection.forward(objects, &none).primal),
+            centre: centre.clone().narrow(2, 0, 1).squeeze_dim(2),
+            offset: sigmoid(centre.narrow(2, 1, 2)),
+            attributes: head(&self.attributes),
+            embedding,
+            background: self.background.forward(class, &none).primal,
         }
     }
 

@@ -1,79 +1,119 @@
-//! What the classifier predicts for an image.
+//! What the classifier finds in an image.
 
 use burn::tensor::{Tensor, activation::sigmoid, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use super::model::{BACKGROUNDS, CLASSES, COLOURS, Logits, PATTERNS};
-use crate::world::{Background, Class, Colour, Pattern, Relation};
+use super::attributes::Attribute;
+use super::model::ClassifierOutput;
+use crate::world::{Background, Class, Colour, Look, Marking};
 
-/// The probability from which on a class counts as present.
+/// The probability from which on an object counts as found.
 pub const PRESENT: f32 = 0.5;
 
-/// The classifier's prediction for one class.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Scenes have one or two objects; more detections than this are noise.
+const MOST: usize = 4;
+
+/// An object that was found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
-    /// The class.
-    pub class: Class,
-    /// The probability that it is present, 0 to 1.
+    /// The probability that there is an object, 0 to 1.
     pub probability: f32,
-    /// Its most likely colour.
-    pub colour: Colour,
-    /// Its most likely pattern.
-    pub pattern: Pattern,
+    /// Its most likely class.
+    pub class: Class,
+    /// The most likely value of each attribute of its look.
+    pub look: Look,
     /// The centre of its bounding box, x and y in unit coordinates.
     pub centre: (f32, f32),
+    /// Its identity embedding, of length one.
+    pub embedding: Vec<f32>,
 }
 
 /// The classifier's prediction for an image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
-    /// All classes, the most likely one first.
-    pub classes: Vec<Detection>,
+    /// The objects that were found, the most likely one first.
+    pub objects: Vec<Detection>,
     /// The most likely background.
     pub background: Background,
 }
 
 impl Prediction {
-    /// A reading for each row of logits.
-    pub fn of<B: Backend>(logits: &Logits<B>) -> Vec<Self> {
-        let present = numbers(sigmoid(logits.present.clone()));
-        let colour = numbers(logits.colour.clone());
-        let pattern = numbers(logits.pattern.clone());
-        let centre = numbers(logits.centre.clone());
-        let background = numbers(logits.background.clone());
-        let images = logits.present.dims()[0];
-        let found = |row: usize| Detection {
-            class: Class::ALL[row % CLASSES],
-            probability: present[row],
-            colour: Colour::ALL[largest(&colour[row * COLOURS..][..COLOURS])],
-            pattern: Pattern::ALL[largest(&pattern[row * PATTERNS..][..PATTERNS])],
-            centre: (centre[2 * row], centre[2 * row + 1]),
+    /// A prediction for each image of a batch.
+    pub fn of<B: Backend>(output: &ClassifierOutput<B>) -> Vec<Self> {
+        let [images, cells] = output.centre.dims();
+        let grid = Grid {
+            side: cells.isqrt(),
+            probability: numbers(sigmoid(output.centre.clone())),
+            offset: numbers(output.offset.clone()),
+            values: Attribute::ALL.map(|a| largest(numbers(output.logits(a)), a.count())),
+            embedding: numbers(output.embedding.clone()),
+            width: output.embedding.dims()[2],
         };
+        let background = largest(numbers(output.background.clone()), Background::ALL.len());
         let prediction = |image: usize| {
-            let rows = image * CLASSES..(image + 1) * CLASSES;
-            let mut classes: Vec<Detection> = rows.map(found).collect();
-            classes.sort_by(|a, b| b.probability.total_cmp(&a.probability));
-            let background = &background[image * BACKGROUNDS..][..BACKGROUNDS];
-            Self { classes, background: Background::ALL[largest(background)] }
+            let mut objects: Vec<Detection> = (0..cells)
+                .filter(|cell| grid.is_peak(image, *cell))
+                .map(|cell| grid.detection(image, cell))
+                .collect();
+            objects.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+            objects.truncate(MOST);
+            Self { objects, background: Background::ALL[background[image]] }
         };
         (0..images).map(prediction).collect()
     }
+}
 
-    /// The classes that are present, the most likely one first.
-    pub fn present(&self) -> impl Iterator<Item = &Detection> {
-        self.classes.iter().filter(|found| found.probability >= PRESENT)
+/// The outputs of all heads as numbers, image by image and cell by cell.
+struct Grid {
+    side: usize,
+    probability: Vec<f32>,
+    offset: Vec<f32>,
+    values: [Vec<usize>; Attribute::ALL.len()],
+    embedding: Vec<f32>,
+    width: usize,
+}
+
+impl Grid {
+    /// Whether a cell is likely to hold a centre, and more so than its eight neighbours.
+    fn is_peak(&self, image: usize, cell: usize) -> bool {
+        let (side, first) = (self.side, image * self.side * self.side);
+        let (x, y) = (cell % side, cell / side);
+        let own = self.probability[first + cell];
+        let near = |at: usize| at.saturating_sub(1)..=(at + 1).min(side - 1);
+        let mut others = near(y).flat_map(|y| near(x).map(move |x| y * side + x));
+        // Of two equal neighbours the first is the peak.
+        own >= PRESENT
+            && others.all(|other| {
+                let others = self.probability[first + other];
+                own > others || (own == others && cell <= other)
+            })
     }
 
-    /// The class, if it is present.
-    pub fn find(&self, class: Class) -> Option<&Detection> {
-        self.present().find(|found| found.class == class)
-    }
-
-    /// The two most likely classes that are present, and their relation.
-    pub fn relation(&self) -> Option<(Class, Relation, Class)> {
-        let mut present = self.present();
-        let (first, second) = (present.next()?, present.next()?);
-        Some((first.class, Relation::between(first.centre, second.centre), second.class))
+    fn detection(&self, image: usize, cell: usize) -> Detection {
+        let at = image * self.side * self.side + cell;
+        let value = |attribute: usize| self.values[attribute][at];
+        let place = |cell: usize, offset: f32| (cell as f32 + offset) / self.side as f32;
+        let [class, main, second, third, marking, marked, variant] = std::array::from_fn(value);
+        let look = Look {
+            variant,
+            main: Colour::ALL[main],
+            second: Colour::ALL[second],
+            third: Colour::ALL[third],
+            marking: Marking::ALL[marking],
+            marked: Colour::ALL[marked],
+        };
+        let centre = (
+            place(cell % self.side, self.offset[2 * at]),
+            place(cell / self.side, self.offset[2 * at + 1]),
+        );
+        let embedding = self.embedding[at * self.width..][..self.width].to_vec();
+        Detection {
+            probability: self.probability[at],
+            class: Class::ALL[class],
+            look,
+            centre,
+            embedding,
+        }
     }
 }
 
@@ -81,30 +121,37 @@ fn numbers<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }
 
-fn largest(numbers: &[f32]) -> usize {
-    let indices = 0..numbers.len();
-    indices.max_by(|a, b| numbers[*a].total_cmp(&numbers[*b])).expect("a table has entries")
+/// The place of the largest number in each row of `width` numbers.
+fn largest(numbers: Vec<f32>, width: usize) -> Vec<usize> {
+    let place = |row: &[f32]| {
+        (0..width).max_by(|a, b| row[*a].total_cmp(&row[*b])).expect("a table has entries")
+    };
+    numbers.chunks_exact(width).map(place).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn detection(class: Class, probability: f32, centre: (f32, f32)) -> Detection {
-        Detection { class, probability, colour: Colour::Red, pattern: Pattern::Plain, centre }
+    fn grid(side: usize, probability: &[f32]) -> Grid {
+        let cells = side * side;
+        Grid {
+            side,
+            probability: probability.to_vec(),
+            offset: vec![0.5; 2 * cells],
+            values: Attribute::ALL.map(|_| vec![0; cells]),
+            embedding: vec![1.0; cells],
+            width: 1,
+        }
     }
 
     #[test]
-    fn the_relation_is_that_of_the_two_most_likely_classes() {
-        let star = detection(Class::Star, 0.9, (0.5, 0.8));
-        let hat = detection(Class::Hat, 0.8, (0.4, 0.2));
-        let cat = detection(Class::Cat, 0.4, (0.1, 0.5));
-        let background = Background::City;
-        let prediction = Prediction { classes: vec![star, hat, cat], background };
-        assert_eq!(prediction.present().count(), 2);
-        assert_eq!((prediction.find(Class::Hat), prediction.find(Class::Cat)), (Some(&hat), None));
-        assert_eq!(prediction.relation(), Some((Class::Star, Relation::Below, Class::Hat)));
-        let alone = Prediction { classes: vec![star, cat], background };
-        assert_eq!(alone.relation(), None);
+    fn a_peak_is_above_its_neighbours() {
+        let mut probability = [0.1; 16];
+        (probability[0], probability[1], probability[11], probability[15]) = (0.9, 0.8, 0.6, 0.4);
+        let grid = grid(4, &probability);
+        let peaks: Vec<usize> = (0..16).filter(|cell| grid.is_peak(0, *cell)).collect();
+        assert_eq!(peaks, [0, 11]);
+        assert_eq!(grid.detection(0, 11).centre, (3.5 / 4.0, 2.5 / 4.0));
     }
 }

@@ -53,10 +53,11 @@ impl<B: KernelBackend> Classifier<B> {
     /// # Panics
     /// If the patch size does not divide the sides of the stem's output.
     pub fn classify(&self, pixels: Tensor<B, 4>) -> Vec<Prediction> {
-        self.chunks(pixels).flat_map(|output| Prediction::of(&output.logits)).collect()
+        self.chunks(pixels).flat_map(|output| Prediction::of(&output)).collect()
     }
 
-    /// The identity embeddings, of length one, which [`identity`](super::identity) compares.
+    /// The identity embedding of the object that is most likely in each image, of length one, which
+    /// [`identity`](super::identity) compares.
     ///
     /// # Shapes
     /// - pixels: `[images, 3, height, width]`, -1 to 1
@@ -65,7 +66,7 @@ impl<B: KernelBackend> Classifier<B> {
     /// # Panics
     /// If the patch size does not divide the sides of the stem's output, or there are no images.
     pub fn embed(&self, pixels: Tensor<B, 4>) -> Tensor<B, 2> {
-        Tensor::cat(self.chunks(pixels).map(|output| output.embedding).collect(), 0)
+        Tensor::cat(self.chunks(pixels).map(|output| output.strongest()).collect(), 0)
     }
 
     fn chunks(&self, pixels: Tensor<B, 4>) -> impl Iterator<Item = ClassifierOutput<B>> {

@@ -25,6 +25,8 @@ pub struct PretrainConfig {
     /// Weight of the KL divergence of the latents from a standard normal distribution, as a mean
     /// over the elements of the latents.
     pub kl_weight: f64,
+    /// Weight of the error of differences between neighbouring pixels.
+    pub edge_weight: f64,
     /// Weight of the scale equivariance loss: the reconstruction error of images at half the
     /// resolution, decoded from latents at half the resolution.
     pub equivariance_weight: f64,
@@ -99,7 +101,8 @@ impl Default for PretrainConfig {
             precision: Precision::F32,
             pair_probability: 0.6,
             individual_probability: 0.3,
-            kl_weight: 5e-4,
+            kl_weight: 1e-3,
+            edge_weight: 0.5,
             equivariance_weight: 0.25,
             timestep_power: 1.0,
             object_weight: 3.0,
@@ -109,7 +112,8 @@ impl Default for PretrainConfig {
                 steps: 3000,
                 batch: 4,
                 lr: 2e-3,
-                ema_decay: 0.995,
+                ema_decay: 0.998,
+                optimizer: OptimizerKind::Muon,
                 ..TaskConfig::default()
             },
             text_encoder: TaskConfig { steps: 2000, batch: 48, ..TaskConfig::default() },
@@ -171,6 +175,7 @@ impl PretrainConfig {
         }
         not_negative([
             ("kl_weight", self.kl_weight),
+            ("edge_weight", self.edge_weight),
             ("equivariance_weight", self.equivariance_weight),
             ("timestep_power", self.timestep_power),
             ("object_weight", self.object_weight),

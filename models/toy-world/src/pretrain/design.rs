@@ -38,7 +38,7 @@ pub fn blueprint() -> Blueprint {
         "intermediate_size": 512,
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
-        "max_position_embeddings": 40,
+        "max_position_embeddings": 48,
     });
     let scheduler =
         json!({ "beta_schedule": "squaredcos_cap_v2", "prediction_type": "v_prediction" });

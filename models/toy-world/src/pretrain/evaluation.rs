@@ -186,11 +186,11 @@ mod tests {
         let detection = Detection {
             class: first.class,
             probability: 1.0,
-            colour: first.colour.expect("an ordinary object"),
-            pattern: first.pattern.expect("an ordinary object"),
+            look: first.look,
             centre: (0.5, 0.5),
+            embedding: Vec::new(),
         };
-        let prediction = Prediction { classes: vec![detection], background: truth.background };
+        let prediction = Prediction { objects: vec![detection], background: truth.background };
         let accuracy = PromptAccuracy::of(&[prediction], &prompts);
         assert_eq!(accuracy.images.class, Some(0.0));
         assert_eq!((accuracy.objects.class, accuracy.objects.relation), (Some(0.5), None));

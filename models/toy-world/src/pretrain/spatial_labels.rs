@@ -1,4 +1,4 @@
-//! An auxiliary loss on spatial labels: the class, colour and pattern of what covers each position.
+//! An auxiliary loss on spatial labels: the class and the look of what covers each position.
 //!
 //! It is used only in training, for the coarse features of the denoiser and for the states of the
 //! text encoder. The denoising loss alone says little about objects: after 120 000 images they had
@@ -14,11 +14,9 @@ use seqlora_core::lora::DualAdapters;
 use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::classification::{covered_by, cross_entropy};
-use crate::world::{Class, Colour, Pattern, Truth};
+use crate::classifier::Attribute;
+use crate::world::{ObjectTruth, Truth};
 use seqlora_models::nn::{Linear, LinearConfig};
-
-/// The number of classes, colours and patterns.
-const LABELS: [usize; 3] = [Class::ALL.len(), Colour::ALL.len(), Pattern::ALL.len()];
 
 /// An auxiliary head: `labels(silu(hidden(features)))` at each position.
 #[derive(Module, Debug)]
@@ -32,11 +30,11 @@ impl<B: KernelBackend> SpatialHead<B> {
     pub fn new(channels: usize, device: &B::Device) -> Self {
         Self {
             hidden: LinearConfig::new(channels, channels).init(device),
-            labels: LinearConfig::new(channels, LABELS.iter().sum()).init(device),
+            labels: LinearConfig::new(channels, Attribute::total()).init(device),
         }
     }
 
-    /// The sum of the cross-entropies of class, colour and pattern, each weighted by how much of a
+    /// The sum of the cross-entropies of all attributes, each weighted by how much of a
     /// position is covered and averaged over all positions: `[1]`. Positions that no object covers
     /// contribute 0.
     ///
@@ -47,14 +45,14 @@ impl<B: KernelBackend> SpatialHead<B> {
         let side = features.dims()[1].isqrt();
         let features = Dual::constant(features);
         let scores = self.labels.forward(self.hidden.forward(features, &none).silu(), &none).primal;
-        let [classes, colours, patterns] = LABELS;
-        let logits = |first, count| scores.clone().narrow(2, first, count);
-        let class = covered_by(truths, side, &Class::ALL, |object| Some(object.class), &device);
-        let colour = covered_by(truths, side, &Colour::ALL, |object| object.colour, &device);
-        let pattern = covered_by(truths, side, &Pattern::ALL, |object| object.pattern, &device);
-        let sum = cross_entropy(logits(0, classes), class)
-            + cross_entropy(logits(classes, colours), colour)
-            + cross_entropy(logits(classes + colours, patterns), pattern);
+        let loss = |attribute: Attribute| {
+            let value = |object: &ObjectTruth| attribute.value(object.class, &object.look);
+            let covered = covered_by(truths, side, attribute.count(), value, &device);
+            let logits = scores.clone().narrow(2, attribute.offset(), attribute.count());
+            cross_entropy(logits, covered)
+        };
+        let losses = Attribute::ALL.map(loss).into_iter();
+        let sum = losses.reduce(|sum, loss| sum + loss).expect("there are attributes");
         sum / (side * side) as f64
     }
 }
@@ -74,16 +72,18 @@ mod tests {
         let device = Default::default();
         let head = initialised(SpatialHead::<B>::new(4, &device), &Seed::new(0), &device);
         let scene = Scene::random(&Seed::new(1), 0, &SceneOptions::default());
-        let covered: f64 = scene
-            .truth()
-            .objects
-            .iter()
-            .map(|object| f64::from(object.bounds.width() * object.bounds.height()))
-            .sum();
+        let truth = scene.truth();
+        let entropy = |object: &ObjectTruth| -> f64 {
+            let shown = Attribute::ALL
+                .into_iter()
+                .filter(|attribute| attribute.value(object.class, &object.look).is_some());
+            let area = f64::from(object.bounds.width() * object.bounds.height());
+            area * shown.map(|attribute| (attribute.count() as f64).ln()).sum::<f64>()
+        };
+        let expected: f64 = truth.objects.iter().map(entropy).sum();
         // Features of zero give equal scores.
-        let loss = head.loss(Tensor::zeros([1, 64, 4], &device), &[scene.truth()]);
-        let entropy: f64 = LABELS.iter().map(|count| (*count as f64).ln()).sum();
+        let loss = head.loss(Tensor::zeros([1, 64, 4], &device), &[truth]);
         let loss: f64 = loss.into_scalar().into();
-        assert!((loss - covered * entropy).abs() < 1e-4, "{loss} {covered}");
+        assert!((loss - expected).abs() < 1e-4, "{loss} {expected}");
     }
 }

@@ -4,8 +4,8 @@
 //! twice the size and averaging takes twice as long, and shows no visible difference at 64 pixels.
 
 use tiny_skia::{
-    Color, FillRule, GradientStop, LineCap, LineJoin, LinearGradient, Mask, Paint, Path,
-    PathBuilder, Pixmap, Point, Rect, Shader, SpreadMode, Stroke, Transform,
+    Color, FillRule, GradientStop, LinearGradient, Mask, Paint, Path, Pixmap, Point, Rect, Shader,
+    SpreadMode, Transform,
 };
 
 use crate::world::colour::Rgb;
@@ -44,52 +44,14 @@ impl Canvas {
 
     /// Fills a path with one colour.
     pub fn fill(&mut self, path: &Path, colour: Rgb) {
-        let paint = paint(solid(colour, 1.0));
+        let paint = paint(solid(colour));
         self.pixels.fill_path(path, &paint, FillRule::Winding, self.unit(), None);
-    }
-
-    /// Fills a path with a vertical gradient.
-    pub fn shade(&mut self, path: &Path, colours: (Rgb, Rgb)) {
-        let bounds = path.bounds();
-        let paint = paint(gradient((bounds.top(), bounds.bottom()), colours));
-        self.pixels.fill_path(path, &paint, FillRule::Winding, self.unit(), None);
-    }
-
-    /// Draws the line of a path; `width` is in units of the image's side.
-    pub fn stroke(&mut self, path: &Path, colour: Rgb, width: f32) {
-        let stroke = Stroke {
-            width,
-            line_cap: LineCap::Round,
-            line_join: LineJoin::Round,
-            ..Stroke::default()
-        };
-        self.pixels.stroke_path(path, &paint(solid(colour, 1.0)), &stroke, self.unit(), None);
-    }
-
-    /// Fills the path of a builder, if it has one.
-    pub fn fill_drawn(&mut self, pen: PathBuilder, colour: Rgb) {
-        if let Some(path) = pen.finish() {
-            self.fill(&path, colour);
-        }
-    }
-
-    /// Draws the line of a builder's path, if it has one.
-    pub fn stroke_drawn(&mut self, pen: PathBuilder, colour: Rgb, width: f32) {
-        if let Some(path) = pen.finish() {
-            self.stroke(&path, colour, width);
-        }
     }
 
     /// Fills the intersection of a path and a stencil.
     pub fn fill_within(&mut self, stencil: &Mask, path: &Path, colour: Rgb) {
-        let paint = paint(solid(colour, 1.0));
+        let paint = paint(solid(colour));
         self.pixels.fill_path(path, &paint, FillRule::Winding, self.unit(), Some(stencil));
-    }
-
-    /// Blends a colour over everything within a stencil. An `opacity` of 1 hides what is below.
-    pub fn tint(&mut self, stencil: &Mask, colour: Rgb, opacity: f32) {
-        let Some(all) = Rect::from_ltrb(0.0, 0.0, 1.0, 1.0) else { return };
-        self.pixels.fill_rect(all, &paint(solid(colour, opacity)), self.unit(), Some(stencil));
     }
 
     /// The union of the paths, as a mask.
@@ -118,27 +80,28 @@ fn paint(shader: Shader<'_>) -> Paint<'_> {
     Paint { shader, anti_alias: true, ..Paint::default() }
 }
 
-fn solid(colour: Rgb, opacity: f32) -> Shader<'static> {
-    Shader::SolidColor(tinted(colour, opacity))
+fn solid(colour: Rgb) -> Shader<'static> {
+    Shader::SolidColor(opaque(colour))
 }
 
 /// A vertical gradient between two heights, or its first colour where they are equal.
 fn gradient((top, bottom): (f32, f32), (from, to): (Rgb, Rgb)) -> Shader<'static> {
-    let stops =
-        vec![GradientStop::new(0.0, tinted(from, 1.0)), GradientStop::new(1.0, tinted(to, 1.0))];
+    let stops = vec![GradientStop::new(0.0, opaque(from)), GradientStop::new(1.0, opaque(to))];
     let (start, end) = (Point::from_xy(0.0, top), Point::from_xy(0.0, bottom));
     LinearGradient::new(start, end, stops, SpreadMode::Pad, Transform::identity())
-        .unwrap_or_else(|| solid(from, 1.0))
+        .unwrap_or_else(|| solid(from))
 }
 
-fn tinted(Rgb(r, g, b): Rgb, opacity: f32) -> Color {
-    Color::from_rgba8(r, g, b, (opacity.clamp(0.0, 1.0) * 255.0).round() as u8)
+fn opaque(Rgb(r, g, b): Rgb) -> Color {
+    Color::from_rgba8(r, g, b, 255)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::world::path::path;
+
+    const WHITE: Rgb = Rgb(255, 255, 255);
 
     fn pixel(image: &Image, x: usize, y: usize) -> &[u8] {
         &image.rgb[(y * image.size + x) * 3..][..3]
@@ -147,7 +110,7 @@ mod tests {
     #[test]
     fn unit_coordinates_reach_from_corner_to_corner() {
         let mut canvas = Canvas::new(8).unwrap();
-        canvas.band((0.0, 1.0), (Rgb::WHITE, Rgb::WHITE));
+        canvas.band((0.0, 1.0), (WHITE, WHITE));
         canvas.fill(&path("R 0 0 0.5 0.5 0").unwrap(), Rgb(200, 10, 20));
         let image = canvas.image();
         assert_eq!(image.rgb.len(), 8 * 8 * 3);
@@ -159,7 +122,7 @@ mod tests {
     #[test]
     fn a_stencil_limits_what_is_filled() {
         let mut canvas = Canvas::new(8).unwrap();
-        canvas.band((0.0, 1.0), (Rgb::WHITE, Rgb::WHITE));
+        canvas.band((0.0, 1.0), (WHITE, WHITE));
         let (left, all) = (path("R 0 0 0.5 1 0").unwrap(), path("R 0 0 1 1 0").unwrap());
         let stencil = canvas.stencil([&left]).unwrap();
         canvas.fill_within(&stencil, &all, Rgb(0, 0, 0));

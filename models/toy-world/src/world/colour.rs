@@ -7,15 +7,6 @@ use serde::{Deserialize, Serialize};
 pub struct Rgb(pub u8, pub u8, pub u8);
 
 impl Rgb {
-    pub(crate) const WHITE: Self = Self(255, 255, 255);
-    pub(crate) const INK: Self = Self(28, 26, 34);
-
-    /// The linear interpolation towards another colour; `share` is from 0 to 1.
-    pub fn towards(self, other: Self, share: f32) -> Self {
-        let mix = |a: u8, b: u8| (f32::from(a) + (f32::from(b) - f32::from(a)) * share) as u8;
-        Self(mix(self.0, other.0), mix(self.1, other.1), mix(self.2, other.2))
-    }
-
     /// The Euclidean distance to another colour, 0 to 442.
     pub fn distance(self, other: Self) -> f32 {
         let square = |a: u8, b: u8| (f32::from(a) - f32::from(b)).powi(2);

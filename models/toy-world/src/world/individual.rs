@@ -109,6 +109,10 @@ impl Look {
             _ => 160.0,
         };
         let variant = if self.variant == other.variant { 0.0 } else { 90.0 };
-        1.2 * colours(self.main, other.main) + colours(self.second, other.second) + third + marking + variant
+        1.2 * colours(self.main, other.main)
+            + colours(self.second, other.second)
+            + third
+            + marking
+            + variant
     }
 }

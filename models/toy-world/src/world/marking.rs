@@ -68,13 +68,18 @@ impl Marking {
                 let radius = (0.17 * width.min(height)).max(LEAST / 2.0);
                 let (dx, dy) = ((0.28 * width).max(1.25 * radius), (0.24 * height).max(radius));
                 if width < 2.2 * LEAST {
-                    return Some(format!("O {x} {} {radius} {radius} O {x} {} {radius} {radius}", y - dy, y + dy));
+                    return Some(format!(
+                        "O {x} {} {radius} {radius} O {x} {} {radius} {radius}",
+                        y - dy,
+                        y + dy
+                    ));
                 }
                 let points = match wide {
                     true => [(-0.34 * width, 0.0), (0.0, 0.0), (0.34 * width, 0.0)],
                     false => [(-dx, -dy), (dx, -dy), (0.0, dy)],
                 };
-                let dot = |(dx, dy): (f32, f32)| format!("O {} {} {radius} {radius} ", x + dx, y + dy);
+                let dot =
+                    |(dx, dy): (f32, f32)| format!("O {} {} {radius} {radius} ", x + dx, y + dy);
                 Some(points.map(dot).concat())
             }
         }

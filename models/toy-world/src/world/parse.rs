@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn other_english_is_not_understood() {
-        let mugs = ["a mug with", "a mug with red", "a mug red", "a boxy mug", "a mug with red wheels"];
+        let mugs =
+            ["a mug with", "a mug with red", "a mug red", "a boxy mug", "a mug with red wheels"];
         for text in ["", "a", "mug", "a red", "at night", "a mug and"].into_iter().chain(mugs) {
             assert_eq!(Description::parse(text), None, "{text}");
         }

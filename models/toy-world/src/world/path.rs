@@ -29,15 +29,6 @@ pub(crate) fn path(data: &str) -> Option<Path> {
     pen.finish()
 }
 
-/// A path repeated at every offset, or `None` where the result is empty.
-pub(crate) fn repeat(path: &Path, offsets: impl Iterator<Item = (f32, f32)>) -> Option<Path> {
-    let mut pen = PathBuilder::new();
-    for (x, y) in offsets {
-        pen.push_path(&path.clone().transform(Transform::from_translate(x, y))?);
-    }
-    pen.finish()
-}
-
 fn draw(mut pen: PathBuilder, command: char, values: &[f32]) -> Option<PathBuilder> {
     match (command, values) {
         ('M', &[x, y]) => pen.move_to(x, y),
@@ -104,11 +95,5 @@ mod tests {
         for data in ["", "M 1", "W 1 2", "L x y", "O 1 2 3", "1 2", "ü"] {
             assert!(path(data).is_none(), "{data}");
         }
-    }
-
-    #[test]
-    fn copies_are_shifted_by_their_offsets() {
-        let copies = repeat(&path("O 0 0 1 1").unwrap(), [(0.0, 0.0), (8.0, 0.0)].into_iter());
-        assert!((copies.unwrap().bounds().width() - 10.0).abs() < 1e-3);
     }
 }

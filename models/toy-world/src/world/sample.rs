@@ -94,7 +94,6 @@ impl ObjectDescription {
     /// The look that is stated; what is free is sampled, so that neighbouring parts differ in colour
     /// wherever the statement leaves a choice.
     fn look(&self, rng: &mut ChaCha8Rng) -> Look {
-        
         loop {
             let look = Look::random(rng);
             let look = Look {
@@ -106,10 +105,11 @@ impl ObjectDescription {
                 marked: self.marked.unwrap_or(look.marked),
             };
             let clash = |free: bool, a: Colour, b: Colour| free && a == b;
-            let clashes = clash(self.main.is_none() || self.second.is_none(), look.main, look.second)
-                || clash(self.third.is_none(), look.third, look.main)
-                || clash(self.third.is_none(), look.third, look.second)
-                || clash(self.marked.is_none() || self.main.is_none(), look.marked, look.main);
+            let clashes =
+                clash(self.main.is_none() || self.second.is_none(), look.main, look.second)
+                    || clash(self.third.is_none(), look.third, look.main)
+                    || clash(self.third.is_none(), look.third, look.second)
+                    || clash(self.marked.is_none() || self.main.is_none(), look.marked, look.main);
             if !clashes {
                 return look;
             }
@@ -161,7 +161,11 @@ mod tests {
         for scene in scenes(20_000, SceneOptions::default()) {
             let Truth { objects, relation, .. } = scene.truth();
             for object in &objects {
-                assert_eq!(Split::of_pair(object.class, object.look.main), Split::Train, "{object:?}");
+                assert_eq!(
+                    Split::of_pair(object.class, object.look.main),
+                    Split::Train,
+                    "{object:?}"
+                );
                 assert!(Bounds::IMAGE.contains(&object.bounds), "{object:?}");
             }
             if let (Some(relation), [first, second]) = (relation, &objects[..]) {

@@ -4,64 +4,23 @@ use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Tensor, backend::Backend};
 use seqlora_kernels::KernelBackend;
 
-use super::targets::{Targets, covered};
-use crate::classifier::{ClassifierModel, Logits};
+use super::targets::Targets;
+use crate::classifier::{Attribute, ClassifierModel};
 use crate::world::Truth;
 
 /// Scale of the cosines in the softmax over individuals (NormFace,
 /// [arXiv 1704.06369](https://arxiv.org/abs/1704.06369)).
 const COSINE_SCALE: f64 = 16.0;
 
-/// The distance below which the smooth L1 loss of a centre is quadratic: a twentieth of the image.
-const NEAR: f64 = 0.05;
+/// The distance below which the smooth L1 loss of a centre is quadratic, in cells.
+const NEAR: f64 = 0.4;
 
-/// The weight of the centres. With it an error of a tenth of the image in both x and y costs 0.45
-/// nats.
-const CENTRE_WEIGHT: f64 = 3.0;
+/// An object's attributes are learnt in nine cells: that of its centre and those around it.
+const CELLS: f64 = 9.0;
 
-/// The losses of the attributes, each `[1]`: summed over the objects of an image and averaged over
-/// images.
-#[derive(Debug, Clone)]
-pub struct AttributeLoss<B: Backend> {
-    /// Binary cross-entropies of the classes.
-    pub present: Tensor<B, 1>,
-    /// Cross-entropies of the colours of ordinary objects.
-    pub colour: Tensor<B, 1>,
-    /// Cross-entropies of the patterns of ordinary objects.
-    pub pattern: Tensor<B, 1>,
-    /// Smooth L1 losses of the centres of objects.
-    pub centre: Tensor<B, 1>,
-    /// Cross-entropy of the background.
-    pub background: Tensor<B, 1>,
-}
-
-impl<B: Backend> AttributeLoss<B> {
-    /// The losses of predictions.
-    pub fn new(logits: Logits<B>, targets: &Targets<B>) -> Self {
-        let Targets { present, colour, pattern, centre, background, .. } = targets.clone();
-        Self {
-            centre: centre_distance(logits.centre, centre, present.clone()),
-            present: binary_cross_entropy(logits.present, present),
-            colour: cross_entropy(logits.colour, colour),
-            pattern: cross_entropy(logits.pattern, pattern),
-            background: cross_entropy(logits.background, background),
-        }
-    }
-
-    /// The weighted sum.
-    pub fn total(self) -> Tensor<B, 1> {
-        self.present + self.colour + self.pattern + self.centre * CENTRE_WEIGHT + self.background
-    }
-}
-
-/// The weight of the losses of patches, each averaged over the patches of an image: the
-/// cross-entropy of the class that covers a patch, and the binary cross-entropies of all classes.
-/// With the binary ones alone, training only learns how frequent the 16 classes are, since each of
-/// them is rare. The cross-entropy is learnt first and separates them.
-const PATCH_WEIGHT: f64 = 4.0;
-
-/// The loss of the classifier, `[1]`: the [`AttributeLoss`], the cross-entropy of the individuals,
-/// and the cross-entropies of the classes by which patches are [`covered`].
+/// The loss of the classifier, `[1]`: the binary cross-entropies of the centres, the cross-entropies of all
+/// attributes, of the individuals and of the background, and the smooth L1 losses of the centres' places in
+/// their cells; summed over the objects of an image and averaged over images.
 ///
 /// # Shapes
 /// - pixels: `[batch, 3, side, side]`, -1 to 1
@@ -70,27 +29,33 @@ pub fn classifier_loss<B: KernelBackend>(
     pixels: Tensor<B, 4>,
     truths: &[Truth],
 ) -> Tensor<B, 1> {
-    let device = model.device();
     let output = model.forward(pixels);
-    let patches = output.patches.dims()[1];
-    let covered = covered(truths, patches.isqrt(), &device);
-    let targets = Targets::new(truths, &device);
-    let cosines = model.cosines(output.embedding) * COSINE_SCALE;
-    AttributeLoss::new(output.logits, &targets).total()
-        + cross_entropy(cosines, targets.identity)
-        + (cross_entropy(output.patches.clone(), covered.clone())
-            + binary_cross_entropy(output.patches, covered))
-            * (PATCH_WEIGHT / patches as f64)
+    let [batch, cells, width] = output.embedding.dims();
+    let targets = Targets::new(truths, cells.isqrt(), &model.device());
+    let cosines = model.cosines(output.embedding.clone().reshape([batch * cells, width]));
+    let cosines = cosines.reshape([batch, cells, targets.identity.dims()[2]]) * COSINE_SCALE;
+    let attribute = |attribute: Attribute| {
+        let (first, count) = (attribute.offset(), attribute.count());
+        let values = targets.attributes.clone().narrow(2, first, count);
+        cross_entropy(output.logits(attribute), values) / CELLS
+    };
+    let attributes = Attribute::ALL.map(attribute).into_iter().reduce(|sum, loss| sum + loss);
+    binary_cross_entropy(output.centre, targets.centre.clone(), targets.counts)
+        + attributes.expect("there are attributes")
+        + cross_entropy(cosines, targets.identity) / CELLS
+        + cross_entropy(output.background, targets.background)
+        + distance(output.offset, targets.offset, targets.centre)
 }
 
-/// `Σ −t log σ(x) − (1 − t) log σ(−x)`, divided by the batch size, in a form that does not
-/// overflow.
-fn binary_cross_entropy<B: Backend, const D: usize>(
-    scores: Tensor<B, D>,
-    targets: Tensor<B, D>,
+/// `Σ −t log σ(x) − (1 − t) log σ(−x)` where it `counts`, divided by the batch size, in a form that does
+/// not overflow.
+fn binary_cross_entropy<B: Backend>(
+    scores: Tensor<B, 2>,
+    targets: Tensor<B, 2>,
+    counts: Tensor<B, 2>,
 ) -> Tensor<B, 1> {
     let absent = targets.neg().add_scalar(1.0);
-    per_image(absent * scores.clone() - log_sigmoid(scores))
+    per_image((absent * scores.clone() - log_sigmoid(scores)) * counts)
 }
 
 /// `−Σ t log softmax(x)` with the softmax over the last dimension, divided by the batch size:
@@ -102,16 +67,16 @@ pub fn cross_entropy<B: Backend, const D: usize>(
     per_image(log_softmax(scores, D - 1) * targets.neg())
 }
 
-/// The smooth L1 losses of x and y where a class is present.
-fn centre_distance<B: Backend>(
-    centre: Tensor<B, 3>,
+/// The smooth L1 losses of x and y where a centre lies.
+fn distance<B: Backend>(
+    offset: Tensor<B, 3>,
     truth: Tensor<B, 3>,
-    present: Tensor<B, 2>,
+    centre: Tensor<B, 2>,
 ) -> Tensor<B, 1> {
-    let distance = (centre - truth).abs();
+    let distance = (offset - truth).abs();
     let near = distance.clone().clamp_max(NEAR);
     let smooth = near.clone() * near.clone() / (2.0 * NEAR) + distance - near;
-    per_image(smooth * present.unsqueeze_dim(2))
+    per_image(smooth * centre.unsqueeze_dim(2))
 }
 
 /// The sum of all elements, divided by the batch size.
@@ -143,22 +108,23 @@ mod tests {
     }
 
     #[test]
-    fn large_logits_do_not_overflow() {
-        let loss = |scores: [f32; 2]| {
-            binary_cross_entropy(tensor(&scores, [1, 2]), tensor(&[1.0, 0.0], [1, 2]))
+    fn large_logits_do_not_overflow_and_cells_that_do_not_count_are_left_out() {
+        let loss = |scores: [f32; 2], counts: [f32; 2]| {
+            let [targets, counts] = [[1.0, 0.0], counts].map(|t| tensor(&t, [1, 2]));
+            binary_cross_entropy(tensor(&scores, [1, 2]), targets, counts)
         };
-        assert_is(loss([0.0, 0.0]), 2.0 * 2f64.ln());
-        assert_is(loss([200.0, -200.0]), 0.0);
-        assert_is(loss([-200.0, 200.0]), 400.0);
+        assert_is(loss([0.0, 0.0], [1.0, 1.0]), 2.0 * 2f64.ln());
+        assert_is(loss([200.0, -200.0], [1.0, 1.0]), 0.0);
+        assert_is(loss([-200.0, 200.0], [1.0, 1.0]), 400.0);
+        assert_is(loss([-200.0, 200.0], [1.0, 0.0]), 200.0);
     }
 
     #[test]
-    fn centres_count_where_a_class_is_present() {
-        let centre = tensor(&[0.5, 0.5, 0.9, 0.9], [1, 2, 2]);
-        let truth = tensor(&[0.4, 0.51, 0.0, 0.0], [1, 2, 2]);
-        let loss = centre_distance(centre, truth, tensor(&[1.0, 0.0], [1, 2]));
-        // Above NEAR the loss is the distance minus NEAR / 2, below it the square divided by 2 ·
-        // NEAR.
-        assert_is(loss, (0.1 - 0.025) + 0.01 * 0.01 / 0.1);
+    fn places_count_where_a_centre_lies() {
+        let offset = tensor(&[0.5, 0.5, 0.9, 0.9], [1, 2, 2]);
+        let truth = tensor(&[0.0, 0.3, 0.0, 0.0], [1, 2, 2]);
+        let loss = distance(offset, truth, tensor(&[1.0, 0.0], [1, 2]));
+        // Above NEAR the loss is the distance minus NEAR / 2, below it the square divided by 2 · NEAR.
+        assert_is(loss, (0.5 - 0.2) + 0.2 * 0.2 / 0.8);
     }
 }

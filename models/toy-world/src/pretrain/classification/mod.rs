@@ -7,7 +7,7 @@ mod targets;
 mod task;
 
 pub use augment::Augmentation;
-pub use loss::{AttributeLoss, classifier_loss, cross_entropy};
+pub use loss::{classifier_loss, cross_entropy};
 pub use report::ClassifierReport;
 pub use targets::{Targets, covered, covered_by};
 pub use task::{Classification, scene};

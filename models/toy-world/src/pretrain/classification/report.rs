@@ -28,6 +28,8 @@ pub struct ClassifierReport {
     /// The share of queries for which the mean reference embedding of their own individual is
     /// nearer than those of all others.
     pub identity: f64,
+    /// The same among the individuals of one class, so that the class alone gives one in eleven.
+    pub within_class: f64,
     /// The mean cosine between queries and their own individual.
     pub own_cosine: f64,
     /// The mean cosine between queries and the nearest other individual.
@@ -53,6 +55,7 @@ impl ClassifierReport {
             accuracy: accuracy.collect(),
             queries: identity.queries,
             identity: identity.right,
+            within_class: identity.within_class,
             own_cosine: identity.own,
             nearest_other_cosine: identity.nearest_other,
         }
@@ -63,6 +66,7 @@ impl ClassifierReport {
 struct Retrieval {
     queries: usize,
     right: f64,
+    within_class: f64,
     own: f64,
     nearest_other: f64,
 }
@@ -90,12 +94,19 @@ impl Retrieval {
     fn of<B: Backend>(cosines: Tensor<B, 2>, individual: impl Fn(usize) -> usize) -> Self {
         let [queries, columns] = cosines.dims();
         let cosines: Vec<f64> = cosines.into_data().iter::<f64>().collect();
-        let mut sums = Self { queries, right: 0.0, own: 0.0, nearest_other: 0.0 };
+        let mut sums =
+            Self { queries, right: 0.0, within_class: 0.0, own: 0.0, nearest_other: 0.0 };
         for (query, row) in cosines.chunks_exact(columns).enumerate() {
             let own = individual(query);
-            let others = row.iter().enumerate().filter(|(column, _)| *column != own);
-            let other = others.map(|(_, cosine)| *cosine).fold(f64::NEG_INFINITY, f64::max);
+            let class = |column: usize| Individual::of(column).class;
+            let nearest = |others: &dyn Fn(usize) -> bool| {
+                let others = (0..columns).filter(|column| *column != own && others(*column));
+                others.map(|column| row[column]).fold(f64::NEG_INFINITY, f64::max)
+            };
+            let other = nearest(&|_| true);
+            let of_class = nearest(&|column| class(column) == class(own));
             sums.right += f64::from(u8::from(row[own] > other));
+            sums.within_class += f64::from(u8::from(row[own] > of_class));
             sums.own += row[own];
             sums.nearest_other += other;
         }
@@ -103,6 +114,7 @@ impl Retrieval {
         Self {
             queries,
             right: mean(sums.right),
+            within_class: mean(sums.within_class),
             own: mean(sums.own),
             nearest_other: mean(sums.nearest_other),
         }
@@ -130,6 +142,7 @@ mod tests {
         // The second and the third query are nearer to the other individual, and a tie does not
         // count.
         assert_eq!((retrieval.queries, retrieval.right), (4, 0.25));
+        assert_eq!(retrieval.within_class, 1.0, "the two are of different classes");
         assert!((retrieval.own - (0.9 + 0.3 + 0.2 + 0.5) / 4.0).abs() < 1e-6);
         assert!((retrieval.nearest_other - (0.1 + 0.7 + 0.8 + 0.5) / 4.0).abs() < 1e-6);
     }

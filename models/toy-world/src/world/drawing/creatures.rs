@@ -71,7 +71,8 @@ pub(super) const BUTTERFLY: Drawing = Drawing {
 };
 
 const CAT_BODY: Part = (Main, "R -58 0 58 98 40");
-const CAT_FACE: [Part; 2] = [(Dark, "O 22 -38 10 13 O -22 -38 10 13"), (Dark, "M -12 -20 L 12 -20 0 -6 Z")];
+const CAT_FACE: [Part; 2] =
+    [(Dark, "O 22 -38 10 13 O -22 -38 10 13"), (Dark, "M -12 -20 L 12 -20 0 -6 Z")];
 const CAT_HEAD: Part = (Second, "O 0 -34 58 46");
 
 /// Variants: pointed, round and hanging ears.
