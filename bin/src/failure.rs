@@ -9,13 +9,18 @@ use crate::hints;
 pub enum Failure {
     /// Something went wrong.
     Failed(Box<dyn std::error::Error + Send + Sync>),
-    /// The command line asks for something that does not exist.
+    /// The command line or a settings file asks for something that cannot be.
     Usage(String),
     /// Ctrl-C; what was done is saved.
     Interrupted(String),
 }
 
 impl Failure {
+    /// A setting or an option that cannot be, as a library says it.
+    pub fn usage(error: impl fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
     /// Ctrl-C in a command that has `--resume`.
     pub fn stopped() -> Self {
         let text = "stopped; the state is saved: the same command with --resume goes on";
@@ -38,6 +43,7 @@ impl Failure {
     /// 1 failed, 2 wrong usage, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Failed(error) if hints::concerns_an_option(error.as_ref()) => 2,
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::Interrupted(_) => 130,

@@ -19,6 +19,14 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     core.or_else(data).or_else(model)
 }
 
+/// Whether an error says that an option does not fit: wrong usage, whoever finds it.
+pub fn concerns_an_option(error: &(dyn Error + 'static)) -> bool {
+    if let Some(CoreError::Data(inner)) = error.downcast_ref() {
+        return concerns_an_option(inner.as_ref());
+    }
+    matches!(error.downcast_ref(), Some(DataError::Option { .. }))
+}
+
 fn of_core(error: &CoreError) -> Option<String> {
     let text = match error {
         CoreError::OtherMethod { bank, .. } => {
@@ -71,6 +79,9 @@ mod tests {
     fn an_error_of_the_data_is_found_inside_one_of_training() {
         let error = DataError::Option { name: "id", reason: "it is taken".into() };
         assert_eq!(hint(&error).as_deref(), Some("--id sets `id`"));
+        assert!(
+            concerns_an_option(&error) && !concerns_an_option(&CoreError::Invalid("no".into()))
+        );
         assert_eq!(hint(&CoreError::from(error)).as_deref(), Some("--id sets `id`"));
         assert_eq!(hint(&CoreError::Invalid("no".into())), None);
     }

@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod bank_versions;
+mod before_loading;
 mod builtin;
 mod demo;
 mod files;
@@ -13,10 +14,13 @@ mod full_disk;
 mod generate;
 mod golden;
 mod harness;
+mod hostile_data;
 mod hub;
 mod images;
 mod learn;
+mod options;
 mod pretrain;
+mod progress;
 mod regions;
 #[cfg(unix)]
 mod resume;

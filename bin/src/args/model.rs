@@ -10,7 +10,12 @@ use clap::Args as ClapArgs;
 pub struct Model {
     /// The base model, Stable Diffusion 1.x or 2.x: a diffusers folder, a single .safetensors
     /// file, OWNER/NAME on the Hugging Face hub, or builtin
-    #[arg(long, visible_alias = "base", value_name = "MODEL")]
+    #[arg(
+        long,
+        visible_alias = "base",
+        aliases = ["pretrained_model_name_or_path", "ckpt"],
+        value_name = "MODEL"
+    )]
     pub model: PathBuf,
     /// The model's tokenizer [default: `tokenizer` in its folder, or next to its file]
     #[arg(long, value_name = "FOLDER")]

@@ -7,13 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use burn_seqlora::error::Error;
-use indicatif::ProgressBar;
 use serde::Deserialize;
 use ureq::http::Response;
 use ureq::{Agent, Body, RequestBuilder, typestate::WithoutBody};
 
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::progress::ProgressBar;
 
 /// One model's place on a hub.
 pub struct Hub {

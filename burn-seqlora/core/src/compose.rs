@@ -50,6 +50,22 @@ pub(crate) fn distinct(members: &[Member]) -> Result<()> {
     }
 }
 
+/// Checks that concepts can be composed: each is in the bank with a readable record, none is given
+/// twice, and all strengths are finite.
+///
+/// # Errors
+/// Names the first that cannot.
+pub fn check_members(bank: &Bank, members: &[Member]) -> Result<()> {
+    distinct(members)?;
+    for Member { id, scale } in members {
+        if !scale.is_finite() {
+            return Err(Error::Invalid(format!("the strength {scale} of `{id}` is not finite")));
+        }
+        bank.record(id)?;
+    }
+    Ok(())
+}
+
 /// A composition on a device: factors and token embeddings of all members concatenated.
 #[derive(Debug, Clone)]
 pub struct Composition<B: Backend> {
@@ -72,8 +88,7 @@ impl<B: Backend> Composition<B> {
     /// by name.
     ///
     /// # Errors
-    /// If a member is not in the bank or is there twice, a file is damaged, or an adapter does not fit
-    /// the model.
+    /// Those of [`check_members`], or if a file is damaged, or an adapter does not fit the model.
     pub fn load(
         bank: &Bank,
         members: &[Member],
@@ -84,7 +99,7 @@ impl<B: Backend> Composition<B> {
         let mut down = up.clone();
         let mut embeddings = Vec::new();
         let mut vocabulary = Vocabulary::default();
-        distinct(members)?;
+        check_members(bank, members)?;
         for member in members {
             let Member { id, scale } = member;
             let record = bank.record(id)?;

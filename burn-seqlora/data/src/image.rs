@@ -1,14 +1,15 @@
 //! Reading images: files of any colour type become upright 8-bit RGB.
 
-use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb, RgbImage};
 
+use seqlora_files::read_bytes;
+
 use super::error::DataError;
-use super::jpeg;
+use super::{jpeg, limits};
 
 /// The largest size of a decoded image: a 100 megapixel photo with four 8-bit channels and a margin.
 /// Without a limit, a small damaged file could ask for any amount of memory.
@@ -21,7 +22,7 @@ const MAX_BYTES: u64 = 512 << 20;
 /// converted if Adobe's marker says how they are stored.
 ///
 /// # Errors
-/// [`DataError::Image`] if the file is not a PNG, JPEG, WebP or BMP image, is damaged or truncated,
+/// [`DataError::File`] if it is no regular file or has more than 512 MiB, [`DataError::Image`] if it is not a PNG, JPEG, WebP or BMP image, is damaged or truncated,
 /// or is a four-channel JPEG without Adobe's marker.
 pub fn load_rgb(path: &Path) -> Result<RgbImage, DataError> {
     let image = decode(path)?;
@@ -45,7 +46,7 @@ pub fn load_rgb(path: &Path) -> Result<RgbImage, DataError> {
 /// As [`load_rgb`].
 pub(crate) fn decode(path: &Path) -> Result<DynamicImage, DataError> {
     const REPLACE: &str = "replace the file, or move it out of the folder";
-    let bytes = fs::read(path).map_err(DataError::io(path))?;
+    let bytes = read_bytes(path, limits::IMAGE_FILE)?;
     let format = match image::guess_format(&bytes) {
         Ok(
             format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Bmp),
@@ -90,6 +91,8 @@ fn check_jpeg(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, RgbaImage};
 

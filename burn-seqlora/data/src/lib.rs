@@ -24,6 +24,7 @@ mod image;
 mod jpeg;
 mod kind;
 mod layout;
+mod limits;
 mod listing;
 mod manifest;
 mod mask;

@@ -20,12 +20,31 @@ const TEMPORARY: &str = ".seqlora-tmp-";
 /// If the disk is full, the folder cannot be written, or something other than a file is in the way. What
 /// was there is then unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    // A rename would put the file in the place of a link, a device or a pipe.
-    refuse_link(path)?;
-    if fs::symlink_metadata(path).is_ok_and(|old| !old.is_file()) {
-        return Err(FileError::NotRegular { path: path.into() });
-    }
+    refuse_other(path)?;
     write(path, bytes, |file| file.persist(path)).map_err(FileError::io("cannot write", path))
+}
+
+/// Checks that [`write_atomic`] can write a file, before long work ends with it. Nothing is left behind.
+///
+/// # Errors
+/// If no file can be made in its folder, or something other than a file is in the way.
+pub fn check_target(path: &Path) -> Result<()> {
+    refuse_other(path)?;
+    temporary(folder_of(path)).map(drop).map_err(FileError::io("cannot write", path))
+}
+
+/// Refuses a link, a device or a pipe, whose place a rename would take.
+fn refuse_other(path: &Path) -> Result<()> {
+    refuse_link(path)?;
+    match fs::symlink_metadata(path).is_ok_and(|old| !old.is_file()) {
+        true => Err(FileError::NotRegular { path: path.into() }),
+        false => Ok(()),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Writes a file atomically unless it exists. Returns whether it was written.
@@ -45,8 +64,7 @@ fn write(
     bytes: &[u8],
     persist: impl FnOnce(NamedTempFile) -> std::result::Result<File, PersistError>,
 ) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let mut file = temporary(folder)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;

@@ -9,7 +9,9 @@ mod open;
 
 pub use digest::{sha256, sha256_of_file};
 pub use error::{FileError, Result};
-pub use files::{is_temporary, read_json, remove_temporary, write_atomic, write_json, write_new};
+pub use files::{
+    check_target, is_temporary, read_json, remove_temporary, write_atomic, write_json, write_new,
+};
 pub use lock::{FolderLock, LOCK};
 pub use open::{
     TEXT_LIMIT, open_regular, open_to_write, read_bytes, read_text, refuse_link, sync_folder,

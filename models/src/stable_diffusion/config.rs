@@ -4,6 +4,7 @@ use std::path::Path;
 
 use seqlora_core::diffusion::{NoiseSchedule, SchedulerConfig};
 use seqlora_core::lora::{Part, Site, SiteRegistry};
+use seqlora_core::pipeline::ImageSizes;
 use seqlora_kernels::KernelBackend;
 
 use crate::clip::{ClipTextConfig, ClipTextModel};
@@ -75,6 +76,18 @@ impl StableDiffusionConfig {
             same(key, channels, "the VAE's `latent_channels`", latents)?;
         }
         Ok(config)
+    }
+
+    /// The sizes of the images that the model can make.
+    pub fn image_sizes(&self) -> ImageSizes {
+        let scale = self.vae.downscale();
+        ImageSizes {
+            side: self.unet.sample_size * scale,
+            // Every level of the UNet but the last halves the size.
+            unit: scale << (self.unet.block_out_channels.len() - 1),
+            scale,
+            channels: self.vae.latent_channels,
+        }
     }
 
     /// The modules without weights, and the sites of the UNet and the text encoder.

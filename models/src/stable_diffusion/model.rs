@@ -187,12 +187,11 @@ impl<B: KernelBackend> DiffusionModel<B> for StableDiffusion<B> {
     }
 
     fn resolution(&self) -> usize {
-        self.config.unet.sample_size * self.config.vae.downscale()
+        self.config.image_sizes().side
     }
 
     fn size_unit(&self) -> usize {
-        // Every level of the UNet but the last halves the size.
-        self.vae.downscale() << (self.config.unet.block_out_channels.len() - 1)
+        self.config.image_sizes().unit
     }
 
     fn device(&self) -> B::Device {

@@ -32,17 +32,17 @@ use self::sample_cache::SampleCache;
 use self::settings::Settings;
 use self::timing_log::TimingLog;
 use super::model;
-use crate::args::{Demo, Global, Model};
+use crate::args::{Compute, Demo, Model};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::images::contact_sheet;
 use crate::terminal::Terminal;
 
 /// Learns, measures and reports, or goes on with it.
-pub fn run(args: &Demo, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
-    let settings = Settings::new(args, global)?;
+pub fn run(args: &Demo, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
+    let settings = Settings::new(args, compute)?;
     let timing = TimingLog::open(&args.out, &settings)?;
-    global.device.run(Session { args, settings, timing, device: global.device, terminal })
+    compute.device.run(Session { args, settings, timing, device: compute.device, terminal })
 }
 
 struct Session<'a> {

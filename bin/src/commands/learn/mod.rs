@@ -15,22 +15,22 @@ use burn_seqlora::train::{ConceptPlan, learn, plan, prompts, resolution};
 use self::plan::{plan_json, show_data, show_plan};
 use self::progress::{Progress, report};
 use super::{builtin, model};
-use crate::args::{Global, Learn};
+use crate::args::{Compute, Learn};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::settings;
 use crate::terminal::Terminal;
 
 /// Learns the concepts of `args.data` one after another.
-pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
+pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
     let mut config = match &args.config {
         Some(file) => settings::read_training(file, &TrainConfig::default())?,
         None => TrainConfig::default(),
     };
     args.train.override_config(&mut config);
-    config.seed = global.seed.unwrap_or(config.seed);
-    config.precision = global.precision.unwrap_or(config.precision);
-    config.validate()?;
+    config.seed = compute.seed.unwrap_or(config.seed);
+    config.precision = compute.precision.unwrap_or(config.precision);
+    config.validate().map_err(Failure::usage)?;
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
         id: args.id.clone(),
@@ -39,8 +39,8 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     let manifest = Manifest::discover(&args.data, &options)?;
     show_data(&manifest, &args.data, terminal);
     builtin::warn_of_words(&args.model.model, texts(&manifest, &config), terminal);
-    let session = Session { args, config, manifest, device: global.device, terminal };
-    global.device.run(session)
+    let session = Session { args, config, manifest, device: compute.device, terminal };
+    compute.device.run(session)
 }
 
 struct Session<'a> {

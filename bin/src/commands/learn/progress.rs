@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use burn_seqlora::bank::{Bank, TrainingRecord, max_overlap};
 use burn_seqlora::train::{Event, Flow};
-use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::progress::ProgressBar;
 use crate::terminal::{Terminal, seconds, table};
 
 /// The bar of the concept in training, and what became of the ones before.
@@ -89,7 +89,7 @@ pub fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(
             })
         })
         .collect();
-    let result = json!({ "bank": bank.path(), "concepts": concepts, "max_overlap": overlap });
+    let result = json!({ "bank": bank.path().to_string_lossy(), "concepts": concepts, "max_overlap": overlap });
     terminal.result(&result, || {
         let head = ["concept", "loss before", "after", "steps", "time"].map(String::from).to_vec();
         let row = |(id, record, took): &(String, TrainingRecord, Duration)| {

@@ -1,0 +1,63 @@
+//! What sampling takes, compared with what the machine has, before any of it is allocated.
+
+use burn_seqlora::models::StableDiffusionConfig;
+
+use crate::device::Device;
+use crate::failure::Failure;
+use crate::machine::memory;
+use crate::terminal::bytes;
+
+/// Tensors of the size of the UNet's finest level that are alive at once, per image and per half of
+/// classifier-free guidance.
+const UNET_TENSORS: usize = 60;
+
+/// Tensors with the channels of the VAE's second level at the image's size that decoding holds at once.
+const VAE_TENSORS: usize = 6;
+
+/// What is sampled.
+#[derive(Debug, Clone, Copy)]
+pub struct Sampling {
+    /// Images at once.
+    pub batch: usize,
+    /// `[1, channels, height, width]` of one image.
+    pub latents: [usize; 4],
+    /// Latents that are read or kept for a file.
+    pub kept: usize,
+}
+
+/// The bytes that sampling takes beside the weights.
+fn estimate(config: &StableDiffusionConfig, sampling: Sampling) -> usize {
+    let Sampling { batch, latents: [_, channels, height, width], kept } = sampling;
+    let first = |channels: &[usize], at: usize| channels.get(at).or(channels.last()).copied();
+    let unet = first(&config.unet.block_out_channels, 0).unwrap_or(0);
+    let vae = first(&config.vae.block_out_channels, 1).unwrap_or(0);
+    let product =
+        |factors: &[usize]| factors.iter().fold(size_of::<f32>(), |a, b| a.saturating_mul(*b));
+    let denoising = product(&[2, batch, UNET_TENSORS, unet, height, width]);
+    let scale = config.vae.downscale();
+    // Images are decoded one by one.
+    let decoding = product(&[VAE_TENSORS, vae, height * scale, width * scale]);
+    denoising.max(decoding).saturating_add(product(&[kept, channels, height, width]))
+}
+
+/// Refuses what cannot fit into the memory of this machine. What a GPU has is not known here.
+///
+/// # Errors
+/// Says how much is needed and how much there is.
+pub fn check(
+    config: &StableDiffusionConfig,
+    sampling: Sampling,
+    device: Device,
+) -> Result<(), Failure> {
+    let needed = estimate(config, sampling);
+    match memory().filter(|memory| device == Device::Cpu && needed as u64 > memory.available) {
+        None => Ok(()),
+        Some(memory) => Err(Failure::Usage(format!(
+            "these images need about {} beside the model's weights, and {} of {} are available; take \
+             a smaller --size or --batch, or fewer images with --latents or --save-latents",
+            bytes(needed),
+            bytes(memory.available as usize),
+            bytes(memory.total as usize),
+        ))),
+    }
+}
