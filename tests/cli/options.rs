@@ -18,8 +18,7 @@ fn concept(project: &Project, options: &str) -> Value {
 
 /// The names of a concept's sites.
 fn sites(concept: &Value) -> BTreeSet<String> {
-    let sites = concept["sites"].as_array().expect("a list");
-    sites.iter().map(|site| site["name"].as_str().expect("a name").to_string()).collect()
+    concept["sites"].as_object().expect("sites by name").keys().cloned().collect()
 }
 
 /// `--sites`: keys and values of more and more layers.

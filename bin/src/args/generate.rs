@@ -74,6 +74,9 @@ pub struct Generate {
     /// Where the images go, numbered on from those that are there
     #[arg(long, aliases = ["outdir", "output_dir"], value_name = "FOLDER")]
     pub out: PathBuf,
+    /// Start even if the memory will probably not suffice
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub compute: Compute,
 }

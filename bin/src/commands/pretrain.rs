@@ -19,7 +19,7 @@ use super::builtin;
 use crate::args::{Compute, Part, Pretrain};
 use crate::device::Job;
 use crate::failure::Failure;
-use crate::images::{all_to_rgb, contact_sheet};
+use crate::images::{all_to_rgb, contact_sheet, write_png};
 use crate::interrupt;
 use crate::progress::ProgressBar;
 use crate::settings;
@@ -221,7 +221,7 @@ impl Session<'_> {
         let save = || -> Result<(), Failure> {
             let rows: Vec<_> =
                 rows.iter().map(|row| all_to_rgb(row.clone())).collect::<Result<_, _>>()?;
-            Ok(contact_sheet(&rows).save(&file)?)
+            Ok(write_png(&file, &contact_sheet(&rows), &format!("{part}, step {step}"))?)
         };
         if let Err(error) = save() {
             self.terminal.warning(format!("{}: {error}", file.display()));

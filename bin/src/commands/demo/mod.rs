@@ -35,7 +35,7 @@ use super::model;
 use crate::args::{Compute, Demo, Model};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
-use crate::images::contact_sheet;
+use crate::images::{contact_sheet, write_png};
 use crate::terminal::Terminal;
 
 /// Learns, measures and reports, or goes on with it.
@@ -129,7 +129,7 @@ fn write(folder: &Path, report: &Report, model: &Path, terminal: &Terminal) -> R
     let (page, sheet) = (file("report.html"), file("contact-sheet.png"));
     write_json(&file("summary.json"), &report.summary)?;
     write_atomic(&page, report.to_html().as_bytes())?;
-    contact_sheet(&sheet_rows(report)).save(&sheet)?;
+    write_png(&sheet, &contact_sheet(&sheet_rows(report)), &report.title)?;
     let summary = &report.summary;
     let first = &summary.methods.first().expect("a demo has a method").name;
     terminal.result(&serde_json::to_value(summary)?, || {

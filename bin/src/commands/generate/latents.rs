@@ -19,13 +19,12 @@ const HEADER: usize = 1 << 20;
 /// finite.
 pub fn read_latents(file: &Path, shape: [usize; 4]) -> Result<Vec<TensorData>, Failure> {
     let wrong = |reason: String| Failure::Usage(format!("{}: {reason}", file.display()));
-    let expected = |found: &str| {
-        wrong(format!("{found}, expected `latents` F32 {shape:?} for {} images", shape[0]))
-    };
+    let expected =
+        |found: &str| wrong(format!("{found}, expected F32 {shape:?} for {} images", shape[0]));
     let numbers: usize = shape.iter().product();
     let limit = numbers.saturating_mul(size_of::<f32>()).saturating_add(HEADER);
     let bytes = read_bytes(file, limit as u64).map_err(|error| match error {
-        FileError::TooLarge { .. } => expected("it is larger"),
+        FileError::TooLarge { .. } => expected("it holds more than `latents`"),
         FileError::Io { source, .. } => wrong(source.to_string()),
         error => Failure::usage(error),
     })?;

@@ -112,7 +112,9 @@ fn check_model(
     let files = [args.latents.is_some(), args.save_latents.is_some()];
     let kept = files.iter().filter(|kept| **kept).count() * orders.len();
     let batch = args.batch.min(orders.len());
-    memory::check(config, Sampling { batch, latents: shape, kept }, device)?;
+    if device == Device::Cpu && !args.force {
+        memory::check(config, Sampling { batch, latents: shape, kept })?;
+    }
     let [_, channels, height, width] = shape;
     match &args.latents {
         Some(file) => {
