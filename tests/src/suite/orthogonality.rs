@@ -21,7 +21,7 @@ use burn_seqlora::train::{CapacityPlan, StepReport, Trainer, plan_ranks};
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
-use crate::fixtures::{assert_close, assert_close_numbers};
+use crate::fixtures::{assert_close, assert_close_numbers, largest};
 use crate::toy::training::{config, method, train};
 use crate::toy::{Net, Precision, Toy, columns, matrix, random};
 
@@ -248,8 +248,8 @@ pub fn the_gauge_keeps_the_product<B: KernelBackend>(precision: Precision) {
     let b = columns(&b);
     let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     for (i, x) in b.iter().enumerate() {
-        let outside = occupied.iter().chain(&b[..i]).map(|y| dot(x, y).abs());
-        let overlap = outside.fold((dot(x, x) - 1.0).abs(), f64::max);
+        let outside = occupied.iter().chain(&b[..i]).map(|y| dot(x, y));
+        let overlap = largest(outside.chain([dot(x, x) - 1.0]));
         assert!(overlap < 1e-6, "{overlap:.2e}");
     }
 }
