@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::fusion::merged;
 use crate::model::DiffusionModel;
+use crate::read;
 use crate::rng::{Seed, normal};
 use crate::text::TextBatch;
 
@@ -175,7 +176,7 @@ impl Image {
     /// If it holds numbers that are not finite.
     pub fn from_pixels<B: Backend>(pixels: Tensor<B, 4>) -> Result<Self> {
         let [_, _, height, width] = pixels.dims();
-        let values: Vec<f32> = pixels.permute([0, 2, 3, 1]).to_data().iter::<f32>().collect();
+        let values: Vec<f32> = read::data(pixels.permute([0, 2, 3, 1])).iter::<f32>().collect();
         if values.iter().any(|x| !x.is_finite()) {
             let text = "an image came out as numbers that are not finite: take a lower guidance or the \
                         precision f32, or check the model and the bank";

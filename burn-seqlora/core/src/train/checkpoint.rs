@@ -15,6 +15,7 @@ use crate::lora::{AdapterSet, Factors, Site};
 use crate::methods::TrainState;
 use crate::objective::ConceptParameters;
 use crate::optim::{AdamW, SecondMoment};
+use crate::read;
 use crate::settings::TrainConfig;
 
 /// What belongs to a state besides its tensors. It is written last: it makes the checkpoint count.
@@ -192,5 +193,5 @@ fn to_tensors<B: Backend>(sites: &[Site], state: &TrainState<B>) -> NamedTensors
     ];
     let of_embeddings = embeddings.into_iter().filter_map(|(name, t)| Some((name.to_string(), t?)));
     let named = of_sites.chain(of_embeddings);
-    named.map(|(name, t)| (name, (t.dims(), t.to_data().iter::<f32>().collect()))).collect()
+    named.map(|(name, t)| (name, (t.dims(), read::data(t).iter::<f32>().collect()))).collect()
 }

@@ -21,6 +21,7 @@ use crate::lora::directions::{Columns, from_columns};
 use crate::lora::{Bases, Site};
 use crate::methods::{Method, TrainState, initial_embeddings};
 use crate::model::DiffusionModel;
+use crate::read;
 use crate::rng::Seed;
 use crate::settings::{NoiseReuse, TrainConfig};
 
@@ -224,7 +225,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             trained_by: format!("burn-seqlora {}", env!("CARGO_PKG_VERSION")),
         };
         let embeddings = state.parameters.embeddings.expect("a concept has token embeddings");
-        let embeddings = (embeddings.dims(), embeddings.to_data().iter::<f32>().collect());
+        let embeddings = (embeddings.dims(), read::data(embeddings).iter::<f32>().collect());
         bank.append(record, &training, &adapter, embeddings)?;
         Ok(training)
     }
