@@ -94,14 +94,14 @@ impl<B: KernelBackend> VitModel<B> {
             height % patch == 0 && width % patch == 0,
             "images of {height} by {width} pixels cannot be split into patches of {patch}"
         );
-        let patches = self.patch_embedding.forward(pixels);
+        let none = DualAdapters::none();
+        let patches = self.patch_embedding.forward(pixels, &none);
         let [_, channels, rows, columns] = patches.dims();
         let count = rows * columns;
         let patches = patches.reshape([batch, channels, count]).swap_dims(1, 2);
         let class = self.cls_token.val().expand([batch, 1, channels]);
         let x = Dual::constant(class).cat(patches, 1);
         let x = x.add_broadcast(Dual::constant(self.positions([rows, columns])));
-        let none = DualAdapters::none();
         let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, AttentionMask::Full, &none));
         let x = self.norm.forward(x);
         VitTokens {

@@ -93,7 +93,7 @@ pub fn lora_linear_tangents<B: KernelBackend>(_: f64) {
     let x = dual::<B, 2>([5, 6], 8);
     let (weight, bias) = (random::<B, 2>([4, 6], 9), random::<B, 1>([4], 10));
     let lora = LoraFactors { up: dual::<B, 2>([4, 2], 11), down: dual::<B, 2>([6, 2], 12) };
-    let layer = |x, lora| lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora));
+    let layer = |x, lora| lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora), None);
     let Dual { primal: value, tangent } = layer(x.clone(), lora.clone());
     assert_is_derivative("lora", &tangent.unwrap(), |s| {
         let lora = LoraFactors { up: moved(&lora.up, s), down: moved(&lora.down, s) };

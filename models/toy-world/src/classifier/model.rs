@@ -155,8 +155,9 @@ impl<B: KernelBackend> ClassifierModel<B> {
     /// If the patch size does not divide the sides of the stem's output.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> ClassifierOutput<B> {
         let none = DualAdapters::none();
-        let block =
-            |x, StemBlock { conv, norm }: &StemBlock<B>| norm.forward(conv.forward(x)).silu();
+        let block = |x, StemBlock { conv, norm }: &StemBlock<B>| {
+            norm.forward(conv.forward(x, &none)).silu()
+        };
         let features = self.stem.iter().fold(Dual::constant(pixels), block);
         let tokens = self.vit.forward(features);
         let (class, patches) = (tokens.class, tokens.patches);
