@@ -14,20 +14,14 @@ mod full_disk;
 mod generate;
 mod golden;
 mod harness;
-<<<<<<< HEAD
 mod hostile_data;
-=======
 mod hostile_model;
->>>>>>> 89ad3d0 (Tests of hostile models, old files and downloads)
 mod hub;
 mod hub_server;
 mod images;
 mod learn;
-<<<<<<< HEAD
 mod options;
-=======
 mod model_files;
->>>>>>> 89ad3d0 (Tests of hostile models, old files and downloads)
 mod pretrain;
 mod progress;
 mod regions;

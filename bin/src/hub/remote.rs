@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use burn_seqlora::error::Error;
-use burn_seqlora::files::{open_to_write, sha256_of_file};
+use burn_seqlora::files::{open_to_write, printable, sha256_of_file};
 use serde::Deserialize;
 use ureq::Body;
 use ureq::http::Response;
@@ -54,7 +54,7 @@ impl Hub {
             .map_err(|e| Failure::Failed(format!("{url} does not answer as a hub: {e}").into()))?;
         // It becomes the name of a folder.
         if !is_commit(&listing.sha) {
-            let text = format!("{url} names no commit, but `{}`", listing.sha.escape_debug());
+            let text = format!("{url} names no commit, but `{}`", printable(&listing.sha));
             return Err(Failure::Failed(text.into()));
         }
         Ok((listing.sha, listing.siblings.into_iter().map(|file| file.rfilename).collect()))

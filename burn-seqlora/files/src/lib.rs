@@ -7,6 +7,7 @@ mod files;
 mod lock;
 mod object;
 mod open;
+mod printable;
 
 pub use digest::{sha256, sha256_of_file};
 pub use error::{FileError, Result};
@@ -18,3 +19,4 @@ pub use object::parse_object;
 pub use open::{
     TEXT_LIMIT, open_regular, open_to_write, read_bytes, read_text, refuse_link, sync_folder,
 };
+pub use printable::printable;

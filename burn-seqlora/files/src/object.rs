@@ -3,6 +3,8 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Error, Map, Value};
 
+use crate::printable::printable;
+
 /// Parses a JSON object into a struct all of whose fields have defaults.
 ///
 /// # Errors
@@ -15,7 +17,7 @@ pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, String> {
         let refusal = |(key, value): (&String, &Value)| {
             let alone = Map::from_iter([(key.clone(), value.clone())]);
             let error = T::deserialize(Value::Object(alone)).err()?;
-            Some(format!("`{key}`: {}", plain(&error)))
+            Some(format!("`{}`: {}", printable(key), plain(&error)))
         };
         object.iter().find_map(refusal).unwrap_or_else(|| plain(&error))
     })
@@ -24,13 +26,18 @@ pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 /// A parser's message without the names of Rust's types.
 fn plain(error: &Error) -> String {
     let names = [
-        ("expected usize", "expected a whole number"),
-        ("expected u64", "expected a whole number"),
-        ("expected u32", "expected a whole number below 2^32"),
+        ("expected usize", "expected a whole number from 0 on"),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected a sequence", "expected a list"),
+        ("type: sequence", "type: list"),
+        ("type: map", "type: object"),
         ("expected f64", "expected a number"),
         ("expected a map", "expected an object"),
     ];
-    names.iter().fold(error.to_string(), |text, (name, words)| text.replace(name, words))
+    let text =
+        names.iter().fold(error.to_string(), |text, (name, words)| text.replace(name, words));
+    printable(&text)
 }
 
 #[cfg(test)]
@@ -52,7 +59,7 @@ mod tests {
             (r#"{"scale": 1, "width": -3}"#, "`width`: ", "expected a whole number"),
             (r#"{"width": 3, "scale": "x"}"#, "`scale`: ", "expected a number"),
             (r#"{"depth": 3}"#, "`depth`: ", "unknown field"),
-            ("[]", "invalid type: sequence", "expected an object"),
+            ("[]", "invalid type: list", "expected an object"),
             (r#"{"width": "#, "EOF", "line 1 column 10"),
         ];
         for (text, start, end) in cases {

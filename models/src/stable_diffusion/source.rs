@@ -121,8 +121,11 @@ impl ModelSource {
             (scheduler, sidecar.scheduler),
         ]
         .map(|(inferred, given)| overridden(inferred, given).to_string());
+        // Errors are in the one or the other.
+        let place = sidecar_of(file).map(|sidecar| both(file, &sidecar));
+        let place = place.as_deref().unwrap_or(file);
         let mut config =
-            StableDiffusionConfig::parse(texts.each_ref().map(|text| (&text[..], file)))?;
+            StableDiffusionConfig::parse(texts.each_ref().map(|text| (&text[..], place)))?;
         config.scheduler.prediction_type = Some(prediction);
         config.notes.extend(notes.into_iter().chain(note));
 
@@ -188,12 +191,20 @@ impl ComponentFiles {
 impl Sidecar {
     /// The config next to a weight file; empty if there is none.
     fn of(file: &Path) -> Result<Self, ModelError> {
-        let path = file.with_extension("config.json");
-        if !path.exists() {
-            return Ok(Self::default());
-        }
+        let Some(path) = sidecar_of(file) else { return Ok(Self::default()) };
         parse_object(&read_config(&path)?).map_err(|reason| ModelError::config(&path, reason))
     }
+}
+
+/// The config next to a weight file, if there is one.
+fn sidecar_of(file: &Path) -> Option<PathBuf> {
+    Some(file.with_extension("config.json")).filter(|path| path.exists())
+}
+
+/// A name for both files, to be read by people.
+fn both(file: &Path, sidecar: &Path) -> PathBuf {
+    let sidecar = sidecar.file_name().unwrap_or_default().display();
+    format!("{} with {sidecar}", file.display()).into()
 }
 
 /// What a single file's UNet predicts, by its name in a scheduler's config.

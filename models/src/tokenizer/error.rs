@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use seqlora_files::FileError;
+use seqlora_files::{FileError, printable};
 
 /// Why a tokenizer could not be read, or a prompt could not be assembled.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum TokenizerError {
     #[error(
         "{} holds no merges, but the vocabulary has the token `{}`, which only merges can make; \
          copy the file again",
-        path.display(), token.escape_debug()
+        path.display(), printable(token)
     )]
     NoMerges {
         /// The file.
@@ -44,7 +44,7 @@ pub enum TokenizerError {
     #[error(
         "{} line {line}: the token `{}` is not in the vocabulary; the merges and the vocabulary belong \
          to different tokenizers, or one of them is damaged",
-        path.display(), token.escape_debug()
+        path.display(), printable(token)
     )]
     MergeToken {
         /// The file with the merges.
@@ -57,7 +57,7 @@ pub enum TokenizerError {
     /// Two tokens have the same id.
     #[error(
         "{}: the tokens `{}` and `{}` both have the id {id}; copy the file again",
-        path.display(), tokens[0].escape_debug(), tokens[1].escape_debug()
+        path.display(), printable(&tokens[0]), printable(&tokens[1])
     )]
     SameId {
         /// The file with the vocabulary.
@@ -70,7 +70,7 @@ pub enum TokenizerError {
     /// A line of merges.txt is not two symbols with one space between them.
     #[error(
         "{} line {line}: expected two symbols and a space, found `{}`",
-        path.display(), text.escape_debug()
+        path.display(), printable(text)
     )]
     Merge {
         /// The file.
@@ -89,7 +89,7 @@ pub enum TokenizerError {
         key: &'static str,
     },
     /// The file describes another kind of tokenizer.
-    #[error("{}: `{key}` = {} is not CLIP's; expected {expected}", path.display(), value.escape_debug())]
+    #[error("{}: `{key}` = {} is not CLIP's; expected {expected}", path.display(), printable(value))]
     NotClip {
         /// The file.
         path: PathBuf,
@@ -101,7 +101,7 @@ pub enum TokenizerError {
         expected: &'static str,
     },
     /// A special token is not in the vocabulary.
-    #[error("{}: `{key}` = `{}` is not in the vocabulary", path.display(), token.escape_debug())]
+    #[error("{}: `{key}` = `{}` is not in the vocabulary", path.display(), printable(token))]
     NotInVocabulary {
         /// The file with the vocabulary.
         path: PathBuf,
@@ -113,7 +113,7 @@ pub enum TokenizerError {
     /// The vocabulary and the list of added tokens disagree.
     #[error(
         "{}: the token `{}` has id {id}, but is listed as added token {listed}",
-        path.display(), token.escape_debug()
+        path.display(), printable(token)
     )]
     TwoIds {
         /// The file with the vocabulary.

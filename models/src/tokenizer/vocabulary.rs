@@ -48,7 +48,7 @@ struct SerializedModel {
 
 /// A merge in JSON is `"a b"` or, since tokenizers 0.20, `["a", "b"]`.
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "merges, each as \"a b\" or [\"a\", \"b\"]")]
+#[serde(untagged, expecting = "expected merges, each as \"a b\" or [\"a\", \"b\"]")]
 enum SerializedMerge {
     Line(String),
     Pair(String, String),

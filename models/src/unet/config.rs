@@ -134,7 +134,7 @@ impl UNetConfig {
         match (0.0..=1.0).contains(&self.freq_shift) {
             true => Ok(()),
             false => {
-                let reason = format!("`freq_shift` is {}; expected 0 to 1", self.freq_shift);
+                let reason = format!("`freq_shift` is {:?}; expected 0 to 1", self.freq_shift);
                 Err(ModelError::config(file, reason))
             }
         }

@@ -100,7 +100,7 @@ impl VaeConfig {
             false => {
                 let found = self.scaling_factor;
                 let reason =
-                    format!("`scaling_factor` is {found}; expected more than 0, below 1000");
+                    format!("`scaling_factor` is {found:?}; expected more than 0, below 1000");
                 Err(ModelError::config(file, reason))
             }
         }

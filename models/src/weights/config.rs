@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use seqlora_files::{parse_object, read_bytes};
+use seqlora_files::{parse_object, printable, read_bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,7 +23,7 @@ pub fn read_config(file: &Path) -> Result<String, ModelError> {
 
 /// One number for all levels, or one number per level, from fine to coarse.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a whole number, or a list of one number per level")]
+#[serde(untagged, expecting = "expected a whole number, or a list of one number per level")]
 pub enum PerLevel {
     /// The same number at every level.
     Same(usize),
@@ -105,9 +105,11 @@ pub fn require_within(
     match range.contains(&value) {
         true => Ok(()),
         false => {
-            let (least, most) = range.into_inner();
-            let reason = format!("`{key}` is {value}; expected {least} to {most}");
-            Err(ModelError::config(file, reason))
+            let expected = match range.into_inner() {
+                (least, most) if least == most => least.to_string(),
+                (least, most) => format!("{least} to {most}"),
+            };
+            Err(ModelError::config(file, format!("`{key}` is {value}; expected {expected}")))
         }
     }
 }
@@ -145,7 +147,7 @@ pub fn require_types(
     }
     match types.iter().find(|name| !known.contains(&name.as_str())) {
         Some(other) => {
-            let (other, known) = (other.escape_debug(), known.join(" or "));
+            let (other, known) = (printable(other), known.join(" or "));
             let reason = format!("`{key}`: the type `{other}` is not supported; expected {known}");
             Err(ModelError::config(file, reason))
         }
@@ -162,7 +164,7 @@ pub fn require_epsilon(file: &Path, key: &str, value: f64) -> Result<(), ModelEr
         true => Ok(()),
         false => Err(ModelError::config(
             file,
-            format!("`{key}` is {value}; expected a number between 0 and 1"),
+            format!("`{key}` is {value:?}; expected a number between 0 and 1"),
         )),
     }
 }

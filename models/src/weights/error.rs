@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use seqlora_files::FileError;
+use seqlora_files::{FileError, printable};
 
 /// An error in the files of a model. Every message names the file, the key and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +106,7 @@ pub enum ModelError {
     #[error(
         "{} gives the token `{}` the id {id}, but the model's text encoder has {embeddings} embeddings \
          (`vocab_size`), for the ids below that: use the tokenizer that belongs to the model",
-        tokenizer.display(), token.escape_debug()
+        tokenizer.display(), printable(token)
     )]
     Vocabulary {
         /// The tokenizer's folder.

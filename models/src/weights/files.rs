@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use seqlora_files::{parse_object, read_bytes};
+use seqlora_files::{parse_object, printable, read_bytes};
 use serde::Deserialize;
 
 use super::ModelError;
@@ -198,7 +198,7 @@ fn shards(folder: &Path, path: &Path) -> Result<Vec<PathBuf>, ModelError> {
         return Err(wrong("`weight_map` is missing or empty".into()));
     }
     if let Some(name) = names.iter().find(|name| !is_plain_name(name)) {
-        let name = name.escape_debug();
+        let name = printable(name);
         return Err(wrong(format!(
             "it lists `{name}`, which is not the name of a .safetensors file beside it"
         )));
@@ -299,7 +299,7 @@ mod tests {
         let index = folder.path().join("model.safetensors.index.json");
         let names = [
             ("../a.safetensors", "`../a.safetensors`"),
-            ("\\..\\a.safetensors", "`\\\\..\\\\a.safetensors`"),
+            ("\\..\\a.safetensors", "`\\..\\a.safetensors`"),
             ("C:a.safetensors", "`C:a.safetensors`"),
             ("/etc/passwd", "`/etc/passwd`"),
             ("a.safetensors", "which is not there"),

@@ -33,13 +33,14 @@ impl Header {
         let damaged = |reason: String| ModelError::Damaged { path: path.into(), reason };
         let (mut file, size) = open_regular(path)?;
         let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|e| damaged(e.to_string()))?;
+        let short = |_| damaged(format!("it has only {size} bytes"));
+        file.read_exact(&mut length).map_err(short)?;
         let length = u64::from_le_bytes(length);
         if length > size.min(LIMIT) {
             return Err(damaged(format!("its header would be {length} bytes long")));
         }
         let mut text = vec![0; length as usize];
-        file.read_exact(&mut text).map_err(|e| damaged(e.to_string()))?;
+        file.read_exact(&mut text).map_err(short)?;
         let content: Metadata =
             serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
         let start = 8 + length;

@@ -115,6 +115,8 @@ impl Found {
                     Err(problem) => {
                         self.refused.insert(path);
                         self.problems.push(problem);
+                        // The same holds for all parts of a tensor.
+                        self.problems.dedup();
                     }
                 }
             }

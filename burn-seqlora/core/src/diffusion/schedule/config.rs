@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use seqlora_files::parse_object;
+use seqlora_files::{parse_object, printable};
 use serde::{Deserialize, Serialize};
 
 use super::error::ScheduleError;
@@ -216,7 +216,7 @@ pub(crate) fn choice<T: Copy>(
         let names: Vec<&str> = options.iter().map(|(name, _)| *name).collect();
         ScheduleError::Unsupported {
             key,
-            value: format!("\"{}\"", value.escape_debug()),
+            value: format!("\"{}\"", printable(value)),
             supported: names.join(", "),
         }
     })
