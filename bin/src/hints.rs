@@ -65,7 +65,9 @@ fn of_data(error: &DataError) -> Option<&'static str> {
 
 fn of_model(error: &ModelError) -> Option<&'static str> {
     match error {
-        ModelError::NoTokenizer { .. } => Some("--tokenizer gives the folder of a tokenizer"),
+        ModelError::NoTokenizer { .. } | ModelError::Vocabulary { .. } => {
+            Some("--tokenizer gives the folder of a tokenizer")
+        }
         ModelError::UnknownPrediction { .. } => Some("add --prediction v or --prediction epsilon"),
         _ => None,
     }

@@ -59,7 +59,7 @@ fn single_file(label: &str) -> Weights {
 }
 
 /// The configs of a fixture's folder as the file beside a single file.
-fn sidecar(label: &str) -> Value {
+pub fn sidecar(label: &str) -> Value {
     let read = |name: &str| -> Value {
         let path = fixture(&format!("tiny-{label}")).join(name);
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -73,7 +73,7 @@ fn sidecar(label: &str) -> Value {
 }
 
 /// A project whose model is the single file of a fixture, with tokenizer and sidecar beside it.
-fn project(label: &str, change: impl FnOnce(&mut Weights)) -> Project {
+pub fn project(label: &str, change: impl FnOnce(&mut Weights)) -> Project {
     let project = Project::new(&[]);
     let tokenizer = fixture(&format!("tiny-{label}")).join("tokenizer");
     Files::read(&tokenizer).write(&project.path("one/tokenizer"));

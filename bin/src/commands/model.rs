@@ -14,13 +14,21 @@ use crate::terminal::Terminal;
 /// Finds a model and reads its configs, the built-in one by its name. A path that exists is never an id;
 /// what has the form of one is downloaded unless it is in the cache.
 pub fn find(args: &Model, terminal: &Terminal) -> Result<FoundModel, Failure> {
-    let options = SourceOptions { tokenizer: args.tokenizer.clone(), prediction: args.prediction };
+    let Model { tokenizer, prediction, variant, revision, .. } = args.clone();
+    let options = SourceOptions { tokenizer, prediction, variant: variant.unwrap_or_default() };
     let (mut name, mut path) = (None, args.model.clone());
     if let Some(id) = path.to_str().filter(|text| !path.exists() && hub::is_id(text)) {
         name = Some(id.to_string());
-        path = hub::folder(id, terminal)?;
+        path = hub::folder(id, &revision.unwrap_or_default(), options.variant, terminal)?;
+    } else if revision.is_some() {
+        let path = path.display();
+        return Err(Failure::Usage(format!("--revision is for models on a hub, not for {path}")));
     }
-    FoundModel::open(&path, &options, name).map_err(usage)
+    let found = FoundModel::open(&path, &options, name).map_err(usage)?;
+    for note in &found.config().notes {
+        terminal.line("note", note);
+    }
+    Ok(found)
 }
 
 /// Loads a model that was found, and tells which one it is.

@@ -5,7 +5,9 @@ mod digest;
 mod error;
 mod files;
 mod lock;
+mod object;
 mod open;
+mod printable;
 
 pub use digest::{sha256, sha256_of_file};
 pub use error::{FileError, Result};
@@ -13,6 +15,8 @@ pub use files::{
     check_target, is_temporary, read_json, remove_temporary, write_atomic, write_json, write_new,
 };
 pub use lock::{FolderLock, LOCK};
+pub use object::parse_object;
 pub use open::{
     TEXT_LIMIT, open_regular, open_to_write, read_bytes, read_text, refuse_link, sync_folder,
 };
+pub use printable::printable;

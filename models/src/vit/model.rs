@@ -14,7 +14,7 @@ use super::position::resample;
 use crate::nn::{
     Conv2d, Conv2dConfig, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Scope, frozen,
 };
-use crate::weights::{KeyTable, ModelError, WeightFiles, load_weights};
+use crate::weights::{KeyTable, ModelError, WeightFiles, load_weights, read_config};
 
 /// A vision transformer ([arXiv 2010.11929](https://arxiv.org/abs/2010.11929)).
 #[derive(Module, Debug)]
@@ -74,7 +74,7 @@ impl<B: KernelBackend> VitModel<B> {
     /// If a file in the folder is missing or damaged, or does not fit the config.
     pub fn load(folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let file = folder.join("config.json");
-        let text = std::fs::read_to_string(&file).map_err(ModelError::io(&file))?;
+        let text = read_config(&file)?;
         let model = VitConfig::parse(&text, &file)?.init(device);
         load_weights(model, &WeightFiles::find(folder)?, &KeyTable::VIT.into())
     }

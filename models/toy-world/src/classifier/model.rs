@@ -55,7 +55,7 @@ struct StemBlock<B: Backend> {
 }
 
 /// The number of channel groups of the stem's group normalisation.
-const STEM_GROUPS: usize = 8;
+pub(super) const STEM_GROUPS: usize = 8;
 
 /// The predicted attributes. A sigmoid turns the logits of `present` into probabilities, and a
 /// softmax those of the others; `centre` is a regression.
