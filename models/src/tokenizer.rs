@@ -12,6 +12,7 @@
 
 mod error;
 mod files;
+mod fingerprint;
 mod json;
 mod prompt;
 mod special_token;
@@ -50,6 +51,7 @@ pub struct ClipTokenizer {
     pad: u32,
     context_length: usize,
     vocab_size: usize,
+    fingerprint: String,
 }
 
 impl ClipTokenizer {
@@ -82,12 +84,18 @@ impl ClipTokenizer {
         id("unk_token", &files.unk)?;
 
         let vocab_size = files.vocabulary.ids.values().max().map_or(0, |&id| id as usize + 1);
+        let fingerprint = fingerprint::fingerprint(&files);
         let (added, context_length) = (files.added_tokens(), files.context_length);
         let TokenizerFiles { vocabulary: BpeVocabulary { path, ids, merges, .. }, unk, .. } = files;
         let mut inner = clip_rules(ids, merges, unk.content)
             .map_err(|source| TokenizerError::Build { path, source })?;
         inner.add_tokens(&added);
-        Ok(Self { inner, bos, eos, pad, context_length, vocab_size })
+        Ok(Self { inner, bos, eos, pad, context_length, vocab_size, fingerprint })
+    }
+
+    /// A digest of the vocabulary, the merges and the special tokens: 64 hexadecimal digits.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Limits the context length to the number of positions of the text encoder.

@@ -87,6 +87,11 @@ impl<B: KernelBackend> StableDiffusion<B> {
         self.precision.bytes() * adapted + Precision::F32.bytes() * self.vae.num_params()
     }
 
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &ClipTokenizer {
+        &self.tokenizer
+    }
+
     /// The configs of its parts.
     pub fn config(&self) -> &StableDiffusionConfig {
         &self.config
