@@ -44,7 +44,7 @@ impl CheckpointRecord {
     /// # Errors
     /// If the file is damaged.
     pub fn find(bank: &Bank, id: &ConceptId) -> Result<Option<Self>> {
-        let file = bank.checkpoint_folder(id).join("state.json");
+        let file = bank.folder().check(Bank::checkpoint_inside(id).join("state.json"))?;
         if file.exists() { Ok(Some(read_json(&file)?)) } else { Ok(None) }
     }
 
