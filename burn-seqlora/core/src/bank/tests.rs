@@ -73,6 +73,13 @@ fn bank() -> (TempDir, Bank) {
     (folder, bank)
 }
 
+/// The same without digests of `concept.json`, as earlier versions left it.
+fn bank_without_digests() -> (TempDir, Bank) {
+    let (folder, mut bank) = bank();
+    bank.record.digests.clear();
+    (folder, bank)
+}
+
 /// Changes the value at a JSON pointer.
 fn change(file: &Path, pointer: &str, value: Value) {
     let mut json: Value = read_json(file).unwrap();
@@ -107,7 +114,7 @@ fn what_is_appended_is_read() {
 
 #[test]
 fn a_flipped_bit_is_found_and_the_other_concepts_stay_usable() {
-    let (_folder, bank) = bank();
+    let (_folder, bank) = bank_without_digests();
     let dog = bank.record("dog").unwrap();
     for name in [native::FILE, TOKENS] {
         let file = bank.concept_folder(&id("dog")).join(name);
@@ -165,6 +172,7 @@ fn a_hostile_list_of_concepts_or_sites_is_refused() {
 #[test]
 fn a_newer_version_is_told_before_its_unknown_keys() {
     let (folder, bank) = bank();
+    change(&folder.path().join(BANK), "/digests", json!({}));
     let files = [bank.concept_folder(&id("cat")).join(CONCEPT), folder.path().join(BANK)];
     for file in &files {
         change(file, "/version", json!(9));
@@ -191,7 +199,7 @@ fn a_hostile_record_of_a_concept_is_refused() {
         ("/sites/unet.a.to_v/alpha", json!(1), "unknown field `alpha`"),
     ];
     for (pointer, value, text) in cases {
-        let (_folder, bank) = bank();
+        let (_folder, bank) = bank_without_digests();
         let file = bank.concept_folder(&id("dog")).join(CONCEPT);
         change(&file, pointer, value);
         assert_says(bank.concept("dog"), &file, text);
@@ -201,7 +209,12 @@ fn a_hostile_record_of_a_concept_is_refused() {
 
 #[test]
 fn inference_does_not_need_to_know_how_a_concept_was_trained() {
-    let (_folder, bank) = bank();
+    let (_folder, bank) = bank_without_digests();
+    let record = bank.concept_folder(&id("dog")).join(CONCEPT);
+    let mut digests = bank.record("dog").unwrap().digests;
+    digests.remove(TRAINING).unwrap();
+    change(&record, "/digests", json!(digests));
+    change(&record, "/version", json!(2));
     let file = bank.concept_folder(&id("dog")).join(TRAINING);
     change(&file, "/later_key", json!(1));
     assert_eq!(bank.concept("dog").unwrap().1, training());
@@ -214,7 +227,7 @@ fn inference_does_not_need_to_know_how_a_concept_was_trained() {
 
 #[test]
 fn a_rank_that_the_record_does_not_know_is_refused() {
-    let (_folder, bank) = bank();
+    let (_folder, bank) = bank_without_digests();
     let record = bank.concept_folder(&id("dog")).join(CONCEPT);
     change(&record, "/sites/unet.a.to_v/rank", json!(2));
     let file = bank.concept_folder(&id("dog")).join(native::FILE);
@@ -251,7 +264,7 @@ fn version_1(ranks: Value) -> Value {
 
 #[test]
 fn records_of_version_1_are_checked_too() {
-    let (_folder, bank) = bank();
+    let (_folder, bank) = bank_without_digests();
     let file = bank.concept_folder(&id("dog")).join(CONCEPT);
     write_json(&file, &version_1(json!([2, 0]))).unwrap();
     let (record, training) = bank.concept("dog").unwrap();

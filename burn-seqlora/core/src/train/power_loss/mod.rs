@@ -52,7 +52,7 @@ fn first_state(seed: &Seed) -> TrainState<Flex> {
     let embeddings = Tensor::ones([1, 2], &Default::default());
     let (config, avoided) = (TrainConfig::default(), [vec![], vec![]]);
     let method = &PlainLora;
-    TrainState::new::<Autodiff<Flex>>(
+    let mut state = TrainState::new::<Autodiff<Flex>>(
         method,
         &config,
         &sites(),
@@ -60,7 +60,9 @@ fn first_state(seed: &Seed) -> TrainState<Flex> {
         &avoided,
         embeddings,
         seed,
-    )
+    );
+    state.initial_loss = 1.0;
+    state
 }
 
 /// A run as training makes it, with steps that compute nothing.
