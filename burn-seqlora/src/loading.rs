@@ -143,12 +143,8 @@ impl FoundModel {
         }
         let model = StableDiffusion::<B>::from_source(&self.source, precision, device)?;
         let base = BaseModel {
-<<<<<<< HEAD
             fingerprint: self.source.fingerprint()?,
-=======
-            fingerprint: source.fingerprint()?,
             tokenizer: Some(model.tokenizer().fingerprint().into()),
->>>>>>> a191949 (wip)
             prediction: Some(model.noise_schedule().prediction),
             name: self.name.clone(),
             cross_attention_layers: model.cross_attention_layers(),
