@@ -11,6 +11,8 @@ pub enum Failure {
     Failed(Box<dyn std::error::Error + Send + Sync>),
     /// The command line or a settings file asks for something that cannot be.
     Usage(String),
+    /// A result has been shown, and says that something is damaged.
+    Damaged(String),
     /// Ctrl-C; what was done is saved.
     Interrupted(String),
 }
@@ -36,7 +38,7 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Failed(error) => hints::hint(error.as_ref()),
-            Self::Usage(_) | Self::Interrupted(_) => None,
+            Self::Usage(_) | Self::Damaged(_) | Self::Interrupted(_) => None,
         }
     }
 
@@ -44,7 +46,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(error) if hints::concerns_an_option(error.as_ref()) => 2,
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Damaged(_) => 1,
             Self::Usage(_) => 2,
             Self::Interrupted(_) => 130,
         }
@@ -55,7 +57,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(f),
-            Self::Usage(text) | Self::Interrupted(text) => text.fmt(f),
+            Self::Usage(text) | Self::Damaged(text) | Self::Interrupted(text) => text.fmt(f),
         }
     }
 }

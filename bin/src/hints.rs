@@ -33,6 +33,10 @@ fn of_core(error: &CoreError) -> Option<String> {
             return Some(format!("--method {bank} fits this bank, and --bank chooses another one"));
         }
         CoreError::NoBank { .. } => "`learn` makes a bank, and --bank chooses one",
+        CoreError::DamagedConcept { .. } => {
+            "--concept chooses the concepts of an image, and `inspect` lists what is damaged"
+        }
+        CoreError::DamagedEarlier { .. } => "`inspect` lists what is damaged",
         CoreError::NotABank { .. } => "--bank chooses the folder",
         CoreError::OtherBase { .. } => "--model chooses the model, and --bank the bank",
         CoreError::DuplicateConcept { .. } => {

@@ -120,6 +120,7 @@ impl<'a, B: TrainBackend> Learning<'a, B> {
         let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
         let plan = train::plan(&bank, method, data, model.sites(), &self.config, self.resume)?;
         let finished = train::learn::<B, _>(model, &mut bank, method, &plan, events)?;
-        Ok(Learnt { concepts: bank.concepts()[before..].to_vec(), finished })
+        let concepts = bank.concepts()[before..].iter().map(String::from).collect();
+        Ok(Learnt { concepts, finished })
     }
 }

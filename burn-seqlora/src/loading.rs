@@ -144,6 +144,7 @@ impl FoundModel {
         let model = StableDiffusion::<B>::from_source(&self.source, precision, device)?;
         let base = BaseModel {
             fingerprint: self.source.fingerprint()?,
+            tokenizer: Some(model.tokenizer_digest().into()),
             prediction: Some(model.noise_schedule().prediction),
             name: self.name.clone(),
             cross_attention_layers: model.cross_attention_layers(),

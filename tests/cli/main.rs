@@ -7,6 +7,7 @@ mod bad_input;
 mod bank_versions;
 mod before_loading;
 mod builtin;
+mod damaged_bank;
 mod demo;
 mod files;
 #[cfg(target_os = "linux")]
@@ -14,6 +15,8 @@ mod full_disk;
 mod generate;
 mod golden;
 mod harness;
+#[cfg(unix)]
+mod hostile_bank;
 mod hostile_data;
 mod hostile_model;
 mod hub;
@@ -29,6 +32,7 @@ mod regions;
 mod resume;
 mod run;
 mod single_file;
+mod stranger;
 mod usage;
 mod weights;
 #[cfg(feature = "wgpu")]

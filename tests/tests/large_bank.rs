@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
-use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord};
+use burn_seqlora::bank::{Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord, max_overlap};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::data::{CaptionOptions, ConceptData, Examples};
 use burn_seqlora::kernels::Flex;
@@ -30,8 +30,8 @@ fn sites() -> Vec<Site> {
     (0..SITES).map(site).collect()
 }
 
-fn id(concept: usize) -> String {
-    format!("concept{concept}")
+fn id(concept: usize) -> ConceptId {
+    ConceptId::new(format!("concept{concept}")).unwrap()
 }
 
 /// Concept i reads input i alone, so that all are orthogonal.
@@ -140,6 +140,7 @@ fn a_thousand_concepts_cost_no_more_than_four_times_a_quarter_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let base = BaseModel {
         fingerprint: "synthetic".into(),
+        tokenizer: None,
         prediction: None,
         name: "synthetic".into(),
         cross_attention_layers: 1,
@@ -178,6 +179,9 @@ fn a_thousand_concepts_cost_no_more_than_four_times_a_quarter_of_them() {
     let directions = bank.directions(&sites()).unwrap();
     println!("orthonormal basis: {:.3} s", start.elapsed().as_secs_f64());
     assert!(directions.iter().all(|columns| columns.len() == 1000));
+    let start = Instant::now();
+    assert_eq!(max_overlap(&bank).unwrap(), 0.0, "each concept reads an input of its own");
+    println!("mutual coherence of all pairs: {:.3} s", start.elapsed().as_secs_f64());
     let own = |(number, column): (usize, &Vec<f64>)| column[number] == 1.0;
     assert!(directions.iter().all(|columns| columns.iter().enumerate().all(own)));
 }

@@ -32,6 +32,13 @@ pub fn not_negative<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Res
     }
 }
 
+/// The greatest of some numbers, at least 0; NaN if one of them is, so that nothing damaged passes for
+/// small.
+pub fn greatest(numbers: impl IntoIterator<Item = f64>) -> f64 {
+    let greater = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
+    numbers.into_iter().fold(0.0, greater)
+}
+
 /// The first setting in which two configs differ, however deep, and both of its values.
 pub fn difference<T: Serialize>(before: &T, now: &T) -> Option<String> {
     let [before, now] = [before, now].map(|c| serde_json::to_value(c).expect("a config is JSON"));
@@ -77,6 +84,14 @@ mod tests {
         let found = difference(&vec![0; 9], &vec![0; 2]).unwrap();
         assert_eq!(found, "`` was a list of 9, now it is [0,0]");
         assert_eq!(difference(&list("b"), &list("b")), None);
+    }
+
+    #[test]
+    fn no_nan_vanishes_in_a_maximum() {
+        assert_eq!(greatest([0.5, 2.0, 1.0]), 2.0);
+        for numbers in [[f64::NAN, 1.0], [1.0, f64::NAN]] {
+            assert!(greatest(numbers).is_nan());
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_jvp::Dual;
 use seqlora_kernels::lora_linear::LoraFactors;
 
-use crate::bank::Bank;
+use crate::bank::{Bank, ConceptRecord, Matrix};
 use crate::error::{Error, Result};
 use crate::lora::{DualAdapters, Site, StoredAdapter};
 use crate::text::Vocabulary;
@@ -26,13 +26,32 @@ impl Member {
 
     /// Its adapter, for a model with these sites.
     pub(crate) fn adapter(&self, bank: &Bank, sites: &[Site]) -> Result<StoredAdapter> {
-        let adapter = bank.adapter(&self.id)?;
+        let id = bank.find(&self.id)?;
+        let adapter = bank.adapter(id).map_err(|error| self.unusable(error))?;
         match adapter.misfit(sites) {
             Some(site) => {
                 let reason = format!("the factors of `{site}` fit no layer of the model");
-                Err(Error::damaged(bank.concept_folder(&self.id), reason))
+                Err(self.unusable(Error::damaged(bank.concept_folder(id), reason)))
             }
             None => Ok(adapter),
+        }
+    }
+
+    /// Its record and token embeddings.
+    fn words(&self, bank: &Bank) -> Result<(ConceptRecord, Matrix)> {
+        let read = || {
+            let record = bank.record(&self.id)?;
+            let embeddings = bank.embeddings(&record)?;
+            Ok((record, embeddings))
+        };
+        read().map_err(|error| self.unusable(error))
+    }
+
+    /// The error with its files that keeps it from being used.
+    fn unusable(&self, error: Error) -> Error {
+        match error {
+            Error::File(source) => Error::DamagedConcept { id: self.id.clone(), source },
+            other => other,
         }
     }
 }
@@ -102,7 +121,7 @@ impl<B: Backend> Composition<B> {
         check_members(bank, members)?;
         for member in members {
             let Member { id, scale } = member;
-            let record = bank.record(id)?;
+            let (record, (shape, values)) = member.words(bank)?;
             let adapter = member.adapter(bank, sites)?;
             for (number, site) in sites.iter().enumerate() {
                 let Some(factors) = adapter.get(&site.name) else { continue };
@@ -110,7 +129,6 @@ impl<B: Backend> Composition<B> {
                 up[number].push(a.mul_scalar(*scale));
                 down[number].push(b);
             }
-            let (shape, values) = bank.embeddings(&record)?;
             embeddings.push(Tensor::from_data(TensorData::new(values, shape), device));
             vocabulary.push(id, record.words, record.embeddings_per_word);
         }

@@ -75,6 +75,30 @@ pub enum Error {
         /// The id.
         id: String,
     },
+    /// A concept that is to be used cannot be read.
+    #[error(
+        "concept `{id}` cannot be used: {source}; leave it out, or restore its folder from a copy of the bank"
+    )]
+    DamagedConcept {
+        /// The id.
+        id: String,
+        /// What is wrong with its files.
+        source: FileError,
+    },
+    /// A concept that further ones have to stay orthogonal to cannot be read.
+    #[error(
+        "further concepts have to stay orthogonal to `{id}`, which is damaged: {source}; restore its \
+         folder from a copy of the bank, or go on without it: delete it from `concepts` in {}",
+        bank.display()
+    )]
+    DamagedEarlier {
+        /// The id.
+        id: String,
+        /// The bank's record.
+        bank: PathBuf,
+        /// What is wrong with its files.
+        source: FileError,
+    },
     /// A prompt or an option names a concept that is not there.
     #[error("there is no concept <{id}>; {}", known_concepts(known))]
     UnknownConcept {

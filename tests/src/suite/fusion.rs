@@ -26,7 +26,7 @@ use burn_seqlora::text::TextBatch;
 use nalgebra::DMatrix;
 use tempfile::TempDir;
 
-use super::orthogonality::{base, name, training};
+use super::orthogonality::{base, id, name, training};
 use crate::fixtures::{self, assert_close, largest, relative_error};
 use crate::toy::{Net, Toy, matrix, random};
 
@@ -60,7 +60,7 @@ fn bank<B: Backend>(
     let base = BaseModel { token_width, ..base() };
     let mut bank = Bank::open_or_create(folder.path(), &base, sites).unwrap();
     for (concept, adapter) in adapters.iter().enumerate() {
-        let record = ConceptRecord::new(&name(concept), "toy", [1, 1], false, adapter);
+        let record = ConceptRecord::new(&id(concept), "toy", [1, 1], false, adapter);
         let word = random::<B, 2>([1, token_width], concept as u64, DType::F32).mul_scalar(0.01);
         let embeddings = ([1, token_width], word.to_data().iter::<f32>().collect());
         bank.append(record, &training(), adapter, embeddings).unwrap();

@@ -81,6 +81,7 @@ impl<B: KernelBackend> Problem<B> {
     fn bank(&self, name: &str) -> Bank {
         let base = BaseModel {
             fingerprint: "tiny".into(),
+            tokenizer: None,
             prediction: None,
             name: "tiny".into(),
             cross_attention_layers: 0,

@@ -1,14 +1,12 @@
 //! Saving a training state and going on from it, bit for bit.
 
-use std::fs;
-
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use seqlora_files::{FileError, read_json, write_json};
+use seqlora_files::{FileError, read_json};
 
-use crate::bank::{Bank, NamedTensors, read_tensors, write_tensors};
+use crate::bank::{Bank, ConceptId, NamedTensors, read_tensors, to_safetensors};
 use crate::check::difference;
 use crate::error::{Error, Result};
 use crate::lora::{AdapterSet, Factors, Site};
@@ -46,8 +44,8 @@ impl CheckpointRecord {
     ///
     /// # Errors
     /// If the file is damaged.
-    pub fn find(bank: &Bank, id: &str) -> Result<Option<Self>> {
-        let file = bank.checkpoint_folder(id).join("state.json");
+    pub fn find(bank: &Bank, id: &ConceptId) -> Result<Option<Self>> {
+        let file = bank.folder().check(Bank::checkpoint_inside(id).join("state.json"))?;
         if file.exists() { Ok(Some(read_json(&file)?)) } else { Ok(None) }
     }
 
@@ -91,13 +89,13 @@ pub fn check_unchanged(id: &str, before: (&Value, &str), now: (&TrainConfig, &st
 /// If the disk is full; the checkpoint before is then still there.
 pub fn save<B: Backend>(
     bank: &Bank,
-    id: &str,
+    id: &ConceptId,
     sites: &[Site],
     state: &TrainState<B>,
     context: (&TrainConfig, &str, u64),
 ) -> Result<()> {
-    let folder = bank.checkpoint_folder(id);
-    fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+    let folder = Bank::checkpoint_inside(id);
+    bank.folder().create_folder(&folder)?;
     let (config, data_digest, metrics_bytes) = context;
     // Two files take turns, so that state.json never refers to one that is being replaced.
     let turn =
@@ -113,10 +111,12 @@ pub fn save<B: Backend>(
         metrics_bytes,
         config: config.clone(),
         data_digest: data_digest.into(),
-        earlier: bank.concepts().to_vec(),
+        earlier: bank.concepts().iter().map(String::from).collect(),
     };
-    write_tensors(&folder.join(&record.tensors), &to_tensors(sites, state))?;
-    Ok(write_json(&folder.join("state.json"), &record)?)
+    let file = folder.join(&record.tensors);
+    let bytes = to_safetensors(&file, &to_tensors(sites, state))?;
+    bank.folder().write(file, &bytes)?;
+    Ok(bank.folder().write_json(folder.join("state.json"), &record)?)
 }
 
 /// Reads the state that [`save`] wrote.
@@ -125,7 +125,7 @@ pub fn save<B: Backend>(
 /// If a file is damaged or does not fit the model.
 pub fn load<B: Backend>(
     bank: &Bank,
-    id: &str,
+    id: &ConceptId,
     sites: &[Site],
     record: &CheckpointRecord,
     device: &B::Device,

@@ -143,9 +143,9 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
 
     /// The state of the checkpoint, if there is one, or that before the first step.
     fn begin(&self, bank: &Bank) -> Result<TrainState<B::InnerBackend>> {
-        let ConceptPlan { data, config, capacity, .. } = self.plan;
-        if let Some(record) = CheckpointRecord::find(bank, data.id())? {
-            return checkpoint::load(bank, data.id(), &self.sites, &record, &self.model.device());
+        let ConceptPlan { id, data, config, capacity, .. } = self.plan;
+        if let Some(record) = CheckpointRecord::find(bank, id)? {
+            return checkpoint::load(bank, id, &self.sites, &record, &self.model.device());
         }
         let class_word = self.model.word_embedding(data.class_word())?.inner();
         let layers = self.model.cross_attention_layers();
@@ -172,9 +172,9 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         bank: &Bank,
         events: &mut impl FnMut(Event) -> Flow,
     ) -> Result<Flow> {
-        let ConceptPlan { data, config, data_digest, .. } = self.plan;
+        let ConceptPlan { id, config, data_digest, .. } = self.plan;
         let trainer = self.trainer();
-        let mut metrics = Metrics::open(bank, data.id())?;
+        let mut metrics = Metrics::open(bank, id)?;
         while state.step < config.steps {
             let samples = self.encoded.samples(state.step)?;
             let were_frozen = state.embeddings_frozen;
@@ -191,7 +191,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             let due = state.step.is_multiple_of(config.save_every) && state.step < config.steps;
             if due || flow == Flow::Stop {
                 let context = (config, data_digest.as_str(), metrics.sync()?);
-                checkpoint::save(bank, data.id(), &self.sites, state, context)?;
+                checkpoint::save(bank, id, &self.sites, state, context)?;
                 events(Event::Saved(state.step));
             }
             if flow == Flow::Stop {
@@ -207,13 +207,13 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         state: TrainState<B::InnerBackend>,
         bank: &mut Bank,
     ) -> Result<TrainingRecord> {
-        let ConceptPlan { data, config, data_digest, .. } = self.plan;
+        let ConceptPlan { id, data, config, data_digest, .. } = self.plan;
         let adapters = &state.parameters.adapters;
         let adapter = self.method.finish(adapters, &self.sites, &self.avoided);
         let layers = self.model.cross_attention_layers();
         let words = [config.tokens.words(), config.tokens.embeddings_per_word(layers)];
         let reserves = self.method.constraint().is_orthogonal();
-        let record = ConceptRecord::new(data.id(), data.class_word(), words, reserves, &adapter);
+        let record = ConceptRecord::new(id, data.class_word(), words, reserves, &adapter);
         let training = TrainingRecord {
             method: self.method.name().into(),
             images: data.image_names(),

@@ -1,20 +1,20 @@
 //! What is recorded of every step.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
 use super::checkpoint::CheckpointRecord;
 use super::trainer::StepReport;
-use crate::bank::Bank;
-use crate::error::{Error, Result};
+use crate::bank::{Bank, ConceptId};
+use crate::error::Result;
 
 /// `metrics.jsonl`: one line per step, without times, so that equal runs write equal files.
-pub struct Metrics {
-    path: PathBuf,
-    file: fs::File,
+pub struct Metrics<'a> {
+    bank: &'a Bank,
+    /// The file in the bank's folder.
+    file: PathBuf,
     bytes: u64,
 }
 
@@ -27,22 +27,17 @@ struct MetricsLine {
     embedding_norm: f64,
 }
 
-impl Metrics {
+impl<'a> Metrics<'a> {
     /// Goes on where the checkpoint left off: lines of steps that will be repeated are cut.
-    pub fn open(bank: &Bank, id: &str) -> Result<Self> {
-        let folder = bank.concept_folder(id);
-        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
-        let path = folder.join("metrics.jsonl");
+    pub fn open(bank: &'a Bank, id: &ConceptId) -> Result<Self> {
+        let file = Bank::metrics_inside(id);
         let bytes = CheckpointRecord::find(bank, id)?.map_or(0, |record| record.metrics_bytes);
-        let open = || {
-            let file = OpenOptions::new().create(true).append(true).open(&path)?;
-            // Lines that somebody removed stay away.
-            let bytes = bytes.min(file.metadata()?.len());
-            file.set_len(bytes)?;
-            Ok((file, bytes))
-        };
-        let (file, bytes) = open().map_err(Error::io("cannot write", &path))?;
-        Ok(Self { path, file, bytes })
+        // Lines that somebody removed stay away.
+        let length = fs::metadata(bank.path().join(&file)).map_or(0, |metadata| metadata.len());
+        let mut metrics = Self { bank, file, bytes: bytes.min(length) };
+        bank.folder().create_folder(Bank::inside(id))?;
+        metrics.write(b"")?;
+        Ok(metrics)
     }
 
     /// Adds a step's line.
@@ -55,13 +50,18 @@ impl Metrics {
             embedding_norm: report.embedding_norm,
         };
         let line = serde_json::to_string(&line).expect("numbers are JSON") + "\n";
-        self.bytes += line.len() as u64;
-        self.file.write_all(line.as_bytes()).map_err(Error::io("cannot write", &self.path))
+        self.write(line.as_bytes())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bank.folder().append(&self.file, self.bytes, bytes)?;
+        self.bytes += bytes.len() as u64;
+        Ok(())
     }
 
     /// Brings the lines to the disk; returns how many bytes they are.
-    pub fn sync(&mut self) -> Result<u64> {
-        self.file.sync_data().map_err(Error::io("cannot write", &self.path))?;
+    pub fn sync(&self) -> Result<u64> {
+        self.bank.folder().sync(&self.file)?;
         Ok(self.bytes)
     }
 }

@@ -12,6 +12,8 @@ mod encode;
 mod learn;
 mod metrics;
 mod plan;
+#[cfg(all(test, feature = "cpu"))]
+mod power_loss;
 pub mod prompts;
 mod trainer;
 

@@ -4,7 +4,7 @@ use seqlora_kernels::TrainBackend;
 
 use super::capacity::{CapacityPlan, plan_ranks};
 use super::checkpoint::{self, CheckpointRecord};
-use crate::bank::Bank;
+use crate::bank::{Bank, ConceptId};
 use crate::data::ConceptData;
 use crate::error::{Error, Result};
 use crate::lora::Site;
@@ -23,6 +23,8 @@ pub struct LearnPlan<'a> {
 /// What is about to be trained for one concept.
 #[derive(Debug, Clone)]
 pub struct ConceptPlan<'a> {
+    /// Its id, which is also that of the data.
+    pub id: ConceptId,
     /// What it is learnt from.
     pub data: &'a dyn ConceptData,
     /// Its settings: the run's, with the data's own number of steps.
@@ -60,6 +62,7 @@ pub fn plan<'a, B: TrainBackend>(
     let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
     for data in data {
         let config = TrainConfig { steps: data.steps().unwrap_or(config.steps), ..config.clone() };
+        let id = ConceptId::new(data.id()).map_err(|e| Error::Invalid(e.to_string()))?;
         data.check()?;
         let data_digest = data.digest()?;
         if let Some(known) = bank.like(data.id()) {
@@ -75,13 +78,13 @@ pub fn plan<'a, B: TrainBackend>(
         let capacity = plan_ranks(sites, &used, &config, constraint);
         check_capacity(sites, &config, &capacity, data.id())?;
         let planned = plan.concepts.iter().map(|concept| concept.data.id());
-        let earlier = bank.concepts().iter().map(String::as_str).chain(planned);
+        let earlier = bank.concepts().iter().map(ConceptId::as_str).chain(planned);
         let earlier: Vec<String> = earlier.map(String::from).collect();
-        let resume_at = resume_at(bank, data.id(), resume, |record| {
+        let resume_at = resume_at(bank, &id, resume, |record| {
             record.check(data.id(), &config, &data_digest, &earlier)
         })?;
         used.iter_mut().zip(&capacity.ranks).for_each(|(used, rank)| *used += rank);
-        plan.concepts.push(ConceptPlan { data, config, capacity, resume_at, data_digest });
+        plan.concepts.push(ConceptPlan { id, data, config, capacity, resume_at, data_digest });
     }
     Ok(plan)
 }
@@ -100,7 +103,7 @@ fn check_name<B: TrainBackend>(method: &dyn Method<B>, config: &TrainConfig) -> 
 /// The step from which a concept's checkpoint goes on; 0 without one.
 fn resume_at(
     bank: &Bank,
-    id: &str,
+    id: &ConceptId,
     resume: bool,
     check: impl FnOnce(&CheckpointRecord) -> Result<()>,
 ) -> Result<usize> {

@@ -119,16 +119,22 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
     }
 }
 
-/// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q.
+/// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q. NaN if a
+/// column of B is zero or not finite.
 fn overlap<B: Backend>(down: &Factors<B>, basis: &Bases<B>) -> Option<Tensor<B, 1>> {
     let of_site = |(site, b): (usize, Tensor<B, 2>)| {
         let basis = basis.get(site)?.clone();
         let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
         let unit = b / norms;
-        Some(basis.transpose().matmul(unit).abs().max())
+        let entries = basis.transpose().matmul(unit).abs();
+        // Not every backend's maximum keeps a NaN: this adds zero, or NaN.
+        let not_finite = (entries.clone() - entries.clone()).sum();
+        Some(entries.max() + not_finite)
     };
     let largest: Vec<Tensor<B, 1>> = down.iter().filter_map(of_site).collect();
-    (!largest.is_empty()).then(|| Tensor::cat(largest, 0).max())
+    let greatest =
+        |largest: Tensor<B, 1>| largest.clone().max() + (largest.clone() - largest).sum();
+    (!largest.is_empty()).then(|| greatest(Tensor::cat(largest, 0)))
 }
 
 #[cfg(all(test, feature = "cpu"))]
