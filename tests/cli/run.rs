@@ -86,6 +86,13 @@ impl Running {
         self.0.wait().unwrap();
     }
 
+    /// Waits for its end.
+    pub fn finish(mut self) -> Run {
+        let stderr = read(self.0.stderr.take());
+        let stdout = read(self.0.stdout.take());
+        Run { code: self.0.wait().unwrap().code(), stdout, stderr }
+    }
+
     /// Ctrl-C, then waits for its end.
     #[cfg(unix)]
     pub fn interrupt(self) -> Run {
@@ -94,12 +101,10 @@ impl Running {
 
     /// Sends a signal, then waits for its end.
     #[cfg(unix)]
-    pub fn signal(mut self, name: &str) -> Run {
+    pub fn signal(self, name: &str) -> Run {
         let kill = format!("kill -{name} {}", self.0.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        let stderr = read(self.0.stderr.take());
-        let stdout = read(self.0.stdout.take());
-        Run { code: self.0.wait().unwrap().code(), stdout, stderr }
+        self.finish()
     }
 }
 
