@@ -182,9 +182,8 @@ fn metrics_stay_whole_lines() {
     write_sealed(&project, &with(&state(&project), "metrics_bytes", "5"));
     project.learn("photos", &format!("{OPTIONS} --resume")).succeeds();
     let metrics = fs::read_to_string(project.path("bank/concepts/cat/metrics.jsonl")).unwrap();
-    let steps =
-        metrics.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["step"].clone());
-    assert_eq!(steps.last(), Some(8.into()));
+    let step = |line| serde_json::from_str::<Value>(line).unwrap()["step"].clone();
+    assert_eq!(metrics.lines().map(step).collect::<Vec<_>>().pop(), Some(8.into()));
 }
 
 /// Latents that are damaged or of something else are encoded again, and the result is the same.

@@ -80,6 +80,23 @@ impl Running {
         }
     }
 
+    /// Waits until a line of its messages begins with a text.
+    ///
+    /// # Panics
+    /// If the program ends before.
+    #[track_caller]
+    pub fn wait_for_message(&mut self, text: &str) {
+        let stderr = self.0.stderr.as_mut().expect("it was not read before");
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while !line.starts_with(text.as_bytes()) {
+            if line.ends_with(b"\n") {
+                line.clear();
+            }
+            assert_eq!(stderr.read(&mut byte).unwrap(), 1, "it ended without `{text}`");
+            line.push(byte[0]);
+        }
+    }
+
     /// Kills it: SIGKILL, which it cannot notice.
     pub fn kill(mut self) {
         self.0.kill().unwrap();
