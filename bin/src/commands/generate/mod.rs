@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
+use burn_seqlora::FoundModel;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{Area, SamplerPlan};
@@ -20,7 +21,6 @@ use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
 use burn_seqlora::precision::Precision;
-use burn_seqlora::FoundModel;
 use serde_json::json;
 
 use self::concepts::{check_prompts, members};

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::device::Device;
 use crate::failure::Failure;
-use crate::machine;
+use crate::machine::{self, Memory};
 use crate::terminal::{Terminal, bytes, seconds};
 
 /// What a run will take. Without a concept to learn there is nothing.
@@ -40,8 +40,11 @@ impl Forecast {
         let estimates = plan.concepts.iter().map(estimate);
         let estimates = estimates.collect::<Result<Vec<_>, Failure>>()?;
         let memory = estimates.into_iter().max_by_key(MemoryEstimate::total);
-        let available =
-            (device == Device::Cpu).then(machine::memory).flatten().map(|memory| memory.available);
+        // The model is loaded already, which a control group's limit does not say.
+        let free = |Memory { total, available }| {
+            available.min(total.saturating_sub(model.weight_bytes() as u64))
+        };
+        let available = (device == Device::Cpu).then(machine::memory).flatten().map(free);
         let mut forecast = Self { memory, available, time: None };
         if let Some(concept) =
             plan.concepts.first().filter(|_| force || forecast.fits() != Some(false))
