@@ -17,12 +17,16 @@ mod golden;
 mod harness;
 #[cfg(unix)]
 mod hostile_bank;
+#[cfg(unix)]
+mod hostile_checkpoint;
 mod hostile_data;
 mod hostile_model;
 mod hub;
 mod hub_server;
 mod images;
 mod learn;
+#[cfg(unix)]
+mod memory;
 mod model_files;
 mod options;
 mod pretrain;

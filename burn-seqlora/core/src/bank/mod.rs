@@ -40,6 +40,7 @@ pub use id::{ConceptId, InvalidId, is_concept_id};
 pub use inspect::ConceptState;
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel};
+pub(crate) use tensors::parse_tensors;
 pub use tensors::{Matrix, NamedTensors, read_tensors, to_safetensors, write_tensors};
 
 use std::path::{Path, PathBuf};

@@ -1,14 +1,18 @@
 //! What is recorded of every step.
 
-use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
+use seqlora_files::open_regular;
 use serde::Serialize;
 
-use super::checkpoint::CheckpointRecord;
+use super::checkpoint_record::CheckpointRecord;
 use super::trainer::StepReport;
 use crate::bank::{Bank, ConceptId};
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+/// More bytes than a line has: five numbers with their names.
+const LONGEST_LINE: u64 = 1024;
 
 /// `metrics.jsonl`: one line per step, without times, so that equal runs write equal files.
 pub struct Metrics<'a> {
@@ -33,9 +37,13 @@ impl<'a> Metrics<'a> {
         let file = Bank::metrics_inside(id);
         let bytes = CheckpointRecord::find(bank, id)?.map_or(0, |record| record.metrics_bytes);
         // Lines that somebody removed stay away.
-        let length = fs::metadata(bank.path().join(&file)).map_or(0, |metadata| metadata.len());
-        let mut metrics = Self { bank, file, bytes: bytes.min(length) };
+        let bytes = match open_regular(&bank.folder().check(&file)?) {
+            Ok((mut lines, length)) => whole_lines(&mut lines, bytes.min(length))
+                .map_err(Error::io("cannot read", bank.path().join(&file)))?,
+            Err(_) => 0,
+        };
         bank.folder().create_folder(Bank::inside(id))?;
+        let mut metrics = Self { bank, file, bytes };
         metrics.write(b"")?;
         Ok(metrics)
     }
@@ -63,5 +71,30 @@ impl<'a> Metrics<'a> {
     pub fn sync(&self) -> Result<u64> {
         self.bank.folder().sync(&self.file)?;
         Ok(self.bytes)
+    }
+}
+
+/// The length of the whole lines in the first `bytes` of a file: a cut line would break its JSON.
+fn whole_lines(file: &mut (impl Read + Seek), bytes: u64) -> io::Result<u64> {
+    let start = bytes.saturating_sub(LONGEST_LINE);
+    let mut end = Vec::new();
+    file.seek(SeekFrom::Start(start))?;
+    file.take(bytes - start).read_to_end(&mut end)?;
+    let last = end.iter().rposition(|byte| *byte == b'\n');
+    Ok(last.map_or(0, |at| start + at as u64 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_line_does_not_count() {
+        let long = format!("{}\n", "x".repeat(LONGEST_LINE as usize));
+        let text = format!("{{}}\n[]\n{long}");
+        let whole = |bytes| whole_lines(&mut io::Cursor::new(&text), bytes).unwrap();
+        let lengths = [0, 1, 2, 3, 5, 6, 7].map(whole);
+        assert_eq!(lengths, [0, 0, 0, 3, 3, 6, 6]);
+        assert_eq!(whole(text.len() as u64), text.len() as u64);
     }
 }
