@@ -7,6 +7,8 @@ mod bad_input;
 mod bank_versions;
 mod before_loading;
 mod builtin;
+#[cfg(unix)]
+mod crash;
 mod demo;
 mod files;
 #[cfg(target_os = "linux")]
