@@ -7,6 +7,8 @@ mod bad_input;
 mod bank_versions;
 mod before_loading;
 mod builtin;
+#[cfg(unix)]
+mod crash;
 mod damaged_bank;
 mod demo;
 mod files;
@@ -25,7 +27,6 @@ mod hub;
 mod hub_server;
 mod images;
 mod learn;
-#[cfg(unix)]
 mod memory;
 mod model_files;
 mod options;

@@ -103,6 +103,21 @@ impl Running {
         self.0.wait().unwrap();
     }
 
+    /// Kills it after a while. Returns whether it was still running.
+    #[cfg(unix)]
+    pub fn kill_after(mut self, time: Duration) -> bool {
+        sleep(time);
+        self.0.kill().unwrap();
+        // A code belongs to a run that has ended by itself.
+        self.0.wait().unwrap().code().is_none()
+    }
+
+    /// Whether it has not ended yet.
+    #[cfg(unix)]
+    pub fn goes_on(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
     /// Waits for its end.
     pub fn finish(mut self) -> Run {
         let stderr = read(self.0.stderr.take());

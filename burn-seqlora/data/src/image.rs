@@ -96,8 +96,8 @@ mod tests {
     use super::*;
     use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, RgbaImage};
 
-    /// Eight 8-pixel wide columns, saved by Pillow 13 as an Adobe (inverted) CMYK JPEG whose K
-    /// channel is min(C, M, Y): `Image.new("CMYK", (64, 16))`, `putdata`, `save(quality=90)`.
+    /// Eight 8-pixel wide columns, saved by Pillow 13 as an Adobe (inverted) CMYK JPEG: tests/reference/
+    /// make_image.py.
     const CMYK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/images/cmyk.jpg");
 
     /// What Pillow's `convert("RGB")` says of the middle of each column.

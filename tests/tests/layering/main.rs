@@ -14,7 +14,7 @@ use serde_json::Value;
 use source::Source;
 
 /// All crates, lowest first: each may depend on those before it.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "burn-jvp",
     "seqlora-kernels",
     "seqlora-files",
@@ -26,6 +26,7 @@ const ORDER: [&str; 12] = [
     "burn-seqlora",
     "seqlora",
     "seqlora-tests",
+    "seqlora-fuzz",
     "seqlora-benchmarks",
 ];
 

@@ -1,0 +1,35 @@
+//! The targets, by the crate whose parsers they are.
+
+mod bank;
+mod data;
+mod model;
+mod text;
+
+use crate::target::Target;
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    bank::BANK,
+    bank::CONCEPT,
+    bank::ADAPTER,
+    bank::PEFT,
+    data::MANIFEST,
+    data::CONCEPT_LIST,
+    data::METADATA,
+    data::DREAMBOOTH,
+    data::CAPTION,
+    data::IMAGE,
+    model::MODEL_CONFIG,
+    model::SCHEDULER,
+    model::SHARDS,
+    model::SINGLE_FILE,
+    model::TOKENIZER,
+    text::SETTINGS,
+    text::PROMPT,
+];
+
+/// What is as the library promises, whatever the input.
+#[track_caller]
+fn holds(promise: bool, what: &str) {
+    assert!(promise, "a broken promise: {what}");
+}
