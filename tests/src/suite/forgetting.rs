@@ -144,7 +144,9 @@ fn eigenvalues<B: Backend>(matrix: &Tensor<B, 2>) -> Vec<f64> {
 
 /// The largest difference between the distribution functions of two samples of the same size.
 fn largest_gap(mut a: Vec<f64>, mut b: Vec<f64>) -> f64 {
-    [&mut a, &mut b].map(|sample| sample.sort_by(f64::total_cmp));
+    for sample in [&mut a, &mut b] {
+        sample.sort_by(f64::total_cmp);
+    }
     let below = |sample: &[f64], x: f64| sample.partition_point(|y| *y <= x) as f64;
     let gap = |x: &f64| (below(&a, *x) - below(&b, *x)).abs() / a.len() as f64;
     a.iter().chain(&b).map(gap).fold(0.0, f64::max)

@@ -3,7 +3,7 @@
 use seqlora_files::{read_json, sha256};
 use serde::{Deserialize, Serialize};
 
-use crate::bank::Bank;
+use crate::bank::{Bank, ConceptId};
 use crate::error::{Error, Result};
 use crate::settings::TrainConfig;
 
@@ -46,8 +46,8 @@ impl CheckpointRecord {
     ///
     /// # Errors
     /// If the file is damaged, or says what cannot be.
-    pub fn find(bank: &Bank, id: &str) -> Result<Option<Self>> {
-        let file = bank.checkpoint_folder(id).join(RECORD);
+    pub fn find(bank: &Bank, id: &ConceptId) -> Result<Option<Self>> {
+        let file = bank.folder().check(Bank::checkpoint_inside(id).join(RECORD))?;
         if !file.exists() {
             return Ok(None);
         }

@@ -14,7 +14,7 @@ use crate::lora::DualAdapters;
 use crate::methods::Work;
 use crate::model::DiffusionModel;
 use crate::objective::Objective;
-use crate::scalar::scalar;
+use crate::read::scalar;
 use crate::text::TextBatch;
 
 /// A gradient takes a forward pass and a backward pass, which costs about twice as much.

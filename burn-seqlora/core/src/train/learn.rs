@@ -130,7 +130,8 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let occupied =
             if orthogonal { with_protected(model, &sites, config, occupied)? } else { occupied };
         let device = model.device();
-        let (folder, base) = (bank.checkpoint_folder(data.id()), &bank.base().fingerprint);
+        let folder = bank.folder().check(Bank::checkpoint_inside(&plan.id))?;
+        let base = &bank.base().fingerprint;
         let encoded = EncodedConcept::new(model, *data, config, &seed)?;
         Ok(Self {
             model,

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use seqlora_core::bank::formats::{AdapterFormat, Native, Peft};
-use seqlora_core::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord, is_concept_id, overlaps};
+use seqlora_core::bank::{
+    Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord, is_concept_id, overlaps,
+};
 use seqlora_core::lora::{Part, Role, Site, StoredAdapter, StoredFactors};
 use serde_json::Value;
 
@@ -56,6 +58,7 @@ fn bank(first: &str) -> Vec<File> {
     let folder = tempfile::tempdir().expect("a folder");
     let base = BaseModel {
         fingerprint: "0123456789abcdef0123456789abcdef".into(),
+        tokenizer: Some("0123456789abcdef0123456789abcdef".into()),
         prediction: None,
         name: "tiny".into(),
         cross_attention_layers: 2,
@@ -64,7 +67,13 @@ fn bank(first: &str) -> Vec<File> {
     let mut bank = Bank::open_or_create(folder.path(), &base, &sites()).expect("a new bank");
     for id in ["cat", "dog"] {
         let adapter = if id == "cat" { adapter() } else { StoredAdapter::default() };
-        let record = ConceptRecord::new(id, "animal", [2, 2], true, &adapter);
+        let record = ConceptRecord::new(
+            &ConceptId::new(id).expect("an id"),
+            "animal",
+            [2, 2],
+            true,
+            &adapter,
+        );
         let training = TrainingRecord {
             method: "seqlora".into(),
             images: vec!["0.png".into()],

@@ -6,6 +6,7 @@ use std::path::Path;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use seqlora_core::Flow;
 use seqlora_core::bank::is_concept_id;
 use seqlora_core::data::{CaptionOptions, ConceptData, Transform};
 use seqlora_data::{ConceptSource, DiscoverOptions, Manifest, load_mask, load_rgb};
@@ -186,6 +187,6 @@ fn use_concept(source: &ConceptSource) -> seqlora_core::Result<()> {
         holds(source.prompts(&options).into_iter().all(has_one), "so have all its variants");
     }
     source.check()?;
-    source.digest()?;
+    source.examine(&mut |_| Flow::Continue)?;
     source.open(16, 8)?.example(0, &Transform::default(), &mut rng).map(drop)
 }

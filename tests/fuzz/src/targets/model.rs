@@ -7,7 +7,7 @@ use seqlora_core::diffusion::{NoiseSchedule, SamplerKind, SamplerPlan, Scheduler
 use seqlora_core::text::Piece;
 use seqlora_models::tokenizer::ClipTokenizer;
 use seqlora_models::vit::VitConfig;
-use seqlora_models::weights::{WeightFiles, needed_files};
+use seqlora_models::weights::{Variant, WeightFiles, needed_files};
 use seqlora_models::{ModelSource, SourceOptions, StableDiffusionConfig};
 use serde_json::{Value, json};
 
@@ -77,7 +77,8 @@ pub const SHARDS: Target = Target {
         let component = folder.join("unet");
         // The same bytes as a listing of the hub.
         let listing = text(&component.join("model.safetensors.index.json"));
-        let _ = needed_files(&listing.lines().collect::<Vec<_>>());
+        let listing: Vec<&str> = listing.lines().collect();
+        let _ = [Variant::Any, Variant::Fp16].map(|variant| needed_files(&listing, variant));
         let Ok(found) = WeightFiles::find(&component) else { return false };
         let inside = |shard: &PathBuf| shard.parent() == Some(&component);
         holds(found.shards.iter().all(inside), "shards lie beside their index");

@@ -17,7 +17,8 @@ use serde_json::json;
 use self::recorder::Recorder;
 use self::states::{Journal, Tree, read, write};
 use super::StepReport;
-use super::checkpoint::{self, CheckpointRecord};
+use super::checkpoint;
+use super::checkpoint_record::CheckpointRecord;
 use super::metrics::Metrics;
 use crate::bank::{Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord};
 use crate::error::{Error, Result};
@@ -27,6 +28,12 @@ use crate::rng::Seed;
 use crate::settings::TrainConfig;
 
 const CONCEPTS: [&str; 2] = ["cat", "dog"];
+
+/// The ranks at the sites.
+const RANKS: [usize; 2] = [1, 1];
+
+/// The shape of the token embeddings.
+const EMBEDDINGS: [usize; 2] = [1, 2];
 
 /// Checkpoints are saved every two steps.
 const STEPS: usize = 5;
@@ -49,14 +56,14 @@ fn base() -> BaseModel {
 }
 
 fn first_state(seed: &Seed) -> TrainState<Flex> {
-    let embeddings = Tensor::ones([1, 2], &Default::default());
+    let embeddings = Tensor::ones(EMBEDDINGS, &Default::default());
     let (config, avoided) = (TrainConfig::default(), [vec![], vec![]]);
     let method = &PlainLora;
     let mut state = TrainState::new::<Autodiff<Flex>>(
         method,
         &config,
         &sites(),
-        &[1, 1],
+        &RANKS,
         &avoided,
         embeddings,
         seed,
@@ -82,7 +89,10 @@ fn learn(bank: &mut Bank, id: &ConceptId) -> Result<()> {
     let sites = sites();
     bank.directions(&sites)?;
     let mut state = match CheckpointRecord::find(bank, id)? {
-        Some(record) => checkpoint::load(bank, id, &sites, &record, &Default::default())?,
+        Some(record) => {
+            let run = (&sites[..], &RANKS[..], EMBEDDINGS);
+            checkpoint::load(bank, id, run, &record, &Default::default())?
+        }
         None => first_state(&Seed::new(0).fork(id)),
     };
     let mut metrics = Metrics::open(bank, id)?;
