@@ -39,6 +39,9 @@ fn of_core(error: &CoreError) -> Option<String> {
             "--id sets the id of a single concept, and --resume continues an earlier run"
         }
         CoreError::Interrupted { .. } => "--resume continues the run",
+        CoreError::TooLittleMemory { .. } => {
+            "--batch, --resolution and --precision set these, and --force starts anyway"
+        }
         CoreError::NoCapacity { .. } => {
             "--rank, --concepts and --sites set these; without --strict-capacity, layers with too \
              little room get a lower rank"

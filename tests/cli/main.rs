@@ -14,10 +14,13 @@ mod full_disk;
 mod generate;
 mod golden;
 mod harness;
+#[cfg(unix)]
+mod hostile_checkpoint;
 mod hostile_data;
 mod hub;
 mod images;
 mod learn;
+mod memory;
 mod options;
 mod pretrain;
 mod progress;

@@ -63,7 +63,7 @@ fn a_killed_run_goes_on_from_its_checkpoint() {
 /// SIGKILL in the second concept, before its first checkpoint.
 #[test]
 fn a_run_killed_before_its_checkpoint_starts_the_concept_anew() {
-    let project = killed_between("dog/metrics.jsonl", "dog/checkpoint");
+    let project = killed_between("dog/metrics.jsonl", "dog/checkpoint/state.json");
     assert_eq!(project.ids(), ["cat"]);
     let texts = ["cannot resume `cat`", "`steps` was 8, now it is 9"];
     project.learn("photos", "--steps 9 --save-every 3 --resume").fails(1, &texts);
@@ -73,7 +73,7 @@ fn a_run_killed_before_its_checkpoint_starts_the_concept_anew() {
 /// SIGKILL in the first concept, before there is anything to go on from.
 #[test]
 fn a_run_killed_at_once_needs_no_resume() {
-    let project = killed_between("cat/metrics.jsonl", "cat/checkpoint");
+    let project = killed_between("cat/metrics.jsonl", "cat/checkpoint/state.json");
     project.learn("photos", OPTIONS).succeeds();
     project.bank().assert_same(unbroken());
 }
@@ -90,6 +90,22 @@ fn an_interrupted_run_has_saved_its_state() {
     let texts = ["`cat` interrupted at step", "--resume", "bank/concepts/cat/checkpoint"];
     project.learn("photos", OPTIONS).fails(1, &texts);
     resumes_to_the_same_bank(&project);
+}
+
+/// Settings on which the result does not depend may change.
+#[test]
+fn a_resumed_run_may_save_more_often() {
+    let project = killed_between("cat/checkpoint/state.json", "cat/adapter.safetensors");
+    let other = "--steps 8 --save-every 2 --strict-capacity --resume";
+    project.learn("photos", other).succeeds();
+    let (bank, unbroken) = (project.bank(), unbroken());
+    for id in ["cat", "dog"] {
+        for file in ["adapter.safetensors", "tokens.safetensors", "metrics.jsonl"] {
+            let name = format!("concepts/{id}/{file}");
+            assert!(bank.bytes(&name) == unbroken.bytes(&name), "{name} differs");
+        }
+    }
+    project.learn("photos", &format!("{OPTIONS} --resume")).succeeds();
 }
 
 /// Plain LoRA goes on as exactly as the others.

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
+use burn_seqlora::Flow;
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord};
 use burn_seqlora::compose::{Composition, Member};
-use burn_seqlora::data::{CaptionOptions, ConceptData, Examples};
+use burn_seqlora::data::{CaptionOptions, ConceptData, Examination, Examples};
 use burn_seqlora::kernels::Flex;
 use burn_seqlora::lora::{Part, Role, Site, StoredAdapter, StoredFactors};
 use burn_seqlora::methods::SeqLora;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::plan;
+use burn_seqlora::train::{Examining, plan};
 use rand_chacha::ChaCha8Rng;
 
 const INPUTS: usize = 1024;
@@ -81,8 +82,8 @@ impl ConceptData for Next {
         None
     }
 
-    fn digest(&self) -> burn_seqlora::Result<String> {
-        Ok(String::new())
+    fn examine(&self, _: &mut dyn FnMut(usize) -> Flow) -> burn_seqlora::Result<Examination> {
+        Ok(Examination { digest: String::new(), largest_image: 1 })
     }
 
     fn check(&self) -> burn_seqlora::Result<()> {
@@ -120,7 +121,9 @@ fn measure(path: &Path) -> [f64; 3] {
         let start = Instant::now();
         let (sites, config) = (sites(), TrainConfig { rank: 1, ..TrainConfig::default() });
         let next: [&dyn ConceptData; 1] = [&Next];
-        let plan = plan::<Autodiff<Flex>>(&bank, &SeqLora, next, &sites, &config, false).unwrap();
+        let read_on = |_: Examining| Flow::Continue;
+        let plan = plan::<Autodiff<Flex>>(&bank, &SeqLora, next, &sites, &config, false, read_on);
+        let plan = plan.unwrap();
         let left = INPUTS - bank.concepts().len();
         assert_eq!(plan.concepts[0].capacity.ranks, vec![left.min(1); SITES]);
         let planned = seconds(start);

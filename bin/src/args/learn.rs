@@ -30,9 +30,12 @@ pub struct Learn {
     /// Go on with an interrupted run
     #[arg(long)]
     pub resume: bool,
-    /// Show what would be trained, and stop
+    /// Show what would be trained, with memory and time, and stop
     #[arg(long)]
     pub plan: bool,
+    /// Start even if the memory will probably not suffice
+    #[arg(long)]
+    pub force: bool,
     /// The class of a single folder of images, e.g. dog
     #[arg(long = "class", value_name = "WORD")]
     pub class_word: Option<String>,
@@ -95,7 +98,8 @@ pub struct Train {
     /// Side of the training images in pixels [default: the model's]
     #[arg(long)]
     pub resolution: Option<usize>,
-    /// How many concepts the model will hold in the end; each gets the same capacity
+    /// How many concepts the model will hold in the end, with those in the bank; each gets the same
+    /// capacity
     #[arg(long, value_name = "N")]
     pub concepts: Option<usize>,
     /// Stop if a layer has room for less than the rank, instead of shrinking or skipping it

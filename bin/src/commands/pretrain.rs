@@ -84,6 +84,7 @@ impl Job for Session<'_> {
             }
             _ => Pretraining::open(out, self.config.clone())?,
         };
+        let _hold = interrupt::hold();
         for part in parts(self.args) {
             match part {
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,

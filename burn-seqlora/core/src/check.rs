@@ -19,6 +19,19 @@ pub fn at_least_one<'a>(counts: impl IntoIterator<Item = (&'a str, usize)>) -> R
     }
 }
 
+/// Refuses counts that are greater than makes sense: a name, a count and its limit each.
+///
+/// # Errors
+/// Names the first.
+pub fn at_most<'a>(counts: impl IntoIterator<Item = (&'a str, usize, usize)>) -> Result<()> {
+    match counts.into_iter().find(|(_, count, limit)| count > limit) {
+        Some((name, count, limit)) => {
+            Err(Error::Invalid(format!("`{name}` is {count}; it must be at most {limit}")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Refuses negative numbers and what is none.
 ///
 /// # Errors
@@ -84,6 +97,9 @@ mod tests {
         assert!(at_least_one([("steps", 1)]).is_ok());
         let refusal = at_least_one([("steps", 1), ("batch", 0)]).unwrap_err();
         assert!(refusal.to_string().contains("`batch`"));
+        assert!(at_most([("steps", 2, 2)]).is_ok());
+        let refusal = at_most([("steps", 1, 2), ("batch", 3, 2)]).unwrap_err();
+        assert!(refusal.to_string().contains("`batch` is 3"));
         assert!(not_negative([("rate", 0.0)]).is_ok());
         for value in [-1.0, f64::NAN, f64::INFINITY] {
             let refusal = not_negative([("rate", value)]).unwrap_err();

@@ -117,6 +117,31 @@ pub enum Error {
         /// What differs.
         difference: String,
     },
+    /// The bank that a run adds to is not the one that it was any more.
+    #[error(
+        "{} was removed or changed while a concept was learnt, so that it cannot be added; restore the \
+         bank and resume, or start again with another bank",
+        path.display()
+    )]
+    BankChanged {
+        /// The bank.
+        path: PathBuf,
+    },
+    /// Training would take more memory than there is.
+    #[error(
+        "training takes about {:.1} GB of memory beside the model, and {:.1} GB are available; lower `batch` \
+         or `resolution`, set `inner_activations` to `recompute` or `precision` to bf16, or force the start",
+        *needed as f64 / 1e9, *available as f64 / 1e9
+    )]
+    TooLittleMemory {
+        /// Bytes that are needed beside the model.
+        needed: u64,
+        /// Bytes that are available.
+        available: u64,
+    },
+    /// The receiver of progress stopped it before training began.
+    #[error("stopped before training began; nothing has changed")]
+    Stopped,
     /// All layers are full, or some have too little room and `strict_capacity` is set.
     #[error(
         "no capacity left for `{id}` at rank {rank}: {sites} of {selected} sites are full, or leave \
@@ -179,6 +204,16 @@ impl Error {
     ) -> impl FnOnce(std::io::Error) -> Self {
         let error = FileError::io(action, path);
         move |source| Self::File(error(source))
+    }
+
+    /// What is wrong with a damaged file, and what helps; other errors stay as they are.
+    pub(crate) fn with_advice(self, advice: &str) -> Self {
+        match self {
+            Self::File(FileError::Damaged { path, reason }) => {
+                Self::damaged(path, format!("{reason}; {advice}"))
+            }
+            other => other,
+        }
     }
 
     /// A file that is there but cannot be understood.

@@ -115,7 +115,7 @@ impl<B: KernelBackend> Problem<B> {
     ) -> burn_seqlora::Result<LearnPlan<'a>> {
         let data = concepts.iter().map(|concept| concept as &dyn ConceptData);
         let method = method::<Autodiff<B>>(config);
-        plan(bank, method, data, self.model.sites(), config, false)
+        plan(bank, method, data, self.model.sites(), config, false, |_| Flow::Continue)
     }
 
     /// The same, one `Trainer::step` after the other: evaluation t of outer iteration k takes

@@ -36,6 +36,7 @@ use crate::args::{Compute, Demo, Model};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::images::{contact_sheet, write_png};
+use crate::interrupt;
 use crate::terminal::Terminal;
 
 /// Learns, measures and reports, or goes on with it.
@@ -79,10 +80,12 @@ impl Job for Session<'_> {
             progress: Progress::new(terminal, cost::<B>(&settings, &concepts)),
             timing,
         };
+        let hold = interrupt::hold();
         let base_images = runner.base_images()?;
         let outcomes = settings.methods.iter().map(|method| runner.run(method));
         let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
         runner.progress.finish();
+        drop(hold);
         let metadata = RunMetadata {
             base: &base,
             device: place,

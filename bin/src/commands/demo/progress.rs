@@ -72,6 +72,6 @@ impl<'a> Progress<'a> {
             ),
             _ => {}
         }
-        if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+        interrupt::flow()
     }
 }

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
+use burn_seqlora::FoundModel;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{Area, SamplerPlan};
@@ -20,7 +21,6 @@ use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
 use burn_seqlora::precision::Precision;
-use burn_seqlora::{Flow, FoundModel};
 use serde_json::json;
 
 use self::concepts::{check_prompts, members};
@@ -199,13 +199,14 @@ impl Session<'_> {
             .zip(&self.latents)
             .map(|(order, latents)| request(args, order, latents.clone()))
             .collect();
+        let _hold = interrupt::hold();
         let bar = terminal.bar("generate", requests.len() * settings.steps, "steps");
         let mut free = first_free(&args.out)?;
         for requests in requests.chunks(args.batch) {
             let done = made.files.len();
             let progress = |step| {
                 bar.set_position((done * settings.steps + step * requests.len()) as u64);
-                if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+                interrupt::flow()
             };
             let Some(sampled) = pipeline.sample(requests, settings, progress)? else {
                 return Err(Failure::Interrupted(format!("stopped after {done} images")));

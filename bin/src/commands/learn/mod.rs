@@ -1,5 +1,6 @@
 //! `seqlora learn`
 
+mod forecast;
 mod plan;
 mod progress;
 
@@ -8,12 +9,12 @@ use burn_seqlora::data::{ConceptData, DiscoverOptions, Manifest};
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::methods;
 use burn_seqlora::model::DiffusionModel;
-use burn_seqlora::models::memory;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::{ConceptPlan, learn, plan, prompts, resolution};
+use burn_seqlora::train::{learn, plan, prompts, resolution};
 
+use self::forecast::Forecast;
 use self::plan::{plan_json, show_data, show_plan};
-use self::progress::{Progress, report};
+use self::progress::{Progress, examined, report};
 use super::{builtin, model};
 use crate::args::{Compute, Learn};
 use crate::device::{Device, Job};
@@ -62,8 +63,10 @@ impl Job for Session<'_> {
             (true, true) => Bank::open_for(&args.bank, &base)?,
             (true, false) => Bank::dry_run(&args.bank, &base, model.sites()),
         };
-        let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
-        let plan = plan(&bank, method, data, model.sites(), config, args.resume)?;
+        let plan = examined(terminal, |progress| {
+            let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
+            plan(&bank, method, data, model.sites(), config, args.resume, progress)
+        })?;
         let (name, place) = (format!("{} ({})", base.name, base.fingerprint), self.device);
         terminal.line("model", format!("{name}, {side} px, {} on {place}", config.precision));
         for concept in &plan.concepts {
@@ -71,16 +74,16 @@ impl Job for Session<'_> {
                 terminal.warning(format!("the end of `{prompt}` does not fit and is left out"));
             }
         }
-        let estimate = |concept: &ConceptPlan| {
-            let parameters = memory::adapter_parameters(model.sites(), &concept.capacity.ranks);
-            memory::training_estimate(&model, config, method.work(config), side, parameters)
-        };
-        let sites = model.sites();
-        show_plan(&plan, &bank, sites, config, method.constraint(), estimate, terminal);
+        show_plan(&plan, &bank, model.sites(), config, method.constraint(), terminal)?;
+        let forecast =
+            Forecast::new::<B>(&model, &plan, method.work(config), self.device, args.force)?;
+        forecast.show(terminal);
         if args.plan {
             let nothing = || "nothing is trained: --plan stops here".into();
-            return terminal.result(&plan_json(&plan), nothing);
+            terminal.result(&plan_json(&plan, &forecast), nothing)?;
+            return forecast.check(args.force);
         }
+        forecast.check(args.force)?;
         let mut progress = Progress::new(terminal);
         let finished =
             learn::<B, _>(&model, &mut bank, method, &plan, |event| progress.show(event))?;

@@ -35,6 +35,7 @@ pub use id::is_concept_id;
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel};
 pub use tensors::{NamedTensors, read_tensors, write_tensors};
+pub(crate) use tensors::{parse_tensors, to_safetensors};
 
 use std::path::{Path, PathBuf};
 

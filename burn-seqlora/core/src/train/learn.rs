@@ -6,7 +6,8 @@ use seqlora_kernels::TrainBackend;
 use serde_json::json;
 
 use super::base::{OnBase, earlier};
-use super::checkpoint::{self, CheckpointRecord};
+use super::checkpoint;
+use super::checkpoint_record::CheckpointRecord;
 use super::common_prompts::with_protected;
 use super::encode::EncodedConcept;
 use super::metrics::Metrics;
@@ -29,6 +30,11 @@ use crate::settings::{NoiseReuse, TrainConfig};
 pub enum Event<'a> {
     /// A concept begins (or goes on at its `resume_at`).
     Start(&'a ConceptPlan<'a>),
+    /// The first step begins: images are encoded as far as the first loss needs them.
+    Ready {
+        /// The probes' loss before any step.
+        initial_loss: f64,
+    },
     /// A minibatch is done.
     Step(&'a StepReport),
     /// The token embeddings have reached their norm limit and stay as they are.
@@ -51,10 +57,11 @@ pub enum Event<'a> {
 
 /// Trains the planned concepts one after the other and adds each to the bank.
 ///
-/// Returns `false` if an event's receiver stopped the run; its state is then on disk.
+/// Returns `false` if an event's receiver stopped the run; if a step was done, its state is then on disk.
 ///
 /// # Errors
-/// If a loss is not finite, an image or a prompt cannot be used, or the disk is full.
+/// If a loss is not finite, an image or a prompt cannot be used, the disk is full, or somebody removed the
+/// bank meanwhile.
 pub fn learn<B, M>(
     model: &M,
     bank: &mut Bank,
@@ -75,6 +82,9 @@ where
         }
         let run = ConceptRun::<B, M>::new(model, bank, method, concept)?;
         let mut state = run.begin(bank)?;
+        if events(Event::Ready { initial_loss: state.initial_loss }) == Flow::Stop {
+            return Ok(false);
+        }
         if run.train(&mut state, bank, &mut events)? == Flow::Stop {
             return Ok(false);
         }
@@ -104,14 +114,14 @@ struct ConceptRun<'a, B: TrainBackend, M> {
 }
 
 impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
-    /// Encodes images and prompts.
+    /// Opens images and latents, and reads what B keeps away from.
     fn new(
         model: &'a M,
         bank: &Bank,
         method: &'a dyn Method<B>,
         plan: &'a ConceptPlan<'a>,
     ) -> Result<Self> {
-        let ConceptPlan { data, config, .. } = plan;
+        let ConceptPlan { data, config, data_digest, .. } = plan;
         let seed = Seed::new(config.seed).fork(data.id());
         let sites = model.sites().to_vec();
         let occupied = bank.directions(&sites)?;
@@ -119,11 +129,13 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let occupied =
             if orthogonal { with_protected(model, &sites, config, occupied)? } else { occupied };
         let device = model.device();
+        let (folder, base) = (bank.checkpoint_folder(data.id()), &bank.base().fingerprint);
+        let encoded = EncodedConcept::new(model, *data, config, &seed)?;
         Ok(Self {
             model,
             method,
             plan,
-            encoded: EncodedConcept::new(model, *data, config, &seed)?,
+            encoded: encoded.with_cache(&folder, data_digest, base)?,
             objective: OnBase {
                 objective: DenoisingLoss { model, schedule: model.noise_schedule() },
                 earlier: earlier::<B>(config.base, bank, &sites, &device)?,
@@ -143,11 +155,13 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
     /// The state of the checkpoint, if there is one, or that before the first step.
     fn begin(&self, bank: &Bank) -> Result<TrainState<B::InnerBackend>> {
         let ConceptPlan { data, config, capacity, .. } = self.plan;
+        let layers = self.model.cross_attention_layers();
         if let Some(record) = CheckpointRecord::find(bank, data.id())? {
-            return checkpoint::load(bank, data.id(), &self.sites, &record, &self.model.device());
+            let rows = config.tokens.words() * config.tokens.embeddings_per_word(layers);
+            let run = (&self.sites[..], &capacity.ranks[..], [rows, self.model.token_width()]);
+            return checkpoint::load(bank, data.id(), run, &record, &self.model.device());
         }
         let class_word = self.model.word_embedding(data.class_word())?.inner();
-        let layers = self.model.cross_attention_layers();
         let (tokens, std) = (config.tokens, config.token_std);
         let embeddings = initial_embeddings(tokens, layers, class_word, std, &self.seed);
         let (ranks, avoided) = (&capacity.ranks, &self.avoided);
@@ -225,15 +239,16 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         };
         let embeddings = state.parameters.embeddings.expect("a concept has token embeddings");
         let embeddings = (embeddings.dims(), embeddings.to_data().iter::<f32>().collect());
+        checkpoint::check_bank(bank)?;
         bank.append(record, &training, &adapter, embeddings)?;
         Ok(training)
     }
 
     /// The mean loss of minibatches that stay the same.
     fn probe_loss(&self, state: &TrainState<B::InnerBackend>) -> Result<f64> {
-        let (trainer, probes) = (self.trainer(), self.encoded.probes()?);
-        let losses = probes.iter().map(|probe| trainer.loss(&state.parameters, probe));
-        let loss = losses.sum::<f64>() / probes.len() as f64;
+        let (trainer, probes) = (self.trainer(), self.plan.config.probes);
+        let loss = |probe| Ok(trainer.loss(&state.parameters, &self.encoded.probe(probe)?));
+        let loss = (0..probes).map(loss).sum::<Result<f64>>()? / probes as f64;
         self.check_finite(state.step, "loss", loss).map(|()| loss)
     }
 

@@ -1,20 +1,24 @@
 //! What is recorded of every step.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
+use seqlora_files::open_to_write;
 use serde::Serialize;
 
-use super::checkpoint::CheckpointRecord;
+use super::checkpoint_record::CheckpointRecord;
 use super::trainer::StepReport;
 use crate::bank::Bank;
 use crate::error::{Error, Result};
 
+/// More bytes than a line has: five numbers with their names.
+const LONGEST_LINE: u64 = 1024;
+
 /// `metrics.jsonl`: one line per step, without times, so that equal runs write equal files.
 pub struct Metrics {
     path: PathBuf,
-    file: fs::File,
+    file: File,
     bytes: u64,
 }
 
@@ -34,14 +38,15 @@ impl Metrics {
         fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
         let path = folder.join("metrics.jsonl");
         let bytes = CheckpointRecord::find(bank, id)?.map_or(0, |record| record.metrics_bytes);
-        let open = || {
-            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        let mut file = open_to_write(&path)?;
+        let mut cut = || {
             // Lines that somebody removed stay away.
             let bytes = bytes.min(file.metadata()?.len());
+            let bytes = whole_lines(&mut file, bytes)?;
             file.set_len(bytes)?;
-            Ok((file, bytes))
+            file.seek(SeekFrom::Start(bytes))
         };
-        let (file, bytes) = open().map_err(Error::io("cannot write", &path))?;
+        let bytes = cut().map_err(Error::io("cannot write", &path))?;
         Ok(Self { path, file, bytes })
     }
 
@@ -63,5 +68,30 @@ impl Metrics {
     pub fn sync(&mut self) -> Result<u64> {
         self.file.sync_data().map_err(Error::io("cannot write", &self.path))?;
         Ok(self.bytes)
+    }
+}
+
+/// The length of the whole lines in the first `bytes` of a file: a cut line would break its JSON.
+fn whole_lines(file: &mut (impl Read + Seek), bytes: u64) -> io::Result<u64> {
+    let start = bytes.saturating_sub(LONGEST_LINE);
+    let mut end = Vec::new();
+    file.seek(SeekFrom::Start(start))?;
+    file.take(bytes - start).read_to_end(&mut end)?;
+    let last = end.iter().rposition(|byte| *byte == b'\n');
+    Ok(last.map_or(0, |at| start + at as u64 + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_line_does_not_count() {
+        let long = format!("{}\n", "x".repeat(LONGEST_LINE as usize));
+        let text = format!("{{}}\n[]\n{long}");
+        let whole = |bytes| whole_lines(&mut io::Cursor::new(&text), bytes).unwrap();
+        let lengths = [0, 1, 2, 3, 5, 6, 7].map(whole);
+        assert_eq!(lengths, [0, 0, 0, 3, 3, 6, 6]);
+        assert_eq!(whole(text.len() as u64), text.len() as u64);
     }
 }

@@ -3,10 +3,12 @@
 use seqlora_kernels::TrainBackend;
 
 use super::capacity::{CapacityPlan, plan_ranks};
-use super::checkpoint::{self, CheckpointRecord};
+use super::checkpoint;
+use super::checkpoint_record::CheckpointRecord;
 use crate::bank::Bank;
-use crate::data::ConceptData;
+use crate::data::{ConceptData, Examination};
 use crate::error::{Error, Result};
+use crate::flow::Flow;
 use crate::lora::Site;
 use crate::methods::Method;
 use crate::settings::TrainConfig;
@@ -33,14 +35,29 @@ pub struct ConceptPlan<'a> {
     pub resume_at: usize,
     /// A digest of images, masks and captions.
     pub data_digest: String,
+    /// Pixels of the largest image.
+    pub largest_image: usize,
 }
 
-/// Checks a run before anything expensive happens: ids, capacity, checkpoints. `sites` are the model's.
+/// How far the pass over a concept's files is that a plan begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Examining<'a> {
+    /// The concept.
+    pub id: &'a str,
+    /// Images read and decoded.
+    pub done: usize,
+    /// Images in all.
+    pub images: usize,
+}
+
+/// Checks a run before anything expensive happens: ids, images, capacity, checkpoints. `sites` are the
+/// model's. All files of the data are read; `progress` is told how far that is, and may stop it.
 ///
 /// # Errors
-/// If the bank belongs to another method, a concept is in the bank already, a run is unfinished and
-/// `resume` is not set, settings have changed since or leave nothing of a layer, or capacity is
-/// missing under `strict_capacity`.
+/// If the bank belongs to another method, a concept is in the bank already, an image cannot be used, a run
+/// is unfinished and `resume` is not set, settings have changed since or leave nothing of a layer, capacity
+/// is missing under `strict_capacity`, or more concepts are learnt than `concepts` announces.
+/// [`Error::Stopped`] if `progress` says so.
 pub fn plan<'a, B: TrainBackend>(
     bank: &Bank,
     method: &dyn Method<B>,
@@ -48,6 +65,7 @@ pub fn plan<'a, B: TrainBackend>(
     sites: &[Site],
     config: &TrainConfig,
     resume: bool,
+    mut progress: impl FnMut(Examining) -> Flow,
 ) -> Result<LearnPlan<'a>> {
     config.validate()?;
     check_name(method, config)?;
@@ -56,12 +74,16 @@ pub fn plan<'a, B: TrainBackend>(
     if constraint.is_orthogonal() {
         check_protected(sites, config)?;
     }
+    check_rank(sites, config)?;
     let mut used = bank.reserved(sites)?;
     let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
     for data in data {
         let config = TrainConfig { steps: data.steps().unwrap_or(config.steps), ..config.clone() };
+        config.validate()?;
         data.check()?;
-        let data_digest = data.digest()?;
+        let (id, images) = (data.id(), data.image_names().len());
+        let Examination { digest: data_digest, largest_image } =
+            data.examine(&mut |done| progress(Examining { id, done, images }))?;
         if let Some(known) = bank.like(data.id()) {
             if !resume || known != data.id() {
                 return Err(Error::DuplicateConcept { id: known.into() });
@@ -81,9 +103,43 @@ pub fn plan<'a, B: TrainBackend>(
             record.check(data.id(), &config, &data_digest, &earlier)
         })?;
         used.iter_mut().zip(&capacity.ranks).for_each(|(used, rank)| *used += rank);
-        plan.concepts.push(ConceptPlan { data, config, capacity, resume_at, data_digest });
+        plan.concepts.push(ConceptPlan {
+            data,
+            config,
+            capacity,
+            resume_at,
+            data_digest,
+            largest_image,
+        });
+    }
+    if constraint.is_orthogonal() {
+        check_announced(bank, plan.concepts.len(), config)?;
     }
     Ok(plan)
+}
+
+/// The announced number of concepts divides the capacity among all that share the model.
+fn check_announced(bank: &Bank, new: usize, config: &TrainConfig) -> Result<()> {
+    let known = bank.concepts().len();
+    match config.concepts {
+        Some(announced) if announced < known + new => Err(Error::Invalid(format!(
+            "`concepts` is {announced}, but the bank holds {known}, and {new} more are to be learnt"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Where even the largest layer is smaller than the rank, the rank is a mistake.
+fn check_rank(sites: &[Site], config: &TrainConfig) -> Result<()> {
+    let selected = sites.iter().filter(|site| config.sites.contains(site));
+    let largest = selected.map(|site| site.inputs.min(site.outputs)).max();
+    match largest.filter(|largest| *largest < config.rank) {
+        None => Ok(()),
+        Some(largest) => Err(Error::Invalid(format!(
+            "`rank` is {}, and no layer of the selected `sites` has more than {largest} inputs and outputs",
+            config.rank
+        ))),
+    }
 }
 
 fn check_name<B: TrainBackend>(method: &dyn Method<B>, config: &TrainConfig) -> Result<()> {

@@ -8,6 +8,7 @@ use seqlora_kernels::TrainBackend;
 use crate::lora::{AdapterSet, Bases, DualAdapters, Factors, Site};
 use crate::methods::{Losses, Method, Problem, StepTensors, TrainState};
 use crate::objective::{ConceptParameters, Objective};
+use crate::precision::Precision;
 use crate::scalar::scalar;
 use crate::settings::TrainConfig;
 
@@ -36,7 +37,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Norm of the projected hypergradient, which is ∇_B L without levels.
     pub hypergradient: f64,
-    /// Mutual coherence with Q: the largest |entry| of Qᵀ B with unit columns.
+    /// Mutual coherence with Q: the largest |entry| of Qᵀ B with unit columns, both rounded to the
+    /// precision in which layers take them.
     pub overlap: f64,
     /// Mean norm of the token embeddings.
     pub embedding_norm: f64,
@@ -96,7 +98,7 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
         let StepTensors { loss, slope, embedding_norm } = tensors;
         let dtype = loss.dtype();
         let zero = Tensor::zeros([1], &loss.device());
-        let overlap = overlap(&state.parameters.adapters.down, self.basis);
+        let overlap = overlap(&state.parameters.adapters.down, self.basis, self.settings.precision);
         let frozen = state.freezing.take().map(|frozen| frozen.float());
         let numbers = [Some(loss), Some(slope), overlap, embedding_norm, frozen];
         let numbers = numbers.map(|number| number.unwrap_or_else(|| zero.clone()).cast(dtype));
@@ -119,14 +121,28 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
     }
 }
 
-/// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q.
-fn overlap<B: Backend>(down: &Factors<B>, basis: &Bases<B>) -> Option<Tensor<B, 1>> {
+/// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q. A column of
+/// zeros shares no direction.
+fn overlap<B: Backend>(
+    down: &Factors<B>,
+    basis: &Bases<B>,
+    precision: Precision,
+) -> Option<Tensor<B, 1>> {
     let of_site = |(site, b): (usize, Tensor<B, 2>)| {
-        let basis = basis.get(site)?.clone();
-        let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
+        let [basis, b] = [basis.get(site)?.clone(), b].map(|t| rounded(t, precision));
+        let norms = (b.clone() * b.clone()).sum_dim(0).sqrt().clamp_min(f32::MIN_POSITIVE);
         let unit = b / norms;
         Some(basis.transpose().matmul(unit).abs().max())
     };
     let largest: Vec<Tensor<B, 1>> = down.iter().filter_map(of_site).collect();
     (!largest.is_empty()).then(|| Tensor::cat(largest, 0).max())
+}
+
+/// Numbers as layers of this precision take them.
+fn rounded<B: Backend>(numbers: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
+    let dtype = numbers.dtype();
+    match precision {
+        Precision::F32 => numbers,
+        precision => numbers.cast(precision.dtype()).cast(dtype),
+    }
 }
