@@ -104,7 +104,7 @@ fn fill(file: &Path, left: u64) {
     filler.set_len(length - left).unwrap();
 }
 
-/// A disk without room: for metrics, for a checkpoint, for images.
+/// A disk without room: for latents, for a checkpoint, for images.
 #[test]
 fn a_full_disk_leaves_the_bank_intact() {
     let project = Project::new(&["cat", "dog"]);
@@ -121,9 +121,9 @@ fn a_full_disk_leaves_the_bank_intact() {
 
     let filler = folder.join("filler");
     let full = "No space left on device";
-    for (left, file) in [(0, "metrics.jsonl"), (64 << 10, "checkpoint/state-0.safetensors")] {
+    for (left, file) in [(0, "latents.bin"), (64 << 10, "state-0.safetensors")] {
         fill(&filler, left);
-        let file = format!("cannot write bank/concepts/mug/{file}");
+        let file = format!("cannot write bank/concepts/mug/checkpoint/{file}");
         project.learn("photos/mug", "--save-every 2").fails(1, &[&file, full]);
         assert_first_two(&project);
     }
