@@ -237,7 +237,7 @@ mod tests {
         assert_error(ClipTokenizer::from_folder(folder.path()), &["merges.txt line 2", "`zz`"]);
         std::fs::write(folder.path().join("merges.txt"), "#version: 0.2\n").unwrap();
         let none = ClipTokenizer::from_folder(folder.path());
-        assert_error(none, &["merges.txt holds no merges", "`an`"]);
+        assert_error(none, &["merges.txt holds no merges", "`!!</w>`"]);
         std::fs::remove_file(folder.path().join("merges.txt")).unwrap();
         assert_error(ClipTokenizer::from_folder(folder.path()), &["cannot read", "merges.txt"]);
     }
