@@ -36,7 +36,7 @@ fn generate(project: &Project, model: &str, endpoint: &str) -> Command {
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 fn image(project: &Project) -> Vec<u8> {
-    fs::read(project.path("out/00000.png")).unwrap()
+    project.pixels()
 }
 
 /// What the fixture makes, given as a folder.

@@ -93,7 +93,7 @@ fn a_single_file_is_the_same_model() {
         let folder = Project::new(&[]).with_model_at(fixture(&format!("tiny-{label}")));
         let image = |project: &Project| {
             project.generate("a photo of a mug", "--negative blurry").succeeds();
-            fs::read(project.path("out/00000.png")).unwrap()
+            project.pixels()
         };
         assert!(image(&one) == image(&folder), "{label}: another image");
     }
@@ -166,12 +166,12 @@ fn what_a_model_predicts() {
     project.generate("a mug", "--prediction noise").fails(2, &["neither epsilon nor v"]);
     let image = |options: &str| {
         project.generate("a mug", options).succeeds();
-        fs::read(project.path("out/00000.png")).unwrap()
+        project.pixels()
     };
     let v = image("--prediction v");
     assert!(v != image("--prediction epsilon"), "it changes nothing");
     let folder = Project::new(&[]).with_model_at(fixture("tiny-sd2"));
     let command = folder.generate_command("a mug", "");
     Run::of(command).succeeds();
-    assert!(v == fs::read(folder.path("out/00000.png")).unwrap(), "the folder's model predicts v");
+    assert!(v == folder.pixels(), "the folder's model predicts v");
 }

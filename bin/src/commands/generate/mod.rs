@@ -270,6 +270,9 @@ fn warn<B: TrainBackend, M: DiffusionModel<B>>(
     Ok(())
 }
 
+/// Images in a folder are numbered below this.
+const LARGEST_NUMBER: usize = 1 << 31;
+
 /// The number after the greatest that an image in the folder has: nothing is written over.
 fn first_free(folder: &Path) -> Result<usize, Error> {
     let entries = fs::read_dir(folder).map_err(Error::io("cannot read", folder))?;
@@ -277,6 +280,8 @@ fn first_free(folder: &Path) -> Result<usize, Error> {
         let image = path.extension().is_some_and(|extension| extension == "png");
         image.then(|| path.file_stem()?.to_str()?.parse::<usize>().ok()).flatten()
     };
-    let taken = entries.filter_map(|entry| number(entry.ok()?.path())).max();
-    Ok(taken.map_or(0, |number| number.saturating_add(1)))
+    let numbers = entries.filter_map(|entry| number(entry.ok()?.path()));
+    // Larger ones, such as dates, are no numbers of ours, and adding to them could overflow.
+    let taken = numbers.filter(|number| *number < LARGEST_NUMBER).max();
+    Ok(taken.map_or(0, |number| number + 1))
 }
