@@ -12,6 +12,7 @@ use crate::bank::{NamedTensors, parse_tensors};
 use crate::error::{Error, Result};
 use crate::lora::Site;
 use crate::methods::TrainState;
+use crate::read;
 
 /// The tensors of a site that have the shape of A, and those that have the shape of B.
 const OF_UP: [&str; 3] = ["up", "inner_first", "inner_second"];
@@ -99,7 +100,7 @@ pub fn to_tensors<B: Backend>(sites: &[Site], state: &TrainState<B>) -> NamedTen
     ];
     let of_embeddings = embeddings.into_iter().filter_map(|(name, t)| Some((name.to_string(), t?)));
     let named = of_sites.chain(of_embeddings);
-    named.map(|(name, t)| (name, (t.dims(), t.to_data().iter::<f32>().collect()))).collect()
+    named.map(|(name, t)| (name, (t.dims(), read::data(t).iter::<f32>().collect()))).collect()
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use crate::data::{ConceptData, Examples};
 use crate::diffusion::DenoisingSample;
 use crate::error::{Error, Result};
 use crate::model::{DiffusionModel, LatentPosterior};
+use crate::read;
 use crate::rng::{Seed, normal};
 use crate::settings::{NoiseReuse, TrainConfig};
 use crate::text::{TextBatch, Vocabulary};
@@ -215,7 +216,8 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         }
         let latents = self.encode(number)?;
         let Latents { mean, std, mask } = &latents;
-        let values = [mean, std, mask].map(|t| t.to_data().iter::<f32>().collect::<Vec<_>>());
+        let values =
+            [mean, std, mask].map(|t| read::data(t.clone()).iter::<f32>().collect::<Vec<_>>());
         cache.put(number, &values.concat())?;
         Ok(latents)
     }

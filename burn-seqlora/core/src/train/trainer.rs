@@ -143,6 +143,15 @@ fn overlap<B: Backend>(
     (!largest.is_empty()).then(|| greatest(Tensor::cat(largest, 0)))
 }
 
+/// Numbers as layers of this precision take them.
+fn rounded<B: Backend>(numbers: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
+    let dtype = numbers.dtype();
+    match precision {
+        Precision::F32 => numbers,
+        precision => numbers.cast(precision.dtype()).cast(dtype),
+    }
+}
+
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
     use burn::backend::Autodiff;
@@ -200,14 +209,5 @@ mod tests {
             });
             assert_eq!(reads, 1, "{}", method.name());
         }
-    }
-}
-
-/// Numbers as layers of this precision take them.
-fn rounded<B: Backend>(numbers: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
-    let dtype = numbers.dtype();
-    match precision {
-        Precision::F32 => numbers,
-        precision => numbers.cast(precision.dtype()).cast(dtype),
     }
 }
