@@ -181,9 +181,10 @@ fn use_concept(source: &ConceptSource) -> seqlora_core::Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     for shuffle in [false, true] {
         let options = CaptionOptions { shuffle };
-        let drawn = (0..source.images.len()).map(|image| source.caption(image, &options, &mut rng));
+        let mut drawn =
+            (0..source.images.len()).map(|image| source.caption(image, &options, &mut rng));
         let has_one = |prompt: String| prompt.matches("{}").count() == 1;
-        holds(drawn.map(has_one).all(|one| one), "a prompt has one place for the concept");
+        holds(drawn.all(has_one), "a prompt has one place for the concept");
         holds(source.prompts(&options).into_iter().all(has_one), "so have all its variants");
     }
     source.check()?;
