@@ -115,6 +115,9 @@ fn paths_need_not_be_text() {
     learn.args(["--config", "settings.toml", "--steps", "1"]);
     let summary = crate::run::Run::of(learn).succeeds().json();
     assert_eq!(summary["bank"], "odd\u{fffd}");
+    let mut inspect = project.command(&["inspect", "--json"]);
+    inspect.arg(odd);
+    assert_eq!(crate::run::Run::of(inspect).succeeds().json()["path"], "odd\u{fffd}");
     let mut generate = project.generate_command("a <cat>", "--json --out none");
     generate.args(["--save-latents"]).arg(OsStr::from_bytes(b"latents\xff")).arg("--bank").arg(odd);
     let run = crate::run::Run::of(generate).succeeds().json();

@@ -1,5 +1,6 @@
 //! `seqlora inspect`
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, ConceptState, TrainingRecord};
@@ -41,7 +42,7 @@ fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
 /// What is in a bank.
 #[derive(Serialize)]
 struct BankSummary<'a> {
-    path: &'a Path,
+    path: Cow<'a, str>,
     base: &'a BaseModel,
     method: Option<&'a str>,
     concepts: Vec<ConceptLine<'a>>,
@@ -106,7 +107,7 @@ impl<'a> BankSummary<'a> {
             SiteLine { site: &site.name, inputs: site.inputs, used, left }
         });
         Self {
-            path,
+            path: path.to_string_lossy(),
             base: bank.base(),
             method: bank.method(),
             concepts: states.iter().map(|state| ConceptLine::new(state, bank.sites())).collect(),
@@ -203,7 +204,7 @@ fn file(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
         .iter()
         .map(|(name, info)| json!({ "name": name, "dtype": format!("{:?}", info.dtype), "shape": info.shape }))
         .collect();
-    terminal.result(&json!({ "path": path, "tensors": list }), || {
+    terminal.result(&json!({ "path": path.to_string_lossy(), "tensors": list }), || {
         let head = ["tensor", "type", "shape"].map(String::from).to_vec();
         let row = |(name, info): (&String, &TensorInfo)| {
             vec![name.clone(), format!("{:?}", info.dtype), format!("{:?}", info.shape)]
