@@ -208,7 +208,7 @@ fn damaged_latents_are_encoded_again() {
 #[cfg(unix)]
 #[test]
 fn nothing_is_written_through_links() {
-    for name in ["latents.bin", "../metrics.jsonl"] {
+    for name in ["../metrics.jsonl", "latents.bin"] {
         let project = interrupted();
         project.write("victim", "kept");
         let link = project.path(CHECKPOINT).join(name);
