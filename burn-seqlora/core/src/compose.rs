@@ -37,14 +37,15 @@ impl Member {
         }
     }
 
+    fn record(&self, bank: &Bank) -> Result<ConceptRecord> {
+        bank.record(&self.id).map_err(|error| self.unusable(error))
+    }
+
     /// Its record and token embeddings.
     fn words(&self, bank: &Bank) -> Result<(ConceptRecord, Matrix)> {
-        let read = || {
-            let record = bank.record(&self.id)?;
-            let embeddings = bank.embeddings(&record)?;
-            Ok((record, embeddings))
-        };
-        read().map_err(|error| self.unusable(error))
+        let record = self.record(bank)?;
+        let embeddings = bank.embeddings(&record).map_err(|error| self.unusable(error))?;
+        Ok((record, embeddings))
     }
 
     /// The error with its files that keeps it from being used.
@@ -76,11 +77,12 @@ pub(crate) fn distinct(members: &[Member]) -> Result<()> {
 /// Names the first that cannot.
 pub fn check_members(bank: &Bank, members: &[Member]) -> Result<()> {
     distinct(members)?;
-    for Member { id, scale } in members {
+    for member in members {
+        let Member { id, scale } = member;
         if !scale.is_finite() {
             return Err(Error::Invalid(format!("the strength {scale} of `{id}` is not finite")));
         }
-        bank.record(id)?;
+        member.record(bank)?;
     }
     Ok(())
 }

@@ -112,7 +112,7 @@ impl Journal {
         if open.len() <= MOST_COMBINED {
             for choice in 0..1 << open.len() {
                 add(&|i| {
-                    whole(open.iter().position(|o| *o == i).is_none_or(|b| choice >> b & 1 == 1))
+                    whole(open.iter().position(|o| *o == i).is_none_or(|b| (choice >> b) & 1 == 1))
                 });
             }
         }
