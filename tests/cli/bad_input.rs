@@ -200,7 +200,7 @@ fn bad_settings_are_named() {
     project.write("settings.toml", "");
     for side in [50, 56] {
         let text = format!("{side} pixels are not a positive multiple of the model's 16");
-        project.learn("photos", &format!("--resolution {side}")).fails(1, &["resolution", &text]);
+        project.learn("photos", &format!("--resolution {side}")).fails(2, &["resolution", &text]);
     }
     fs::remove_file(project.path("settings.toml")).unwrap();
     project.learn("photos", "").fails(2, &["cannot read settings.toml"]);

@@ -48,13 +48,15 @@ pub fn check(config: &StableDiffusionConfig, sampling: Sampling) -> Result<(), F
     let needed = estimate(config, sampling);
     match memory().filter(|memory| needed as u64 > memory.available) {
         None => Ok(()),
-        Some(Memory { total, available }) => Err(Failure::Usage(format!(
-            "these images need about {} beside the model's weights, and {} of {} are available; take \
-             a smaller --size or --batch, or fewer images with --latents or --save-latents; --force \
-             starts anyway",
-            bytes(needed),
-            bytes(available as usize),
-            bytes(total as usize),
-        ))),
+        Some(Memory { total, available }) => {
+            let [needed, available, total] =
+                [needed, available as usize, total as usize].map(bytes);
+            let text = format!(
+                "these images need about {needed} beside the model's weights, and {available} of \
+                 {total} are available; take a smaller --size or --batch, or fewer images with \
+                 --latents or --save-latents; --force starts anyway"
+            );
+            Err(Failure::Failed(text.into()))
+        }
     }
 }

@@ -56,7 +56,7 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, config, manifest, terminal, .. } = &self;
         let (model, base) = model::open::<B>(&args.model, config.precision, &device, terminal)?;
-        let side = resolution(config, &model)?;
+        let side = resolution(config, &model).map_err(Failure::usage)?;
         let method = methods::by_name::<B>(&config.method)?;
         let mut bank = match (args.plan, args.bank.join("bank.json").exists()) {
             (false, _) => Bank::open_or_create(&args.bank, &base, model.sites())?,
