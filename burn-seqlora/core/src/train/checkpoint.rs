@@ -124,9 +124,7 @@ pub fn load<B: Backend>(
     record: &CheckpointRecord,
     device: &B::Device,
 ) -> Result<TrainState<B>> {
-    let file = bank.checkpoint_folder(id).join(&record.tensors);
-    let mut tensors = read(&file, record, (sites, ranks, embeddings))
-        .map_err(|error| error.with_advice(START_ANEW))?;
+    let mut tensors = tensors_of(bank, id, record, (sites, ranks, embeddings))?;
     let mut factors = |kind: &str| factors::<B>(&mut tensors, sites, kind, device);
     let [up, down, inner_first, inner_second, outer_first, outer_second] =
         ["up", "down", "inner_first", "inner_second", "outer_first", "outer_second"]
@@ -148,6 +146,31 @@ pub fn load<B: Backend>(
         freezing: None,
         initial_loss: record.initial_loss,
     })
+}
+
+/// The minibatches that a concept in training has done, after its checkpoint has been checked as for going
+/// on from it; `None` if there is none. No model is needed.
+///
+/// # Errors
+/// If a file is damaged, or its tensors are not those that the run must have.
+pub fn checkpointed_steps(
+    bank: &Bank,
+    id: &str,
+    run: (&[Site], &[usize], [usize; 2]),
+) -> Result<Option<usize>> {
+    let Some(record) = CheckpointRecord::find(bank, id)? else { return Ok(None) };
+    tensors_of(bank, id, &record, run)?;
+    Ok(Some(record.step))
+}
+
+fn tensors_of(
+    bank: &Bank,
+    id: &str,
+    record: &CheckpointRecord,
+    run: (&[Site], &[usize], [usize; 2]),
+) -> Result<NamedTensors> {
+    let file = bank.checkpoint_folder(id).join(&record.tensors);
+    read(&file, record, run).map_err(|error| error.with_advice(START_ANEW))
 }
 
 fn factors<B: Backend>(

@@ -25,6 +25,7 @@ mod trainer;
 pub use crate::flow::Flow;
 pub use base::OnBase;
 pub use capacity::{CapacityPlan, plan_ranks};
+pub use checkpoint::checkpointed_steps;
 pub use encode::{EncodedConcept, resolution};
 pub use forecast::step_seconds;
 pub use learn::{Event, learn};

@@ -34,7 +34,7 @@ pub const PEFT: Target = Target {
     read: |folder| read_adapter(&Peft, folder),
 };
 
-fn sites() -> Vec<Site> {
+pub fn sites() -> Vec<Site> {
     let site = |name: &str, part| {
         let (name, role) = (name.into(), Role::CrossAttention);
         Site { name, inputs: 6, outputs: 5, part, role }
@@ -54,7 +54,7 @@ fn adapter() -> StoredAdapter {
 }
 
 /// A bank of two concepts, with this file first.
-fn bank(first: &str) -> Vec<File> {
+pub fn bank(first: &str) -> Vec<File> {
     let folder = tempfile::tempdir().expect("a folder");
     let base = BaseModel {
         fingerprint: "0123456789abcdef0123456789abcdef".into(),

@@ -1,6 +1,7 @@
 //! The targets, by the crate whose parsers they are.
 
 mod bank;
+mod checkpoint;
 mod data;
 mod model;
 mod text;
@@ -11,6 +12,7 @@ use crate::target::Target;
 pub const TARGETS: &[Target] = &[
     bank::BANK,
     bank::CONCEPT,
+    checkpoint::CHECKPOINT,
     bank::ADAPTER,
     bank::PEFT,
     data::MANIFEST,
