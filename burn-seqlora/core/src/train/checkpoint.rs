@@ -155,7 +155,7 @@ pub fn load<B: Backend>(
 /// If a file is damaged, or its tensors are not those that the run must have.
 pub fn checkpointed_steps(
     bank: &Bank,
-    id: &str,
+    id: &ConceptId,
     run: (&[Site], &[usize], [usize; 2]),
 ) -> Result<Option<usize>> {
     let Some(record) = CheckpointRecord::find(bank, id)? else { return Ok(None) };
@@ -165,7 +165,7 @@ pub fn checkpointed_steps(
 
 fn tensors_of(
     bank: &Bank,
-    id: &str,
+    id: &ConceptId,
     record: &CheckpointRecord,
     run: (&[Site], &[usize], [usize; 2]),
 ) -> Result<NamedTensors> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use seqlora_core::bank::{Bank, NamedTensors, write_tensors};
+use seqlora_core::bank::{Bank, ConceptId, NamedTensors, write_tensors};
 use seqlora_core::settings::TrainConfig;
 use seqlora_core::train::checkpointed_steps;
 use seqlora_files::sha256;
@@ -62,7 +62,8 @@ fn tensors() -> Vec<u8> {
 
 fn read(folder: &Path) -> bool {
     let Ok(bank) = Bank::open(folder) else { return false };
-    let steps = checkpointed_steps(&bank, "cow", (&sites(), &RANKS, EMBEDDINGS));
+    let cow = ConceptId::new("cow").expect("an id");
+    let steps = checkpointed_steps(&bank, &cow, (&sites(), &RANKS, EMBEDDINGS));
     if let Ok(Some(steps)) = steps {
         holds(steps < 1_000_000_000, "steps can be counted");
     }
