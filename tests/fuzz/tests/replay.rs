@@ -93,11 +93,12 @@ fn no_input_panics() {
 /// Else mutations of them would end at the first check.
 #[test]
 fn good_files_are_accepted() {
+    let mut refused = Vec::new();
     for target in TARGETS {
-        for (name, input) in target.seeds() {
-            assert!(target.run(&input), "{}: {name} is refused", target.name);
-        }
+        let inputs = target.seeds().into_iter().filter(|(_, input)| !target.run(input));
+        refused.extend(inputs.map(|(name, _)| format!("{}/{name}", target.name)));
     }
+    assert!(refused.is_empty(), "these are refused: {}", refused.join(", "));
 }
 
 #[test]

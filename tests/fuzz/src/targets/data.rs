@@ -84,14 +84,12 @@ images = "dog"
 masks = "dog/masks"
 templates = ["my {}"]
 steps = 300
-repeats = 2
 kind = "object"
 
 [[concept]]
 id = "ann"
 class = "woman"
 images = ["2.png"]
-prompts = "prompts.txt"
 "#;
 
 const LIST: &str = r#"[
