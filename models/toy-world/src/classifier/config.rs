@@ -10,7 +10,8 @@ use seqlora_models::weights::{
     Activation, ModelError, require_defaults, require_parts, require_within,
 };
 
-use super::model::STEM_GROUPS;
+/// The number of channel groups of the stem's group normalisation.
+pub(super) const STEM_GROUPS: usize = 8;
 
 /// The sizes of a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

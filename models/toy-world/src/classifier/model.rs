@@ -6,7 +6,7 @@ use burn_jvp::Dual;
 use seqlora_core::lora::DualAdapters;
 use seqlora_kernels::{DualOps, KernelBackend};
 
-use super::config::ClassifierConfig;
+use super::config::{ClassifierConfig, STEM_GROUPS};
 use super::identity::{normalised, scores};
 use crate::world::{Background, Class, Colour, Individual, Pattern};
 use seqlora_models::nn::{Conv2d, Conv2dConfig, GroupNorm, Linear, LinearConfig, frozen};
@@ -53,9 +53,6 @@ struct StemBlock<B: Backend> {
     conv: Conv2d<B>,
     norm: GroupNorm<B>,
 }
-
-/// The number of channel groups of the stem's group normalisation.
-pub(super) const STEM_GROUPS: usize = 8;
 
 /// The predicted attributes. A sigmoid turns the logits of `present` into probabilities, and a
 /// softmax those of the others; `centre` is a regression.
