@@ -2,33 +2,15 @@
 //!
 //! Whatever prints names, class words or messages from files passes them through [`printable`].
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
+pub use burn_seqlora::files::printable;
+
 /// A line on standard error; training goes on when nobody reads it any more.
 pub fn say(text: impl Display) {
     let _ = writeln!(io::stderr(), "{}", printable(&text.to_string()));
-}
-
-/// Text in which no character can steer a terminal or turn the direction of what follows: such
-/// characters appear as `\u{1b}`. Line ends and tabs stay.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    let steers = |c: char| match c {
-        '\n' | '\t' => false,
-        // Directions, and the separators of lines and paragraphs.
-        '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
-        other => other.is_control(),
-    };
-    if !text.contains(steers) {
-        return Cow::Borrowed(text);
-    }
-    let escaped = |text: String, c: char| match steers(c) {
-        true => text + &c.escape_unicode().to_string(),
-        false => text + c.encode_utf8(&mut [0; 4]),
-    };
-    Cow::Owned(text.chars().fold(String::new(), escaped))
 }
 
 /// Seconds as people write them.

@@ -162,7 +162,10 @@ fn no_number_of_a_config_is_taken_on_its_word() {
         (Key(UNET, "attention_head_dim", json!(0)), &["`attention_head_dim` is 0"]),
         (Key(UNET, "in_channels", json!(-1)), &["`in_channels`", "-1", "a whole number"]),
         (Key(UNET, "in_channels", json!(9)), &["`in_channels` is 9, but the VAE's"]),
-        (Key(UNET, "norm_eps", json!(0)), &["`norm_eps` is 0; expected a number between 0 and 1"]),
+        (
+            Key(UNET, "norm_eps", json!(0)),
+            &["`norm_eps` is 0.0; expected a number between 0 and 1"],
+        ),
         (Key(UNET, "freq_shift", json!(1e300)), &["`freq_shift`"]),
         (
             Key(UNET, "down_block_types/0", json!("\u{1b}[2J")),

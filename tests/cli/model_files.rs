@@ -11,11 +11,11 @@ use crate::single_file::{project, sidecar};
 use crate::weights;
 use crate::weights::Weights;
 
-/// The PNG of a run, and its messages.
+/// The pixels of a run's image, and its messages.
 #[track_caller]
 fn generate(project: &Project, options: &str) -> (Vec<u8>, String) {
     let run = project.generate("a photo of a mug", options).succeeds();
-    (fs::read(project.path("out/00000.png")).unwrap(), run.stderr)
+    (project.pixels(), run.stderr)
 }
 
 /// Old schedulers' files sample as in diffusers' pipeline, which puts 1 in the place of every other

@@ -9,12 +9,10 @@ mod cache;
 mod client;
 mod remote;
 mod revision;
-mod waiting;
 
 use std::env;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use burn_seqlora::error::Error;
 use burn_seqlora::files::FolderLock;
@@ -22,7 +20,6 @@ use burn_seqlora::models::weights::{Variant, needed_files};
 use cache::Cache;
 use remote::Hub;
 pub use revision::Revision;
-use waiting::interruptibly;
 
 use crate::failure::Failure;
 use crate::terminal::Terminal;
@@ -37,7 +34,7 @@ pub fn is_id(text: &str) -> bool {
 /// The folder with the files of model `id`, downloaded if they are not all in the cache.
 ///
 /// # Errors
-/// If they are not there and cannot be had, or Ctrl-C stops the download.
+/// If they are not there and cannot be had. Ctrl-C ends the program at once, and what has come stays.
 pub fn folder(
     id: &str,
     revision: &Revision,
@@ -78,8 +75,7 @@ fn download(
         return Err(Failure::Failed("HF_HUB_OFFLINE forbids the network".into()));
     }
     let hub = Hub::new(id, cache::token());
-    let (asked, wanted) = (hub.clone(), revision.clone());
-    let (commit, files) = interruptibly(move || asked.listing(&wanted))?;
+    let (commit, files) = hub.listing(revision)?;
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let needed = needed_files(&files, variant)?;
     let folder = cache.of_commit(&commit);
@@ -89,10 +85,8 @@ fn download(
     let missing: Vec<&str> = needed.into_iter().filter(|f| !folder.join(f).exists()).collect();
     terminal.line("download", format!("{id} to {}", folder.display()));
     for file in missing {
-        let bar = Arc::new(terminal.bytes_bar(file));
-        let (hub, to, shown) = (hub.clone(), folder.join(file), Arc::clone(&bar));
-        let path = format!("{commit}/{file}");
-        interruptibly(move || hub.fetch(&path, &to, &shown))?;
+        let bar = terminal.bytes_bar(file);
+        hub.fetch(&format!("{commit}/{file}"), &folder.join(file), &bar)?;
         bar.finish_and_clear();
     }
     cache.use_commit(revision, &commit)?;

@@ -12,9 +12,7 @@ use ureq::http::Response;
 
 use super::client::{Client, header};
 use super::revision::{Revision, is_commit};
-use super::waiting::stopped;
 use crate::failure::Failure;
-use crate::interrupt;
 use crate::progress::ProgressBar;
 
 /// The largest listing that is read. That of a large repository has 100 kB.
@@ -143,7 +141,7 @@ fn whole(response: &Response<Body>) -> Option<u64> {
     header(response, "content-range")?.strip_prefix("bytes */")?.parse().ok()
 }
 
-/// The number of bytes copied. Ctrl-C stops it, and what came stays.
+/// The number of bytes copied. What came stays, also after Ctrl-C.
 fn copy(
     mut from: impl Read,
     mut file: File,
@@ -154,9 +152,6 @@ fn copy(
     let mut buffer = vec![0; 1 << 16];
     let mut copied = 0;
     loop {
-        if interrupt::requested() {
-            return Err(stopped());
-        }
         let broke_off = |e| Failure::Failed(format!("{url} broke off: {e}").into());
         match from.read(&mut buffer).map_err(broke_off)? {
             0 => break,

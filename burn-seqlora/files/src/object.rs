@@ -37,7 +37,7 @@ fn plain(error: &Error) -> String {
     ];
     let text =
         names.iter().fold(error.to_string(), |text, (name, words)| text.replace(name, words));
-    printable(&text)
+    printable(&text).into_owned()
 }
 
 #[cfg(test)]
