@@ -86,7 +86,10 @@ where
         if events(Event::Ready { initial_loss: state.initial_loss }) == Flow::Stop {
             return Ok(false);
         }
-        if run.train(&mut state, bank, &mut events)? == Flow::Stop {
+        let flow = run.train(&mut state, bank, &mut events);
+        // A bank that is gone explains why something cannot be written.
+        let flow = flow.or_else(|error| checkpoint::check_bank(bank).and(Err(error)))?;
+        if flow == Flow::Stop {
             return Ok(false);
         }
         let training = run.finish(state, bank)?;
