@@ -41,8 +41,10 @@ impl Header {
         }
         let mut text = vec![0; length as usize];
         file.read_exact(&mut text).map_err(short)?;
+        // The parser's name for the whole header would tell users nothing.
+        let plain = |text: String| text.replace("struct HashMetadata", "an object");
         let content: Metadata =
-            serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+            serde_json::from_slice(&text).map_err(|e| damaged(plain(e.to_string())))?;
         let start = 8 + length;
         let whole = start + content.data_len() as u64;
         if size != whole {
@@ -141,7 +143,7 @@ mod tests {
                 "offset",
             ),
             ("{}".into(), 4, "instead of"),
-            ("[".into(), 0, "EOF"),
+            ("[".into(), 0, "expected an object"),
         ];
         for (header, data, expected) in cases {
             let mut bytes = (header.len() as u64).to_le_bytes().to_vec();

@@ -46,8 +46,8 @@ pub fn infer(header: &Header) -> Result<Inferred, ModelError> {
         false => Family::Sd1,
     };
     let mut notes = Vec::new();
-    let text_encoder = text_encoder(header, family, &mut notes)?;
-    Ok(Inferred { family, configs: [unet(header, family)?, text_encoder, vae(header)?], notes })
+    let configs = [unet(header, family)?, text_encoder(header, family, &mut notes)?, vae(header)?];
+    Ok(Inferred { family, configs, notes })
 }
 
 /// Whether the file has ComfyUI's mark of a model that predicts the velocity.
