@@ -115,3 +115,9 @@ fn collect(root: &Path, folder: &Path, files: &mut Vec<File>) {
         }
     }
 }
+
+/// What is as the library promises, whatever the input.
+#[track_caller]
+pub(crate) fn holds(promise: bool, what: &str) {
+    assert!(promise, "a broken promise: {what}");
+}

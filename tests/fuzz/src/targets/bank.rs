@@ -9,9 +9,8 @@ use seqlora_core::bank::{
 use seqlora_core::lora::{Part, Role, Site, StoredAdapter, StoredFactors};
 use serde_json::{Value, json};
 
-use super::holds;
 use crate::input::File;
-use crate::target::{Target, files_of};
+use crate::target::{Target, files_of, holds};
 
 /// `bank.json`, and the folder that it describes.
 pub const BANK: Target = Target { name: "bank", files: || bank("bank.json"), read: read_bank };

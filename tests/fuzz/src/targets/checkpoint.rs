@@ -8,9 +8,8 @@ use seqlora_core::train::checkpointed_steps;
 use seqlora_files::sha256;
 
 use super::bank::{bank, sites};
-use super::holds;
 use crate::input::File;
-use crate::target::Target;
+use crate::target::{Target, holds};
 
 /// `state.json` and its tensors.
 pub const CHECKPOINT: Target = Target { name: "checkpoint", files, read };

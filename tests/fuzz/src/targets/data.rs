@@ -11,9 +11,8 @@ use seqlora_core::bank::is_concept_id;
 use seqlora_core::data::{CaptionOptions, ConceptData, Transform};
 use seqlora_data::{ConceptSource, DiscoverOptions, Manifest, load_mask, load_rgb};
 
-use super::holds;
 use crate::input::File;
-use crate::target::Target;
+use crate::target::{Target, holds};
 
 /// A TOML manifest.
 pub const MANIFEST: Target = Target {

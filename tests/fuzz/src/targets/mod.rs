@@ -29,9 +29,3 @@ pub const TARGETS: &[Target] = &[
     text::SETTINGS,
     text::PROMPT,
 ];
-
-/// What is as the library promises, whatever the input.
-#[track_caller]
-fn holds(promise: bool, what: &str) {
-    assert!(promise, "a broken promise: {what}");
-}

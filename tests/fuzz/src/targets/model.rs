@@ -11,8 +11,7 @@ use seqlora_models::weights::{Variant, WeightFiles, needed_files};
 use seqlora_models::{ModelSource, SourceOptions, StableDiffusionConfig};
 use serde_json::{Value, json};
 
-use super::holds;
-use crate::target::{Target, files_of};
+use crate::target::{Target, files_of, holds};
 
 /// The configs of a diffusers folder, and a ViT's.
 pub const MODEL_CONFIG: Target = Target {

@@ -6,8 +6,7 @@ use std::path::Path;
 use seqlora_core::settings::TrainConfig;
 use seqlora_core::text::{Piece, Vocabulary, next_placeholder};
 
-use super::holds;
-use crate::target::Target;
+use crate::target::{Target, holds};
 
 /// A file of settings for training.
 pub const SETTINGS: Target = Target {
