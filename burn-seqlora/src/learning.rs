@@ -99,7 +99,7 @@ impl<'a, B: TrainBackend> Learning<'a, B> {
         Self { resume, ..self }
     }
 
-    /// Refuses to start if training takes more than so many bytes beside the model, by an estimate. Without
+    /// Refuses to start if training takes more than so many bytes besides the model, by an estimate. Without
     /// it every run is started.
     pub fn memory_limit(self, bytes: u64) -> Self {
         Self { memory: Some(bytes), ..self }

@@ -153,12 +153,12 @@ pub enum Error {
     },
     /// Training would take more memory than there is.
     #[error(
-        "training takes about {:.1} GB of memory beside the model, and {:.1} GB are available; lower `batch` \
+        "training takes about {:.1} GB of memory besides the model, and {:.1} GB are available; lower `batch` \
          or `resolution`, set `inner_activations` to `recompute` or `precision` to bf16, or force the start",
         *needed as f64 / 1e9, *available as f64 / 1e9
     )]
     TooLittleMemory {
-        /// Bytes that are needed beside the model.
+        /// Bytes that are needed besides the model.
         needed: u64,
         /// Bytes that are available.
         available: u64,

@@ -18,7 +18,7 @@ const MAX_BYTES: u64 = 512 << 20;
 /// Decoded bytes that any file may have.
 const SMALL: u64 = 16 << 20;
 
-/// Decoded bytes per byte of a larger file: at most 1032 in a PNG and 1024 in a JPEG. WebP packs pictures of
+/// Decoded bytes per byte of a larger file: at most 1032 in a PNG and 1024 in a JPEG. WebP packs images of
 /// a single colour tighter, but they are no photos.
 const MOST_PER_BYTE: u64 = 4096;
 

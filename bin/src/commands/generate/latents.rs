@@ -8,7 +8,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use crate::failure::Failure;
 
-/// Room for the header of a file beside its numbers.
+/// Room for the header of a file besides its numbers.
 const HEADER: usize = 1 << 20;
 
 /// The latents of each image, `[1, channels, height, width]`, from a safetensors file with `latents`

@@ -25,7 +25,7 @@ pub struct Sampling {
     pub kept: usize,
 }
 
-/// The bytes that sampling takes beside the weights.
+/// The bytes that sampling takes besides the weights.
 fn estimate(config: &StableDiffusionConfig, sampling: Sampling) -> usize {
     let Sampling { batch, latents: [_, channels, height, width], kept } = sampling;
     let first = |channels: &[usize], at: usize| channels.get(at).or(channels.last()).copied();
@@ -52,7 +52,7 @@ pub fn check(config: &StableDiffusionConfig, sampling: Sampling) -> Result<(), F
             let [needed, available, total] =
                 [needed, available as usize, total as usize].map(bytes);
             let text = format!(
-                "these images need about {needed} beside the model's weights, and {available} of \
+                "these images need about {needed} besides the model's weights, and {available} of \
                  {total} are available; take a smaller --size or --batch, or fewer images with \
                  --latents or --save-latents; --force starts anyway"
             );

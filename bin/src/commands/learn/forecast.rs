@@ -82,7 +82,7 @@ impl Forecast {
                 "memory",
                 format!(
                     "about {} (weights {}, adapter and optimisers {}, activations {}, or encoding an image \
-                     {}); beside the weights, {available}",
+                     {}); besides the weights, {available}",
                     bytes(memory.total() as usize),
                     bytes(weights as usize),
                     bytes(trainable as usize),

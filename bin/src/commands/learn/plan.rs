@@ -151,7 +151,7 @@ fn show_capacity(
     }
 }
 
-/// For how many more concepts there is room, beside those in the bank.
+/// For how many more concepts there is room, besides those in the bank.
 fn room(sites: &[Site], used: &[usize], config: &TrainConfig) -> String {
     let chosen = sites.iter().zip(used).filter(|(site, _)| config.sites.contains(site));
     let inputs = chosen.clone().map(|(site, _)| site.inputs).min().unwrap_or(0);
