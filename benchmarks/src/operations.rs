@@ -40,14 +40,14 @@ pub fn rows<B: TrainBackend>(place: Place<'_, B::Device>) -> Vec<Row<'_>> {
         // As in a Hessian product, x and A move, and B does not.
         add::<B, 2, 2, 3>(&mut rows, place, name, sizes, 2, move |[x, up, down]| {
             let lora = LoraFactors { up, down };
-            ops::lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora))
+            ops::lora_linear(x, weight.clone(), Some(bias.clone()), Some(lora), None)
         });
     }
     for [tokens, inputs, outputs] in [[1024, 320, 320], [1024, 1280, 320], [1232, 768, 3072]] {
         let name = format!("matmul/{tokens}x{inputs}x{outputs}");
         let weight = random::<B, 2>([outputs, inputs], place);
         add::<B, 2, 2, 1>(&mut rows, place, name, [[tokens, inputs]], 1, move |[x]| {
-            ops::lora_linear(x, weight.clone(), None, None)
+            ops::lora_linear(x, weight.clone(), None, None, None)
         });
     }
     for (channels, side) in [(320, 32), (1280, 8)] {
@@ -56,7 +56,7 @@ pub fn rows<B: TrainBackend>(place: Place<'_, B::Device>) -> Vec<Row<'_>> {
         let bias = random([channels], place);
         let sizes = [[1, channels, side, side]];
         add::<B, 4, 4, 1>(&mut rows, place, name, sizes, 1, move |[x]| {
-            ops::conv2d(x, weight.clone(), bias.clone(), 1, 1)
+            ops::conv2d(x, weight.clone(), bias.clone(), 1, 1, None)
         });
     }
     let (full, causal) = (AttentionMask::Full, AttentionMask::Causal);

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use burn_seqlora::check::greatest;
 use burn_seqlora::eval::report::{LearntConcept, MethodScores, MethodSummary, Summary};
 use burn_seqlora::eval::{Estimate, MetricInfo};
 use clap::Args;
@@ -161,7 +162,7 @@ impl Row {
             variant,
             scores: metrics.iter().map(scores).collect(),
             final_loss: estimate(|c| c.final_loss),
-            max_overlap: demos.iter().map(|demo| demo.method.max_overlap).fold(0.0, f64::max),
+            max_overlap: greatest(demos.iter().map(|demo| demo.method.max_overlap)),
             seconds_per_concept: estimate(|c| c.seconds),
         }
     }

@@ -9,13 +9,20 @@ use crate::hints;
 pub enum Failure {
     /// Something went wrong.
     Failed(Box<dyn std::error::Error + Send + Sync>),
-    /// The command line asks for something that does not exist.
+    /// The command line or a settings file asks for something that cannot be.
     Usage(String),
+    /// A result has been shown, and says that something is damaged.
+    Damaged(String),
     /// Ctrl-C; what was done is saved.
     Interrupted(String),
 }
 
 impl Failure {
+    /// A setting or an option that cannot be, as a library says it.
+    pub fn usage(error: impl fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+
     /// Ctrl-C in a command that has `--resume`.
     pub fn stopped() -> Self {
         let text = "stopped; the state is saved: the same command with --resume goes on";
@@ -31,14 +38,15 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Failed(error) => hints::hint(error.as_ref()),
-            Self::Usage(_) | Self::Interrupted(_) => None,
+            Self::Usage(_) | Self::Damaged(_) | Self::Interrupted(_) => None,
         }
     }
 
     /// 1 failed, 2 wrong usage, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Failed(_) => 1,
+            Self::Failed(error) if hints::concerns_an_option(error.as_ref()) => 2,
+            Self::Failed(_) | Self::Damaged(_) => 1,
             Self::Usage(_) => 2,
             Self::Interrupted(_) => 130,
         }
@@ -49,7 +57,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failed(error) => error.fmt(f),
-            Self::Usage(text) | Self::Interrupted(text) => text.fmt(f),
+            Self::Usage(text) | Self::Damaged(text) | Self::Interrupted(text) => text.fmt(f),
         }
     }
 }

@@ -19,18 +19,33 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     core.or_else(data).or_else(model)
 }
 
+/// Whether an error says that an option does not fit: wrong usage, whoever finds it.
+pub fn concerns_an_option(error: &(dyn Error + 'static)) -> bool {
+    if let Some(CoreError::Data(inner)) = error.downcast_ref() {
+        return concerns_an_option(inner.as_ref());
+    }
+    matches!(error.downcast_ref(), Some(DataError::Option { .. }))
+}
+
 fn of_core(error: &CoreError) -> Option<String> {
     let text = match error {
         CoreError::OtherMethod { bank, .. } => {
             return Some(format!("--method {bank} fits this bank, and --bank chooses another one"));
         }
         CoreError::NoBank { .. } => "`learn` makes a bank, and --bank chooses one",
+        CoreError::DamagedConcept { .. } => {
+            "--concept chooses the concepts of an image, and `inspect` lists what is damaged"
+        }
+        CoreError::DamagedEarlier { .. } => "`inspect` lists what is damaged",
         CoreError::NotABank { .. } => "--bank chooses the folder",
         CoreError::OtherBase { .. } => "--model chooses the model, and --bank the bank",
         CoreError::DuplicateConcept { .. } => {
             "--id sets the id of a single concept, and --resume continues an earlier run"
         }
         CoreError::Interrupted { .. } => "--resume continues the run",
+        CoreError::TooLittleMemory { .. } => {
+            "--batch, --resolution and --precision set these, and --force starts anyway"
+        }
         CoreError::NoCapacity { .. } => {
             "--rank, --concepts and --sites set these; without --strict-capacity, layers with too \
              little room get a lower rank"
@@ -57,7 +72,9 @@ fn of_data(error: &DataError) -> Option<&'static str> {
 
 fn of_model(error: &ModelError) -> Option<&'static str> {
     match error {
-        ModelError::NoTokenizer { .. } => Some("--tokenizer gives the folder of a tokenizer"),
+        ModelError::NoTokenizer { .. } | ModelError::Vocabulary { .. } => {
+            Some("--tokenizer gives the folder of a tokenizer")
+        }
         ModelError::UnknownPrediction { .. } => Some("add --prediction v or --prediction epsilon"),
         _ => None,
     }
@@ -71,6 +88,9 @@ mod tests {
     fn an_error_of_the_data_is_found_inside_one_of_training() {
         let error = DataError::Option { name: "id", reason: "it is taken".into() };
         assert_eq!(hint(&error).as_deref(), Some("--id sets `id`"));
+        assert!(
+            concerns_an_option(&error) && !concerns_an_option(&CoreError::Invalid("no".into()))
+        );
         assert_eq!(hint(&CoreError::from(error)).as_deref(), Some("--id sets `id`"));
         assert_eq!(hint(&CoreError::Invalid("no".into())), None);
     }

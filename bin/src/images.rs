@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{Tensor, backend::Backend};
 use burn_seqlora::error::{Error, Result};
-use burn_seqlora::files::{write_atomic, write_new};
+use burn_seqlora::files::{read_bytes, write_atomic, write_new};
 use burn_seqlora::pipeline::Image;
-use image::{ImageReader, RgbImage};
+use image::{ImageFormat, RgbImage};
+
+/// Bytes of an image that is read back.
+const LARGEST_PNG: u64 = 64 << 20;
 
 /// An image of the pipeline.
 pub fn to_rgb_image(image: Image) -> RgbImage {
@@ -29,8 +32,9 @@ pub fn all_to_rgb<B: Backend>(pixels: Tensor<B, 4>) -> Result<Vec<RgbImage>> {
 /// # Errors
 /// If it is not there or damaged.
 pub fn read_png(path: &Path) -> Result<RgbImage> {
-    let reader = ImageReader::open(path).map_err(Error::io("cannot read", path))?;
-    Ok(reader.decode().map_err(|e| Error::damaged(path, e))?.into_rgb8())
+    let bytes = read_bytes(path, LARGEST_PNG)?;
+    let image = image::load_from_memory_with_format(&bytes, ImageFormat::Png);
+    Ok(image.map_err(|e| Error::damaged(path, e))?.into_rgb8())
 }
 
 /// Writes a PNG with its settings as the text `parameters`, where other tools look for them.

@@ -1,15 +1,28 @@
-//! Ctrl-C: the first one asks the running command to save and stop, the second one ends it.
+//! Ctrl-C ends the program at once, unless a command has work that it would lose: then the first one asks
+//! it to save and stop, and the second one ends it.
+//!
+//! Files are written so that a process may end at any moment, so only work that is in memory counts.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use burn_seqlora::Flow;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// How many [`Hold`]s there are.
+static HELD: AtomicUsize = AtomicUsize::new(0);
 
 /// Starts to listen.
 pub fn install() {
     #[cfg(unix)]
     let _hang_up = IgnoredHangUp::remembered();
     let listening = ctrlc::set_handler(|| {
-        if REQUESTED.swap(true, Ordering::SeqCst) {
+        let again = REQUESTED.swap(true, Ordering::SeqCst);
+        if HELD.load(Ordering::SeqCst) == 0 {
+            eprintln!("\nstopped");
+            std::process::exit(130);
+        }
+        if again {
             std::process::exit(130);
         }
         eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
@@ -17,6 +30,22 @@ pub fn install() {
     // Without a handler Ctrl-C ends the process at once, and a checkpoint is still there.
     if let Err(error) = listening {
         eprintln!("warning: Ctrl-C will not save the state: {error}");
+    }
+}
+
+/// While it lives, Ctrl-C waits until the command asks for [`flow`] or [`requested`].
+#[derive(Debug)]
+pub struct Hold(());
+
+/// For work that a command would lose.
+pub fn hold() -> Hold {
+    HELD.fetch_add(1, Ordering::SeqCst);
+    Hold(())
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        HELD.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -52,4 +81,9 @@ impl Drop for IgnoredHangUp {
 /// Whether Ctrl-C was pressed.
 pub fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
+}
+
+/// What whoever shows progress answers: to stop after Ctrl-C.
+pub fn flow() -> Flow {
+    if requested() { Flow::Stop } else { Flow::Continue }
 }

@@ -9,34 +9,46 @@ mod hints;
 mod hub;
 mod images;
 mod interrupt;
+mod machine;
+mod progress;
 mod settings;
 mod terminal;
+mod text;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use args::{Args, Command};
+use failure::Failure;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
-    let args = Args::parse();
-    let terminal = Terminal::new(args.verbosity(), args.json);
-    interrupt::install();
-    let result = match args.command {
-        Command::Learn(learn) => commands::learn::run(&learn, &args.global, &terminal),
-        Command::Generate(generate) => commands::generate::run(&generate, &args.global, &terminal),
-        Command::Inspect(inspect) => commands::inspect::run(&inspect, &terminal),
-        Command::Devices => commands::devices::run(&terminal),
-        Command::Pretrain(pretrain) => commands::pretrain::run(&pretrain, &args.global, &terminal),
-        Command::Demo(demo) => commands::demo::run(&demo, &args.global, &terminal),
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return args::explain(&error),
     };
-    match result {
+    let interval = progress::interval();
+    let every = *interval.as_ref().unwrap_or(&progress::USUAL);
+    let terminal = Terminal::new(args.verbosity(), args.json, every);
+    interrupt::install();
+    match interval.and_then(|_| run(args.command, &terminal)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             terminal.error(&failure);
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
+    match command {
+        Command::Learn(args) => commands::learn::run(&args, &args.compute, terminal),
+        Command::Generate(args) => commands::generate::run(&args, &args.compute, terminal),
+        Command::Inspect(args) => commands::inspect::run(&args, terminal),
+        Command::Devices => commands::devices::run(terminal),
+        Command::Pretrain(args) => commands::pretrain::run(&args, &args.compute, terminal),
+        Command::Demo(args) => commands::demo::run(&args, &args.compute, terminal),
     }
 }

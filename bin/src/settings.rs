@@ -1,8 +1,8 @@
 //! Settings files.
 
-use std::fs;
 use std::path::Path;
 
+use burn_seqlora::files::read_text;
 use burn_seqlora::methods::NAMES;
 use burn_seqlora::settings::TrainConfig;
 use serde::Serialize;
@@ -40,8 +40,7 @@ pub fn read_training(file: &Path, under: &TrainConfig) -> Result<TrainConfig, Fa
 /// Those of [`read`].
 fn read_over<T: Serialize + DeserializeOwned>(file: &Path, under: &T) -> Result<T, Failure> {
     let wrong = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", file.display()));
-    let text = fs::read_to_string(file)
-        .map_err(|e| Failure::Usage(format!("cannot read {}: {e}", file.display())))?;
+    let text = read_text(file).map_err(Failure::usage)?;
     // Read as it is first: these errors know the line.
     toml::from_str::<T>(&text).map_err(|e| wrong(&e))?;
     let given: Table = toml::from_str(&text).map_err(|e| wrong(&e))?;

@@ -2,13 +2,16 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use burn_seqlora::error::Error;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::failure::Failure;
+use crate::progress::{Count, ProgressBar};
+pub use crate::text::{bytes, seconds, table};
+use crate::text::{printable, say};
 
 /// How much the user wants to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,16 +25,21 @@ pub enum Verbosity {
 }
 
 /// Where messages go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Terminal {
     verbosity: Verbosity,
     json: bool,
+    /// The time from one line of progress to the next, where there is no bar.
+    every: Duration,
+    /// Whether the one JSON value has been printed.
+    answered: AtomicBool,
 }
 
 impl Terminal {
-    /// `json` keeps standard output for one JSON value.
-    pub fn new(verbosity: Verbosity, json: bool) -> Self {
-        Self { verbosity, json }
+    /// `json` keeps standard output for one JSON value; `every` is the time from one line of progress
+    /// to the next.
+    pub fn new(verbosity: Verbosity, json: bool, every: Duration) -> Self {
+        Self { verbosity, json, every, answered: AtomicBool::new(false) }
     }
 
     fn is_quiet(&self) -> bool {
@@ -59,14 +67,18 @@ impl Terminal {
         }
     }
 
-    /// What ended the command.
+    /// What ended the command; with `--json` also as the JSON value, unless there has been one.
     pub fn error(&self, failure: &Failure) {
+        let hint = failure.hint();
         match failure {
             Failure::Interrupted(text) => say(text),
             other => say(format_args!("error: {other}")),
         }
-        if let Some(hint) = failure.hint() {
+        if let Some(hint) = &hint {
             say(format_args!("hint: {hint}"));
+        }
+        if self.json && !self.answered.load(Ordering::Relaxed) {
+            print_error(&failure.to_string(), hint.as_deref(), failure.exit_code());
         }
     }
 
@@ -75,9 +87,10 @@ impl Terminal {
     /// # Errors
     /// If standard output cannot be written; a reader that has seen enough is no error.
     pub fn result(&self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        self.answered.store(true, Ordering::Relaxed);
         let text = match (self.json, self.is_quiet()) {
             (true, _) => format!("{json:#}"),
-            (false, false) => text(),
+            (false, false) => printable(&text()).into_owned(),
             (false, true) => return Ok(()),
         };
         match writeln!(io::stdout(), "{text}") {
@@ -88,70 +101,38 @@ impl Terminal {
         }
     }
 
-    /// A progress bar with the time that is left; `unit` is what is counted.
-    pub fn bar(&self, label: &str, total: usize, unit: &str) -> ProgressBar {
-        let bar = self.bar_showing(label, &format!("{{pos}}/{{len}} {unit}"));
+    /// Progress with the time that is left; `unit` is what is counted.
+    pub fn bar(&self, label: &str, total: usize, unit: &'static str) -> ProgressBar {
+        let bar = self.progress(label, Count::Of(unit));
         bar.set_length(total as u64);
         bar
     }
 
     /// The same for work of several kinds: it shows the share that is done.
     pub fn share_bar(&self, label: &str, total: usize) -> ProgressBar {
-        let bar = self.bar_showing(label, "{percent:>3} %");
+        let bar = self.progress(label, Count::Share);
         bar.set_length(total as u64);
         bar
     }
 
-    /// A progress bar of a file's bytes, whose number is set later.
+    /// The same for a file's bytes, whose number is set later.
     pub fn bytes_bar(&self, file: &str) -> ProgressBar {
-        let bar = self.bar_showing("", "{bytes}/{total_bytes}");
+        let bar = self.progress("", Count::Bytes);
         bar.set_message(file.to_string());
         bar
     }
 
-    fn bar_showing(&self, label: &str, count: &str) -> ProgressBar {
-        let hidden = self.is_quiet() || self.json;
-        let target =
-            if hidden { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(None, target);
-        let template = format!("{{prefix:<11}}{{bar:24}} {count}  {{elapsed}} < {{eta}}  {{msg}}");
-        bar.set_style(ProgressStyle::with_template(&template).expect("a valid template"));
-        bar.set_prefix(label.to_string());
-        bar
+    fn progress(&self, label: &str, count: Count) -> ProgressBar {
+        let lines = (!self.is_quiet()).then_some(self.every);
+        ProgressBar::new(label, count, !self.is_quiet() && !self.json, lines)
     }
 }
 
-/// A line on standard error; training goes on when nobody reads it any more.
-fn say(text: impl Display) {
-    let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// Seconds as people write them.
-pub fn seconds(duration: Duration) -> String {
-    match duration.as_secs_f64() {
-        s if s < 10.0 => format!("{s:.2} s"),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s => format!("{:.0} min {:.0} s", (s / 60.0).floor(), s % 60.0),
+/// The JSON value of a command that did not finish: `error`, `exit_code` and perhaps `hint`.
+pub fn print_error(text: &str, hint: Option<&str>, exit_code: u8) {
+    let mut value = json!({ "error": text, "exit_code": exit_code });
+    if let Some(hint) = hint {
+        value["hint"] = hint.into();
     }
-}
-
-/// Bytes as people write them.
-pub fn bytes(count: usize) -> String {
-    match count as f64 {
-        b if b < 1e6 => format!("{:.0} kB", b / 1e3),
-        b if b < 1e9 => format!("{:.0} MB", b / 1e6),
-        b => format!("{:.1} GB", b / 1e9),
-    }
-}
-
-/// A table with aligned columns; the first row is its head.
-pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let width = |c: usize| rows.iter().map(|row| row[c].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, w)| format!("{cell:<w$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_string()
-    };
-    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+    let _ = writeln!(io::stdout(), "{value:#}");
 }

@@ -6,10 +6,11 @@ use seqlora_core::bank::Bank;
 use seqlora_core::methods::{self, Method};
 use seqlora_core::model::DiffusionModel;
 use seqlora_core::settings::TrainConfig;
-use seqlora_core::train::{self, Event};
+use seqlora_core::train::{self, Event, Examining};
 use seqlora_core::{Flow, Result};
 use seqlora_data::{ConceptData, DiscoverOptions, Manifest};
 use seqlora_kernels::TrainBackend;
+use seqlora_models::memory::training_estimate;
 
 use crate::Model;
 
@@ -60,6 +61,7 @@ pub struct Learning<'a, B: TrainBackend> {
     method: Option<&'a dyn Method<B>>,
     data: DiscoverOptions,
     resume: bool,
+    memory: Option<u64>,
 }
 
 /// What a training run did.
@@ -76,7 +78,7 @@ impl<'a, B: TrainBackend> Learning<'a, B> {
     /// Trains with these settings, by the method that they name.
     pub fn new(model: &'a Model<B>, config: &TrainConfig) -> Self {
         let (config, data) = (config.clone(), DiscoverOptions::default());
-        Self { model, config, method: None, data, resume: false }
+        Self { model, config, method: None, data, resume: false, memory: None }
     }
 
     /// Trains by a custom method instead; its name replaces the one in the settings.
@@ -97,12 +99,18 @@ impl<'a, B: TrainBackend> Learning<'a, B> {
         Self { resume, ..self }
     }
 
+    /// Refuses to start if training takes more than so many bytes besides the model, by an estimate. Without
+    /// it every run is started.
+    pub fn memory_limit(self, bytes: u64) -> Self {
+        Self { memory: Some(bytes), ..self }
+    }
+
     /// Learns the concepts under `data` and adds them to `bank`.
     ///
     /// `events` receives every step, and ends the run by returning [`Flow::Stop`].
     ///
     /// # Errors
-    /// Those of [`learn`], or if a run is unfinished and is not resumed.
+    /// Those of [`learn`], or if a run is unfinished and is not resumed, or takes too much memory.
     pub fn run(
         &self,
         data: impl AsRef<Path>,
@@ -118,8 +126,18 @@ impl<'a, B: TrainBackend> Learning<'a, B> {
         let mut bank = Bank::open_or_create(bank.as_ref(), base, model.sites())?;
         let before = bank.concepts().len();
         let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
-        let plan = train::plan(&bank, method, data, model.sites(), &self.config, self.resume)?;
+        let (sites, config) = (model.sites(), &self.config);
+        let read_on = |_: Examining| Flow::Continue;
+        let plan = train::plan(&bank, method, data, sites, config, self.resume, read_on)?;
+        if let Some(limit) = self.memory {
+            for concept in &plan.concepts {
+                let side = train::resolution(&concept.config, model)?;
+                let work = method.work(&concept.config);
+                training_estimate(model, concept, work, side).check(limit)?;
+            }
+        }
         let finished = train::learn::<B, _>(model, &mut bank, method, &plan, events)?;
-        Ok(Learnt { concepts: bank.concepts()[before..].to_vec(), finished })
+        let concepts = bank.concepts()[before..].iter().map(String::from).collect();
+        Ok(Learnt { concepts, finished })
     }
 }

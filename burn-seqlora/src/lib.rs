@@ -102,7 +102,7 @@ pub use seqlora_toy_world as toy_world;
 #[cfg(feature = "models")]
 pub use self::{
     learning::{Learning, Learnt, learn},
-    loading::{LoadError, LoadOptions, Model},
+    loading::{FoundModel, LoadError, LoadOptions, Model},
     prompt::Prompt,
     text_to_image::Pipeline,
 };

@@ -8,7 +8,7 @@ use seqlora_core::pipeline::SamplingSettings;
 use seqlora_core::precision::Precision;
 use seqlora_kernels::KernelBackend;
 use seqlora_models::weights::ModelError;
-use seqlora_models::{ModelSource, SourceOptions, StableDiffusion};
+use seqlora_models::{ModelSource, SourceOptions, StableDiffusion, StableDiffusionConfig};
 #[cfg(feature = "toy-world")]
 use seqlora_toy_world::{builtin, pretrain};
 
@@ -90,25 +90,67 @@ impl<B: KernelBackend> Model<B> {
         options: &LoadOptions,
         device: &B::Device,
     ) -> Result<Self, LoadError> {
-        let LoadOptions { precision, source, name } = options;
-        if !B::supports_dtype(device, precision.dtype().into()) {
-            return Err(LoadError::Precision { precision: *precision });
-        }
+        FoundModel::open(model, &options.source, options.name.clone())?
+            .load(options.precision, device)
+    }
+}
+
+/// A base model whose files have been found and whose configs have been checked; its weights are not
+/// loaded yet.
+#[derive(Debug, Clone)]
+pub struct FoundModel {
+    source: ModelSource,
+    name: String,
+    guidance: f64,
+}
+
+impl FoundModel {
+    /// Finds a model's files; [`Model::load`] says what `model` is. `name` is what banks call it, by
+    /// default the last part of its path.
+    ///
+    /// # Errors
+    /// If there is no such model, or its configs are missing, damaged or do not fit each other.
+    pub fn open(
+        model: impl AsRef<Path>,
+        options: &SourceOptions,
+        name: Option<String>,
+    ) -> Result<Self, LoadError> {
         let Place { path, guidance } = Place::of(model.as_ref())?;
         if !path.exists() {
             return Err(LoadError::Missing { path });
         }
-        let source = ModelSource::open(&path, source)?;
-        let model = StableDiffusion::<B>::from_source(&source, *precision, device)?;
         let last = || path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
+        let name = name.unwrap_or_else(last);
+        Ok(Self { source: ModelSource::open(&path, options)?, name, guidance })
+    }
+
+    /// The configs of its parts.
+    pub fn config(&self) -> &StableDiffusionConfig {
+        &self.source.config
+    }
+
+    /// Loads the weights, and reads all of them for the fingerprint.
+    ///
+    /// # Errors
+    /// If a weight is missing, damaged or does not fit, or the device cannot compute in the precision.
+    pub fn load<B: KernelBackend>(
+        &self,
+        precision: Precision,
+        device: &B::Device,
+    ) -> Result<Model<B>, LoadError> {
+        if !B::supports_dtype(device, precision.dtype().into()) {
+            return Err(LoadError::Precision { precision });
+        }
+        let model = StableDiffusion::<B>::from_source(&self.source, precision, device)?;
         let base = BaseModel {
-            fingerprint: source.fingerprint()?,
+            fingerprint: self.source.fingerprint()?,
+            tokenizer: Some(model.tokenizer_digest().into()),
             prediction: Some(model.noise_schedule().prediction),
-            name: name.clone().unwrap_or_else(last),
+            name: self.name.clone(),
             cross_attention_layers: model.cross_attention_layers(),
             token_width: model.token_width(),
         };
-        Ok(Self { model, base, guidance })
+        Ok(Model { model, base, guidance: self.guidance })
     }
 }
 

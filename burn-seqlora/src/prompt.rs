@@ -84,7 +84,7 @@ impl Prompt {
         self
     }
 
-    /// Sets the scale of classifier-free guidance; 1 is none and halves the work.
+    /// Sets the scale of classifier-free guidance; 1 or less is none, as in diffusers, and halves the work.
     pub fn guidance(self, guidance: f64) -> Self {
         Self { guidance: Some(guidance), ..self }
     }

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use image::RgbImage;
+use seqlora_core::Result;
 use seqlora_core::bank::Bank;
 use seqlora_core::compose::{Composition, Member};
 use seqlora_core::model::DiffusionModel;
 use seqlora_core::pipeline;
-use seqlora_core::{Error, Result};
 use seqlora_kernels::KernelBackend;
 
 use crate::{LoadError, Model, Prompt};
@@ -61,9 +61,6 @@ impl<B: KernelBackend> Pipeline<B> {
         let bank = self.open(bank.as_ref())?;
         let member = |(id, scale): (I, f64)| Member { id: id.into(), scale };
         let members: Vec<Member> = concepts.into_iter().map(member).collect();
-        if let Some(Member { id, scale }) = members.iter().find(|m| !m.scale.is_finite()) {
-            return Err(Error::Invalid(format!("the strength {scale} of `{id}` is not finite")));
-        }
         self.with_members(&bank, &members)
     }
 
@@ -94,9 +91,6 @@ impl<B: KernelBackend> Pipeline<B> {
     /// as numbers that are not finite.
     pub fn generate(&self, prompt: impl Into<Prompt>) -> Result<RgbImage> {
         let (request, settings) = prompt.into().into_request(self.model.guidance);
-        if !settings.guidance.is_finite() {
-            return Err(Error::Invalid(format!("guidance: {} is not finite", settings.guidance)));
-        }
         // Cloning the composition copies no numbers: tensors share their memory.
         let pipeline = pipeline::Pipeline::new(&self.model.model, self.composition.clone());
         let pipeline::Image { width, height, rgb } = pipeline.generate(&request, &settings)?;

@@ -6,180 +6,182 @@
 //! both from the cache: of the six passes that a gradient and its Hessian product take, two are
 //! saved.
 //!
-//! Layers and losses do not know of the cache: the tape fills and reads it while
-//! [`ActivationCache::record`] or [`ActivationCache::reuse`] runs (a pass). The pass is a property
-//! of the current thread. Passes may be nested; each has its own cache, and the outer one continues
-//! afterwards.
-//!
-//! Every operation that the thread runs during a pass belongs to it. A thread of a work-stealing
-//! pool may run another task while it waits for a kernel, so two losses must not be evaluated in
-//! parallel on one such pool if either of them caches.
+//! The gradient's evaluation of the loss is given a [`CachePass`] that fills the cache, the Hessian
+//! product's one that reads it, and layers hand it on to [`ops`](crate::ops). A pass belongs to one
+//! evaluation and is known to nothing else, so evaluations may run within each other and side by
+//! side on any threads. An operation that is given no pass is computed as it is.
 
-use std::any::{Any, TypeId, type_name};
-use std::cell::RefCell;
-use std::sync::{Arc, OnceLock};
+use std::any::Any;
+use std::sync::{Arc, Mutex, OnceLock};
 
+use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Shape, TensorMetadata, backend::Backend};
 
-use crate::operation::{ArithmeticIntensity, Float, Operation};
+/// Multiply-adds per element of an operation's results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ArithmeticIntensity {
+    /// Of the value.
+    pub value: usize,
+    /// Of the gradient at the first input.
+    pub input_gradient: usize,
+}
 
 /// The results of a gradient's operations of high arithmetic intensity, in the order of evaluation.
 #[derive(Debug, Clone)]
 pub struct ActivationCache {
-    /// The [arithmetic intensity](Operation::arithmetic_intensity) from which on a result is
-    /// cached.
+    /// The [arithmetic intensity](ArithmeticIntensity) from which on a result is cached.
     least: usize,
-    slots: Vec<Slot>,
+    entries: Vec<Entry>,
 }
 
 /// The [`CachedActivation`] of some backend.
-type Slot = Arc<dyn Any + Send + Sync>;
+type Entry = Arc<dyn Any + Send + Sync>;
 
-/// What a gradient computed for one operation.
-#[derive(Debug)]
-pub(crate) struct CachedActivation<B: Backend> {
-    operation: TypeId,
-    shapes: Vec<Shape>,
-    /// The operation's value, if its arithmetic intensity is high enough.
-    value: Option<Float<B>>,
-    /// The gradient of the loss at the first input, if it was asked for.
-    pub input_gradient: OnceLock<Float<B>>,
-}
-
-impl<B: Backend> CachedActivation<B> {
-    fn new<O: Operation>(x: &[Float<B>], value: Option<Float<B>>) -> Self {
-        let shapes = x.iter().map(TensorMetadata::shape).collect();
-        Self { operation: TypeId::of::<O>(), shapes, value, input_gradient: OnceLock::new() }
-    }
-
-    fn is_of<O: Operation>(&self, x: &[Float<B>]) -> bool {
-        let shapes = x.iter().map(TensorMetadata::shape);
-        self.operation == TypeId::of::<O>() && shapes.eq(self.shapes.iter().cloned())
-    }
-}
-
-/// The pass that this thread is in.
-struct Pass {
+/// One evaluation of a loss that fills or reads an [`ActivationCache`]. Clones are the same pass.
+///
+/// The evaluation must run its operations one after the other: they are told apart by their order.
+#[derive(Debug, Clone)]
+pub struct CachePass {
     least: usize,
-    mode: Mode,
+    fills: bool,
+    /// `None` after the evaluation.
+    progress: Arc<Mutex<Option<Progress>>>,
 }
 
-enum Mode {
-    /// A gradient fills the cache.
-    Record(Vec<Slot>),
-    /// A Hessian product reads it. `last` belongs to the operation that was evaluated last.
-    Reuse { rest: std::vec::IntoIter<Slot>, last: Option<Slot> },
-}
-
-thread_local! {
-    static PASS: RefCell<Option<Pass>> = const { RefCell::new(None) };
+/// How far an evaluation has come.
+#[derive(Debug)]
+struct Progress {
+    entries: Vec<Entry>,
+    next: usize,
 }
 
 impl ActivationCache {
-    /// Runs `gradient`, which evaluates a loss and runs its backward pass, and caches the results
-    /// whose arithmetic intensity is at least `least`.
-    pub fn record<T>(least: usize, gradient: impl FnOnce() -> T) -> (T, Self) {
-        let (result, pass) = during(Pass { least, mode: Mode::Record(Vec::new()) }, gradient);
-        let Mode::Record(slots) = pass.mode else { unreachable!("a pass keeps its mode") };
-        (result, Self { least, slots })
+    /// Runs `gradient`, which evaluates a loss with the given pass and runs its backward pass, and
+    /// caches the results whose arithmetic intensity is at least `least`.
+    pub fn record<T>(least: usize, gradient: impl FnOnce(&CachePass) -> T) -> (T, Self) {
+        let pass = CachePass::new(least, true, Vec::new());
+        let result = gradient(&pass);
+        (result, Self { least, entries: pass.end().entries })
     }
 
-    /// Runs `product`, which evaluates the same loss at the same point and runs the backward pass
-    /// of its tangent, with the cached results instead of computing them again.
+    /// Runs `product`, which evaluates the same loss at the same point with the given pass and runs
+    /// the backward pass of its tangent, with the cached results instead of computing them again.
     ///
     /// # Panics
     /// If the operations that are cached differ from those of the gradient in number, type or
     /// shapes.
-    pub fn reuse<T>(&self, product: impl FnOnce() -> T) -> T {
-        let mode = Mode::Reuse { rest: self.slots.clone().into_iter(), last: None };
-        let (result, pass) = during(Pass { least: self.least, mode }, product);
-        let left = matches!(&pass.mode, Mode::Reuse { rest, .. } if rest.len() > 0);
-        assert!(!left, "the Hessian product has fewer cached operations than the gradient");
+    pub fn reuse<T>(&self, product: impl FnOnce(&CachePass) -> T) -> T {
+        let pass = CachePass::new(self.least, false, self.entries.clone());
+        let result = product(&pass);
+        let Progress { entries, next } = pass.end();
+        let all = next == entries.len();
+        assert!(all, "the Hessian product has fewer cached operations than the gradient");
         result
     }
+
+    /// The number of operations with cached results.
+    pub fn operations(&self) -> usize {
+        self.entries.len()
+    }
 }
 
-/// Runs a function within a pass. The pass around it is restored at the end and after a panic.
-fn during<T>(pass: Pass, function: impl FnOnce() -> T) -> (T, Pass) {
-    struct Restore(Option<Pass>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            PASS.set(self.0.take());
+impl CachePass {
+    fn new(least: usize, fills: bool, entries: Vec<Entry>) -> Self {
+        Self { least, fills, progress: Arc::new(Mutex::new(Some(Progress { entries, next: 0 }))) }
+    }
+
+    /// What became of the pass, which can then no longer be used.
+    fn end(&self) -> Progress {
+        self.progress.lock().expect(REFUSED).take().expect("a pass ends once")
+    }
+
+    /// The place in the cache of the next operation; `None` if none of its results are cached.
+    ///
+    /// # Panics
+    /// If the gradient had another operation here, or if the evaluation has ended.
+    pub(crate) fn next<B: Backend>(
+        &self,
+        operation: &'static str,
+        x: &[FloatTensor<B>],
+        intensity: ArithmeticIntensity,
+    ) -> Option<CachePlace<B>> {
+        let caches = [intensity.value, intensity.input_gradient].map(|i| i >= self.least);
+        if caches == [false; 2] {
+            return None;
+        }
+        let mut progress = self.progress.lock().expect(REFUSED);
+        let progress = progress.as_mut().expect("a pass is for one evaluation, and this has ended");
+        if self.fills {
+            progress.entries.push(Arc::new(CachedActivation::<B>::new(operation, x, caches)));
+        }
+        let entry = progress.entries.get(progress.next).cloned();
+        let entry =
+            entry.expect("the Hessian product has more cached operations than the gradient");
+        progress.next += 1;
+        let activation = entry.downcast::<CachedActivation<B>>().ok();
+        let activation = activation.filter(|found| found.is_of(operation, x));
+        let activation =
+            activation.unwrap_or_else(|| panic!("the gradient had no such {operation}"));
+        Some(CachePlace { activation, fills: self.fills })
+    }
+}
+
+/// Why a pass cannot be locked.
+const REFUSED: &str = "an earlier operation of this pass was refused";
+
+/// What a gradient computed for one operation.
+#[derive(Debug)]
+struct CachedActivation<B: Backend> {
+    operation: &'static str,
+    shapes: Vec<Shape>,
+    /// Whether the value is cached, and whether the gradient at the first input is.
+    caches: [bool; 2],
+    value: OnceLock<FloatTensor<B>>,
+    /// Of the loss; it stays empty if it was not asked for.
+    input_gradient: OnceLock<FloatTensor<B>>,
+}
+
+impl<B: Backend> CachedActivation<B> {
+    fn new(operation: &'static str, x: &[FloatTensor<B>], caches: [bool; 2]) -> Self {
+        let shapes = x.iter().map(TensorMetadata::shape).collect();
+        let (value, input_gradient) = Default::default();
+        Self { operation, shapes, caches, value, input_gradient }
+    }
+
+    fn is_of(&self, operation: &str, x: &[FloatTensor<B>]) -> bool {
+        let shapes = x.iter().map(TensorMetadata::shape);
+        self.operation == operation && shapes.eq(self.shapes.iter().cloned())
+    }
+}
+
+/// The place of one operation in the cache, which a gradient fills and a Hessian product reads.
+#[derive(Debug)]
+pub(crate) struct CachePlace<B: Backend> {
+    activation: Arc<CachedActivation<B>>,
+    fills: bool,
+}
+
+impl<B: Backend> CachePlace<B> {
+    /// The operation's value, from the cache if it is there.
+    pub fn value(&self, compute: impl FnOnce() -> FloatTensor<B>) -> FloatTensor<B> {
+        match self.activation.caches {
+            [true, _] => self.activation.value.get_or_init(compute).clone(),
+            [false, _] => compute(),
         }
     }
-    let _restore = Restore(PASS.replace(Some(pass)));
-    let result = function();
-    (result, PASS.take().expect("a pass within this one restores it"))
-}
 
-/// The value of an operation, computed or taken from the cache. If a gradient is being recorded,
-/// the cached activation is returned for the backward pass to add the gradient at the input.
-pub(crate) fn value<B: Backend, O: Operation>(
-    operation: &O,
-    x: &[Float<B>],
-    compute: impl FnOnce() -> Float<B>,
-) -> (Float<B>, Option<Arc<CachedActivation<B>>>) {
-    let Some(cached) = cached_results::<B, O>(operation, x) else {
-        return (compute(), None);
-    };
-    if let Some(slot) = next() {
-        let activation =
-            slot.downcast::<CachedActivation<B>>().ok().filter(|found| found.is_of::<O>(x));
-        let activation =
-            activation.unwrap_or_else(|| panic!("the gradient had no such {}", type_name::<O>()));
-        return (activation.value.clone().unwrap_or_else(compute), None);
+    /// Caches the gradient at the first input, which a gradient's backward pass has found.
+    pub fn fill_input_gradient(&self, gradient: &FloatTensor<B>) {
+        if let (true, [_, true]) = (self.fills, self.activation.caches) {
+            // It is not set yet, since a tape runs backward only once.
+            let _ = self.activation.input_gradient.set(gradient.clone());
+        }
     }
-    let value = compute();
-    let activation =
-        Arc::new(CachedActivation::<B>::new::<O>(x, cached.value.then(|| value.clone())));
-    PASS.with_borrow_mut(|pass| match pass {
-        Some(Pass { mode: Mode::Record(slots), .. }) => slots.push(activation.clone()),
-        _ => unreachable!("a pass either records or reuses"),
-    });
-    (value, cached.input_gradient.then_some(activation))
-}
 
-/// Which results of an operation are cached.
-struct Cached {
-    value: bool,
-    input_gradient: bool,
-}
-
-/// Which results of an operation are cached; `None` outside of a pass and if there are none.
-fn cached_results<B: Backend, O: Operation>(operation: &O, x: &[Float<B>]) -> Option<Cached> {
-    PASS.with_borrow_mut(|pass| {
-        let Pass { least, mode } = pass.as_mut()?;
-        if let Mode::Reuse { last, .. } = mode {
-            // The tangent of an operation without cached results must not see those of another.
-            *last = None;
-        }
-        let ArithmeticIntensity { value, input_gradient } = operation.arithmetic_intensity::<B>(x);
-        let cached = Cached { value: value >= *least, input_gradient: input_gradient >= *least };
-        (cached.value || cached.input_gradient).then_some(cached)
-    })
-}
-
-/// The next cached operation, if a Hessian product reads the cache.
-fn next() -> Option<Slot> {
-    PASS.with_borrow_mut(|pass| match pass {
-        Some(Pass { mode: Mode::Reuse { rest, last }, .. }) => {
-            *last = rest.next();
-            let slot = last.clone();
-            Some(slot.expect("the Hessian product has more cached operations than the gradient"))
-        }
-        _ => None,
-    })
-}
-
-/// The gradient of the loss at the first input of the operation that was evaluated last, if a
-/// Hessian product reads the cache and the cache has it.
-pub(crate) fn input_gradient<B: Backend>() -> Option<Float<B>> {
-    PASS.with_borrow(|pass| match pass {
-        Some(Pass { mode: Mode::Reuse { last: Some(slot), .. }, .. }) => {
-            slot.downcast_ref::<CachedActivation<B>>()?.input_gradient.get().cloned()
-        }
-        _ => None,
-    })
+    /// The gradient of the loss at the first input, if a Hessian product can read it.
+    pub fn input_gradient(&self) -> Option<FloatTensor<B>> {
+        self.activation.input_gradient.get().filter(|_| !self.fills).cloned()
+    }
 }
 
 #[cfg(all(test, feature = "cpu"))]
@@ -195,50 +197,61 @@ mod tests {
     use burn_jvp::Dual;
 
     /// Four inputs, three outputs.
-    fn layer(rows: usize, x: f32) -> Tensor<Autodiff<Flex>, 2> {
+    fn layer(rows: usize, x: f32, pass: Option<&CachePass>) -> Tensor<Autodiff<Flex>, 2> {
         let device = Default::default();
         let x = Tensor::full([rows, 4], x, &device).require_grad();
-        lora_linear(Dual::constant(x), Tensor::ones([3, 4], &device), None, None).primal
+        lora_linear(Dual::constant(x), Tensor::ones([3, 4], &device), None, None, pass).primal
     }
 
     #[test]
     fn a_second_pass_takes_the_values_of_the_first() {
-        let (y, cache) = ActivationCache::record(4, || layer(2, 1.0));
-        let again = cache.reuse(|| layer(2, 7.0));
+        let (y, cache) = ActivationCache::record(4, |pass| layer(2, 1.0, Some(pass)));
+        let (again, without) = cache.reuse(|pass| (layer(2, 7.0, Some(pass)), layer(2, 7.0, None)));
         assert_eq!(y.to_data(), again.to_data());
-        assert_ne!(y.to_data(), layer(2, 7.0).to_data(), "no cache is read outside of a pass");
+        assert_ne!(y.to_data(), without.to_data(), "no cache is read without its pass");
     }
 
     #[test]
     fn a_second_pass_with_other_operations_is_refused() {
-        let (_, cache) = ActivationCache::record(4, || layer(2, 1.0));
-        let others: [fn(); 3] =
-            [|| {}, || drop(layer(3, 1.0)), || drop((layer(2, 1.0), layer(2, 1.0)))];
+        let (_, cache) = ActivationCache::record(4, |pass| layer(2, 1.0, Some(pass)));
+        let others: [fn(&CachePass); 3] = [
+            |_| {},
+            |pass| drop(layer(3, 1.0, Some(pass))),
+            |pass| drop((layer(2, 1.0, Some(pass)), layer(2, 1.0, Some(pass)))),
+        ];
         for other in others {
             assert!(catch_unwind(AssertUnwindSafe(|| cache.reuse(other))).is_err());
-            cache.reuse(|| layer(2, 1.0));
+            cache.reuse(|pass| layer(2, 1.0, Some(pass)));
+        }
+    }
+
+    #[test]
+    fn a_pass_that_has_ended_is_refused() {
+        let (pass, cache) = ActivationCache::record(4, CachePass::clone);
+        for pass in [pass, cache.reuse(CachePass::clone)] {
+            let late = || layer(2, 1.0, Some(&pass));
+            assert!(catch_unwind(AssertUnwindSafe(late)).is_err());
         }
     }
 
     #[test]
     fn results_of_low_intensity_are_not_cached() {
-        let cached = |least| ActivationCache::record(least, || layer(2, 1.0)).1.slots.len();
-        assert_eq!([cached(3), cached(4), cached(5)], [1, 1, 0]);
+        let record = |least| ActivationCache::record(least, |pass| layer(2, 1.0, Some(pass))).1;
+        assert_eq!([3, 4, 5].map(|least| record(least).operations()), [1, 1, 0]);
     }
 
-    /// A pass within another has a cache of its own, also if it panics.
+    /// Two gradients and two Hessian products, layer by layer in turns.
     #[test]
-    fn passes_nest() {
-        let inner = || ActivationCache::record(4, || layer(3, 2.0));
-        let (((y, within), (z, _)), outer) = ActivationCache::record(4, || {
-            let y = inner();
-            let panicking = || ActivationCache::record(4, || panic!("within"));
-            assert!(catch_unwind(panicking).is_err());
-            (y, (layer(2, 1.0), layer(2, 5.0)))
+    fn passes_do_not_see_each_other() {
+        let layers = |x, y, first: &CachePass, second: &CachePass| {
+            let layers = [(x, first), (y, second), (2.0 * x, first), (2.0 * y, second)];
+            layers.map(|(x, pass)| layer(2, x, Some(pass)).to_data())
+        };
+        let ((values, second), first) = ActivationCache::record(4, |first| {
+            ActivationCache::record(4, |second| layers(1.0, 10.0, first, second))
         });
-        assert_eq!([within.slots.len(), outer.slots.len()], [1, 2]);
-        assert_eq!(within.reuse(|| layer(3, 7.0)).to_data(), y.to_data());
-        let again = outer.reuse(|| (within.reuse(|| layer(3, 7.0)), layer(2, 7.0), layer(2, 7.0)));
-        assert_eq!([again.0.to_data(), again.1.to_data()], [y.to_data(), z.to_data()]);
+        assert_eq!([first.operations(), second.operations()], [2, 2]);
+        let reuse = |first: &CachePass| second.reuse(|second| layers(7.0, 8.0, first, second));
+        assert_eq!(first.reuse(reuse), values);
     }
 }

@@ -1,7 +1,7 @@
 //! Operations on the tape: one node for the value and one for the tangent.
 
+use std::any::type_name;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
@@ -9,33 +9,91 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::Backend;
 
-use crate::activation_cache::{self, CachedActivation};
-use crate::operation::{Float, Kernel, OfTangent, OfValue, Operation};
+use crate::activation_cache::{CachePass, CachePlace};
+use crate::operation::{BackwardPasses, Float, Kernel, OfTangent, OfValue, Operation};
 
 /// Up to five inputs (x, W, b, A, B of a linear layer) and their tangents.
 const PARENTS: usize = 10;
 
 impl<B: Kernel<O>, O: Operation, C: CheckpointStrategy> Kernel<O> for Autodiff<B, C> {
     fn value(operation: &O, x: &[Float<Self>]) -> Float<Self> {
-        let inner: Vec<Float<B>> = x.iter().map(|x| x.primitive.clone()).collect();
-        let Some(passes) = B::backward(&inner) else { return operation.value::<Self>(x) };
-        let (value, cached) =
-            activation_cache::value(operation, &inner, || B::value(operation, &inner));
-        let node = ValueNode { operation: operation.clone(), backward: passes.of_value, cached };
-        record::<B, C, _, _>(node, x.iter().map(Some), inner, value)
+        match Recording::<B, C, O>::new(operation, x) {
+            Some(recording) => recording.value(None),
+            None => operation.value::<Self>(x),
+        }
     }
 
     fn tangent(operation: &O, x: &[Float<Self>], dx: &[Option<Float<Self>>]) -> Float<Self> {
+        match Recording::<B, C, O>::new(operation, x) {
+            Some(recording) => recording.tangent(dx, None),
+            None => operation.tangent::<Self>(x, dx),
+        }
+    }
+
+    fn dual(
+        operation: &O,
+        x: &[Float<Self>],
+        dx: &[Option<Float<Self>>],
+        pass: Option<&CachePass>,
+    ) -> (Float<Self>, Option<Float<Self>>) {
+        let moves = dx.iter().any(Option::is_some);
+        let Some(recording) = Recording::<B, C, O>::new(operation, x) else {
+            let value = operation.value::<Self>(x);
+            return (value, moves.then(|| operation.tangent::<Self>(x, dx)));
+        };
+        let cached = pass.and_then(|pass| {
+            let intensity = operation.arithmetic_intensity::<B>(&recording.inner);
+            pass.next(type_name::<O>(), &recording.inner, intensity)
+        });
+        let input_gradient = cached.as_ref().and_then(CachePlace::input_gradient);
+        let value = recording.value(cached);
+        (value, moves.then(|| recording.tangent(dx, input_gradient)))
+    }
+}
+
+/// An operation for which the backend below has backward passes of its own.
+struct Recording<'a, B: Backend, C: CheckpointStrategy, O> {
+    operation: &'a O,
+    x: &'a [Float<Autodiff<B, C>>],
+    /// x on the backend below.
+    inner: Vec<Float<B>>,
+    passes: BackwardPasses<B, O>,
+}
+
+impl<'a, B: Kernel<O>, C: CheckpointStrategy, O: Operation> Recording<'a, B, C, O> {
+    fn new(operation: &'a O, x: &'a [Float<Autodiff<B, C>>]) -> Option<Self> {
         let inner: Vec<Float<B>> = x.iter().map(|x| x.primitive.clone()).collect();
-        let Some(passes) = B::backward(&inner) else { return operation.tangent::<Self>(x, dx) };
-        let primitive = |dx: &Option<Float<Self>>| dx.as_ref().map(|dx| dx.primitive.clone());
+        let passes = B::backward(&inner)?;
+        Some(Self { operation, x, inner, passes })
+    }
+
+    /// `cached` is the operation's place in the evaluation's cache.
+    fn value(&self, cached: Option<CachePlace<B>>) -> Float<Autodiff<B, C>> {
+        let Self { operation, x, inner, passes } = self;
+        let compute = || B::value(operation, inner);
+        let value = match &cached {
+            Some(cached) => cached.value(compute),
+            None => compute(),
+        };
+        let operation = O::clone(operation);
+        let node = ValueNode { operation, backward: passes.of_value, cached };
+        record::<B, C, _, _>(node, x.iter().map(Some), inner.clone(), value)
+    }
+
+    /// `input_gradient` is the gradient at the first input's tangent, if it is known.
+    fn tangent(
+        &self,
+        dx: &[Option<Float<Autodiff<B, C>>>],
+        input_gradient: Option<Float<B>>,
+    ) -> Float<Autodiff<B, C>> {
+        let Self { operation, x, inner, passes } = self;
+        let primitive = |dx: &Option<Float<Autodiff<B, C>>>| Some(dx.as_ref()?.primitive.clone());
         let inner_dx: Vec<Option<Float<B>>> = dx.iter().map(primitive).collect();
-        let tangent = B::tangent(operation, &inner, &inner_dx);
-        let input_gradient = activation_cache::input_gradient::<B>();
-        let (operation, backward) = (operation.clone(), passes.of_tangent);
-        let node = TangentNode { operation, backward, input_gradient };
+        let tangent = B::tangent(operation, inner, &inner_dx);
+        let operation = O::clone(operation);
+        let node = TangentNode { operation, backward: passes.of_tangent, input_gradient };
         let parents = x.iter().map(Some).chain(dx.iter().map(Option::as_ref));
-        record::<B, C, _, _>(node, parents, (inner, inner_dx), tangent)
+        record::<B, C, _, _>(node, parents, (inner.clone(), inner_dx), tangent)
     }
 }
 
@@ -58,7 +116,7 @@ struct ValueNode<B: Backend, O> {
     operation: O,
     backward: OfValue<B, O>,
     /// Where the gradient at the first input is cached for a Hessian product.
-    cached: Option<Arc<CachedActivation<B>>>,
+    cached: Option<CachePlace<B>>,
 }
 
 /// The node of a tangent. Its state is the inputs and their tangents.
@@ -79,8 +137,7 @@ impl<B: Backend, O: Operation> Backward<B, PARENTS> for ValueNode<B, O> {
         let x = ops.state;
         let gradients = (self.backward)(&self.operation, &x, g, &wanted[..x.len()]);
         if let (Some(cached), Some(input_gradient)) = (self.cached, &gradients[0]) {
-            // It is not set yet, since a tape runs backward only once.
-            let _ = cached.input_gradient.set(input_gradient.clone());
+            cached.fill_input_gradient(input_gradient);
         }
         register!(grads, ops.parents, gradients);
     }

@@ -36,7 +36,7 @@ pub mod ops;
 pub mod project;
 
 pub use activation::Activation;
-pub use activation_cache::ActivationCache;
+pub use activation_cache::{ActivationCache, CachePass};
 pub use backend::{KernelBackend, TrainBackend};
 #[cfg(feature = "cuda")]
 pub use burn_cuda::{Cuda, CudaDevice};

@@ -5,6 +5,9 @@ use std::fmt::Debug;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorPrimitive};
 
+pub use crate::activation_cache::ArithmeticIntensity;
+use crate::activation_cache::CachePass;
+
 /// A float tensor of any rank.
 pub type Float<B> = burn::tensor::ops::FloatTensor<B>;
 
@@ -26,15 +29,6 @@ pub trait Operation: Clone + Debug + Send + 'static {
     fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B>;
 }
 
-/// Multiply-adds per element of an operation's results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ArithmeticIntensity {
-    /// Of the value.
-    pub value: usize,
-    /// Of the gradient at the first input.
-    pub input_gradient: usize,
-}
-
 /// A gradient for each input, `None` where it was not asked for.
 pub type Gradients<B> = Vec<Option<Float<B>>>;
 
@@ -50,6 +44,18 @@ pub trait Kernel<O: Operation>: Backend {
     /// f'(x) ẋ
     fn tangent(operation: &O, x: &[Float<Self>], dx: &[Option<Float<Self>>]) -> Float<Self> {
         operation.tangent::<Self>(x, dx)
+    }
+
+    /// f(x), and f'(x) ẋ if any input moves. A tape with a pass fills or reads its cache.
+    fn dual(
+        operation: &O,
+        x: &[Float<Self>],
+        dx: &[Option<Float<Self>>],
+        _pass: Option<&CachePass>,
+    ) -> (Float<Self>, Option<Float<Self>>) {
+        let value = Self::value(operation, x);
+        let moves = dx.iter().any(Option::is_some);
+        (value, moves.then(|| Self::tangent(operation, x, dx)))
     }
 
     /// The backend's own backward passes, if it has them for these inputs.

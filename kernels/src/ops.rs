@@ -4,6 +4,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
 
+use crate::CachePass;
 use crate::activation::{Activation, Geglu};
 use crate::attention::{Attention, AttentionMask};
 use crate::backend::KernelBackend;
@@ -15,12 +16,12 @@ use crate::project::Project;
 
 /// An activation of each element; any shape.
 pub fn activation<B: KernelBackend, const D: usize>(kind: Activation, x: Dual<B, D>) -> Dual<B, D> {
-    apply(&kind, vec![input(x)])
+    apply(&kind, vec![input(x)], None)
 }
 
 /// `a ∘ gelu(b)` of `x = [a, b]`, halves of the last dimension.
 pub fn geglu<B: KernelBackend>(x: Dual<B, 2>) -> Dual<B, 2> {
-    apply(&Geglu, vec![input(x)])
+    apply(&Geglu, vec![input(x)], None)
 }
 
 /// Layer norm over the last dimension: `y = x̂ ∘ weight + bias`.
@@ -66,7 +67,7 @@ fn normalize<B: KernelBackend>(
     bias: Tensor<B, 1>,
     epsilon: f64,
 ) -> Dual<B, 3> {
-    apply(&Normalize { epsilon }, vec![input(x), frozen(weight), frozen(bias)])
+    apply(&Normalize { epsilon }, vec![input(x), frozen(weight), frozen(bias)], None)
 }
 
 /// `softmax(q kᵀ/√d + mask) v`, head by head.
@@ -86,10 +87,10 @@ pub fn attention<B: KernelBackend>(
 ) -> Dual<B, 3> {
     let channels = query.dims()[2];
     assert!(channels.is_multiple_of(heads), "attention: {channels} channels in {heads} heads");
-    apply(&Attention { heads, mask }, vec![input(query), input(key), input(value)])
+    apply(&Attention { heads, mask }, vec![input(query), input(key), input(value)], None)
 }
 
-/// `x Wᵀ + b + (x B) Aᵀ`
+/// `x Wᵀ + b + (x B) Aᵀ`, within the `pass` of an evaluation whose activations are cached.
 ///
 /// # Shapes
 /// - x: `[rows, inputs]`, weight: `[outputs, inputs]`, bias: `[outputs]`
@@ -99,15 +100,16 @@ pub fn lora_linear<B: KernelBackend>(
     weight: Tensor<B, 2>,
     bias: Option<Tensor<B, 1>>,
     lora: Option<LoraFactors<B>>,
+    pass: Option<&CachePass>,
 ) -> Dual<B, 2> {
     let operation = LoraLinear { bias: bias.is_some(), lora: lora.is_some() };
     let mut inputs = vec![input(x), frozen(weight)];
     inputs.extend(bias.map(frozen));
     inputs.extend(lora.into_iter().flat_map(|lora| [input(lora.up), input(lora.down)]));
-    apply(&operation, inputs)
+    apply(&operation, inputs, pass)
 }
 
-/// `W ⋆ x + b`
+/// `W ⋆ x + b`, within the `pass` of an evaluation whose activations are cached.
 ///
 /// # Shapes
 /// - x: `[batch, inputs, height, width]`, weight: `[outputs, inputs, kernel, kernel]`
@@ -121,10 +123,12 @@ pub fn conv2d<B: KernelBackend>(
     bias: Tensor<B, 1>,
     stride: usize,
     padding: usize,
+    pass: Option<&CachePass>,
 ) -> Dual<B, 4> {
     let (shape, kernel) = (x.dims(), weight.dims());
     assert!(shape[1] == kernel[1], "conv2d: an input of {shape:?} and a weight of {kernel:?}");
-    apply(&Conv2d { stride, padding }, vec![input(x), frozen(weight), frozen(bias)])
+    let operation = Conv2d { stride, padding };
+    apply(&operation, vec![input(x), frozen(weight), frozen(bias)], pass)
 }
 
 /// Projects each column of B onto the orthogonal complement of Q's columns.
@@ -132,7 +136,7 @@ pub fn conv2d<B: KernelBackend>(
 /// # Shapes
 /// - down: B `[inputs, rank]`, basis: Q `[inputs, directions]` with orthonormal columns
 pub fn project<B: KernelBackend>(down: Tensor<B, 2>, basis: Tensor<B, 2>) -> Tensor<B, 2> {
-    apply(&Project, vec![frozen(down), frozen(basis)]).primal
+    apply(&Project, vec![frozen(down), frozen(basis)], None).primal
 }
 
 type Input<B> = (Float<B>, Option<Float<B>>);
@@ -141,11 +145,10 @@ type Input<B> = (Float<B>, Option<Float<B>>);
 fn apply<B: Kernel<O>, O: Operation, const D: usize>(
     operation: &O,
     inputs: Vec<Input<B>>,
+    pass: Option<&CachePass>,
 ) -> Dual<B, D> {
     let (x, dx): (Vec<_>, Vec<_>) = inputs.into_iter().unzip();
-    let value = <B as Kernel<O>>::value(operation, &x);
-    let moves = dx.iter().any(Option::is_some);
-    let tangent = moves.then(|| <B as Kernel<O>>::tangent(operation, &x, &dx));
+    let (value, tangent) = <B as Kernel<O>>::dual(operation, &x, &dx, pass);
     Dual { primal: tensor(value), tangent: tangent.map(tensor) }
 }
 

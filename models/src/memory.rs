@@ -1,28 +1,49 @@
 //! An estimate of the memory that training takes.
 
+use seqlora_core::Error;
 use seqlora_core::lora::Site;
 use seqlora_core::methods::Work;
-use seqlora_core::model::LatentCodec as _;
-use seqlora_core::settings::TrainConfig;
+use seqlora_core::model::{DiffusionModel as _, LatentCodec as _};
+use seqlora_core::train::ConceptPlan;
 use seqlora_kernels::KernelBackend;
+use serde::Serialize;
 
 use crate::StableDiffusion;
 
 /// The memory of a training run in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct MemoryEstimate {
     /// The frozen model.
-    pub weights: usize,
+    pub weights: u64,
     /// A and B with their gradients and optimiser states.
-    pub trainable: usize,
-    /// What forward passes keep for the backward passes.
-    pub activations: usize,
+    pub trainable: u64,
+    /// What forward passes keep for the backward passes, with what inner steps cache.
+    pub activations: u64,
+    /// The largest image and the VAE's activations while it is encoded. Images are encoded one by one, and
+    /// between the passes of training.
+    pub encoding: u64,
 }
 
 impl MemoryEstimate {
-    /// The sum of all parts.
-    pub fn total(&self) -> usize {
-        self.weights + self.trainable + self.activations
+    /// The most at any time.
+    pub fn total(&self) -> u64 {
+        self.weights.saturating_add(self.beside_the_model())
+    }
+
+    /// The same without the weights.
+    pub fn beside_the_model(&self) -> u64 {
+        self.trainable.saturating_add(self.activations.max(self.encoding))
+    }
+
+    /// Checks that training fits into so many bytes, of a machine that has the model loaded already.
+    ///
+    /// # Errors
+    /// [`Error::TooLittleMemory`].
+    pub fn check(&self, available: u64) -> Result<(), Error> {
+        match self.beside_the_model() {
+            needed if needed > available => Err(Error::TooLittleMemory { needed, available }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -31,35 +52,43 @@ pub fn adapter_parameters(sites: &[Site], ranks: &[usize]) -> usize {
     sites.iter().zip(ranks).map(|(site, rank)| rank * (site.inputs + site.outputs)).sum()
 }
 
-/// Estimates the memory of training on images of `side` pixels per side, if each minibatch takes the
-/// given work.
+/// Estimates the memory of training a concept on images of `side` pixels per side, if each minibatch takes
+/// the given work.
 ///
 /// The activations are counted as a number of tensors of each UNet level's size. Attention keeps no
 /// score matrices. The two numbers are fitted to SD1.5 at 256 pixels on the CPU, which takes 5.9 GB for
 /// a gradient, 7.2 GB for a Hessian product, and 9.1 GB for an iteration that caches the activations of
-/// two inner steps (README, "Measured").
+/// two inner steps (README, "Measured"). Latents are on disk, but for one minibatch.
 pub fn training_estimate<B: KernelBackend>(
     model: &StableDiffusion<B>,
-    train: &TrainConfig,
+    concept: &ConceptPlan,
     work: Work,
     side: usize,
-    adapter_parameters: usize,
 ) -> MemoryEstimate {
+    let ConceptPlan { config: train, capacity, largest_image, .. } = concept;
     let config = model.config();
     let unet = &config.unet;
-    let side = side / model.downscale();
+    let latents = side / model.downscale();
     let blocks = 2 * unet.layers_per_block + 1;
-    let level = |(level, channels): (usize, &usize)| blocks * (side >> level).pow(2) * channels;
+    let level = |(level, channels): (usize, &usize)| blocks * (latents >> level).pow(2) * channels;
     let tensor: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
     // A Hessian product keeps the tangents as well.
     let passes = if work.hessian_products > 0 { 2 } else { 1 };
     let tensors = TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached;
+    let pixels = side.pow(2) as u64;
+    let finest = config.vae.block_out_channels.first().copied().unwrap_or(0);
+    // Sizes are within the limits of settings, but their products may not fit 64 bits.
+    let product = |factors: &[usize]| {
+        factors.iter().fold(1_u64, |product, factor| product.saturating_mul(*factor as u64))
+    };
     MemoryEstimate {
-        weights: model.weight_bytes(),
+        weights: model.weight_bytes() as u64,
         // Eight f32 numbers per parameter: the parameter, its two moments, and the gradients, adjoints
         // and steps of one iteration.
-        trainable: 4 * 8 * adapter_parameters,
-        activations: train.precision.bytes() * train.batch * tensors * tensor,
+        trainable: 4 * 8 * adapter_parameters(model.sites(), &capacity.ranks) as u64,
+        activations: product(&[train.precision.bytes(), train.batch, tensors, tensor]),
+        encoding: pixels * (4 * ENCODER_TENSORS * finest as u64 + EXAMPLE)
+            + DECODED * *largest_image as u64,
     }
 }
 
@@ -69,3 +98,12 @@ const TENSORS_PER_BLOCK: usize = 130;
 /// The number of these tensors that an inner step caches for its Hessian product
 /// (docs/decisions/0008).
 const CACHED_PER_BLOCK: usize = 80;
+
+/// The number of tensors of the finest level's size that the VAE holds at once.
+const ENCODER_TENSORS: u64 = 8;
+
+/// Bytes per pixel of an example: three f32, twice.
+const EXAMPLE: u64 = 24;
+
+/// Bytes per pixel of a decoded image in two colour types, and of its mask.
+const DECODED: u64 = 16;

@@ -10,6 +10,7 @@
 //! 4. The UTF-8 bytes of each piece become symbols of the byte-level alphabet, the last symbol is marked
 //!    with `</w>`, and the symbols are merged by byte-pair encoding.
 
+mod digest;
 mod error;
 mod files;
 mod json;
@@ -49,7 +50,8 @@ pub struct ClipTokenizer {
     eos: u32,
     pad: u32,
     context_length: usize,
-    vocab_size: usize,
+    highest: (u32, String),
+    digest: String,
 }
 
 impl ClipTokenizer {
@@ -79,15 +81,17 @@ impl ClipTokenizer {
         let eos = id("eos_token", &files.eos)?;
         let pad = id("pad_token", &files.pad)?;
         // With the unknown token in the vocabulary, byte-pair encoding cannot fail.
-        id("unk_token", &files.unk)?;
+        let unk = id("unk_token", &files.unk)?;
 
-        let vocab_size = files.vocabulary.ids.values().max().map_or(0, |&id| id as usize + 1);
+        let highest = files.vocabulary.ids.iter().map(|(token, id)| (*id, token.clone())).max();
+        let highest = highest.expect("it has bos_token");
         let (added, context_length) = (files.added_tokens(), files.context_length);
+        let digest = digest::of(&files.vocabulary, &added, [bos, eos, unk, pad], context_length);
         let TokenizerFiles { vocabulary: BpeVocabulary { path, ids, merges, .. }, unk, .. } = files;
         let mut inner = clip_rules(ids, merges, unk.content)
             .map_err(|source| TokenizerError::Build { path, source })?;
         inner.add_tokens(&added);
-        Ok(Self { inner, bos, eos, pad, context_length, vocab_size })
+        Ok(Self { inner, bos, eos, pad, context_length, highest, digest })
     }
 
     /// Limits the context length to the number of positions of the text encoder.
@@ -128,7 +132,19 @@ impl ClipTokenizer {
 
     /// One more than the highest id, including added tokens: the size of the embedding table.
     pub fn vocab_size(&self) -> usize {
-        self.vocab_size
+        self.highest.0 as usize + 1
+    }
+
+    /// The highest id, including added tokens, and its token.
+    pub fn highest(&self) -> (u32, &str) {
+        (self.highest.0, &self.highest.1)
+    }
+
+    /// A digest of what decides which ids a text gets: the vocabulary, the merges, special and added
+    /// tokens, and the context length of the files. 32 hexadecimal digits. Files of another form with the
+    /// same content have the same digest.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 }
 
@@ -139,7 +155,7 @@ impl fmt::Debug for ClipTokenizer {
             .field("eos", &self.eos)
             .field("pad", &self.pad)
             .field("context_length", &self.context_length)
-            .field("vocab_size", &self.vocab_size)
+            .field("digest", &self.digest)
             .finish_non_exhaustive()
     }
 }

@@ -150,15 +150,68 @@ fn pixels(png: &[u8]) -> Vec<u8> {
     image::load_from_memory(png).unwrap().into_rgb8().into_raw()
 }
 
-/// Ctrl-C ends it with 130; whole images stay.
+/// Ctrl-C ends it with 130; whole images stay, and so do their latents and the list of them.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_run_keeps_its_images() {
     let project = Project::new(&[]);
-    let mut run = Running::start(project.generate_command("a mug", "--num 10000"));
+    let options = "--num 10000 --json --save-latents latents";
+    let mut run = Running::start(project.generate_command("a mug", options));
     run.wait_for(&project.path("out/00000.png"));
-    run.interrupt().fails(130, &["stopped after"]);
+    let run = run.interrupt().fails(130, &["stopped after"]);
     assert_eq!(dimensions(&fs::read(project.path("out/00000.png")).unwrap()), (64, 64));
+    let result = run.json();
+    assert_eq!(result["interrupted"], true);
+    let images = result["images"].as_array().expect("a list");
+    let last = images.last().expect("at least one");
+    assert_eq!(last["number"], images.len() - 1);
+    assert_eq!(read(&project.path("latents"))["latents"].1, [images.len(), 4, 8, 8]);
+}
+
+/// The settings of an image are stored with it, so that it can be made again.
+#[test]
+fn images_tell_how_they_were_made() {
+    let project = Project::with_bank();
+    let options = "--concept mug=0.5 --concept dog --seed 3 --size 32x48 --guidance 2";
+    let image = project.image("a <mug>", options);
+    let text = String::from_utf8_lossy(&image).into_owned();
+    let hash = project.inspect()["base"]["fingerprint"].as_str().unwrap().to_string();
+    let expected = format!(
+        "Steps: 4, Sampler: dpm++2m, CFG scale: 2, Seed: 3, Number: 0, Size: 32x48, \
+         Model: tiny-sd1, Model hash: {hash}, Precision: f32, Bank: bank, \
+         Concepts: \"mug=0.5, dog=1\", Version: seqlora "
+    );
+    assert!(text.contains(&expected), "{expected} is not in {text}");
+}
+
+/// Guidance of 1 or less is none, as in diffusers; the negative prompt is then without effect, which is
+/// told.
+#[test]
+fn little_guidance_is_none() {
+    let project = Project::new(&[]);
+    let latents = |options: &str| {
+        let options = format!("{options} --negative ugly --save-latents latents");
+        let run = project.generate("a mug", &options).succeeds();
+        (fs::read(project.path("latents")).unwrap(), run.stderr)
+    };
+    let (one, warning) = latents("--guidance 1");
+    assert!(warning.contains("--negative has no effect"), "{warning}");
+    for guidance in ["0.5", "0", "-3"] {
+        assert!(latents(&format!("--guidance={guidance}")).0 == one, "{guidance} is not none");
+    }
+    let (more, warning) = latents("--guidance 1.1");
+    assert!(more != one && !warning.contains("no effect"), "{warning}");
+}
+
+/// An id without its brackets is an ordinary word, which is told.
+#[test]
+fn ids_without_brackets_give_a_warning() {
+    let project = Project::with_bank();
+    let warning = |prompt| project.generate(prompt, "--bank bank").succeeds().stderr;
+    assert!(warning("a mug on grass").contains("`mug` in `a mug on grass`"));
+    for prompt in ["a <mug> beside a mug", "mugs", "a photo"] {
+        assert!(!warning(prompt).contains("warning"), "{prompt}");
+    }
 }
 
 /// Several prompts and seeds in one run, in batches, give the images that each of them gives alone; and
@@ -194,7 +247,7 @@ fn images_do_not_depend_on_their_company() {
     let single = project.image("<cat> on grass", "--seed 5 --image 1");
     assert!(pixels(&single) == last.1, "image 1 of seed 5 is another one alone");
     project.generate("a mug", "--image 1 --num 2").fails(2, &["--image", "--num"]);
-    project.generate("a mug", "--batch 0").fails(2, &["--batch must be at least 1"]);
+    project.generate("a mug", "--batch 0").fails(2, &["--batch", "at least 1"]);
 }
 
 /// Final latents are saved in the format that noise is read in.

@@ -32,7 +32,7 @@ struct Golden {
 }
 
 /// The instructions that the kernels choose by.
-fn processor() -> &'static str {
+pub fn processor() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("avx512f") {
         return "x86-64 with AVX-512";

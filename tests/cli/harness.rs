@@ -190,6 +190,13 @@ impl Project {
         Run::of(self.generate_command(prompt, options))
     }
 
+    /// The pixels of the first image in `out`, without the settings that are stored beside them.
+    #[track_caller]
+    pub fn pixels(&self) -> Vec<u8> {
+        let png = fs::read(self.path("out/00000.png")).unwrap();
+        image::load_from_memory(&png).unwrap().into_rgb8().into_raw()
+    }
+
     /// The bytes of the PNG that `seqlora generate` makes with the bank.
     #[track_caller]
     pub fn image(&self, prompt: &str, options: &str) -> Vec<u8> {

@@ -1,20 +1,16 @@
 //! Models by their id: from a cache, and from a small hub of our own.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use burn_seqlora::files::sha256;
 
 use crate::files::Files;
 use crate::harness::{Project, fixture};
-use crate::run::Run;
+use crate::hub_server::{COMMIT, Hub, ID, Manners};
+use crate::run::{Run, Running};
 
-const ID: &str = "someone/tiny-sd1";
-const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const UNET: &str = "unet/diffusion_pytorch_model.safetensors";
 const CACHED: &str = "hf/hub/models--someone--tiny-sd1";
 
@@ -22,7 +18,10 @@ const CACHED: &str = "hf/hub/models--someone--tiny-sd1";
 fn generate(project: &Project, model: &str, endpoint: &str) -> Command {
     let prompt = ["generate", "--prompt", "a mug", "--steps", "2", "--out", "out", "--json"];
     let mut command = project.command(&prompt);
-    for name in ["HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN"] {
+    for name in ["HUB_CACHE", "HUB_OFFLINE", "TOKEN", "TOKEN_PATH", "HUB_DOWNLOAD_TIMEOUT"] {
+        command.env_remove(format!("HF_{name}"));
+    }
+    for name in ["XDG_CACHE_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
         command.env_remove(name);
     }
     for proxy in ["http_proxy", "https_proxy", "all_proxy"] {
@@ -37,7 +36,7 @@ fn generate(project: &Project, model: &str, endpoint: &str) -> Command {
 const NOWHERE: &str = "http://127.0.0.1:9";
 
 fn image(project: &Project) -> Vec<u8> {
-    fs::read(project.path("out/00000.png")).unwrap()
+    project.pixels()
 }
 
 /// What the fixture makes, given as a folder.
@@ -60,6 +59,13 @@ fn a_cached_model_needs_no_network() {
     let mut elsewhere = generate(&project, ID, NOWHERE);
     elsewhere.env("HF_HUB_CACHE", project.path("hf/hub")).env("HF_HOME", project.path("no"));
     Run::of(elsewhere).succeeds();
+    let mut at_home = generate(&project, ID, NOWHERE);
+    at_home.env("HOME", project.path("")).env("HF_HOME", "~/hf");
+    Run::of(at_home).succeeds();
+    fs::rename(project.path("hf"), project.path("huggingface")).unwrap();
+    let mut usual = generate(&project, ID, NOWHERE);
+    usual.env_remove("HF_HOME").env("XDG_CACHE_HOME", project.path(""));
+    Run::of(usual).succeeds();
 }
 
 /// Without cache and network the error names the id, the cache and what to do.
@@ -116,7 +122,7 @@ fn a_model_is_downloaded_once() {
 fn a_download_that_breaks_off() {
     let project = Project::new(&[]);
     let files = Files::read(&fixture("tiny-sd1"));
-    let short = Hub::start_with(files.clone(), 5000);
+    let short = Hub::start_with(files.clone(), Manners { patience: 5000, ..Manners::default() });
     Run::of(generate(&project, ID, &short.endpoint)).fails(1, &["broke off", "is kept"]);
     let hub = Hub::start(files);
     Run::of(generate(&project, ID, &hub.endpoint)).succeeds();
@@ -136,76 +142,121 @@ fn a_repository_without_a_model() {
     Run::of(generate(&project, "someone/else", &hub.endpoint)).fails(1, &["`someone/else`", "404"]);
 }
 
-/// As much of a hub as the client asks for: the listing of one repository, and ranges of files.
-struct Hub {
-    endpoint: String,
-    asked: Arc<Mutex<Vec<String>>>,
-}
+/// A hub that says no more ends the download after a while, and Ctrl-C does at once.
+#[test]
+fn a_download_that_stalls() {
+    let project = Project::new(&[]);
+    let manners = Manners { patience: 5000, stalls: true, ..Manners::default() };
+    let hub = Hub::start_with(Files::read(&fixture("tiny-sd1")), manners);
+    let mut impatient = generate(&project, ID, &hub.endpoint);
+    impatient.env("HF_HUB_DOWNLOAD_TIMEOUT", "1");
+    Run::of(impatient).fails(1, &["broke off", "timeout", "is kept"]);
 
-impl Hub {
-    fn start(files: Files) -> Self {
-        Self::start_with(files, usize::MAX)
-    }
-
-    /// That hangs up after so many bytes of a file.
-    fn start_with(files: Files, patience: usize) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let log = Arc::clone(&asked);
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                // A client that has gone away is no concern of the others.
-                let _ = stream.and_then(|stream| answer(stream, &files, &log, patience));
-            }
-        });
-        Self { endpoint, asked }
-    }
-
-    /// The paths and ranges that were asked for so far.
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    #[cfg(unix)]
+    {
+        let snapshot = project.path(CACHED).join("snapshots").join(COMMIT);
+        let part = snapshot.join("tokenizer/tokenizer.json.incomplete");
+        fs::remove_file(&part).unwrap();
+        let mut running = Running::start(generate(&project, ID, &hub.endpoint));
+        running.wait_for(&part);
+        let pressed = Instant::now();
+        running.interrupt().fails(130, &["stopped"]);
+        assert!(pressed.elapsed() < Duration::from_secs(2), "{:?}", pressed.elapsed());
     }
 }
 
-fn answer(
-    mut stream: TcpStream,
-    files: &Files,
-    log: &Mutex<Vec<String>>,
-    patience: usize,
-) -> io::Result<()> {
-    let mut lines = BufReader::new(stream.try_clone()?).lines();
-    let request = lines.next().unwrap_or_else(|| Ok(String::new()))?;
-    let path = request.split(' ').nth(1).unwrap_or_default();
-    let mut range = String::new();
-    for line in lines {
-        match line?.to_lowercase().split_once(": ") {
-            Some(("range", value)) => range = value.to_string(),
-            Some(_) => {}
-            None => break,
-        }
+/// The token opens what is not public. It follows redirects to the same host, and to no other.
+#[test]
+fn the_token_is_for_the_hub_alone() {
+    let project = Project::new(&[]);
+    let files = Files::read(&fixture("tiny-sd1"));
+    let elsewhere = Hub::start(files.clone());
+    for files_at in ["/files".to_string(), format!("{}/files", elsewhere.endpoint)] {
+        let _ = fs::remove_dir_all(project.path("hf"));
+        let manners =
+            Manners { token: Some("hf_secret"), files_at: Some(files_at), ..Manners::default() };
+        let hub = Hub::start_with(files.clone(), manners);
+        Run::of(generate(&project, ID, &hub.endpoint)).fails(1, &["is refused", "HF_TOKEN"]);
+        let mut command = generate(&project, ID, &hub.endpoint);
+        command.env("HF_TOKEN", "hf_secret");
+        Run::of(command).succeeds();
+        assert!(image(&project) == expected(), "a different image than from the folder");
     }
-    log.lock().unwrap().push(format!("{path} {range}"));
-    let (status, body) = respond(path, &range, files);
-    let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n")?;
-    stream.write_all(&body[..length.min(patience)])
+    let asked = elsewhere.asked();
+    assert!(!asked.is_empty() && !asked.iter().any(|path| path.contains("hf_secret")), "{asked:?}");
 }
 
-/// Status and body.
-fn respond(path: &str, range: &str, files: &Files) -> (&'static str, Vec<u8>) {
-    if path == format!("/api/models/{ID}/revision/main") {
-        let siblings: Vec<_> = files.names().map(|name| json!({ "rfilename": name })).collect();
-        return ("200 OK", json!({ "sha": COMMIT, "siblings": siblings }).to_string().into_bytes());
+/// A file that is not the one that the hub means is not kept.
+#[test]
+fn a_download_that_is_damaged() {
+    let project = Project::new(&[]);
+    let mut files = Files::read(&fixture("tiny-sd1"));
+    let right = sha256(files.bytes(UNET));
+    let manners = Manners { digest_of: Some((UNET, right.clone())), ..Manners::default() };
+    let mut bytes = files.bytes(UNET).to_vec();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let found = sha256(&bytes);
+    let intact = Hub::start_with(files.clone(), manners.clone());
+    files.insert(UNET, &bytes);
+    let damaged = Hub::start_with(files, manners);
+    let texts = [UNET, "came damaged", &found, &right, "it is removed"];
+    Run::of(generate(&project, ID, &damaged.endpoint)).fails(1, &texts);
+    let unet = project.path(CACHED).join("snapshots").join(COMMIT).join(UNET);
+    assert!(!unet.exists() && !unet.with_extension("safetensors.incomplete").exists());
+    Run::of(generate(&project, ID, &intact.endpoint)).succeeds();
+    assert!(image(&project) == expected(), "a different image than from the folder");
+}
+
+/// Branches have their own commits, and a variant its own files.
+#[test]
+fn a_revision_and_a_variant() {
+    let project = Project::new(&[]);
+    let mut files = Files::read(&fixture("tiny-sd1"));
+    for file in [UNET, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"]
+    {
+        let bytes = files.bytes(file).to_vec();
+        files.insert(&file.replace(".safetensors", ".fp16.safetensors"), &bytes);
     }
-    let name = path.strip_prefix(&format!("/{ID}/resolve/{COMMIT}/"));
-    let Some(bytes) = name.and_then(|name| files.get(name)) else {
-        return ("404 Not Found", Vec::new());
+    let hub = Hub::start_with(files, Manners { revision: "refs%2Fpr%2F1", ..Manners::default() });
+    let run = |endpoint: &str, options: &[&str]| {
+        let mut command = generate(&project, ID, endpoint);
+        command.args(options);
+        Run::of(command)
     };
-    let from = range.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-'));
-    match from.map(|from| from.parse::<usize>().unwrap()) {
-        None => ("200 OK", bytes.to_vec()),
-        Some(from) if from < bytes.len() => ("206 Partial Content", bytes[from..].to_vec()),
-        Some(_) => ("416 Range Not Satisfiable", Vec::new()),
-    }
+    run(&hub.endpoint, &[]).fails(1, &["revision/main (404)"]);
+    run(&hub.endpoint, &["--revision", "../main"]).fails(2, &["`../main` is no name of a branch"]);
+    let options = ["--revision", "refs/pr/1", "--variant", "fp16"];
+    run(&hub.endpoint, &options).succeeds();
+    assert!(image(&project) == expected(), "a different image than from the folder");
+    let is_full = |path: &String| path.contains(".safetensors") && !path.contains(".fp16.");
+    assert!(!hub.asked().iter().any(is_full), "{:?}", hub.asked());
+    run(NOWHERE, &options).succeeds();
+    run(NOWHERE, &["--revision", COMMIT, "--variant", "fp16"]).succeeds();
+    run(NOWHERE, &[]).fails(1, &["not all, in the cache"]);
+}
+
+/// A reference in the cache cannot lead out of it.
+#[test]
+fn a_cache_that_leads_elsewhere() {
+    let project = Project::new(&[]);
+    Files::read(&fixture("tiny-sd1")).write(&project.path("elsewhere"));
+    project.write(&format!("{CACHED}/refs/main"), "../../../../elsewhere");
+    fs::create_dir_all(project.path(CACHED).join("snapshots")).unwrap();
+    Run::of(generate(&project, ID, NOWHERE)).fails(1, &["not all, in the cache"]);
+}
+
+/// Behind a company's proxy the hub has another certificate, which `SSL_CERT_FILE` makes known.
+#[test]
+fn certificates_of_a_company() {
+    let project = Project::new(&[]);
+    let hub = Hub::start_with(
+        Files::read(&fixture("tiny-sd1")),
+        Manners { secure: true, ..Manners::default() },
+    );
+    Run::of(generate(&project, ID, &hub.endpoint)).fails(1, &["certificate", "SSL_CERT_FILE"]);
+    let mut command = generate(&project, ID, &hub.endpoint);
+    command.env("SSL_CERT_FILE", fixture("tls/authority.pem"));
+    Run::of(command).succeeds();
+    assert!(image(&project) == expected(), "a different image than from the folder");
 }

@@ -67,6 +67,58 @@ fn a_concept_is_learnt_in_half_precision() {
     project.learn("photos", "--steps 2 --resume").fails(1, &["cat", "precision"]);
 }
 
+/// What f16 and differences in 16 bits would make of gradients is refused; the report of a 16-bit run is of
+/// what its layers apply, which rounding makes less orthogonal.
+#[test]
+fn numbers_in_16_bits_are_what_they_claim() {
+    let project = Project::new(&["cat", "dog"]);
+    project.learn("photos", "--precision f16").fails(2, &["`precision` is f16", "bf16"]);
+    let differences = "--precision bf16 --hvp finite-difference";
+    project.learn("photos", differences).fails(2, &["`hvp` is finite-difference", "f32"]);
+    project.learn("photos", "--steps 2 --precision bf16").succeeds();
+    let metrics = std::fs::read_to_string(project.path("bank/concepts/dog/metrics.jsonl")).unwrap();
+    for line in metrics.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        let overlap = line["overlap"].as_f64().expect("a number");
+        assert!((1e-5..1e-2).contains(&overlap), "{overlap}");
+    }
+    assert!(project.inspect()["max_overlap"].as_f64().expect("a number") < 1e-6);
+}
+
+/// A rank that no layer has is an error, one that some lack a warning with what they get.
+#[test]
+fn ranks_above_the_layers_sizes_are_told() {
+    let project = Project::new(&["cat"]);
+    let texts = ["`rank` is 60000", "no layer", "more than 48 inputs and outputs"];
+    project.learn("photos", "--rank 60000").fails(1, &texts);
+    let run = project.learn("photos", "--rank 30 --plan").succeeds();
+    assert!(run.stderr.contains("get a lower rank than 30, 24 at least"), "{}", run.stderr);
+    let strict = "--rank 30 --plan --strict-capacity";
+    project.learn("photos", strict).fails(1, &["no capacity left for `cat` at rank 30"]);
+}
+
+/// A plan refuses what the run would refuse, and counts what the bank holds.
+#[test]
+fn a_plan_is_as_strict_as_the_run() {
+    let project = Project::with_bank();
+    crate::images::write_photos(&project.path("photos/kite"), "kite");
+    crate::images::write_photos(&project.path("photos/vase"), "vase");
+    let plan = project.learn("photos", "--plan").succeeds();
+    let room = "9 more concepts at rank 2 (of the fullest layer's directions, 18 are free)";
+    assert!(plan.stderr.contains(room), "{}", plan.stderr);
+    for run in ["", "--plan"] {
+        let learn = |options: &str| project.learn("photos", &format!("{options} {run}"));
+        learn("--concepts 0").fails(2, &["`concepts` must be at least 1"]);
+        let texts = ["`concepts` is 4, but the bank holds 3, and 2 more"];
+        learn("--concepts 4").fails(1, &texts);
+    }
+    let whole = std::fs::read(project.path("photos/vase/1.png")).unwrap();
+    project.write("photos/vase/1.png", &whole[..whole.len() / 2]);
+    project
+        .learn("photos", "--plan")
+        .fails(1, &["1 images of concept `vase`", "photos/vase/1.png"]);
+}
+
 /// Learning another concept leaves the earlier ones' files alone, and it does not matter whether
 /// concepts come in one run or in several.
 #[test]

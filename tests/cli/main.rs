@@ -5,7 +5,11 @@
 
 mod bad_input;
 mod bank_versions;
+mod before_loading;
 mod builtin;
+#[cfg(unix)]
+mod crash;
+mod damaged_bank;
 mod demo;
 mod files;
 #[cfg(target_os = "linux")]
@@ -13,15 +17,27 @@ mod full_disk;
 mod generate;
 mod golden;
 mod harness;
+#[cfg(unix)]
+mod hostile_bank;
+#[cfg(unix)]
+mod hostile_checkpoint;
+mod hostile_data;
+mod hostile_model;
 mod hub;
+mod hub_server;
 mod images;
 mod learn;
+mod memory;
+mod model_files;
+mod options;
 mod pretrain;
+mod progress;
 mod regions;
 #[cfg(unix)]
 mod resume;
 mod run;
 mod single_file;
+mod stranger;
 mod usage;
 mod weights;
 #[cfg(feature = "wgpu")]

@@ -1,7 +1,5 @@
 //! `seqlora generate --region`.
 
-use std::fs;
-
 use crate::harness::Project;
 use crate::run::Run;
 
@@ -12,8 +10,7 @@ fn pixels(project: &Project, prompt: &str, regions: &[&str]) -> Vec<u8> {
         command.args(["--region", region]);
     }
     Run::of(command).succeeds();
-    let png = fs::read(project.path("out/00000.png")).unwrap();
-    image::load_from_memory(&png).unwrap().into_rgb8().into_raw()
+    project.pixels()
 }
 
 /// Laws: a region of the whole image is its prompt; two equal ones are one, in any order; a

@@ -80,10 +80,49 @@ impl Running {
         }
     }
 
+    /// Waits until a line of its messages begins with a text.
+    ///
+    /// # Panics
+    /// If the program ends before.
+    #[track_caller]
+    pub fn wait_for_message(&mut self, text: &str) {
+        let stderr = self.0.stderr.as_mut().expect("it was not read before");
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        while !line.starts_with(text.as_bytes()) {
+            if line.ends_with(b"\n") {
+                line.clear();
+            }
+            assert_eq!(stderr.read(&mut byte).unwrap(), 1, "it ended without `{text}`");
+            line.push(byte[0]);
+        }
+    }
+
     /// Kills it: SIGKILL, which it cannot notice.
     pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
+    }
+
+    /// Kills it after a while. Returns whether it was still running.
+    #[cfg(unix)]
+    pub fn kill_after(mut self, time: Duration) -> bool {
+        sleep(time);
+        self.0.kill().unwrap();
+        // A code belongs to a run that has ended by itself.
+        self.0.wait().unwrap().code().is_none()
+    }
+
+    /// Whether it has not ended yet.
+    #[cfg(unix)]
+    pub fn goes_on(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub fn finish(mut self) -> Run {
+        let stderr = read(self.0.stderr.take());
+        let stdout = read(self.0.stdout.take());
+        Run { code: self.0.wait().unwrap().code(), stdout, stderr }
     }
 
     /// Ctrl-C, then waits for its end.
@@ -94,12 +133,10 @@ impl Running {
 
     /// Sends a signal, then waits for its end.
     #[cfg(unix)]
-    pub fn signal(mut self, name: &str) -> Run {
+    pub fn signal(self, name: &str) -> Run {
         let kill = format!("kill -{name} {}", self.0.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        let stderr = read(self.0.stderr.take());
-        let stdout = read(self.0.stdout.take());
-        Run { code: self.0.wait().unwrap().code(), stdout, stderr }
+        self.finish()
     }
 }
 

@@ -59,7 +59,7 @@ fn single_file(label: &str) -> Weights {
 }
 
 /// The configs of a fixture's folder as the file beside a single file.
-fn sidecar(label: &str) -> Value {
+pub fn sidecar(label: &str) -> Value {
     let read = |name: &str| -> Value {
         let path = fixture(&format!("tiny-{label}")).join(name);
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -73,7 +73,7 @@ fn sidecar(label: &str) -> Value {
 }
 
 /// A project whose model is the single file of a fixture, with tokenizer and sidecar beside it.
-fn project(label: &str, change: impl FnOnce(&mut Weights)) -> Project {
+pub fn project(label: &str, change: impl FnOnce(&mut Weights)) -> Project {
     let project = Project::new(&[]);
     let tokenizer = fixture(&format!("tiny-{label}")).join("tokenizer");
     Files::read(&tokenizer).write(&project.path("one/tokenizer"));
@@ -93,7 +93,7 @@ fn a_single_file_is_the_same_model() {
         let folder = Project::new(&[]).with_model_at(fixture(&format!("tiny-{label}")));
         let image = |project: &Project| {
             project.generate("a photo of a mug", "--negative blurry").succeeds();
-            fs::read(project.path("out/00000.png")).unwrap()
+            project.pixels()
         };
         assert!(image(&one) == image(&folder), "{label}: another image");
     }
@@ -166,12 +166,12 @@ fn what_a_model_predicts() {
     project.generate("a mug", "--prediction noise").fails(2, &["neither epsilon nor v"]);
     let image = |options: &str| {
         project.generate("a mug", options).succeeds();
-        fs::read(project.path("out/00000.png")).unwrap()
+        project.pixels()
     };
     let v = image("--prediction v");
     assert!(v != image("--prediction epsilon"), "it changes nothing");
     let folder = Project::new(&[]).with_model_at(fixture("tiny-sd2"));
     let command = folder.generate_command("a mug", "");
     Run::of(command).succeeds();
-    assert!(v == fs::read(folder.path("out/00000.png")).unwrap(), "the folder's model predicts v");
+    assert!(v == folder.pixels(), "the folder's model predicts v");
 }

@@ -11,7 +11,8 @@ fn help_and_version() {
     for command in ["learn", "generate", "inspect", "devices", "demo", "pretrain"] {
         let help = project.run(&[command, "--help"]).succeeds().stdout;
         assert!(help.contains(&format!("Usage: seqlora {command}")), "{help}");
-        assert!(help.contains("--device <DEVICE>"), "{help}");
+        let computes = !["inspect", "devices"].contains(&command);
+        assert_eq!(help.contains("--device <DEVICE>"), computes, "{help}");
     }
     assert!(project.run(&["--help"]).succeeds().stdout.contains("Commands:"));
     assert!(project.run(&["--version"]).succeeds().stdout.starts_with("seqlora "));
@@ -27,7 +28,11 @@ fn wrong_usage() {
     project.learn("photos", "--device tpu").fails(2, &["`tpu`", "wgpu[:N]"]);
     project.learn("photos", "--device cuda:x").fails(2, &["`cuda:x`"]);
     project.learn("photos", "--precision f8").fails(2, &["`f32`, `f16`, `bf16`"]);
-    project.run(&["pretrain", "--out", "new", "--precision", "f16"]).fails(1, &["f32 or bf16"]);
+    project.run(&["pretrain", "--out", "new", "--precision", "f16"]).fails(2, &["f32 or bf16"]);
+    // Commands that compute nothing take no options that say how.
+    for options in [["devices", "--device", "cpu"], ["inspect", "--seed", "1"]] {
+        project.run(&options).fails(2, &["unexpected argument", options[1]]);
+    }
     project.learn("photos", "--method sgd").fails(2, &["--method", "seqlora, alternating, lora"]);
     project.write("demo/bank/bank.json", "{}");
     project.run(&["demo", "--out", "demo"]).fails(2, &["demo is not empty and holds no demo"]);
@@ -51,9 +56,13 @@ fn verbosity() {
 fn devices_that_are_not_built_in() {
     let project = Project::new(&["cat"]);
     let devices = project.run(&["devices", "--json"]).succeeds().json();
+    let cpu = &devices["devices"][0];
+    assert!(cpu["device"] == "cpu" && cpu["name"].as_str().is_some_and(|name| !name.is_empty()));
+    assert!(cpu["details"].as_str().is_some_and(|text| text.contains(" threads")), "{cpu}");
     let built = [("wgpu", cfg!(feature = "wgpu")), ("cuda", cfg!(feature = "cuda"))];
-    for (number, (name, built)) in built.into_iter().enumerate() {
-        assert_eq!(devices["devices"][number + 1]["built"], built, "{name}");
+    let missing = devices["not_built_in"].as_array().expect("a list");
+    for (name, built) in built {
+        assert_eq!(missing.contains(&name.into()), !built, "{name}");
         if !built {
             let text = format!("build it with --features {name}");
             project.learn("photos", &format!("--device {name}")).fails(2, &[&text]);
@@ -73,6 +82,50 @@ fn quiet_and_json() {
     assert_eq!(json.json()["concepts"][0]["id"], "cat");
     let run = project.generate("a <mug>", "--bank bank --json --seed 9").succeeds();
     assert_eq!(run.json()["images"][0]["seed"], 9);
+}
+
+/// With `--json`, errors are JSON on standard output too, whoever finds them.
+#[test]
+fn errors_are_json_if_asked_for() {
+    let project = Project::with_bank();
+    let run = project.generate("a <bird>", "--bank bank --json").fails(1, &["no concept <bird>"]);
+    let error = run.json();
+    assert_eq!(error["exit_code"], 1);
+    assert!(error["error"].as_str().is_some_and(|text| text.contains("<bird>")), "{error}");
+    let run = project.learn("nowhere", "--rank many --json").fails(2, &["--rank"]);
+    assert_eq!(run.json()["exit_code"], 2);
+    let run =
+        project.generate("a mug", "--bank nowhere --json").fails(1, &["`learn` makes a bank"]);
+    assert_eq!(run.json()["hint"], "`learn` makes a bank, and --bank chooses one");
+    assert_eq!(project.learn("nowhere", "--rank many").fails(2, &["--rank"]).stdout, "");
+}
+
+/// Paths may be any bytes; JSON has U+FFFD for what is no UTF-8.
+#[cfg(target_os = "linux")]
+#[test]
+fn paths_need_not_be_text() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let project = Project::new(&["cat"]);
+    let odd = OsStr::from_bytes(b"odd\xff");
+    std::fs::rename(project.path("photos/cat"), project.path("photos").join(odd)).unwrap();
+    let data = std::path::Path::new("photos").join(odd);
+    let mut learn = project.command(&["learn", "--id", "cat", "--class", "cat", "--json"]);
+    learn.arg(data).arg("--bank").arg(odd).arg("--model").arg(crate::harness::fixture("tiny-sd1"));
+    learn.args(["--config", "settings.toml", "--steps", "1"]);
+    let summary = crate::run::Run::of(learn).succeeds().json();
+    assert_eq!(summary["bank"], "odd\u{fffd}");
+    let mut inspect = project.command(&["inspect", "--json"]);
+    inspect.arg(odd);
+    assert_eq!(crate::run::Run::of(inspect).succeeds().json()["path"], "odd\u{fffd}");
+    let mut generate = project.generate_command("a <cat>", "--json --out none");
+    generate.args(["--save-latents"]).arg(OsStr::from_bytes(b"latents\xff")).arg("--bank").arg(odd);
+    let run = crate::run::Run::of(generate).succeeds().json();
+    assert_eq!(run["images"][0]["file"], "none/00000.png");
+    let mut generate = project.command(&["generate", "--prompt", "a", "--steps", "1", "--json"]);
+    generate.arg("--out").arg(odd).arg("--model").arg(crate::harness::fixture("tiny-sd1"));
+    let run = crate::run::Run::of(generate).succeeds().json();
+    assert_eq!(run["images"][0]["file"], "odd\u{fffd}/00000.png");
 }
 
 /// A reader that has seen enough, as `head`, is no error.

@@ -43,6 +43,18 @@ fn a_concept_is_learnt_and_drawn_on_wgpu_as_on_the_cpu() {
     );
 }
 
+/// `devices` lists the adapters by name.
+#[test]
+fn adapters_are_listed() {
+    let list = Project::new(&[]).run(&["devices", "--json"]).succeeds().json();
+    let devices = list["devices"].as_array().expect("a list");
+    let named = |device: &Value| {
+        let text = |key: &str| device[key].as_str().expect("a text");
+        text("device").starts_with("wgpu") && !text("name").is_empty()
+    };
+    assert!(devices.iter().any(named), "{list:#}");
+}
+
 /// A device that is not there is named before anything is loaded or written.
 #[test]
 fn a_missing_gpu_is_named() {

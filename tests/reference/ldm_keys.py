@@ -245,23 +245,34 @@ def write_entries(path, models):
     path.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
 
 
+def checked(make_modules):
+    """The entries of both families, whose names have been checked with diffusers' conversion."""
+    written = {}
+    for label in ["sd1", "sd2"]:
+        is_sd2 = label == "sd2"
+        modules = make_modules(label)
+        entries = single_file(*modules.values(), is_sd2)
+        check(entries, modules, is_sd2)
+        written[label] = entries
+        print(f"{label}: {len(entries)} keys, all as they were after diffusers' conversion")
+    return written
+
+
+def write(path):
+    """Write the entries of the tiny models."""
+    write_entries(path, checked(lambda label: models(load(DEFAULT_OUT / f"tiny-{label}"))))
+
+
 def main():
     """Parse the command line, check, and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--full", action="store_true", help="only check the published sizes")
-    arguments = parser.parse_args()
-    written = {}
-    for label in ["sd1", "sd2"]:
-        is_sd2 = label == "sd2"
-        modules = full(is_sd2) if arguments.full else models(load(DEFAULT_OUT / f"tiny-{label}"))
-        entries = single_file(*modules.values(), is_sd2)
-        check(entries, modules, is_sd2)
-        written[label] = entries
-        print(f"{label}: {len(entries)} keys, all as they were after diffusers' conversion")
-    if not arguments.full:
-        write_entries(DEFAULT_OUT / "ldm_keys.json", written)
+    if parser.parse_args().full:
+        checked(lambda label: full(label == "sd2"))
+    else:
+        write(DEFAULT_OUT / "ldm_keys.json")
 
 
 if __name__ == "__main__":

@@ -86,13 +86,8 @@ def delta_weights(component, folder):
     }
 
 
-def main():
-    """Write the adapters, and what PEFT makes of them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT / "peft", help="folder to write")
-    out = parser.parse_args().out
+def write(out):
+    """Write the adapters, and what PEFT makes of them, replacing what an earlier run left in `out`."""
     torch.set_num_threads(1)
     shutil.rmtree(out, ignore_errors=True)
     tensors = {}
@@ -100,6 +95,15 @@ def main():
         save(component, out)
         tensors |= delta_weights(component, out)
     write_tensors(out / "delta_weight.safetensors", tensors)
+
+
+def main():
+    """Parse the command line and write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT / "peft", help="folder to write")
+    write(parser.parse_args().out)
 
 
 if __name__ == "__main__":

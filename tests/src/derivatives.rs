@@ -2,7 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use burn_seqlora::jvp::Dual;
-use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::kernels::{ActivationCache, TrainBackend};
 use burn_seqlora::lora::{DualAdapters, Factors};
 use burn_seqlora::objective::{self, Objective};
 pub use burn_seqlora::objective::{ConceptParameters, Gradient, HessianProduct, Wrt};
@@ -23,6 +23,17 @@ pub fn gradient<D: TrainBackend, O: Objective<D>>(
     wrt: Wrt,
 ) -> Gradient<D::InnerBackend> {
     objective::gradient::<D>(&objective.on(sample), at, wrt)
+}
+
+/// The gradient in A, with all activations that can be cached.
+pub fn gradient_with_cache<D: TrainBackend, O: Objective<D>>(
+    objective: &O,
+    at: &ConceptParameters<D::InnerBackend>,
+    sample: &O::Sample,
+) -> (Factors<D::InnerBackend>, ActivationCache) {
+    let loss = objective.on(sample);
+    let (gradient, cache) = objective::gradient_with_cache::<D>(&loss, at, Wrt::Up, 1);
+    (gradient.up, cache)
 }
 
 /// Both Hessian products.

@@ -72,6 +72,12 @@ impl Fixture {
     }
 }
 
+/// The largest absolute value; infinite if a number is NaN, which must not pass.
+pub fn largest(numbers: impl IntoIterator<Item = f64>) -> f64 {
+    let greater = |m, x: f64| if x.is_nan() { f64::INFINITY } else { f64::max(m, x.abs()) };
+    numbers.into_iter().fold(0.0, greater)
+}
+
 /// Largest difference, relative to the largest expected number.
 pub fn relative_error<B: Backend, C: Backend, const D: usize>(
     actual: &Tensor<B, D>,
@@ -80,12 +86,8 @@ pub fn relative_error<B: Backend, C: Backend, const D: usize>(
     assert_eq!(actual.dims(), expected.dims());
     let numbers = |data: TensorData| data.iter::<f64>().collect::<Vec<f64>>();
     let (actual, expected) = (numbers(actual.to_data()), numbers(expected.to_data()));
-    let scale = expected.iter().fold(0f64, |m, x| m.max(x.abs())).max(f64::MIN_POSITIVE);
-    let worst = actual.iter().zip(&expected).map(|(a, e)| (a - e).abs()).fold(0.0, |m, d| {
-        // NaN must not pass.
-        if d.is_nan() { f64::INFINITY } else { f64::max(m, d) }
-    });
-    worst / scale
+    let scale = largest(expected.iter().copied()).max(f64::MIN_POSITIVE);
+    largest(actual.iter().zip(&expected).map(|(a, e)| a - e)) / scale
 }
 
 /// # Panics
@@ -123,11 +125,13 @@ pub fn assert_close_numbers(what: &str, a: f64, b: f64, scale: f64, tolerance: f
 }
 
 /// # Panics
-/// If a bit differs.
+/// If a bit differs, or a number is not finite.
 pub fn assert_identical<B: Backend>(what: &str, a: &Factors<B>, b: &Factors<B>) {
     assert_eq!(a.len(), b.len(), "{what}");
-    for (site, a) in a.iter() {
-        let b = b.get(site).unwrap_or_else(|| panic!("{what}: site {site} is not in both"));
-        assert_eq!(a.to_data(), b.to_data(), "{what} at site {site}");
+    for site in 0..a.len() {
+        let [a, b] = [a, b].map(|factors| factors.get(site).map(|matrix| matrix.to_data()));
+        assert_eq!(a, b, "{what} at site {site}");
+        let size = largest(a.iter().flat_map(TensorData::iter::<f64>));
+        assert!(size.is_finite(), "{what} at site {site} is not finite");
     }
 }

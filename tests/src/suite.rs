@@ -1,5 +1,6 @@
 //! The test bodies, by topic. Each takes the relative error that its backend may have.
 
+pub mod activation_cache;
 pub mod derivatives;
 pub mod forgetting;
 pub mod fusion;

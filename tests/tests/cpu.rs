@@ -5,8 +5,11 @@
 seqlora_tests::suite!(burn_seqlora::kernels::Flex, 1e-4,
     laws: [activations, normalisation, attention, linear_layers, convolutions]);
 
-// Here only: on a GPU every nesting of backends compiles all of CubeCL's generics once more.
+// Here only: on a GPU every nesting of backends compiles all of CubeCL's generics once more, and
+// convolutions are not cached there.
 seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,
+    activation_cache: [every_layer_is_cached, a_training_within_another_changes_neither,
+                       trainings_on_one_pool_change_nothing],
     nested: [toys_agree, products_of_the_model_agree, hypergradients_of_the_model_agree],
 );
 

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
-use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord};
+use burn_seqlora::Flow;
+use burn_seqlora::bank::{Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord, max_overlap};
 use burn_seqlora::compose::{Composition, Member};
-use burn_seqlora::data::{CaptionOptions, ConceptData, Examples};
+use burn_seqlora::data::{CaptionOptions, ConceptData, Examination, Examples};
 use burn_seqlora::kernels::Flex;
 use burn_seqlora::lora::{Part, Role, Site, StoredAdapter, StoredFactors};
 use burn_seqlora::methods::SeqLora;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::plan;
+use burn_seqlora::train::{Examining, plan};
 use rand_chacha::ChaCha8Rng;
 
 const INPUTS: usize = 1024;
@@ -30,8 +31,8 @@ fn sites() -> Vec<Site> {
     (0..SITES).map(site).collect()
 }
 
-fn id(concept: usize) -> String {
-    format!("concept{concept}")
+fn id(concept: usize) -> ConceptId {
+    ConceptId::new(format!("concept{concept}")).unwrap()
 }
 
 /// Concept i reads input i alone, so that all are orthogonal.
@@ -81,8 +82,8 @@ impl ConceptData for Next {
         None
     }
 
-    fn digest(&self) -> burn_seqlora::Result<String> {
-        Ok(String::new())
+    fn examine(&self, _: &mut dyn FnMut(usize) -> Flow) -> burn_seqlora::Result<Examination> {
+        Ok(Examination { digest: String::new(), largest_image: 1 })
     }
 
     fn check(&self) -> burn_seqlora::Result<()> {
@@ -120,7 +121,9 @@ fn measure(path: &Path) -> [f64; 3] {
         let start = Instant::now();
         let (sites, config) = (sites(), TrainConfig { rank: 1, ..TrainConfig::default() });
         let next: [&dyn ConceptData; 1] = [&Next];
-        let plan = plan::<Autodiff<Flex>>(&bank, &SeqLora, next, &sites, &config, false).unwrap();
+        let read_on = |_: Examining| Flow::Continue;
+        let plan = plan::<Autodiff<Flex>>(&bank, &SeqLora, next, &sites, &config, false, read_on);
+        let plan = plan.unwrap();
         let left = INPUTS - bank.concepts().len();
         assert_eq!(plan.concepts[0].capacity.ranks, vec![left.min(1); SITES]);
         let planned = seconds(start);
@@ -140,6 +143,7 @@ fn a_thousand_concepts_cost_no_more_than_four_times_a_quarter_of_them() {
     let folder = tempfile::tempdir().unwrap();
     let base = BaseModel {
         fingerprint: "synthetic".into(),
+        tokenizer: None,
         prediction: None,
         name: "synthetic".into(),
         cross_attention_layers: 1,
@@ -178,6 +182,9 @@ fn a_thousand_concepts_cost_no_more_than_four_times_a_quarter_of_them() {
     let directions = bank.directions(&sites()).unwrap();
     println!("orthonormal basis: {:.3} s", start.elapsed().as_secs_f64());
     assert!(directions.iter().all(|columns| columns.len() == 1000));
+    let start = Instant::now();
+    assert_eq!(max_overlap(&bank).unwrap(), 0.0, "each concept reads an input of its own");
+    println!("mutual coherence of all pairs: {:.3} s", start.elapsed().as_secs_f64());
     let own = |(number, column): (usize, &Vec<f64>)| column[number] == 1.0;
     assert!(directions.iter().all(|columns| columns.iter().enumerate().all(own)));
 }

@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use burn::tensor::{Tensor, TensorData};
 use burn_seqlora::bank::{Bank, max_overlap};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::kernels::Flex;
@@ -13,6 +14,9 @@ use burn_seqlora::methods::{Method, Problem, StepTensors, TrainState, Work};
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::objective::Wrt;
 use burn_seqlora::prelude::*;
+use burn_seqlora::toy_world::builtin;
+use burn_seqlora::toy_world::classifier::Classifier;
+use burn_seqlora::toy_world::world::Description;
 use burn_seqlora::train::Event;
 use burn_seqlora::{Flow, Learnt, RgbImage};
 use seqlora_tests::fixtures;
@@ -55,6 +59,33 @@ fn a_short_program_learns_from_a_folder_and_generates() -> Result<(), Box<dyn Er
     assert_ne!(with, without);
     assert_eq!(without, pipeline.with_concepts(&bank, [("mug", 0.0)])?.generate(prompt)?);
     Ok(())
+}
+
+/// The images of the built-in model show the object, its colour and the background that prompts state, as
+/// the built-in classifier sees them.
+#[test]
+fn images_show_what_prompts_state() -> Result<(), Box<dyn Error>> {
+    let pipeline = Pipeline::<Flex>::load("builtin")?;
+    let folder = builtin::folder()?.join("classifier");
+    let classifier = Classifier::<Flex>::load(&folder, &Default::default())?;
+    for prompt in ["a red ball on a plain white background", "a blue car on grass"] {
+        let stated = Description::parse(prompt).expect("a caption of the toy world");
+        for number in 0..3 {
+            let image = pipeline.generate(Prompt::new(prompt).number(number).steps(12))?;
+            let shown = classifier.classify(pixels(&image)).remove(0).agreement(&stated);
+            let stated = [shown.class, shown.colour, shown.background];
+            assert_eq!(stated, [Some(true); 3], "{prompt}, image {number}");
+        }
+    }
+    Ok(())
+}
+
+/// An image as `[1, 3, height, width]`, -1 to 1.
+fn pixels(image: &RgbImage) -> Tensor<Flex, 4> {
+    let [width, height] = [image.width(), image.height()].map(|side| side as usize);
+    let channel = |c: usize| image.pixels().map(move |pixel| f32::from(pixel.0[c]) / 127.5 - 1.0);
+    let values: Vec<f32> = (0..3).flat_map(channel).collect();
+    Tensor::from_data(TensorData::new(values, [1, 3, height, width]), &Default::default())
 }
 
 /// Mistakes are told in the words of the library.

@@ -2,7 +2,7 @@
 
 use burn_seqlora::diffusion::{NoiseSchedule, SamplerKind, SamplerPlan, SchedulerConfig};
 use seqlora_tests::fixtures;
-use seqlora_tests::fixtures::Fixture;
+use seqlora_tests::fixtures::{Fixture, largest};
 use serde_json::Value;
 
 /// diffusers computes in f32, we in f64.
@@ -19,9 +19,7 @@ fn config(value: &Value) -> SchedulerConfig {
 /// Largest difference, relative to the largest expected number.
 fn error(actual: &[f64], expected: &[f64]) -> f64 {
     assert_eq!(actual.len(), expected.len());
-    let scale = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
-    let worst = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0, f64::max);
-    worst / scale
+    largest(actual.iter().zip(expected).map(|(a, e)| a - e)) / largest(expected.iter().copied())
 }
 
 /// What the fixture's script uses for a model: `0.3 sin x + 0.1 x t / 1000`.

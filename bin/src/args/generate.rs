@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use burn_seqlora::diffusion::SamplerKind;
 use clap::Args as ClapArgs;
 
+use super::compute::Compute;
 use super::model::Model;
-use super::parse::parse_name;
+use super::parse::{count, parse_name};
 
 #[derive(Debug, ClapArgs)]
 pub struct Generate {
@@ -22,29 +23,36 @@ pub struct Generate {
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// The negative prompt: what guidance leads away from
-    #[arg(long, visible_alias = "negative-prompt", default_value = "")]
+    #[arg(long, visible_alias = "negative-prompt", alias = "negative_prompt", default_value = "")]
     pub negative: String,
-    /// A concept to use, with its strength; can be repeated [default: all of the bank]
+    /// A concept to use, with its strength; can be repeated [default: all of the bank, at 1]
     #[arg(long, value_name = "ID[=SCALE]")]
     pub concept: Vec<String>,
     /// A prompt for a box in the image, its corners in pixels; can be repeated. Where boxes
-    /// overlap their prompts share; the prompt is for what is outside all of them
+    /// overlap their prompts share; the prompt is for what is outside all of them. Repeat in each box
+    /// what the whole image shows ("<dog6> left of <teapot>")
     #[arg(long, value_name = "X0,Y0,X1,Y1:PROMPT", value_parser = parse_region)]
     pub region: Vec<Region>,
     /// ddim, dpm++2m, euler or euler-a (draws noise in every step)
     #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
     pub sampler: SamplerKind,
     /// Sampling steps
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, alias = "num_inference_steps", default_value_t = 25, value_parser = count::<MOST_STEPS>)]
     pub steps: usize,
-    /// Classifier-free guidance; 1 is none [default: 7.5; 3 with `builtin`]
-    #[arg(long)]
+    /// Classifier-free guidance; 1 or less is none [default: 7.5; 3 with `builtin`]
+    #[arg(long, aliases = ["guidance_scale", "cfg_scale", "scale"])]
     pub guidance: Option<f64>,
     /// Width and height in pixels, e.g. 512x768 [default: the model's]
     #[arg(long, value_name = "WxH", value_parser = parse_size)]
     pub size: Option<(usize, usize)>,
     /// Images of each prompt and seed
-    #[arg(long, visible_alias = "num_images_per_prompt", default_value_t = 1)]
+    #[arg(
+        long,
+        visible_alias = "num_images_per_prompt",
+        alias = "images_per_prompt",
+        default_value_t = 1,
+        value_parser = count::<MOST_IMAGES>
+    )]
     pub num: usize,
     /// Seeds, e.g. 1,2,7 [default: --seed]
     #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
@@ -54,7 +62,7 @@ pub struct Generate {
     #[arg(long, value_name = "N", conflicts_with = "num")]
     pub image: Vec<usize>,
     /// Images that are sampled at once; each is the same in any batch but for rounding
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, alias = "batch_size", default_value_t = 1, value_parser = count::<MOST_AT_ONCE>)]
     pub batch: usize,
     /// Start from this noise: safetensors with `latents` [images, channels, height/f, width/f] of the
     /// model's VAE; 4 and 8 in Stable Diffusion
@@ -64,9 +72,23 @@ pub struct Generate {
     #[arg(long, value_name = "FILE")]
     pub save_latents: Option<PathBuf>,
     /// Where the images go, numbered on from those that are there
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, aliases = ["outdir", "output_dir"], value_name = "FOLDER")]
     pub out: PathBuf,
+    /// Start even if the memory will probably not suffice
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub compute: Compute,
 }
+
+/// Images of one command: a PNG each, and a line each in the result.
+pub const MOST_IMAGES: usize = 1_000_000;
+
+/// Images that are sampled at once.
+const MOST_AT_ONCE: usize = 4_096;
+
+/// Schedules have 1000 steps.
+const MOST_STEPS: usize = 10_000;
 
 /// A box and its prompt.
 #[derive(Debug, Clone)]

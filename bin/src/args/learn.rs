@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use burn_seqlora::bank::is_concept_id;
 use burn_seqlora::lora::SiteSelection;
 use burn_seqlora::methods::NAMES;
 use burn_seqlora::settings::{Hvp, TrainConfig};
@@ -9,6 +10,7 @@ use burn_seqlora::text::TokenScheme;
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
 
+use super::compute::Compute;
 use super::model::Model;
 use super::parse::parse_name;
 
@@ -20,7 +22,7 @@ pub struct Learn {
     #[command(flatten)]
     pub model: Model,
     /// The bank to add to; made if it is not there
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, alias = "output_dir", value_name = "FOLDER")]
     pub bank: PathBuf,
     /// Settings as TOML; the options below win over it
     #[arg(long, value_name = "FILE")]
@@ -28,20 +30,28 @@ pub struct Learn {
     /// Go on with an interrupted run
     #[arg(long)]
     pub resume: bool,
-    /// Show what would be trained, and stop
+    /// Show what would be trained, with memory and time, and stop
     #[arg(long)]
     pub plan: bool,
+    /// Start even if the memory will probably not suffice
+    #[arg(long)]
+    pub force: bool,
     /// The class of a single folder of images, e.g. dog
     #[arg(long = "class", value_name = "WORD")]
     pub class_word: Option<String>,
     /// The id of a single folder of images: its name <ID> in prompts
-    #[arg(long)]
+    #[arg(long, value_parser = parse_id)]
     pub id: Option<String>,
     /// Where the folders of a concept list lie
     #[arg(long, value_name = "FOLDER")]
     pub images_root: Option<PathBuf>,
     #[command(flatten)]
     pub train: Train,
+    #[command(flatten)]
+    pub compute: Compute,
+    /// Refused with an explanation
+    #[arg(long = "network_alpha", alias = "lora_alpha", hide = true, value_parser = no_alpha)]
+    _alpha: Option<String>,
 }
 
 /// Settings that win over those of `--config`.
@@ -61,7 +71,7 @@ pub struct Train {
     #[arg(long, visible_alias = "train_batch_size")]
     pub batch: Option<usize>,
     /// Rank of the adapters [default: 4]
-    #[arg(long, visible_alias = "network_dim")]
+    #[arg(long, visible_alias = "network_dim", alias = "lora_rank")]
     pub rank: Option<usize>,
     /// K: outer iterations per minibatch [default: 3]
     #[arg(long, value_name = "K")]
@@ -75,27 +85,45 @@ pub struct Train {
     /// Learning rate in the text encoder [default: 1e-5]
     #[arg(long, visible_alias = "text_encoder_lr")]
     pub lr_text: Option<f64>,
-    /// Learning rate of the concept's token rows [default: 1e-3]
+    /// Learning rate of the concept's token embeddings [default: 1e-3]
     #[arg(long)]
     pub lr_token: Option<f64>,
     /// Adapted layers: cross-attention, attention or all [default: attention]
     #[arg(long, value_parser = parse_name::<SiteSelection>)]
     pub sites: Option<SiteSelection>,
-    /// A concept's words: ed-lora (two, a row per layer) or single [default: ed-lora]
+    /// A concept's words: ed-lora (two words with an embedding per layer) or single (one word with one
+    /// embedding) [default: ed-lora]
     #[arg(long, value_parser = parse_name::<TokenScheme>)]
     pub tokens: Option<TokenScheme>,
     /// Side of the training images in pixels [default: the model's]
     #[arg(long)]
     pub resolution: Option<usize>,
-    /// How many concepts the model will hold in the end; each gets the same capacity
+    /// How many concepts the model will hold in the end, with those in the bank; each gets the same
+    /// capacity
     #[arg(long, value_name = "N")]
     pub concepts: Option<usize>,
     /// Stop if a layer has room for less than the rank, instead of shrinking or skipping it
     #[arg(long)]
     pub strict_capacity: bool,
     /// Save the state after so many steps [default: 50]
-    #[arg(long, visible_alias = "checkpointing_steps")]
+    #[arg(long, visible_alias = "checkpointing_steps", alias = "save_every_n_steps")]
     pub save_every: Option<usize>,
+}
+
+fn parse_id(text: &str) -> Result<String, String> {
+    match is_concept_id(text) {
+        true => Ok(text.into()),
+        false => Err(format!(
+            "`{text}` is not a valid concept id; use letters A-Z a-z, digits, `.`, `_` and `-`"
+        )),
+    }
+}
+
+/// kohya's and PEFT's alpha scales an adapter by alpha / rank.
+fn no_alpha(_: &str) -> Result<String, String> {
+    let text = "adapters have no alpha here: ΔW = A Bᵀ, as with alpha equal to the rank; leave the \
+                option out, and choose the strength with `generate --concept ID=SCALE`";
+    Err(text.into())
 }
 
 impl Train {

@@ -1,24 +1,25 @@
 //! Exactly what can be typed. The doc comments are the help texts as shown, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
+mod compute;
 mod generate;
 mod learn;
 mod model;
 mod parse;
 mod world;
 
+use std::env;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use burn_seqlora::precision::Precision;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
-pub use self::generate::{Generate, Region};
+pub use self::compute::Compute;
+pub use self::generate::{Generate, MOST_IMAGES, Region};
 pub use self::learn::Learn;
 pub use self::model::Model;
-use self::parse::parse_name;
 pub use self::world::{Demo, Part, Pretrain};
-use crate::device::Device;
-use crate::terminal::Verbosity;
+use crate::terminal::{Verbosity, print_error};
 
 /// Teach a Stable Diffusion model one concept after another, and generate with all of them.
 #[derive(Debug, Parser)]
@@ -26,16 +27,15 @@ use crate::terminal::Verbosity;
 pub struct Args {
     #[command(subcommand)]
     pub command: Command,
-    #[command(flatten)]
-    pub global: Global,
-    /// Print a JSON summary on standard output instead of text
-    #[arg(long, global = true)]
+    /// Print the result as one JSON value on standard output instead of text; errors have the key
+    /// `error`
+    #[arg(long, global = true, help_heading = "Output")]
     pub json: bool,
     /// Print errors only
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Output")]
     pub quiet: bool,
     /// Print details, such as each layer that is trained
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = "Output")]
     pub verbose: bool,
 }
 
@@ -50,18 +50,19 @@ impl Args {
     }
 }
 
-/// What all commands share.
-#[derive(Debug, ClapArgs)]
-pub struct Global {
-    /// Where to compute: cpu, wgpu[:N] or cuda[:N]
-    #[arg(long, global = true, default_value = "cpu")]
-    pub device: Device,
-    /// Seed of everything random [default: 0]
-    #[arg(long, global = true)]
-    pub seed: Option<u64>,
-    /// What UNet and text encoder compute in: f32, f16 or bf16 (pretrain: f32 or bf16) [default: f32]
-    #[arg(long, global = true, value_parser = parse_name::<Precision>)]
-    pub precision: Option<Precision>,
+/// Prints help, or what is wrong with the command line; with `--json` that also as JSON.
+pub fn explain(error: &clap::Error) -> ExitCode {
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    let arguments = env::args_os().skip(1).take_while(|argument| argument != "--");
+    if error.use_stderr() && arguments.into_iter().any(|argument| argument == "--json") {
+        let text = error.to_string();
+        // What follows the first empty line is how the command is used.
+        let text = text.split("\n\n").next().unwrap_or_default();
+        print_error(text.strip_prefix("error: ").unwrap_or(text).trim(), None, code);
+    }
+    // Nothing can be told to someone who has closed the terminal.
+    let _ = error.print();
+    ExitCode::from(code)
 }
 
 #[derive(Debug, Subcommand)]
@@ -75,9 +76,9 @@ pub enum Command {
     /// List the devices this program can use
     Devices,
     /// Learn concepts of a toy world in sequence with the built-in model, offline, and report
-    Demo(Demo),
+    Demo(Box<Demo>),
     /// Train a small base model from scratch on the toy world
-    Pretrain(Pretrain),
+    Pretrain(Box<Pretrain>),
 }
 
 #[derive(Debug, ClapArgs)]

@@ -6,6 +6,8 @@ use burn_seqlora::methods::NAMES;
 use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, value_parser};
 
+use super::compute::Compute;
+
 #[derive(Debug, ClapArgs)]
 pub struct Demo {
     /// Where the report, images and banks go; an interrupted demo there goes on
@@ -31,6 +33,8 @@ pub struct Demo {
     /// shows that everything runs, not what is learnt
     #[arg(long)]
     pub untrained: bool,
+    #[command(flatten)]
+    pub compute: Compute,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -50,6 +54,8 @@ pub struct Pretrain {
     /// Resume an interrupted run
     #[arg(long)]
     pub resume: bool,
+    #[command(flatten)]
+    pub compute: Compute,
 }
 
 /// A part of the model, in the order of training.

@@ -1,8 +1,9 @@
 //! `seqlora inspect`
 
+use std::borrow::Cow;
 use std::path::Path;
 
-use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord, max_overlap};
+use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, ConceptState, TrainingRecord};
 use burn_seqlora::lora::Site;
 use burn_seqlora::models::weights::ModelError;
 use burn_seqlora::models::weights::ldm::Header;
@@ -20,18 +21,28 @@ pub fn run(args: &Inspect, terminal: &Terminal) -> Result<(), Failure> {
     if args.path.is_dir() { bank(&args.path, terminal) } else { file(&args.path, terminal) }
 }
 
+/// Shows a bank, and fails if something in it is damaged.
 fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
     let bank = Bank::open(path)?;
-    let records = bank.concepts().iter().map(|id| bank.concept(id));
-    let records = records.collect::<Result<Vec<_>, _>>()?;
-    let summary = BankSummary::new(path, &bank, &records)?;
-    terminal.result(&json!(summary), || summary.text())
+    let (concepts, max_overlap) = bank.inspect()?;
+    let summary = BankSummary::new(path, &bank, &concepts, max_overlap);
+    terminal.result(&json!(summary), || summary.text())?;
+    let damaged: Vec<&str> = summary.damaged().map(|concept| concept.id).collect();
+    match damaged.len() {
+        0 => Ok(()),
+        count => Err(Failure::Damaged(format!(
+            "{count} of {} concepts in {} cannot be trusted: {}; the others can be used",
+            concepts.len(),
+            path.display(),
+            damaged.join(", ")
+        ))),
+    }
 }
 
 /// What is in a bank.
 #[derive(Serialize)]
 struct BankSummary<'a> {
-    path: &'a Path,
+    path: Cow<'a, str>,
     base: &'a BaseModel,
     method: Option<&'a str>,
     concepts: Vec<ConceptLine<'a>>,
@@ -39,17 +50,31 @@ struct BankSummary<'a> {
     capacity: Vec<SiteLine<'a>>,
 }
 
+/// What is in a concept; `problems` says why something is missing.
 #[derive(Serialize)]
 struct ConceptLine<'a> {
     id: &'a str,
+    #[serde(flatten)]
+    record: Option<RecordLine<'a>>,
+    #[serde(flatten)]
+    training: Option<TrainingLine<'a>>,
+    problems: &'a [String],
+}
+
+#[derive(Serialize)]
+struct RecordLine<'a> {
     class_word: &'a str,
-    method: &'a str,
     ranks: Vec<usize>,
     /// The greatest.
     rank: usize,
     /// Those that are adapted.
     sites: usize,
     words: usize,
+}
+
+#[derive(Serialize)]
+struct TrainingLine<'a> {
+    method: &'a str,
     images: &'a [String],
     steps: usize,
     initial_loss: f64,
@@ -66,26 +91,33 @@ struct SiteLine<'a> {
 }
 
 impl<'a> BankSummary<'a> {
-    fn new(
-        path: &'a Path,
-        bank: &'a Bank,
-        records: &'a [(ConceptRecord, TrainingRecord)],
-    ) -> Result<Self, Failure> {
-        let reserved = bank.reserved(bank.sites())?;
-        let capacity = bank.sites().iter().zip(reserved).map(|(site, used)| {
+    fn new(path: &'a Path, bank: &'a Bank, states: &'a [ConceptState], max_overlap: f64) -> Self {
+        let records = || states.iter().filter_map(|state| state.record.as_ref());
+        let reserving = records().filter(|record| record.reserves_directions);
+        let mut used = vec![0; bank.sites().len()];
+        for record in reserving {
+            let ranks = record.ranks(bank.sites());
+            used.iter_mut().zip(ranks).for_each(|(used, rank)| *used += rank);
+        }
+        let last = states.iter().rev().find_map(|s| s.record.as_ref().zip(s.training.as_ref()));
+        let capacity = bank.sites().iter().zip(used).map(|(site, used)| {
             // As a next concept with the last one's settings finds it.
-            let protected = records.last().map_or(0, |record| protected(site, record));
+            let protected = last.map_or(0, |last| protected(site, last));
             let left = site.inputs.saturating_sub(used + protected);
             SiteLine { site: &site.name, inputs: site.inputs, used, left }
         });
-        Ok(Self {
-            path,
+        Self {
+            path: path.to_string_lossy(),
             base: bank.base(),
             method: bank.method(),
-            concepts: records.iter().map(|record| ConceptLine::new(record, bank.sites())).collect(),
-            max_overlap: max_overlap(bank)?,
+            concepts: states.iter().map(|state| ConceptLine::new(state, bank.sites())).collect(),
+            max_overlap,
             capacity: capacity.collect(),
-        })
+        }
+    }
+
+    fn damaged(&self) -> impl Iterator<Item = &ConceptLine<'a>> {
+        self.concepts.iter().filter(|concept| !concept.problems.is_empty())
     }
 
     fn text(&self) -> String {
@@ -97,13 +129,22 @@ impl<'a> BankSummary<'a> {
         let left = left.map_or(String::new(), |left| {
             format!("\ndirections left in the narrowest layer  {left}")
         });
+        let problems = |concept: &ConceptLine| {
+            let line = |problem| format!("\n{}: {problem}", concept.id);
+            concept.problems.iter().map(line).collect::<String>()
+        };
+        let problems: String = self.damaged().map(problems).collect();
+        let problems = if problems.is_empty() { problems } else { format!("\n{problems}") };
         let (base, overlap) = (self.base, self.max_overlap);
-        format!("base  {base}\n\n{}\n\nlargest overlap  {overlap:.1e}{left}", table(&rows))
+        format!(
+            "base  {base}\n\n{}\n\nlargest overlap  {overlap:.1e}{left}{problems}",
+            table(&rows)
+        )
     }
 }
 
 /// The directions that a concept's settings protect at a site, as far as this program can read them.
-fn protected(site: &Site, (record, training): &(ConceptRecord, TrainingRecord)) -> usize {
+fn protected(site: &Site, (record, training): (&ConceptRecord, &TrainingRecord)) -> usize {
     let settings = serde_json::from_value::<TrainConfig>(training.settings.clone());
     match settings {
         Ok(settings) if record.reserves_directions => settings.protected_at(site),
@@ -112,32 +153,42 @@ fn protected(site: &Site, (record, training): &(ConceptRecord, TrainingRecord)) 
 }
 
 impl<'a> ConceptLine<'a> {
-    fn new((record, training): &'a (ConceptRecord, TrainingRecord), sites: &[Site]) -> Self {
-        let ranks = record.ranks(sites);
-        Self {
-            id: &record.id,
-            class_word: &record.class_word,
+    fn new(state: &'a ConceptState, sites: &[Site]) -> Self {
+        let ConceptState { id, record, training, problems } = state;
+        let record = record.as_ref().map(|record| {
+            let ranks = record.ranks(sites);
+            RecordLine {
+                class_word: &record.class_word,
+                rank: ranks.iter().copied().max().unwrap_or(0),
+                sites: record.sites.len(),
+                ranks,
+                words: record.words,
+            }
+        });
+        let training = training.as_ref().map(|training| TrainingLine {
             method: &training.method,
-            rank: ranks.iter().copied().max().unwrap_or(0),
-            sites: record.sites.len(),
-            ranks,
-            words: record.words,
             images: &training.images,
             steps: training.steps,
             initial_loss: training.initial_loss,
             final_loss: training.final_loss,
-        }
+        });
+        Self { id, record, training, problems }
     }
 
     fn cells(&self) -> [String; 7] {
+        let unknown = || "?".to_string();
+        let record =
+            |cell: fn(&RecordLine) -> String| self.record.as_ref().map_or_else(unknown, cell);
+        let training =
+            |cell: fn(&TrainingLine) -> String| self.training.as_ref().map_or_else(unknown, cell);
         [
             self.id.into(),
-            self.class_word.into(),
-            self.method.to_string(),
-            self.rank.to_string(),
-            self.sites.to_string(),
-            self.steps.to_string(),
-            format!("{:.4} → {:.4}", self.initial_loss, self.final_loss),
+            record(|r| r.class_word.into()),
+            training(|t| t.method.into()),
+            record(|r| r.rank.to_string()),
+            record(|r| r.sites.to_string()),
+            training(|t| t.steps.to_string()),
+            training(|t| format!("{:.4} → {:.4}", t.initial_loss, t.final_loss)),
         ]
     }
 }
@@ -153,7 +204,7 @@ fn file(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
         .iter()
         .map(|(name, info)| json!({ "name": name, "dtype": format!("{:?}", info.dtype), "shape": info.shape }))
         .collect();
-    terminal.result(&json!({ "path": path, "tensors": list }), || {
+    terminal.result(&json!({ "path": path.to_string_lossy(), "tensors": list }), || {
         let head = ["tensor", "type", "shape"].map(String::from).to_vec();
         let row = |(name, info): (&String, &TensorInfo)| {
             vec![name.clone(), format!("{:?}", info.dtype), format!("{:?}", info.shape)]

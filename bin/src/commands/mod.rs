@@ -5,7 +5,6 @@ pub mod demo;
 pub mod devices;
 pub mod generate;
 pub mod inspect;
-mod latents;
 pub mod learn;
 mod model;
 pub mod pretrain;

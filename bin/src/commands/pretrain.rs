@@ -13,27 +13,27 @@ use burn_seqlora::toy_world::pretrain::{
 use burn_seqlora::toy_world::world::{Scene, SceneOptions, Seed, Split};
 use burn_seqlora::train::Flow;
 use clap::ValueEnum as _;
-use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::builtin;
-use crate::args::{Global, Part, Pretrain};
+use crate::args::{Compute, Part, Pretrain};
 use crate::device::Job;
 use crate::failure::Failure;
-use crate::images::{all_to_rgb, contact_sheet};
+use crate::images::{all_to_rgb, contact_sheet, write_png};
 use crate::interrupt;
+use crate::progress::ProgressBar;
 use crate::settings;
 use crate::terminal::Terminal;
 
 /// Trains the selected parts in order.
-pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
+pub fn run(args: &Pretrain, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
     let mut config: PretrainConfig = match &args.config {
         Some(file) => settings::read(file)?,
         None => PretrainConfig::default(),
     };
-    config.seed = global.seed.unwrap_or(config.seed);
-    config.precision = global.precision.unwrap_or(config.precision);
-    config.validate()?;
+    config.seed = compute.seed.unwrap_or(config.seed);
+    config.precision = compute.precision.unwrap_or(config.precision);
+    config.validate().map_err(Failure::usage)?;
     let has_begun = |part: &Part| Pretraining::has_begun(&args.out, &name(*part));
     if let Some(part) = parts(args).into_iter().find(has_begun).filter(|_| !args.resume) {
         let text = format!(
@@ -50,7 +50,7 @@ pub fn run(args: &Pretrain, global: &Global, terminal: &Terminal) -> Result<(), 
         );
         return Err(Failure::Usage(text));
     }
-    global.device.run(Session { args, config, terminal })
+    compute.device.run(Session { args, config, terminal })
 }
 
 /// Whether the weights of `--from` are already in the folder, so that they must not be copied
@@ -84,6 +84,7 @@ impl Job for Session<'_> {
             }
             _ => Pretraining::open(out, self.config.clone())?,
         };
+        let _hold = interrupt::hold();
         for part in parts(self.args) {
             match part {
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,
@@ -94,7 +95,8 @@ impl Job for Session<'_> {
             }
         }
         let model = pretraining.model();
-        self.terminal.result(&json!({ "model": model }), || model.display().to_string())
+        self.terminal
+            .result(&json!({ "model": model.to_string_lossy() }), || model.display().to_string())
     }
 }
 
@@ -220,7 +222,7 @@ impl Session<'_> {
         let save = || -> Result<(), Failure> {
             let rows: Vec<_> =
                 rows.iter().map(|row| all_to_rgb(row.clone())).collect::<Result<_, _>>()?;
-            Ok(contact_sheet(&rows).save(&file)?)
+            Ok(write_png(&file, &contact_sheet(&rows), &format!("{part}, step {step}"))?)
         };
         if let Err(error) = save() {
             self.terminal.warning(format!("{}: {error}", file.display()));

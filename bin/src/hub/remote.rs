@@ -1,26 +1,28 @@
 //! One model on a hub: its listing, and its files.
 
-use std::env;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Duration;
 
 use burn_seqlora::error::Error;
-use indicatif::ProgressBar;
+use burn_seqlora::files::{open_to_write, printable, sha256_of_file};
 use serde::Deserialize;
+use ureq::Body;
 use ureq::http::Response;
-use ureq::{Agent, Body, RequestBuilder, typestate::WithoutBody};
 
+use super::client::{Client, header};
+use super::revision::{Revision, is_commit};
 use crate::failure::Failure;
-use crate::interrupt;
+use crate::progress::ProgressBar;
+
+/// The largest listing that is read. That of a large repository has 100 kB.
+const LISTING_LIMIT: u64 = 16 << 20;
 
 /// One model's place on a hub.
+#[derive(Debug, Clone)]
 pub struct Hub {
-    agent: Agent,
-    endpoint: String,
+    client: Client,
     id: String,
-    token: Option<String>,
 }
 
 /// What the hub says of a model.
@@ -36,116 +38,110 @@ struct Sibling {
 }
 
 impl Hub {
-    /// The model `id` on the hub of `HF_ENDPOINT`. The token is not sent on to where files may be
-    /// redirected.
+    /// The model `id` on the hub of `HF_ENDPOINT`.
     pub fn new(id: &str, token: Option<String>) -> Self {
-        let endpoint = env::var("HF_ENDPOINT").ok().filter(|endpoint| !endpoint.is_empty());
-        let endpoint = endpoint.unwrap_or_else(|| "https://huggingface.co".into());
-        let agent = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(Duration::from_secs(30)))
-            .timeout_recv_response(Some(Duration::from_secs(60)))
-            .user_agent(concat!("seqlora/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Self {
-            agent: agent.into(),
-            endpoint: endpoint.trim_end_matches('/').into(),
-            id: id.into(),
-            token,
-        }
+        Self { client: Client::new(token), id: id.into() }
     }
 
-    /// The newest commit and the paths of its files.
-    pub fn listing(&self) -> Result<(String, Vec<String>), Failure> {
-        let url = format!("{}/api/models/{}/revision/main", self.endpoint, self.id);
-        let response = answer(self.get(&url), &url)?;
-        let listing: Listing = serde_json::from_reader(response.into_body().into_reader())
+    /// The newest commit of a revision, and the paths of its files.
+    pub fn listing(&self, revision: &Revision) -> Result<(String, Vec<String>), Failure> {
+        let url =
+            self.client.url(&format!("api/models/{}/revision/{}", self.id, revision.in_url()));
+        let body = self.client.get(&url, 0)?.response.into_body().into_reader();
+        let listing: Listing = serde_json::from_reader(body.take(LISTING_LIMIT))
             .map_err(|e| Failure::Failed(format!("{url} does not answer as a hub: {e}").into()))?;
         // It becomes the name of a folder.
-        if listing.sha.is_empty() || !listing.sha.chars().all(|c| c.is_ascii_alphanumeric()) {
-            let text = format!("{url} names no commit, but `{}`", listing.sha);
+        if !is_commit(&listing.sha) {
+            let text = format!("{url} names no commit, but `{}`", printable(&listing.sha));
             return Err(Failure::Failed(text.into()));
         }
         Ok((listing.sha, listing.siblings.into_iter().map(|file| file.rfilename).collect()))
     }
 
-    /// Downloads a file; one that broke off goes on where it stopped.
-    pub fn fetch(
-        &self,
-        commit: &str,
-        file: &str,
-        to: &Path,
-        bar: &ProgressBar,
-    ) -> Result<(), Failure> {
-        let url = format!("{}/{}/resolve/{commit}/{file}", self.endpoint, self.id);
+    /// Downloads a file, `COMMIT/PATH`; one that broke off goes on where it stopped. If the hub knows
+    /// its SHA-256, it is compared.
+    pub fn fetch(&self, path: &str, to: &Path, bar: &ProgressBar) -> Result<(), Failure> {
+        let url = self.client.url(&format!("{}/resolve/{path}", self.id));
         let folder = to.parent().expect("a file in a folder");
         fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
         let mut part = to.as_os_str().to_owned();
         part.push(".incomplete");
         let part = Path::new(&part);
-        let have = part.metadata().map_or(0, |data| data.len());
-        let request = self.get(&url);
-        let request =
-            if have > 0 { request.header("Range", format!("bytes={have}-")) } else { request };
-        let response = answer(request, &url)?;
-        if response.status() == 416 {
+        let file = open_to_write(part)?;
+        let have = file.metadata().map_err(Error::io("cannot read", part))?.len();
+        let answer = self.client.get(&url, have)?;
+        match answer.response.status().as_u16() {
             // There is nothing after what is here: it may be all, if the process ended before the name.
-            let range =
-                response.headers().get("Content-Range").and_then(|range| range.to_str().ok());
-            let whole = range.and_then(|range| range.strip_prefix("bytes */")?.parse().ok());
-            if whole == Some(have) {
-                return Ok(fs::rename(part, to).map_err(Error::io("cannot write", to))?);
+            416 if whole(&answer.response) == Some(have) => {}
+            416 => {
+                let text = format!("{} belonged to another file; it is removed", part.display());
+                return Err(discarded(part, text));
             }
-            fs::remove_file(part).map_err(Error::io("cannot remove", part))?;
-            let text = format!("{} belonged to another file; it is removed", part.display());
-            return Err(Failure::Failed(text.into()));
+            _ => receive(answer.response, Part { file, have, path: part }, &url, bar)?,
         }
-        let have = if response.status() == 206 { have } else { 0 };
-        let total = length(&response).map(|length| have + length);
-        bar.set_length(total.unwrap_or(0));
-        bar.set_position(have);
-        let mut options = OpenOptions::new();
-        let file = options.create(true).write(true).append(have > 0).truncate(have == 0).open(part);
-        let file = file.map_err(Error::io("cannot write", part))?;
-        let size = have + copy(response.into_body().into_reader(), file, part, &url, bar)?;
-        if total.is_some_and(|total| total != size) {
-            let text = format!("{url} broke off after {size} of {} bytes", total.unwrap_or(0));
-            return Err(Failure::Failed(text.into()));
+        if let Some(expected) = answer.sha256 {
+            let found = sha256_of_file(part)?;
+            if found != expected {
+                let text = format!(
+                    "{url} came damaged: its SHA-256 is {found}, the hub says {expected}; it is removed"
+                );
+                return Err(discarded(part, text));
+            }
         }
         Ok(fs::rename(part, to).map_err(Error::io("cannot write", to))?)
     }
+}
 
-    fn get(&self, url: &str) -> RequestBuilder<WithoutBody> {
-        let request = self.agent.get(url);
-        match &self.token {
-            Some(token) => request.header("Authorization", format!("Bearer {token}")),
-            None => request,
-        }
+/// Removes what was downloaded, for a reason.
+fn discarded(part: &Path, reason: String) -> Failure {
+    match fs::remove_file(part) {
+        Ok(()) => Failure::Failed(reason.into()),
+        Err(error) => Error::io("cannot remove", part)(error).into(),
     }
 }
 
-/// The response, unless it is a refusal.
-fn answer(request: RequestBuilder<WithoutBody>, url: &str) -> Result<Response<Body>, Failure> {
-    let response = request.call().map_err(|e| Failure::Failed(format!("{url}: {e}").into()))?;
-    let text = match response.status().as_u16() {
-        // 416: there is nothing from there on.
-        200..300 | 416 => return Ok(response),
-        401 | 403 => format!(
-            "{url} is refused: there is no such model, or it needs a token (HF_TOKEN, or `hf auth \
-             login`) of somebody who has accepted its licence"
-        ),
-        404 => format!("there is no {url} (404)"),
-        status => format!("{url} answers with {status}"),
-    };
-    Err(Failure::Failed(text.into()))
+/// What has come of a file.
+struct Part<'a> {
+    file: File,
+    have: u64,
+    path: &'a Path,
 }
 
-/// The bytes of a response's body, if it says.
-fn length(response: &Response<Body>) -> Option<u64> {
-    response.headers().get("content-length")?.to_str().ok()?.parse().ok()
+/// Adds what comes to a part, or writes it anew if all comes.
+fn receive(
+    response: Response<Body>,
+    part: Part<'_>,
+    url: &str,
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
+    let Part { mut file, have, path } = part;
+    let goes_on = response.status() == 206
+        && header(&response, "content-range")
+            .is_some_and(|r| r.starts_with(&format!("bytes {have}-")));
+    let have = if goes_on { have } else { 0 };
+    let length = header(&response, "content-length").and_then(|text| text.parse::<u64>().ok());
+    let total = length.map(|length| have.saturating_add(length));
+    bar.set_length(total.unwrap_or(0));
+    bar.set_position(have);
+    file.set_len(have)
+        .and_then(|()| file.seek(SeekFrom::Start(have)))
+        .map_err(Error::io("cannot write", path))?;
+    let size = have + copy(response.into_body().into_reader(), file, path, url, bar)?;
+    match total {
+        Some(total) if total != size => {
+            let text = format!("{url} broke off after {size} of {total} bytes");
+            Err(Failure::Failed(text.into()))
+        }
+        _ => Ok(()),
+    }
 }
 
-/// The number of bytes copied. Ctrl-C stops it, and what came stays.
+/// The size of the whole file, from the answer to a range after its end.
+fn whole(response: &Response<Body>) -> Option<u64> {
+    header(response, "content-range")?.strip_prefix("bytes */")?.parse().ok()
+}
+
+/// The number of bytes copied. What came stays, also after Ctrl-C.
 fn copy(
     mut from: impl Read,
     mut file: File,
@@ -156,10 +152,6 @@ fn copy(
     let mut buffer = vec![0; 1 << 16];
     let mut copied = 0;
     loop {
-        if interrupt::requested() {
-            let text = "stopped; what is downloaded is kept, and the same command goes on";
-            return Err(Failure::Interrupted(text.into()));
-        }
         let broke_off = |e| Failure::Failed(format!("{url} broke off: {e}").into());
         match from.read(&mut buffer).map_err(broke_off)? {
             0 => break,

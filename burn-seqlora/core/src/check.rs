@@ -19,6 +19,19 @@ pub fn at_least_one<'a>(counts: impl IntoIterator<Item = (&'a str, usize)>) -> R
     }
 }
 
+/// Refuses counts that are greater than makes sense: a name, a count and its limit each.
+///
+/// # Errors
+/// Names the first.
+pub fn at_most<'a>(counts: impl IntoIterator<Item = (&'a str, usize, usize)>) -> Result<()> {
+    match counts.into_iter().find(|(_, count, limit)| count > limit) {
+        Some((name, count, limit)) => {
+            Err(Error::Invalid(format!("`{name}` is {count}; it must be at most {limit}")))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Refuses negative numbers and what is none.
 ///
 /// # Errors
@@ -30,6 +43,13 @@ pub fn not_negative<'a>(values: impl IntoIterator<Item = (&'a str, f64)>) -> Res
         }
         None => Ok(()),
     }
+}
+
+/// The greatest of some numbers, at least 0; NaN if one of them is, so that nothing damaged passes for
+/// small.
+pub fn greatest(numbers: impl IntoIterator<Item = f64>) -> f64 {
+    let greater = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) };
+    numbers.into_iter().fold(0.0, greater)
 }
 
 /// The first setting in which two configs differ, however deep, and both of its values.
@@ -80,10 +100,21 @@ mod tests {
     }
 
     #[test]
+    fn no_nan_vanishes_in_a_maximum() {
+        assert_eq!(greatest([0.5, 2.0, 1.0]), 2.0);
+        for numbers in [[f64::NAN, 1.0], [1.0, f64::NAN]] {
+            assert!(greatest(numbers).is_nan());
+        }
+    }
+
+    #[test]
     fn the_first_that_means_nothing_is_named() {
         assert!(at_least_one([("steps", 1)]).is_ok());
         let refusal = at_least_one([("steps", 1), ("batch", 0)]).unwrap_err();
         assert!(refusal.to_string().contains("`batch`"));
+        assert!(at_most([("steps", 2, 2)]).is_ok());
+        let refusal = at_most([("steps", 1, 2), ("batch", 3, 2)]).unwrap_err();
+        assert!(refusal.to_string().contains("`batch` is 3"));
         assert!(not_negative([("rate", 0.0)]).is_ok());
         for value in [-1.0, f64::NAN, f64::INFINITY] {
             let refusal = not_negative([("rate", value)]).unwrap_err();

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_jvp::Dual;
 use seqlora_kernels::lora_linear::LoraFactors;
 
-use crate::bank::Bank;
+use crate::bank::{Bank, ConceptRecord, Matrix};
 use crate::error::{Error, Result};
 use crate::lora::{DualAdapters, Site, StoredAdapter};
 use crate::text::Vocabulary;
@@ -26,13 +26,33 @@ impl Member {
 
     /// Its adapter, for a model with these sites.
     pub(crate) fn adapter(&self, bank: &Bank, sites: &[Site]) -> Result<StoredAdapter> {
-        let adapter = bank.adapter(&self.id)?;
+        let id = bank.find(&self.id)?;
+        let adapter = bank.adapter(id).map_err(|error| self.unusable(error))?;
         match adapter.misfit(sites) {
             Some(site) => {
                 let reason = format!("the factors of `{site}` fit no layer of the model");
-                Err(Error::damaged(bank.concept_folder(&self.id), reason))
+                Err(self.unusable(Error::damaged(bank.concept_folder(id), reason)))
             }
             None => Ok(adapter),
+        }
+    }
+
+    fn record(&self, bank: &Bank) -> Result<ConceptRecord> {
+        bank.record(&self.id).map_err(|error| self.unusable(error))
+    }
+
+    /// Its record and token embeddings.
+    fn words(&self, bank: &Bank) -> Result<(ConceptRecord, Matrix)> {
+        let record = self.record(bank)?;
+        let embeddings = bank.embeddings(&record).map_err(|error| self.unusable(error))?;
+        Ok((record, embeddings))
+    }
+
+    /// The error with its files that keeps it from being used.
+    fn unusable(&self, error: Error) -> Error {
+        match error {
+            Error::File(source) => Error::DamagedConcept { id: self.id.clone(), source },
+            other => other,
         }
     }
 }
@@ -48,6 +68,23 @@ pub(crate) fn distinct(members: &[Member]) -> Result<()> {
         }
         None => Ok(()),
     }
+}
+
+/// Checks that concepts can be composed: each is in the bank with a readable record, none is given
+/// twice, and all strengths are finite.
+///
+/// # Errors
+/// Names the first that cannot.
+pub fn check_members(bank: &Bank, members: &[Member]) -> Result<()> {
+    distinct(members)?;
+    for member in members {
+        let Member { id, scale } = member;
+        if !scale.is_finite() {
+            return Err(Error::Invalid(format!("the strength {scale} of `{id}` is not finite")));
+        }
+        member.record(bank)?;
+    }
+    Ok(())
 }
 
 /// A composition on a device: factors and token embeddings of all members concatenated.
@@ -72,8 +109,7 @@ impl<B: Backend> Composition<B> {
     /// by name.
     ///
     /// # Errors
-    /// If a member is not in the bank or is there twice, a file is damaged, or an adapter does not fit
-    /// the model.
+    /// Those of [`check_members`], or if a file is damaged, or an adapter does not fit the model.
     pub fn load(
         bank: &Bank,
         members: &[Member],
@@ -84,10 +120,10 @@ impl<B: Backend> Composition<B> {
         let mut down = up.clone();
         let mut embeddings = Vec::new();
         let mut vocabulary = Vocabulary::default();
-        distinct(members)?;
+        check_members(bank, members)?;
         for member in members {
             let Member { id, scale } = member;
-            let record = bank.record(id)?;
+            let (record, (shape, values)) = member.words(bank)?;
             let adapter = member.adapter(bank, sites)?;
             for (number, site) in sites.iter().enumerate() {
                 let Some(factors) = adapter.get(&site.name) else { continue };
@@ -95,7 +131,6 @@ impl<B: Backend> Composition<B> {
                 up[number].push(a.mul_scalar(*scale));
                 down[number].push(b);
             }
-            let (shape, values) = bank.embeddings(&record)?;
             embeddings.push(Tensor::from_data(TensorData::new(values, shape), device));
             vocabulary.push(id, record.words, record.embeddings_per_word);
         }

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::flow::Flow;
 
 /// What one concept is learnt from: images, and the prompts that describe them.
 pub trait ConceptData: Debug + Sync {
@@ -23,11 +24,13 @@ pub trait ConceptData: Debug + Sync {
     /// Minibatches, where the data ask for a number.
     fn steps(&self) -> Option<usize>;
 
-    /// A digest of everything that the concept is learnt from.
+    /// Reads every file that the concept is learnt from, once, and decodes each image to see that it can be
+    /// used; one after the other, so that memory does not grow with their number. `progress` is told how
+    /// many images are done.
     ///
     /// # Errors
-    /// If a file cannot be read.
-    fn digest(&self) -> Result<String>;
+    /// Names every image that cannot be used. [`Error::Stopped`] if `progress` says so.
+    fn examine(&self, progress: &mut dyn FnMut(usize) -> Flow) -> Result<Examination>;
 
     /// Checks that captions and templates name no other concept.
     ///
@@ -45,15 +48,24 @@ pub trait ConceptData: Debug + Sync {
     fn caption(&self, image: usize, options: &CaptionOptions, rng: &mut ChaCha8Rng) -> String;
 
     /// Opens the images, to be fitted into squares of `size` pixels whose latents have `size / factor`
-    /// pixels per side.
+    /// pixels per side. They are decoded when they are asked for.
     ///
     /// # Errors
-    /// Names every image that cannot be used.
-    fn open(&self, size: usize, factor: usize) -> Result<Box<dyn Examples>>;
+    /// If `size` is not a positive multiple of `factor`.
+    fn open(&self, size: usize, factor: usize) -> Result<Box<dyn Examples + '_>>;
+}
+
+/// What a pass over all files of a concept found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Examination {
+    /// A digest of everything that the concept is learnt from.
+    pub digest: String,
+    /// Pixels of the largest image.
+    pub largest_image: usize,
 }
 
 /// The images of one concept.
-pub trait Examples {
+pub trait Examples: Debug {
     /// The number of images.
     fn len(&self) -> usize;
 
@@ -65,7 +77,7 @@ pub trait Examples {
     /// An image as a training example; the same state of `rng` gives the same one.
     ///
     /// # Errors
-    /// If the image cannot be read any more.
+    /// If the image cannot be read.
     fn example(&self, image: usize, transform: &Transform, rng: &mut ChaCha8Rng)
     -> Result<Example>;
 }

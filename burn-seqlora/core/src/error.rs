@@ -75,6 +75,30 @@ pub enum Error {
         /// The id.
         id: String,
     },
+    /// A concept that is to be used cannot be read.
+    #[error(
+        "concept `{id}` cannot be used: {source}; leave it out, or restore its folder from a copy of the bank"
+    )]
+    DamagedConcept {
+        /// The id.
+        id: String,
+        /// What is wrong with its files.
+        source: FileError,
+    },
+    /// A concept that further ones have to stay orthogonal to cannot be read.
+    #[error(
+        "further concepts have to stay orthogonal to `{id}`, which is damaged: {source}; restore its \
+         folder from a copy of the bank, or go on without it: delete it from `concepts` in {}",
+        bank.display()
+    )]
+    DamagedEarlier {
+        /// The id.
+        id: String,
+        /// The bank's record.
+        bank: PathBuf,
+        /// What is wrong with its files.
+        source: FileError,
+    },
     /// A prompt or an option names a concept that is not there.
     #[error("there is no concept <{id}>; {}", known_concepts(known))]
     UnknownConcept {
@@ -117,6 +141,31 @@ pub enum Error {
         /// What differs.
         difference: String,
     },
+    /// The bank that a run adds to is not the one that it was any more.
+    #[error(
+        "{} was removed or changed while a concept was learnt, so that it cannot be added; restore the \
+         bank and resume, or start again with another bank",
+        path.display()
+    )]
+    BankChanged {
+        /// The bank.
+        path: PathBuf,
+    },
+    /// Training would take more memory than there is.
+    #[error(
+        "training takes about {:.1} GB of memory besides the model, and {:.1} GB are available; lower `batch` \
+         or `resolution`, set `inner_activations` to `recompute` or `precision` to bf16, or force the start",
+        *needed as f64 / 1e9, *available as f64 / 1e9
+    )]
+    TooLittleMemory {
+        /// Bytes that are needed besides the model.
+        needed: u64,
+        /// Bytes that are available.
+        available: u64,
+    },
+    /// The receiver of progress stopped it before training began.
+    #[error("stopped before training began; nothing has changed")]
+    Stopped,
     /// All layers are full, or some have too little room and `strict_capacity` is set.
     #[error(
         "no capacity left for `{id}` at rank {rank}: {sites} of {selected} sites are full, or leave \
@@ -179,6 +228,16 @@ impl Error {
     ) -> impl FnOnce(std::io::Error) -> Self {
         let error = FileError::io(action, path);
         move |source| Self::File(error(source))
+    }
+
+    /// What is wrong with a damaged file, and what helps; other errors stay as they are.
+    pub(crate) fn with_advice(self, advice: &str) -> Self {
+        match self {
+            Self::File(FileError::Damaged { path, reason }) => {
+                Self::damaged(path, format!("{reason}; {advice}"))
+            }
+            other => other,
+        }
     }
 
     /// A file that is there but cannot be understood.

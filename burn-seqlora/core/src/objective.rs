@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_jvp::{Dual, Parameters, Vector};
 use seqlora_kernels::lora_linear::LoraFactors;
-use seqlora_kernels::{KernelBackend, TrainBackend};
+use seqlora_kernels::{ActivationCache, CachePass, KernelBackend, TrainBackend};
 
 use crate::lora::{AdapterSet, DualAdapters, Factors};
 
@@ -82,9 +82,29 @@ pub fn gradient<B: TrainBackend>(
     at: &ConceptParameters<B::InnerBackend>,
     wrt: Wrt,
 ) -> Gradient<B::InnerBackend> {
+    gradient_within(loss, at, wrt, None)
+}
+
+/// [`gradient`], with the activations whose arithmetic intensity is at least `least`, for
+/// [`hessian_product_with_cache`] of the same loss at the same point.
+pub fn gradient_with_cache<B: TrainBackend>(
+    loss: &Loss<'_, B>,
+    at: &ConceptParameters<B::InnerBackend>,
+    wrt: Wrt,
+    least: usize,
+) -> (Gradient<B::InnerBackend>, ActivationCache) {
+    ActivationCache::record(least, |pass| gradient_within(loss, at, wrt, Some(pass)))
+}
+
+fn gradient_within<B: TrainBackend>(
+    loss: &Loss<'_, B>,
+    at: &ConceptParameters<B::InnerBackend>,
+    wrt: Wrt,
+    pass: Option<&CachePass>,
+) -> Gradient<B::InnerBackend> {
     let layout = Layout::of(at);
     let wanted = |number| wrt == Wrt::All || layout.is_up(number);
-    let found = burn_jvp::gradient::<B>(|p| layout.evaluate(loss, p), &at.vector(), wanted);
+    let found = burn_jvp::gradient::<B>(|p| layout.evaluate(loss, p, pass), &at.vector(), wanted);
     let (AdapterSet { up, down }, embeddings) = layout.split(&found.gradient);
     Gradient { loss: found.value, up, down, embeddings }
 }
@@ -95,8 +115,30 @@ pub fn hessian_product<B: TrainBackend>(
     at: &ConceptParameters<B::InnerBackend>,
     direction: &Factors<B::InnerBackend>,
 ) -> HessianProduct<B::InnerBackend> {
+    hessian_product_within(loss, at, direction, None)
+}
+
+/// [`hessian_product`], with the activations of the gradient at the same point.
+///
+/// # Panics
+/// If the loss runs other operations than in the gradient, which need not show where their shapes agree.
+pub fn hessian_product_with_cache<B: TrainBackend>(
+    loss: &Loss<'_, B>,
+    at: &ConceptParameters<B::InnerBackend>,
+    direction: &Factors<B::InnerBackend>,
+    cache: &ActivationCache,
+) -> HessianProduct<B::InnerBackend> {
+    cache.reuse(|pass| hessian_product_within(loss, at, direction, Some(pass)))
+}
+
+fn hessian_product_within<B: TrainBackend>(
+    loss: &Loss<'_, B>,
+    at: &ConceptParameters<B::InnerBackend>,
+    direction: &Factors<B::InnerBackend>,
+    pass: Option<&CachePass>,
+) -> HessianProduct<B::InnerBackend> {
     let layout = Layout::of(at);
-    let loss = |p: &Parameters<B>| layout.evaluate(loss, p);
+    let loss = |p: &Parameters<B>| layout.evaluate(loss, p, pass);
     let along = layout.along(direction);
     let factors = |number| !layout.is_embeddings(number);
     layout.product(&burn_jvp::hessian_product::<B>(loss, &at.vector(), &along, factors))
@@ -110,7 +152,7 @@ pub fn hessian_product_by_differences<B: TrainBackend>(
     step: f64,
 ) -> HessianProduct<B::InnerBackend> {
     let layout = Layout::of(at);
-    let loss = |p: &Parameters<B>| layout.evaluate(loss, p);
+    let loss = |p: &Parameters<B>| layout.evaluate(loss, p, None);
     let along = layout.along(direction);
     let factors = |number| !layout.is_embeddings(number);
     let at = at.vector();
@@ -160,12 +202,13 @@ impl Layout {
         self,
         loss: &Loss<'_, B>,
         parameters: &Parameters<B>,
+        pass: Option<&CachePass>,
     ) -> Dual<B, 1> {
         let site = |site| {
             let (up, down) = (parameters.find(site)?, parameters.find(self.sites + site)?);
             Some(LoraFactors { up, down })
         };
-        let adapters = DualAdapters::new((0..self.sites).map(site).collect());
+        let adapters = DualAdapters::new((0..self.sites).map(site).collect()).with_pass(pass);
         let embeddings = parameters.find::<2>(2 * self.sites).map(|dual| dual.primal);
         loss(&adapters, embeddings.as_ref())
     }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::fusion::merged;
 use crate::model::DiffusionModel;
+use crate::read;
 use crate::rng::{Seed, normal};
 use crate::text::TextBatch;
 
@@ -29,7 +30,8 @@ pub struct SamplingSettings {
     pub sampler: SamplerKind,
     /// Sampling steps.
     pub steps: usize,
-    /// Classifier-free guidance; 1 is none and halves the work.
+    /// Classifier-free guidance. 1 or less is none, as in diffusers, and halves the work: the negative
+    /// prompt then has no effect.
     pub guidance: f64,
     /// Width and height in pixels; the model's own where not given.
     pub size: Option<[usize; 2]>,
@@ -38,6 +40,51 @@ pub struct SamplingSettings {
 impl Default for SamplingSettings {
     fn default() -> Self {
         Self { sampler: SamplerKind::DpmPlusPlus2M, steps: 25, guidance: 7.5, size: None }
+    }
+}
+
+/// The longest side of an image in pixels. Latents and activations of larger ones fit no machine.
+const LONGEST_SIDE: usize = 16_384;
+
+/// The sizes of the images that a model can make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageSizes {
+    /// Width and height that the model was trained for, in pixels.
+    pub side: usize,
+    /// Width and height are multiples of it.
+    pub unit: usize,
+    /// Pixels per latent, in each direction.
+    pub scale: usize,
+    /// Channels of the latents.
+    pub channels: usize,
+}
+
+impl ImageSizes {
+    /// Width and height in pixels of an image of this size, or else of the model's own.
+    ///
+    /// # Errors
+    /// If the model cannot make images of this size, or no machine can.
+    pub fn pixels(&self, size: Option<[usize; 2]>) -> Result<[usize; 2]> {
+        let Self { side, unit, .. } = *self;
+        let [width, height] = size.unwrap_or([side; 2]);
+        let refuse =
+            |reason: String| Err(Error::Invalid(format!("size {width}x{height}: {reason}")));
+        if [width, height].iter().any(|side| *side == 0 || !side.is_multiple_of(unit)) {
+            return refuse(format!("width and height must be multiples of {unit} for this model"));
+        }
+        if width.max(height) > LONGEST_SIDE {
+            return refuse(format!("width and height may be at most {LONGEST_SIDE}"));
+        }
+        Ok([width, height])
+    }
+
+    /// The shape of one image's latents, `[1, channels, height, width]`.
+    ///
+    /// # Errors
+    /// Those of [`pixels`](Self::pixels).
+    pub fn latent_shape(&self, size: Option<[usize; 2]>) -> Result<[usize; 4]> {
+        let [width, height] = self.pixels(size)?;
+        Ok([1, self.channels, height / self.scale, width / self.scale])
     }
 }
 
@@ -129,7 +176,7 @@ impl Image {
     /// If it holds numbers that are not finite.
     pub fn from_pixels<B: Backend>(pixels: Tensor<B, 4>) -> Result<Self> {
         let [_, _, height, width] = pixels.dims();
-        let values: Vec<f32> = pixels.permute([0, 2, 3, 1]).to_data().iter::<f32>().collect();
+        let values: Vec<f32> = read::data(pixels.permute([0, 2, 3, 1])).iter::<f32>().collect();
         if values.iter().any(|x| !x.is_finite()) {
             let text = "an image came out as numbers that are not finite: take a lower guidance or the \
                         precision f32, or check the model and the bank";
@@ -185,15 +232,13 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
     /// # Errors
     /// If the model cannot make images of this size.
     pub fn latent_shape(&self, settings: &SamplingSettings) -> Result<[usize; 4]> {
-        let side = self.model.resolution();
-        let [width, height] = settings.size.unwrap_or([side, side]);
-        let (unit, scale) = (self.model.size_unit(), self.model.downscale());
-        if width == 0 || height == 0 || width % unit != 0 || height % unit != 0 {
-            return Err(Error::Invalid(format!(
-                "size {width}x{height}: width and height must be multiples of {unit} for this model"
-            )));
-        }
-        Ok([1, self.model.latent_channels(), height / scale, width / scale])
+        let sizes = ImageSizes {
+            side: self.model.resolution(),
+            unit: self.model.size_unit(),
+            scale: self.model.downscale(),
+            channels: self.model.latent_channels(),
+        };
+        sizes.latent_shape(settings.size)
     }
 
     /// Samples a batch of images, and decodes them one after the other.
@@ -210,6 +255,9 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
         mut progress: impl FnMut(usize) -> Flow,
     ) -> Result<Option<Sampled<B>>> {
         let shape = self.latent_shape(settings)?;
+        if !settings.guidance.is_finite() {
+            return Err(Error::Invalid(format!("guidance: {} is not finite", settings.guidance)));
+        }
         let plan = SamplerPlan::new(settings.sampler, self.model.scheduler(), settings.steps)?;
         let guidance = self.guidance(requests, settings)?;
         let device = self.model.device();
@@ -268,7 +316,7 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
         Ok(Guidance {
             prompt: encode(&|request| &request.prompt)?.with_regions(positives).into(),
             negative: negative.with_regions(negatives).into(),
-            scale: settings.guidance,
+            scale: settings.guidance.max(1.0),
         })
     }
 }

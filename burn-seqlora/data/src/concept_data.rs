@@ -1,17 +1,16 @@
 //! [`ConceptData`] for concepts on disk.
 
-use std::fs;
 use std::path::Path;
 
 use rand_chacha::ChaCha8Rng;
-use seqlora_core::data::{CaptionOptions, ConceptData, Examples};
+use seqlora_core::data::{CaptionOptions, ConceptData, Examination, Examples};
 use seqlora_core::text::next_placeholder;
-use seqlora_core::{Error, Result};
-use sha2::{Digest, Sha256};
+use seqlora_core::{Error, Flow, Result};
 
 use super::canvas::Canvas;
 use super::caption::{caption, prompts};
 use super::dataset::Dataset;
+use super::examine::examine;
 use super::source::{ConceptSource, ImageSource};
 
 impl ConceptData for ConceptSource {
@@ -31,18 +30,8 @@ impl ConceptData for ConceptSource {
         self.steps
     }
 
-    fn digest(&self) -> Result<String> {
-        let mut hash = Sha256::new();
-        let text = format!("{:?}|{}|{:?}", self.kind, self.class_word, self.templates);
-        hash.update(text.as_bytes());
-        for image in &self.images {
-            for path in [Some(&image.path), image.mask.as_ref()].into_iter().flatten() {
-                let bytes = fs::read(path).map_err(Error::io("cannot read", path))?;
-                hash.update(Sha256::digest(bytes));
-            }
-            hash.update(Sha256::digest(image.caption.as_deref().unwrap_or_default()));
-        }
-        Ok(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    fn examine(&self, progress: &mut dyn FnMut(usize) -> Flow) -> Result<Examination> {
+        examine(self, progress)
     }
 
     fn check(&self) -> Result<()> {
@@ -73,8 +62,8 @@ impl ConceptData for ConceptSource {
         caption(self, image, options, rng)
     }
 
-    fn open(&self, size: usize, factor: usize) -> Result<Box<dyn Examples>> {
-        Ok(Box::new(Dataset::load(self, Canvas::new(size, factor)?)?))
+    fn open(&self, size: usize, factor: usize) -> Result<Box<dyn Examples + '_>> {
+        Ok(Box::new(Dataset::new(self, Canvas::new(size, factor)?)))
     }
 }
 

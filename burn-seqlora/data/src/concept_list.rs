@@ -1,8 +1,8 @@
 //! CustomConcept101's `dataset.json`, which is also the concepts list of diffusers' Custom Diffusion.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use seqlora_files::read_text;
 use serde::Deserialize;
 
 use super::error::DataError;
@@ -52,7 +52,7 @@ pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Discovery,
 }
 
 fn parse(path: &Path) -> Result<Vec<ListEntry>, DataError> {
-    let text = fs::read_to_string(path).map_err(DataError::io(path))?;
+    let text = read_text(path)?;
     let json: serde_json::Value =
         serde_json::from_str(&text).map_err(|error| DataError::manifest(path, "JSON", error))?;
     let Some(items) = json.as_array().filter(|items| !items.is_empty()) else {

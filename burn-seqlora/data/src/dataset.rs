@@ -1,9 +1,8 @@
-//! The decoded images of one concept.
+//! The images of one concept, decoded when they are asked for.
 
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 use rand_chacha::ChaCha8Rng;
-use rayon::prelude::*;
 use seqlora_core::data::{Example, Examples, Transform};
 
 use super::canvas::Canvas;
@@ -13,48 +12,31 @@ use super::mask::{Mask, load_mask};
 use super::source::{ConceptSource, ImageSource};
 use super::transform::apply;
 
-/// The decoded images of one concept. There are few of them (3 to 15 in the benchmarks), so all are
-/// decoded at the start: bad files are reported at once, and no training step waits for the disk.
-#[derive(Debug, Clone)]
-pub struct Dataset {
-    items: Vec<Item>,
+/// The images of one concept. None is held in memory: an image is decoded for each example that is made of
+/// it, and the trainer keeps what it computes from an example.
+#[derive(Debug, Clone, Copy)]
+pub struct Dataset<'a> {
+    source: &'a ConceptSource,
     canvas: Canvas,
 }
 
+/// A decoded image with its mask.
 #[derive(Debug, Clone)]
-struct Item {
-    image: RgbImage,
-    mask: Option<Mask>,
+pub(crate) struct Item {
+    pub(crate) image: RgbImage,
+    pub(crate) mask: Option<Mask>,
 }
 
-impl Dataset {
-    /// Decodes the images and masks of `source` in parallel and keeps the manifest's order.
-    ///
-    /// An image whose short edge is longer than twice the canvas is scaled down to twice the canvas.
-    /// No transform shows more detail, and a 50 megapixel photo would take 150 MB.
-    ///
-    /// # Errors
-    /// [`DataError::Images`], which lists every image and mask that cannot be used.
-    pub fn load(source: &ConceptSource, canvas: Canvas) -> Result<Self, DataError> {
-        let results: Vec<_> =
-            source.images.par_iter().map(|image| Item::load(image, canvas)).collect();
-        let (mut items, mut errors) = (Vec::new(), Vec::new());
-        for result in results {
-            match result {
-                Ok(item) => items.push(item),
-                Err(error) => errors.push(error),
-            }
-        }
-        if errors.is_empty() {
-            return Ok(Self { items, canvas });
-        }
-        Err(DataError::Images { concept: source.id.clone(), errors })
+impl<'a> Dataset<'a> {
+    /// The images of `source`, to be fitted into `canvas`.
+    pub fn new(source: &'a ConceptSource, canvas: Canvas) -> Self {
+        Self { source, canvas }
     }
 }
 
-impl Examples for Dataset {
+impl Examples for Dataset<'_> {
     fn len(&self) -> usize {
-        self.items.len()
+        self.source.images.len()
     }
 
     fn example(
@@ -63,29 +45,39 @@ impl Examples for Dataset {
         transform: &Transform,
         rng: &mut ChaCha8Rng,
     ) -> seqlora_core::Result<Example> {
-        let Item { image, mask } = &self.items[image];
-        Ok(apply(transform, image, mask.as_ref(), self.canvas, rng))
+        let item = Item::load(&self.source.images[image])?;
+        let Item { image, mask } = item.at_most(2 * self.canvas.size() as u32);
+        Ok(apply(transform, &image, mask.as_ref(), self.canvas, rng))
     }
 }
 
 impl Item {
-    fn load(source: &ImageSource, canvas: Canvas) -> Result<Self, DataError> {
+    /// Decodes an image and its mask.
+    ///
+    /// # Errors
+    /// If one of them cannot be used.
+    pub(crate) fn load(source: &ImageSource) -> Result<Self, DataError> {
         let image = load_rgb(&source.path)?;
         let mask = source.mask.as_ref().map(|path| load_mask(path, image.dimensions()));
-        let mask = mask.transpose()?;
-        let limit = 2 * canvas.size() as u32;
+        Ok(Self { image, mask: mask.transpose()? })
+    }
+
+    /// An image whose short edge is longer than `limit` is scaled down to that: no transform shows more
+    /// detail than twice the canvas.
+    fn at_most(self, limit: u32) -> Self {
+        let Self { image, mask } = self;
         let (width, height) = image.dimensions();
         let short = width.min(height);
         if short <= limit {
-            return Ok(Self { image, mask });
+            return Self { image, mask };
         }
         let scaled =
             |edge: u32| (u64::from(edge) * u64::from(limit)).div_ceil(u64::from(short)) as u32;
         let (width, height) = (scaled(width), scaled(height));
-        Ok(Self {
+        Self {
             image: imageops::resize(&image, width, height, FilterType::CatmullRom),
             mask: mask.map(|mask| imageops::resize(&mask, width, height, FilterType::Triangle)),
-        })
+        }
     }
 }
 
@@ -106,37 +98,15 @@ mod tests {
         let mask = GrayImage::from_fn(90, 60, |x, _| Luma([if x < 45 { 255 } else { 0 }]));
         mask.save(root.join("masks/0.png")).unwrap();
         let manifest = Manifest::discover(&root, &DiscoverOptions::default()).unwrap();
-        let canvas = Canvas::new(16, 8).unwrap();
-        let data = Dataset::load(&manifest.concepts[0], canvas).unwrap();
+        let data = Dataset::new(&manifest.concepts[0], Canvas::new(16, 8).unwrap());
         assert_eq!(data.len(), 1);
-        assert_eq!(data.items[0].image.dimensions(), (48, 32));
-        assert_eq!(data.items[0].mask.as_ref().unwrap().dimensions(), (48, 32));
+        let item = Item::load(&manifest.concepts[0].images[0]).unwrap().at_most(32);
+        assert_eq!(item.image.dimensions(), (48, 32));
+        assert_eq!(item.mask.unwrap().dimensions(), (48, 32));
         let draw = |seed| {
             data.example(0, &Transform::default(), &mut ChaCha8Rng::seed_from_u64(seed)).unwrap()
         };
         assert_eq!(draw(5), draw(5));
         assert_ne!(draw(5), draw(6));
-    }
-
-    #[test]
-    fn every_bad_image_is_named_at_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("vase");
-        std::fs::create_dir(&root).unwrap();
-        let image = RgbImage::from_fn(64, 64, |x, y| Rgb([(x * y) as u8, y as u8, 7]));
-        for name in ["0.png", "1.png", "2.png"] {
-            image.save(root.join(name)).unwrap();
-        }
-        for name in ["0.png", "2.png"] {
-            let bytes = std::fs::read(root.join(name)).unwrap();
-            std::fs::write(root.join(name), &bytes[..bytes.len() / 2]).unwrap();
-        }
-        let manifest = Manifest::discover(&root, &DiscoverOptions::default()).unwrap();
-        let error = Dataset::load(&manifest.concepts[0], Canvas::new(16, 8).unwrap()).unwrap_err();
-        let message = error.to_string();
-        assert!(message.contains("2 images of concept `vase`"), "{message}");
-        assert!(
-            message.contains("0.png") && message.contains("2.png") && !message.contains("1.png")
-        );
     }
 }

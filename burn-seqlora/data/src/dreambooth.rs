@@ -1,7 +1,8 @@
 //! `prompts_and_classes.txt` of the google/dreambooth data set.
 
-use std::fs;
 use std::path::Path;
+
+use seqlora_files::read_text;
 
 use super::error::DataError;
 
@@ -34,7 +35,7 @@ impl DreamBoothIndex {
     /// If the file cannot be read or has no `subject_name,class` table.
     pub fn read(folder: &Path) -> Result<Self, DataError> {
         let path = folder.join(Self::FILE_NAME);
-        let text = fs::read_to_string(&path).map_err(DataError::io(&path))?;
+        let text = read_text(&path)?;
         let index = Self::parse(&text);
         if index.classes.is_empty() {
             let reason = "the table is missing or empty; expected lines like `dog6,dog` below it";

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use seqlora_files::FileError;
 use thiserror::Error;
 
 /// An error in the training data. Every message names the file, the key if there is one, and what to
@@ -10,10 +11,13 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// A file or folder could not be read.
+    /// A file cannot be read: it is missing, no regular file, or too large.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A folder cannot be read.
     #[error("cannot read {}: {source}", path.display())]
     Io {
-        /// The file or folder.
+        /// The folder.
         path: PathBuf,
         /// The operating system's reason.
         source: io::Error,
@@ -124,7 +128,7 @@ pub enum DataError {
 const LAYOUTS: &str = "
     FOLDER/*.jpg                           one concept, named after the folder
     FOLDER/<concept>/*.jpg                 one concept per sub-folder
-    FOLDER/<repeats>_<class>/*.jpg         the same, as kohya's sd-scripts name them
+    FOLDER/<repeats>_<name> <class>/*.jpg  the same, as kohya's sd-scripts name them
     FOLDER/metadata.jsonl + images         one concept with captions (file_name, text)
     FOLDER/prompts_and_classes.txt + <subject>/*.jpg   the google/dreambooth data set
     FILE.toml                              [[concept]] id, class, images, ...

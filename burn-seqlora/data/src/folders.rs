@@ -8,8 +8,9 @@ use super::error::DataError;
 use super::found::{Discovery, FoundConcept};
 use super::layout::DataLayout;
 use super::listing::{Listing, list};
+use super::names::{self, Kohya};
 use super::source::Skipped;
-use super::{concept_list, metadata, names};
+use super::{concept_list, metadata};
 
 /// The name of a folder and the concept in it.
 type NamedConcept = (String, FoundConcept);
@@ -20,23 +21,23 @@ type NamedConcept = (String, FoundConcept);
 /// [`DataError::NoImages`] if no layout fits, or an error of one of the files in the folder.
 pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Discovery, DataError> {
     let list_file = path.join(concept_list::FILE_NAME);
-    if images_root.is_some() && !list_file.is_file() {
+    if images_root.is_some() && !list_file.exists() {
         let reason = "it applies to the folders that a TOML or JSON file names; for a folder of \
                       images, pass that folder as the data path";
         return Err(DataError::Option { name: "images_root", reason: reason.into() });
     }
     for folder in [path.to_path_buf(), path.join("dataset")] {
-        if folder.join(DreamBoothIndex::FILE_NAME).is_file() {
+        if folder.join(DreamBoothIndex::FILE_NAME).exists() {
             return dreambooth(&folder);
         }
     }
     // In a Hugging Face split the metadata are in `train/`, but the root has the data set's name.
     let train = path.join("train");
-    let images = if train.join(metadata::FILE_NAME).is_file() { &train } else { path };
+    let images = if train.join(metadata::FILE_NAME).exists() { &train } else { path };
     let listing = list(images)?;
     if !listing.images.is_empty() {
         Ok(single(path, images, listing))
-    } else if list_file.is_file() {
+    } else if list_file.exists() {
         concept_list::read(&list_file, images_root)
     } else {
         nested(path, listing)
@@ -45,11 +46,16 @@ pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Discovery,
 
 /// One concept: the images of `folder`, named after `path`.
 fn single(path: &Path, folder: &Path, listing: Listing) -> Discovery {
-    let has_metadata = folder.join(metadata::FILE_NAME).is_file();
+    let has_metadata = folder.join(metadata::FILE_NAME).exists();
     let layout = if has_metadata { DataLayout::ImageFolder } else { DataLayout::Flat };
     let (images, skipped) = listing.into_images();
-    let concepts = vec![FoundConcept::named(&folder_name(path), images, folder)];
-    Discovery { layout, concepts, skipped }
+    let name = folder_name(path);
+    let mut concept = FoundConcept::named(&name, images, folder);
+    // `10_dog6 dog` is kohya's without doubt; `3_dogs` alone may be just a name.
+    if name.contains(' ') {
+        name_as_kohya(&mut concept, &name);
+    }
+    Discovery { layout, concepts: vec![concept], skipped }
 }
 
 /// One concept per sub-folder of `path`; `root` is the listing of `path`.
@@ -58,18 +64,22 @@ fn nested(path: &Path, root: Listing) -> Result<Discovery, DataError> {
     if found.is_empty() {
         return Err(no_images(path, &root, &skipped));
     }
-    let kohya_names: Option<Vec<_>> = found.iter().map(|(name, _)| names::kohya(name)).collect();
-    let layout = if kohya_names.is_some() { DataLayout::Kohya } else { DataLayout::Folders };
-    if layout == DataLayout::Kohya {
-        for (name, concept) in &mut found {
-            let (repeats, class) = names::kohya(name).expect("all names were checked above");
-            concept.id = names::slug(class);
-            concept.class_word = names::class_word(class);
-            concept.repeats = repeats;
-        }
+    let all_kohya = found.iter().all(|(name, _)| Kohya::parse(name).is_some());
+    let layout = if all_kohya { DataLayout::Kohya } else { DataLayout::Folders };
+    if all_kohya {
+        found.iter_mut().for_each(|(name, concept)| name_as_kohya(concept, name));
     }
     let concepts = found.into_iter().map(|(_, concept)| concept).collect();
     Ok(Discovery { layout, concepts, skipped })
+}
+
+/// Takes what kohya's scripts read from a folder's name, if it is of their form.
+fn name_as_kohya(concept: &mut FoundConcept, name: &str) {
+    if let Some(kohya) = Kohya::parse(name) {
+        concept.id = names::slug(kohya.prompt);
+        concept.class_word = kohya.class_word();
+        concept.repeats = kohya.repeats;
+    }
 }
 
 /// The google/dreambooth data set: one sub-folder per subject, classes from its index.
@@ -167,6 +177,14 @@ mod tests {
         assert_eq!(manifest.layout, DataLayout::Kohya);
         assert_eq!(summary(&manifest), ["sks-dog/dog/1", "teapot/teapot/1"]);
         assert_eq!(manifest.concepts.iter().map(|c| c.repeats).collect::<Vec<_>>(), [10, 5]);
+
+        // The first word is the name, whatever it is, and a folder means the same by itself.
+        let (_guard, root) = tree(&[("10_dog6 dog/1.png", "")]);
+        for path in [root.clone(), root.join("10_dog6 dog")] {
+            let manifest = discover(&path).unwrap();
+            assert_eq!(summary(&manifest), ["dog6-dog/dog/1"]);
+            assert_eq!(manifest.concepts[0].repeats, 10);
+        }
 
         let (_guard, root) = tree(&[("3_dogs/1.png", ""), ("teapot/1.png", "")]);
         let manifest = discover(&root).unwrap();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::DataError;
 use super::kind::ConceptKind;
 use super::layout::DataLayout;
+use super::limits;
 use super::names;
 use super::source::{ConceptSource, ImageSource, Skipped};
 
@@ -59,6 +60,7 @@ impl FoundConcept {
         let Some(class_word) = class_word.filter(|word| !word.is_empty()) else {
             return Err(DataError::ClassWord { origin: self.origin, name: self.id });
         };
+        check_texts(&self.origin, &class_word, &self.images, &self.templates)?;
         Ok(ConceptSource {
             kind: self.kind.unwrap_or_else(|| ConceptKind::of_class(&class_word)),
             id: self.id,
@@ -70,4 +72,26 @@ impl FoundConcept {
             prompts: self.prompts,
         })
     }
+}
+
+/// Checks the lengths of all texts.
+fn check_texts(
+    origin: &str,
+    class_word: &str,
+    images: &[ImageSource],
+    templates: &[String],
+) -> Result<(), DataError> {
+    let captions = images.iter().filter_map(|image| Some((&image.path, image.caption.as_ref()?)));
+    let origin = PathBuf::from(origin);
+    let templates = templates.iter().map(|template| (&origin, template));
+    let mut texts = captions.chain(templates);
+    if let Some((path, text)) = texts.find(|(_, text)| text.len() > limits::TEXT) {
+        let reason = format!("a text of {} bytes; at most {} are read", text.len(), limits::TEXT);
+        return Err(DataError::manifest(path, "caption", reason));
+    }
+    if class_word.len() > limits::CLASS {
+        let reason = format!("it has {} bytes; write one or two words", class_word.len());
+        return Err(DataError::manifest(&origin, "class", reason));
+    }
+    Ok(())
 }

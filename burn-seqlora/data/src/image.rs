@@ -1,18 +1,26 @@
 //! Reading images: files of any colour type become upright 8-bit RGB.
 
-use std::fs;
 use std::io::Cursor;
 use std::path::Path;
 
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Rgb, RgbImage};
 
+use seqlora_files::read_bytes;
+
 use super::error::DataError;
-use super::jpeg;
+use super::{jpeg, limits};
 
 /// The largest size of a decoded image: a 100 megapixel photo with four 8-bit channels and a margin.
 /// Without a limit, a small damaged file could ask for any amount of memory.
 const MAX_BYTES: u64 = 512 << 20;
+
+/// Decoded bytes that any file may have.
+const SMALL: u64 = 16 << 20;
+
+/// Decoded bytes per byte of a larger file: at most 1032 in a PNG and 1024 in a JPEG. WebP packs images of
+/// a single colour tighter, but they are no photos.
+const MOST_PER_BYTE: u64 = 4096;
 
 /// Reads an image as a viewer shows it: rotated by its EXIF orientation, blended over white where it
 /// is transparent, and 16 bits per channel rounded to 8. The content decides the format, not the name.
@@ -21,8 +29,9 @@ const MAX_BYTES: u64 = 512 << 20;
 /// converted if Adobe's marker says how they are stored.
 ///
 /// # Errors
-/// [`DataError::Image`] if the file is not a PNG, JPEG, WebP or BMP image, is damaged or truncated,
-/// or is a four-channel JPEG without Adobe's marker.
+/// [`DataError::File`] if it is no regular file or has more than 512 MiB, [`DataError::Image`] if it is not
+/// a PNG, JPEG, WebP or BMP image, is damaged or truncated, would be larger than a file of its size can
+/// hold, or is a four-channel JPEG without Adobe's marker.
 pub fn load_rgb(path: &Path) -> Result<RgbImage, DataError> {
     let image = decode(path)?;
     if !image.color().has_alpha() {
@@ -45,7 +54,7 @@ pub fn load_rgb(path: &Path) -> Result<RgbImage, DataError> {
 /// As [`load_rgb`].
 pub(crate) fn decode(path: &Path) -> Result<DynamicImage, DataError> {
     const REPLACE: &str = "replace the file, or move it out of the folder";
-    let bytes = fs::read(path).map_err(DataError::io(path))?;
+    let bytes = read_bytes(path, limits::IMAGE_FILE)?;
     let format = match image::guess_format(&bytes) {
         Ok(
             format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Bmp),
@@ -59,12 +68,18 @@ pub(crate) fn decode(path: &Path) -> Result<DynamicImage, DataError> {
         check_jpeg(path, &bytes)?;
     }
     let broken = |error: image::ImageError| DataError::image(path, error, REPLACE);
+    let most = SMALL.max(MOST_PER_BYTE.saturating_mul(bytes.len() as u64));
     let reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut decoder = reader.into_decoder().map_err(broken)?;
     if decoder.total_bytes() > MAX_BYTES {
         let (width, height) = decoder.dimensions();
         let reason = format!("{width}x{height} pixels are too many");
         return Err(DataError::image(path, reason, "scale it down below 100 megapixels"));
+    }
+    if decoder.total_bytes() > most {
+        let (width, height) = decoder.dimensions();
+        let reason = format!("the file is too small for {width}x{height} pixels");
+        return Err(DataError::image(path, reason, REPLACE));
     }
     // Damaged EXIF data do not mean that the image is damaged.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -90,11 +105,13 @@ fn check_jpeg(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use image::{GrayAlphaImage, GrayImage, ImageBuffer, Luma, LumaA, RgbaImage};
 
-    /// Eight 8-pixel wide columns, saved by Pillow 13 as an Adobe (inverted) CMYK JPEG whose K
-    /// channel is min(C, M, Y): `Image.new("CMYK", (64, 16))`, `putdata`, `save(quality=90)`.
+    /// Eight 8-pixel wide columns, saved by Pillow 13 as an Adobe (inverted) CMYK JPEG: tests/reference/
+    /// make_image.py.
     const CMYK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/images/cmyk.jpg");
 
     /// What Pillow's `convert("RGB")` says of the middle of each column.

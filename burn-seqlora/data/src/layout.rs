@@ -12,7 +12,7 @@ pub enum DataLayout {
     Flat,
     /// A folder with one folder of images per concept.
     Folders,
-    /// A folder of kohya's `<repeats>_<class>` folders.
+    /// A folder of kohya's `<repeats>_<name> <class>` folders.
     Kohya,
     /// A folder with Hugging Face's `metadata.jsonl`: one concept with captions.
     ImageFolder,
@@ -29,7 +29,7 @@ impl fmt::Display for DataLayout {
         f.write_str(match self {
             Self::Flat => "folder of images (one concept)",
             Self::Folders => "folder of concept folders",
-            Self::Kohya => "kohya folders (<repeats>_<class>)",
+            Self::Kohya => "kohya folders; repeats have no effect, because training counts steps",
             Self::ImageFolder => "imagefolder with metadata.jsonl",
             Self::DreamBooth => "google/dreambooth data set",
             Self::Toml => "TOML manifest",

@@ -3,7 +3,7 @@
 //! [`ConceptSource`] implements [`ConceptData`], the trait through which the trainer reads data.
 //!
 //! ```text
-//! path ─ Manifest::discover ─► ConceptSource ─ Dataset::load ─► Dataset ─ example ─► Example
+//! path ─ Manifest::discover ─► ConceptSource ─ Dataset::new ─► Dataset ─ example ─► Example
 //!                                            └ caption ─► "a photo of a {}"
 //! ```
 //!
@@ -16,6 +16,7 @@ mod concept_list;
 mod dataset;
 mod dreambooth;
 mod error;
+mod examine;
 #[cfg(test)]
 mod fixtures;
 mod folders;
@@ -24,6 +25,7 @@ mod image;
 mod jpeg;
 mod kind;
 mod layout;
+mod limits;
 mod listing;
 mod manifest;
 mod mask;
@@ -46,4 +48,6 @@ pub use self::layout::DataLayout;
 pub use self::manifest::{DiscoverOptions, Manifest};
 pub use self::mask::{Mask, load_mask};
 pub use self::source::{ConceptSource, ImageSource, Skipped};
-pub use seqlora_core::data::{CaptionOptions, ConceptData, Example, Examples, Transform};
+pub use seqlora_core::data::{
+    CaptionOptions, ConceptData, Examination, Example, Examples, Transform,
+};

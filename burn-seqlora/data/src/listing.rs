@@ -29,7 +29,9 @@ impl Listing {
     pub(crate) fn into_images(self) -> (Vec<ImageSource>, Vec<Skipped>) {
         let Self { images, folders, mut skipped } = self;
         // A metadata file may name images in sub-folders.
-        let used = |folder: &PathBuf| images.iter().any(|image| image.path.starts_with(folder));
+        let holding: HashSet<&Path> =
+            images.iter().flat_map(|image| image.path.ancestors().skip(1)).collect();
+        let used = |folder: &PathBuf| holding.contains(folder.as_path());
         let reason = "a sub-folder, which is not searched";
         let unused = folders.into_iter().filter(|folder| !images.is_empty() && !used(folder));
         skipped.extend(unused.map(|path| Skipped { path, reason: reason.into() }));
@@ -45,6 +47,8 @@ impl Listing {
 pub(crate) fn list(folder: &Path) -> Result<Listing, DataError> {
     let entries = entries(folder)?;
     let listed = metadata::read(folder)?;
+    let in_metadata: Option<HashSet<&Path>> =
+        listed.as_ref().map(|listed| listed.iter().map(|image| image.path.as_path()).collect());
     let (mut listing, mut masks, mut texts) = (Listing::default(), Vec::new(), Vec::new());
     for path in entries.into_iter().filter(|path| !metadata::is_metadata(path)) {
         if path.is_dir() {
@@ -59,7 +63,7 @@ pub(crate) fn list(folder: &Path) -> Result<Listing, DataError> {
             texts.push(path);
         } else if let Some(reason) = why_not_an_image(&path)? {
             listing.skipped.push(Skipped { path, reason });
-        } else if listed.as_ref().is_some_and(|listed| listed.iter().all(|i| i.path != path)) {
+        } else if in_metadata.as_ref().is_some_and(|listed| !listed.contains(path.as_path())) {
             let reason = format!("no line in {}", metadata::FILE_NAME);
             listing.skipped.push(Skipped { path, reason });
         } else if listed.is_none() {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::DataError;
 use super::found::{Discovery, FoundConcept};
 use super::layout::DataLayout;
+use super::limits;
 use super::listing::folder_of;
 use super::source::{ConceptSource, Skipped};
 use super::{concept_list, folders, toml_manifest};
@@ -52,6 +53,7 @@ impl Manifest {
             "json" => concept_list::read(path, root)?,
             _ => return Err(not_a_data_path(path)),
         };
+        check_counts(path, &found)?;
         override_single(&mut found, options)?;
         check_unique(&found)?;
         let concepts = found.into_iter().map(FoundConcept::check).collect::<Result<_, _>>()?;
@@ -77,6 +79,18 @@ fn override_single(found: &mut [FoundConcept], options: &DiscoverOptions) -> Res
         }
     }
     Ok(())
+}
+
+fn check_counts(path: &Path, found: &[FoundConcept]) -> Result<(), DataError> {
+    let images = found.iter().map(|concept| concept.images.len()).sum();
+    let counts = [("concepts", found.len(), limits::CONCEPTS), ("images", images, limits::IMAGES)];
+    match counts.into_iter().find(|(_, count, most)| count > most) {
+        None => Ok(()),
+        Some((what, count, most)) => {
+            let reason = format!("{count} of them; at most {most} are read");
+            Err(DataError::manifest(path, what, reason))
+        }
+    }
 }
 
 fn check_unique(found: &[FoundConcept]) -> Result<(), DataError> {

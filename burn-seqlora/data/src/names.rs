@@ -83,11 +83,29 @@ pub(crate) fn class_word(name: &str) -> Option<String> {
     meaningful.then_some(class)
 }
 
-/// Splits a kohya folder name `<repeats>_<class>`; `None` if it is not one.
-pub(crate) fn kohya(name: &str) -> Option<(usize, &str)> {
-    let (repeats, class) = name.split_once('_')?;
-    let repeats = repeats.parse().ok().filter(|&n| n > 0)?;
-    (!class.trim().is_empty()).then_some((repeats, class.trim()))
+/// A kohya folder name `<repeats>_<name> <class>`, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Kohya<'a> {
+    /// How often the folder's images come in an epoch.
+    pub(crate) repeats: usize,
+    /// The name and the class: "sks dog".
+    pub(crate) prompt: &'a str,
+}
+
+impl<'a> Kohya<'a> {
+    /// `None` if the name is not of this form.
+    pub(crate) fn parse(name: &'a str) -> Option<Self> {
+        let (repeats, prompt) = name.split_once('_')?;
+        let repeats = repeats.parse().ok().filter(|&n| n > 0)?;
+        let prompt = prompt.trim();
+        (!prompt.is_empty()).then_some(Self { repeats, prompt })
+    }
+
+    /// The class word: all words after the first, which is the concept's name in kohya's scripts; a
+    /// single word is the class itself.
+    pub(crate) fn class_word(&self) -> Option<String> {
+        class_word(self.prompt.split_once(' ').map_or(self.prompt, |(_, class)| class))
+    }
 }
 
 #[cfg(test)]
@@ -126,10 +144,22 @@ mod tests {
 
     #[test]
     fn kohya_names_need_a_count_and_a_class() {
-        assert_eq!(kohya("10_sks dog"), Some((10, "sks dog")));
-        assert_eq!(kohya("5_1girl_hat"), Some((5, "1girl_hat")));
+        let parsed = |name| {
+            let kohya = Kohya::parse(name)?;
+            Some((kohya.repeats, kohya.prompt.to_string(), kohya.class_word()?))
+        };
+        let expected =
+            |repeats, prompt: &str, class: &str| Some((repeats, prompt.into(), class.into()));
+        assert_eq!(parsed("10_sks dog"), expected(10, "sks dog", "dog"));
+        assert_eq!(parsed("10_dog6 dog"), expected(10, "dog6 dog", "dog"));
+        assert_eq!(
+            parsed("4_rex stuffed animal"),
+            expected(4, "rex stuffed animal", "stuffed animal")
+        );
+        assert_eq!(parsed("5_wolf_plushie"), expected(5, "wolf_plushie", "wolf plushie"));
+        assert_eq!(parsed("5_dog6"), expected(5, "dog6", "dog"));
         for other in ["dog6", "10", "10_", "0_dog", "x_dog"] {
-            assert_eq!(kohya(other), None, "{other}");
+            assert_eq!(Kohya::parse(other), None, "{other}");
         }
     }
 }

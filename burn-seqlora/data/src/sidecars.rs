@@ -1,7 +1,8 @@
 //! The caption and the mask that belong to an image: files next to it with the same stem.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+
+use seqlora_files::{FileError, read_bytes};
 
 use super::error::DataError;
 use super::sniff::lower;
@@ -10,28 +11,49 @@ use super::source::ImageSource;
 /// The possible names of the folder with the masks of the images next to it.
 pub(crate) const MASK_FOLDERS: [&str; 4] = ["masks", "mask", "Masks", "Mask"];
 
+/// Bytes of a caption file, of which only the first line is used.
+const CAPTION_FILE: u64 = 1 << 20;
+
 /// The image `path` with the caption and the mask that lie next to it.
 ///
 /// # Errors
-/// If the caption is not a UTF-8 text file.
+/// If the caption is not a UTF-8 text file, or the mask is no file.
 pub(crate) fn with_sidecars(path: PathBuf) -> Result<ImageSource, DataError> {
-    let caption = match caption_files(&path).into_iter().find(|file| file.is_file()) {
+    let caption = match caption_files(&path).into_iter().find(|file| stands_there(file)) {
         Some(file) => first_line(&file)?,
         None => None,
     };
-    let mask = find_mask(&path);
+    let mask = find_mask(&path)?;
     Ok(ImageSource { path, caption, mask })
 }
 
 /// The mask of the image `path`: `masks/<stem>.png`, `mask/<stem>.png`, `<stem>_mask.png` or
 /// `<stem>.mask.png`, the first that exists.
-pub(crate) fn find_mask(path: &Path) -> Option<PathBuf> {
-    let folder = path.parent()?;
-    let stem = path.file_stem()?.to_str()?;
-    let file = format!("{stem}.png");
-    let inside = MASK_FOLDERS.map(|name| folder.join(name).join(&file));
-    let next_to = ["_mask.png", ".mask.png"].map(|end| folder.join(format!("{stem}{end}")));
-    inside.into_iter().chain(next_to).find(|mask| mask.is_file())
+///
+/// # Errors
+/// If it is no regular file.
+pub(crate) fn find_mask(path: &Path) -> Result<Option<PathBuf>, DataError> {
+    let (Some(folder), Some(stem)) = (path.parent(), path.file_stem()) else { return Ok(None) };
+    let named = |end: &str| {
+        let mut name = stem.to_os_string();
+        name.push(end);
+        name
+    };
+    let inside = MASK_FOLDERS.map(|name| folder.join(name).join(named(".png")));
+    let next_to = ["_mask.png", ".mask.png"].map(|end| folder.join(named(end)));
+    let mask = inside.into_iter().chain(next_to).find(|mask| stands_there(mask));
+    mask.map(regular).transpose()
+}
+
+/// # Errors
+/// If it is no regular file, which could be waited for without end.
+pub(crate) fn regular(path: PathBuf) -> Result<PathBuf, DataError> {
+    if path.is_file() { Ok(path) } else { Err(FileError::NotRegular { path }.into()) }
+}
+
+/// Whether there is something that is no folder. What is no regular file is refused when it is read.
+fn stands_there(path: &Path) -> bool {
+    path.exists() && !path.is_dir()
 }
 
 /// The files that may hold the caption of `image`; the first one that exists is used.
@@ -47,7 +69,7 @@ pub(crate) fn is_mask_name(path: &Path) -> bool {
 
 /// The first line of a text file, trimmed; `None` if it is blank.
 fn first_line(path: &Path) -> Result<Option<String>, DataError> {
-    let bytes = fs::read(path).map_err(DataError::io(path))?;
+    let bytes = read_bytes(path, CAPTION_FILE)?;
     let text = String::from_utf8(bytes)
         .map_err(|_| DataError::manifest(path, "caption", "not UTF-8 text; save it as UTF-8"))?;
     // Windows editors begin a file with a byte-order mark, which would become a token of the prompt.

@@ -1,10 +1,10 @@
 //! Whether a file is an image, judged by its first bytes.
 
-use std::fs;
 use std::io::Read;
 use std::path::Path;
 
 use image::ImageFormat;
+use seqlora_files::{FileError, open_regular};
 
 use super::error::DataError;
 
@@ -27,9 +27,12 @@ pub(crate) fn why_not_an_image(path: &Path) -> Result<Option<String>, DataError>
     if !path.exists() {
         return Ok(Some("broken link".into()));
     }
+    let (file, _) = match open_regular(path) {
+        Err(FileError::NotRegular { .. }) => return Ok(Some("not a regular file".into())),
+        opened => opened?,
+    };
     let mut head = Vec::new();
-    let mut file = fs::File::open(path).map_err(DataError::io(path))?.take(32);
-    file.read_to_end(&mut head).map_err(DataError::io(path))?;
+    file.take(32).read_to_end(&mut head).map_err(DataError::io(path))?;
     let kind = match image::guess_format(&head).ok() {
         _ if head.is_empty() => return Ok(Some("empty file".into())),
         Some(ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Bmp) => {

@@ -25,7 +25,7 @@ pub struct ConceptSource {
     /// The number that prefixes a kohya folder; 1 if there is none. It has no effect, because training
     /// counts steps instead of epochs and draws all images of a concept equally often.
     pub repeats: usize,
-    /// The file of evaluation prompts, if the manifest names one.
+    /// The file of evaluation prompts, if a CustomConcept101 list names one; training does not read it.
     pub prompts: Option<PathBuf>,
 }
 

@@ -1,8 +1,8 @@
 //! The TOML manifest: a file with one `[[concept]]` table per concept.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use seqlora_files::read_text;
 use serde::Deserialize;
 
 use super::error::DataError;
@@ -11,7 +11,7 @@ use super::kind::ConceptKind;
 use super::layout::DataLayout;
 use super::listing::{folder_of, list};
 use super::names;
-use super::sidecars::with_sidecars;
+use super::sidecars::{regular, with_sidecars};
 use super::sniff::why_not_an_image;
 use super::source::{ImageSource, Skipped};
 use super::templates::PLACEHOLDER;
@@ -33,8 +33,8 @@ struct ConceptTable {
     #[serde(default)]
     templates: Vec<String>,
     steps: Option<usize>,
-    repeats: Option<usize>,
-    prompts: Option<PathBuf>,
+    repeats: Option<toml::Value>,
+    prompts: Option<toml::Value>,
 }
 
 /// A folder, or a list of files.
@@ -51,7 +51,7 @@ enum Images {
 /// If a key is unknown or missing (the error gives the line), or a file does not exist (the error
 /// gives the key).
 pub(crate) fn read(path: &Path, images_root: Option<&Path>) -> Result<Discovery, DataError> {
-    let text = fs::read_to_string(path).map_err(DataError::io(path))?;
+    let text = read_text(path)?;
     let file: ManifestFile = toml::from_str(&text).map_err(|error| {
         // The parser's message shows the line and lists the allowed keys.
         DataError::manifest(path, "TOML", error.to_string().trim_end())
@@ -100,19 +100,26 @@ impl ConceptContext<'_> {
             images,
             templates: toml.templates,
             steps: toml.steps,
-            repeats: toml.repeats.unwrap_or(1),
-            prompts: toml.prompts.map(|prompts| self.root.join(prompts)),
+            repeats: 1,
+            prompts: None,
             origin: format!("{}: concept[{}]", self.path.display(), self.number),
         })
     }
 
     fn check(&self, toml: &ConceptTable) -> Result<(), DataError> {
-        for (key, value) in [("steps", toml.steps), ("repeats", toml.repeats)] {
-            if value == Some(0) {
-                return Err(
-                    self.error(key, "must be at least 1; leave the key out for the default")
-                );
-            }
+        if toml.repeats.is_some() {
+            let reason = "would have no effect: each concept is trained by itself, and training \
+                          counts steps; set `steps`";
+            return Err(self.error("repeats", reason));
+        }
+        if toml.prompts.is_some() {
+            let reason =
+                "would have no effect: training reads no prompts for evaluation; remove the key";
+            return Err(self.error("prompts", reason));
+        }
+        if toml.steps == Some(0) {
+            let reason = "must be at least 1; leave the key out for the default";
+            return Err(self.error("steps", reason));
         }
         for (index, template) in toml.templates.iter().enumerate() {
             if template.matches(PLACEHOLDER).count() != 1 {
@@ -145,7 +152,7 @@ impl ConceptContext<'_> {
     fn files(&self, files: &[PathBuf]) -> Result<Vec<ImageSource>, DataError> {
         let read = |(index, file): (usize, &PathBuf)| {
             let file = self.root.join(file);
-            let reason = match file.is_file() {
+            let reason = match file.exists() {
                 true => why_not_an_image(&file)?,
                 false => {
                     Some(format!("does not exist; paths are relative to {}", self.root.display()))
@@ -165,14 +172,14 @@ impl ConceptContext<'_> {
     /// Adds the mask of each image. A missing mask is an error, because the manifest asked for masks.
     fn attach_masks(&self, images: &mut [ImageSource], folder: &Path) -> Result<(), DataError> {
         for image in images {
-            let stem = image.path.file_stem().unwrap_or_default().to_string_lossy();
-            let mask = folder.join(format!("{stem}.png"));
-            if !mask.is_file() {
+            let mask =
+                folder.join(image.path.with_extension("png").file_name().unwrap_or_default());
+            if !mask.exists() {
                 let reason =
                     format!("{} is missing, the mask of {}", mask.display(), image.path.display());
                 return Err(self.error("masks", reason));
             }
-            image.mask = Some(mask);
+            image.mask = Some(regular(mask)?);
         }
         Ok(())
     }
@@ -195,7 +202,6 @@ mod tests {
         masks = "cutouts"
         templates = ["my {}"]
         steps = 300
-        repeats = 2
 
         [[concept]]
         id = "ann"
@@ -218,12 +224,14 @@ mod tests {
         assert_eq!(manifest.layout, DataLayout::Toml);
         assert_eq!(summary(&manifest), ["rex/dog/1", "ann/woman/2"]);
         let [rex, ann] = manifest.concepts.as_slice() else { panic!("two concepts") };
-        assert_eq!((rex.steps, rex.repeats, ann.steps, ann.repeats), (Some(300), 2, None, 1));
+        assert_eq!((rex.steps, ann.steps), (Some(300), None));
         assert_eq!((rex.kind, ann.kind), (ConceptKind::Object, ConceptKind::Human));
         assert!(rex.images[0].mask.as_ref().unwrap().ends_with("cutouts/1.png"));
 
         let cases = [
             ("steps = 300", "stepps = 300", "unknown field `stepps`"),
+            ("steps = 300", "repeats = 10", "concept[0].repeats: would have no effect"),
+            ("steps = 300", "prompts = 'p.txt'", "concept[0].prompts: would have no effect"),
             ("steps = 300", "steps = 0", "concept[0].steps: must be at least 1"),
             ("my {}", "my dog", "concept[0].templates[0]: `my dog` must hold `{}`"),
             ("\"cutouts\"", "\"people\"", "concept[0].masks: "),

@@ -48,6 +48,12 @@ pub enum FileError {
         /// The link.
         path: PathBuf,
     },
+    /// A name in a folder of this program leads out of it.
+    #[error("{} would lie outside of its folder", path.display())]
+    Outside {
+        /// The path.
+        path: PathBuf,
+    },
     /// Another process is writing to the folder.
     #[error("{} is in use by another process; wait for it, or choose another folder", path.display())]
     Locked {

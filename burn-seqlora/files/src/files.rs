@@ -1,18 +1,15 @@
 //! Atomic writes: after a crash or on a full disk, the old file is still there.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use serde::{Serialize, de::DeserializeOwned};
-use tempfile::{Builder, NamedTempFile, PersistError};
+use tempfile::{Builder, NamedTempFile};
 
 use crate::error::{FileError, Result};
-use crate::open::{read_text, refuse_link, sync_folder};
-
-/// The prefix of the names of temporary files.
-const TEMPORARY: &str = ".seqlora-tmp-";
+use crate::open::{read_text, sync_folder};
+use crate::storage::{self, Disk, TEMPORARY, folder_of, is_temporary};
 
 /// Writes a file atomically: it writes a temporary file in the same folder and renames it.
 ///
@@ -20,12 +17,16 @@ const TEMPORARY: &str = ".seqlora-tmp-";
 /// If the disk is full, the folder cannot be written, or something other than a file is in the way. What
 /// was there is then unchanged.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    // A rename would put the file in the place of a link, a device or a pipe.
-    refuse_link(path)?;
-    if fs::symlink_metadata(path).is_ok_and(|old| !old.is_file()) {
-        return Err(FileError::NotRegular { path: path.into() });
-    }
-    write(path, bytes, |file| file.persist(path)).map_err(FileError::io("cannot write", path))
+    storage::write_atomic(&Disk, path, bytes)
+}
+
+/// Checks that [`write_atomic`] can write a file, before long work ends with it. Nothing is left behind.
+///
+/// # Errors
+/// If no file can be made in its folder, or something other than a file is in the way.
+pub fn check_target(path: &Path) -> Result<()> {
+    storage::refuse_other(path)?;
+    temporary(folder_of(path)).map(drop).map_err(FileError::io("cannot write", path))
 }
 
 /// Writes a file atomically unless it exists. Returns whether it was written.
@@ -33,26 +34,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 /// # Errors
 /// If the disk is full or the folder cannot be written.
 pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
-    match write(path, bytes, |file| file.persist_noclobber(path)) {
+    let folder = folder_of(path);
+    let write = || -> io::Result<()> {
+        let mut file = temporary(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|e| e.error)?;
+        sync_folder(folder)
+    };
+    match write() {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(FileError::io("cannot write", path)(error)),
     }
-}
-
-fn write(
-    path: &Path,
-    bytes: &[u8],
-    persist: impl FnOnce(NamedTempFile) -> std::result::Result<File, PersistError>,
-) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    let mut file = temporary(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    persist(file).map_err(|e| e.error)?;
-    // The rename has to reach the disk as well.
-    sync_folder(folder)
 }
 
 /// A temporary file with the permissions that the umask gives to new files.
@@ -64,11 +58,6 @@ fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.prefix(TEMPORARY).tempfile_in(folder)
-}
-
-/// Whether a file name is that of a temporary file of [`write_atomic`].
-pub fn is_temporary(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
 }
 
 /// Removes the temporary files that killed processes left in a folder. A missing folder is no error.
@@ -89,9 +78,17 @@ pub fn remove_temporary(folder: &Path) -> Result<()> {
 /// # Errors
 /// If the value cannot be serialised or the file cannot be written.
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).map_err(FileError::damaged(path))?;
-    text.push('\n');
-    write_atomic(path, text.as_bytes())
+    write_atomic(path, &to_json(path, value)?)
+}
+
+/// A value as indented JSON with a line feed at its end; the path is for messages.
+///
+/// # Errors
+/// If the value cannot be serialised.
+pub fn to_json<T: Serialize>(path: &Path, value: &T) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(FileError::damaged(path))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 /// Reads a JSON file.

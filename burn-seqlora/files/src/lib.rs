@@ -4,13 +4,23 @@
 mod digest;
 mod error;
 mod files;
+mod guarded;
 mod lock;
+mod object;
 mod open;
+mod printable;
+mod storage;
 
 pub use digest::{sha256, sha256_of_file};
 pub use error::{FileError, Result};
-pub use files::{is_temporary, read_json, remove_temporary, write_atomic, write_json, write_new};
+pub use files::{
+    check_target, read_json, remove_temporary, to_json, write_atomic, write_json, write_new,
+};
+pub use guarded::GuardedFolder;
 pub use lock::{FolderLock, LOCK};
+pub use object::parse_object;
 pub use open::{
     TEXT_LIMIT, open_regular, open_to_write, read_bytes, read_text, refuse_link, sync_folder,
 };
+pub use printable::printable;
+pub use storage::{Disk, Storage, is_temporary};

@@ -1,9 +1,9 @@
 //! Kernels for GPUs in CubeCL, with one source for wgpu and CUDA.
 //!
 //! Tensors keep their precision in memory, and the kernels compute in f32. Only the wide matrix
-//! products use tensor cores; they are by Burn. Attention consists of such products, in blocks of
-//! queries, with its softmax in f32. f64 and tensors without elements are computed by the
-//! references.
+//! products use tensor cores; they are by Burn, which on CUDA rounds the inputs of f32 ones to TF32's
+//! 10 bits of mantissa. Attention consists of such products, in blocks of queries, with its softmax
+//! in f32. f64 and tensors without elements are computed by the references.
 
 mod activation;
 mod attention;

@@ -1,8 +1,13 @@
 //! The `config.json` of a text encoder.
 
+use std::path::Path;
+
+use seqlora_files::parse_object;
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{Activation, ModelError, require_defaults, require_parts};
+use crate::weights::{
+    Activation, ModelError, require_defaults, require_epsilon, require_parts, require_within,
+};
 
 /// The sizes of a text encoder, with transformers' names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,15 +51,21 @@ impl ClipTextConfig {
     ///
     /// # Errors
     /// If the text is not JSON, or needs something that is not implemented.
-    pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
         require_defaults(text, file, &[("model_type", "\"clip_text_model\"")])?;
-        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
-        require_parts(file, "num_attention_heads", config.hidden_size, config.num_attention_heads)?;
-        if config.max_position_embeddings < 2 {
-            let reason =
-                "`max_position_embeddings` must be at least 2, for the start and the end of a text";
-            return Err(ModelError::config(file, reason));
+        let config: Self = parse_object(text).map_err(|reason| ModelError::config(file, reason))?;
+        for (key, value, range) in [
+            ("vocab_size", config.vocab_size, 1..=1 << 20),
+            ("hidden_size", config.hidden_size, 1..=8192),
+            ("intermediate_size", config.intermediate_size, 1..=1 << 16),
+            ("num_hidden_layers", config.num_hidden_layers, 1..=128),
+            // A text has a start and an end.
+            ("max_position_embeddings", config.max_position_embeddings, 2..=4096),
+        ] {
+            require_within(file, key, value, range)?;
         }
+        require_epsilon(file, "layer_norm_eps", config.layer_norm_eps)?;
+        require_parts(file, "num_attention_heads", config.hidden_size, config.num_attention_heads)?;
         Ok(config)
     }
 }

@@ -4,7 +4,8 @@ use burn::config::Config;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
-use seqlora_kernels::{KernelBackend, ops};
+use seqlora_core::lora::DualAdapters;
+use seqlora_kernels::KernelBackend;
 
 use super::frozen;
 
@@ -60,8 +61,8 @@ impl<B: KernelBackend> Conv2d<B> {
     /// - x: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, height', width']` with
     ///   `height' = (height + 2 · padding − kernel) / stride + 1`, rounded down
-    pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        ops::conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding)
+    pub fn forward(&self, x: Dual<B, 4>, adapters: &DualAdapters<B>) -> Dual<B, 4> {
+        adapters.conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding)
     }
 }
 
@@ -87,8 +88,8 @@ impl<B: KernelBackend> Downsample<B> {
     /// # Shapes
     /// - x: `[batch, channels, height, width]`
     /// - output: `[batch, channels, height / 2, width / 2]`
-    pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        self.conv.forward(if self.one_sided { x.pad_bottom_right(1) } else { x })
+    pub fn forward(&self, x: Dual<B, 4>, adapters: &DualAdapters<B>) -> Dual<B, 4> {
+        self.conv.forward(if self.one_sided { x.pad_bottom_right(1) } else { x }, adapters)
     }
 }
 
@@ -109,7 +110,7 @@ impl<B: KernelBackend> Upsample<B> {
     /// # Shapes
     /// - x: `[batch, channels, height, width]`
     /// - output: `[batch, channels, 2 · height, 2 · width]`
-    pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        self.conv.forward(x.upsample_nearest(2))
+    pub fn forward(&self, x: Dual<B, 4>, adapters: &DualAdapters<B>) -> Dual<B, 4> {
+        self.conv.forward(x.upsample_nearest(2), adapters)
     }
 }

@@ -59,16 +59,21 @@ impl<B: KernelBackend> ResnetBlock<B> {
     /// # Shapes
     /// - x: `[batch, inputs, height, width]`, output: `[batch, outputs, height, width]`
     /// - time: `[batch, time_width]`, the time embedding after its SiLU
-    pub fn forward(&self, x: Dual<B, 4>, time: Option<&Dual<B, 2>>) -> Dual<B, 4> {
-        let mut h = self.conv1.forward(self.norm1.forward(x.clone()).silu());
+    pub fn forward(
+        &self,
+        x: Dual<B, 4>,
+        time: Option<&Dual<B, 2>>,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 4> {
+        let mut h = self.conv1.forward(self.norm1.forward(x.clone()).silu(), adapters);
         if let (Some(proj), Some(time)) = (&self.time_emb_proj, time) {
             let [batch, channels, _, _] = h.dims();
-            let shift = proj.forward(time.clone(), &DualAdapters::none());
+            let shift = proj.forward(time.clone(), adapters);
             h = h.add_broadcast(shift.reshape([batch, channels, 1, 1]));
         }
-        let h = self.conv2.forward(self.norm2.forward(h).silu());
+        let h = self.conv2.forward(self.norm2.forward(h).silu(), adapters);
         match &self.conv_shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
+            Some(shortcut) => shortcut.forward(x, adapters) + h,
             None => x + h,
         }
     }

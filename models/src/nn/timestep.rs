@@ -43,12 +43,11 @@ impl<B: KernelBackend> TimestepEmbedding<B> {
     ///
     /// # Shapes
     /// - timesteps: `[batch]`, output: `[batch, 4 · channels]`
-    pub fn forward(&self, timesteps: Tensor<B, 1>) -> Dual<B, 2> {
-        let none = DualAdapters::none();
+    pub fn forward(&self, timesteps: Tensor<B, 1>, adapters: &DualAdapters<B>) -> Dual<B, 2> {
         // In half precision, angles of up to a thousand radians would be too inexact.
         let waves = self.frequency.waves(timesteps).cast(self.linear_1.weight.val().dtype());
         let waves = Dual::constant(waves);
-        self.linear_2.forward(self.linear_1.forward(waves, &none).silu(), &none)
+        self.linear_2.forward(self.linear_1.forward(waves, adapters).silu(), adapters)
     }
 }
 

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use seqlora_core::diffusion::{NoiseSchedule, SchedulerConfig};
 use seqlora_core::lora::{Part, Site, SiteRegistry};
+use seqlora_core::pipeline::ImageSizes;
 use seqlora_kernels::KernelBackend;
 
 use crate::clip::{ClipTextConfig, ClipTextModel};
 use crate::nn::Scope;
 use crate::unet::{UNet, UNetConfig};
 use crate::vae::{Vae, VaeConfig};
-use crate::weights::ModelError;
+use crate::weights::{ModelError, read_config};
 
 /// The configs of a model's parts.
 #[derive(Debug, Clone)]
@@ -21,8 +22,11 @@ pub struct StableDiffusionConfig {
     pub text_encoder: ClipTextConfig,
     /// `vae/config.json`
     pub vae: VaeConfig,
-    /// `scheduler/scheduler_config.json`
+    /// `scheduler/scheduler_config.json`, as diffusers' `StableDiffusionPipeline` uses it.
     pub scheduler: SchedulerConfig,
+    /// Sentences for the user: what is used instead of what the files say, and what is taken for what
+    /// they do not say.
+    pub notes: Vec<String>,
 }
 
 impl StableDiffusionConfig {
@@ -41,7 +45,7 @@ impl StableDiffusionConfig {
         let files = names.map(|name| folder.join(name));
         let mut texts = Vec::new();
         for file in &files {
-            texts.push(std::fs::read_to_string(file).map_err(ModelError::io(file))?);
+            texts.push(read_config(file)?);
         }
         Self::parse(std::array::from_fn(|i| (&texts[i][..], files[i].as_path())))
     }
@@ -50,15 +54,20 @@ impl StableDiffusionConfig {
     /// that error messages name.
     pub(crate) fn parse(configs: [(&str, &Path); 4]) -> Result<Self, ModelError> {
         let [unet, clip, vae, scheduler] = configs;
+        let schedule = |source| ModelError::Schedule { path: scheduler.1.into(), source };
+        let given = SchedulerConfig::from_json(scheduler.0).map_err(schedule)?;
+        let (used, notes) = given.in_pipeline();
+        NoiseSchedule::new(&used).map_err(schedule)?;
         let config = Self {
             unet: UNetConfig::parse(unet.0, unet.1)?,
             text_encoder: ClipTextConfig::parse(clip.0, clip.1)?,
             vae: VaeConfig::parse(vae.0, vae.1)?,
-            scheduler: SchedulerConfig::from_json(scheduler.0)
-                .map_err(|source| ModelError::Schedule { path: scheduler.1.into(), source })?,
+            scheduler: used,
+            notes: notes
+                .into_iter()
+                .map(|note| format!("{}: {note}", scheduler.1.display()))
+                .collect(),
         };
-        NoiseSchedule::new(&config.scheduler)
-            .map_err(|source| ModelError::Schedule { path: scheduler.1.into(), source })?;
         let same = |key: &str, value: usize, other: &str, expected: usize| match value == expected {
             true => Ok(()),
             false => {
@@ -75,6 +84,18 @@ impl StableDiffusionConfig {
             same(key, channels, "the VAE's `latent_channels`", latents)?;
         }
         Ok(config)
+    }
+
+    /// The sizes of the images that the model can make.
+    pub fn image_sizes(&self) -> ImageSizes {
+        let scale = self.vae.downscale();
+        ImageSizes {
+            side: self.unet.sample_size * scale,
+            // Every level of the UNet but the last halves the size.
+            unit: scale << (self.unet.block_out_channels.len() - 1),
+            scale,
+            channels: self.vae.latent_channels,
+        }
     }
 
     /// The modules without weights, and the sites of the UNet and the text encoder.

@@ -19,7 +19,7 @@ use crate::clip::ClipTextModel;
 use crate::tokenizer::ClipTokenizer;
 use crate::unet::UNet;
 use crate::vae::Vae;
-use crate::weights::{ModelError, load_weights, load_weights_as};
+use crate::weights::ModelError;
 
 /// Stable Diffusion 1.x or 2.x with frozen weights.
 ///
@@ -58,27 +58,30 @@ impl<B: KernelBackend> StableDiffusion<B> {
         device: &B::Device,
     ) -> Result<Self, ModelError> {
         let config = &source.config;
+        let tokenizer = source.tokenizer()?;
         let (unet, text_encoder, vae, sites) = config.init(device);
-        let (unet_source, text_source) = (&source.unet, &source.text_encoder);
+        // Everything is compared with the configs before the first weight is read.
+        let unet_weights = source.unet.check(&unet)?;
+        let text_weights = source.text_encoder.check(&text_encoder)?;
+        let vae_weights = source.vae.check(&vae)?;
         let schedule = NoiseSchedule::new(&config.scheduler)
             .map_err(|source| ModelError::Schedule { path: "scheduler".into(), source })?;
         Ok(Self {
-            unet: load_weights_as(unet, &unet_source.files, &unet_source.layout, precision)?,
-            text_encoder: load_weights_as(
-                text_encoder,
-                &text_source.files,
-                &text_source.layout,
-                precision,
-            )?,
-            vae: load_weights(vae, &source.vae.files, &source.vae.layout)?,
-            tokenizer: ClipTokenizer::from_folder(&source.tokenizer)?
-                .with_context_length(config.text_encoder.max_position_embeddings),
+            unet: unet_weights.fill(unet, precision)?,
+            text_encoder: text_weights.fill(text_encoder, precision)?,
+            vae: vae_weights.fill(vae, Precision::F32)?,
+            tokenizer,
             schedule,
             config: config.clone(),
             sites,
             precision,
             device: device.clone(),
         })
+    }
+
+    /// The digest of its tokenizer, see [`ClipTokenizer::digest`].
+    pub fn tokenizer_digest(&self) -> &str {
+        self.tokenizer.digest()
     }
 
     /// The size of all weights in bytes.
@@ -187,12 +190,11 @@ impl<B: KernelBackend> DiffusionModel<B> for StableDiffusion<B> {
     }
 
     fn resolution(&self) -> usize {
-        self.config.unet.sample_size * self.config.vae.downscale()
+        self.config.image_sizes().side
     }
 
     fn size_unit(&self) -> usize {
-        // Every level of the UNet but the last halves the size.
-        self.vae.downscale() << (self.config.unet.block_out_channels.len() - 1)
+        self.config.image_sizes().unit
     }
 
     fn device(&self) -> B::Device {

@@ -3,22 +3,28 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use burn::module::Module;
+use burn::tensor::backend::Backend;
 use seqlora_core::diffusion::Prediction;
+use seqlora_files::parse_object;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::config::StableDiffusionConfig;
+use crate::tokenizer::ClipTokenizer;
 use crate::weights::ldm;
-use crate::weights::ldm::{Family, Header};
-use crate::weights::{KeyLayout, KeyTable, ModelError, WeightFiles, fingerprint};
+use crate::weights::ldm::{Family, Inferred};
+use crate::weights::{
+    CheckedWeights, Header, KeyLayout, KeyTable, ModelError, Variant, WeightFiles, fingerprint,
+    read_config,
+};
 
 /// A model that has been found and whose configs have been checked, but whose weights are not loaded.
 #[derive(Debug, Clone)]
 pub struct ModelSource {
     /// The configs of its parts.
     pub config: StableDiffusionConfig,
-    /// The folder of its tokenizer.
-    pub tokenizer: PathBuf,
+    tokenizer: PathBuf,
     pub(crate) unet: ComponentFiles,
     pub(crate) text_encoder: ComponentFiles,
     pub(crate) vae: ComponentFiles,
@@ -38,6 +44,8 @@ pub struct SourceOptions {
     pub tokenizer: Option<PathBuf>,
     /// What the UNet predicts.
     pub prediction: Option<Prediction>,
+    /// Which weights are used where a folder has several copies of them.
+    pub variant: Variant,
 }
 
 /// `NAME.config.json` next to `NAME.safetensors`: keys of diffusers' configs that the shapes of the
@@ -66,7 +74,7 @@ impl ModelSource {
             config.scheduler.prediction_type = Some(name(prediction));
         }
         let files = |component: &str, table: KeyTable| -> Result<ComponentFiles, ModelError> {
-            let files = WeightFiles::find(&folder.join(component))?;
+            let files = WeightFiles::find_variant(&folder.join(component), options.variant)?;
             Ok(ComponentFiles { files, layout: table.into() })
         };
         Ok(Self {
@@ -84,14 +92,15 @@ impl ModelSource {
             return Err(ModelError::Pickle { path: file.into() });
         }
         let header = Header::read(file)?;
-        let (family, [mut unet, text_encoder, vae]) = ldm::infer(&header)?;
+        let Inferred { family, configs: [mut unet, text_encoder, vae], notes } =
+            ldm::infer(&header)?;
         let sidecar = Sidecar::of(file)?;
-        let prediction = prediction(&header, family, &sidecar, options)?;
+        let Said { prediction, note } = prediction(&header, family, &sidecar, options)?;
         if family != Family::Sd1 && prediction == name(Prediction::VPrediction) {
             // Models that predict the velocity were trained at 768 pixels, all others at 512.
             unet["sample_size"] = json!(96);
         }
-        let scheduler = json!({
+        let mut scheduler = json!({
             "num_train_timesteps": 1000,
             "beta_start": 0.00085,
             "beta_end": 0.012,
@@ -100,6 +109,11 @@ impl ModelSource {
             "clip_sample": false,
             "set_alpha_to_one": false,
         });
+        if ldm::ends_in_pure_noise(&header) && prediction == name(Prediction::VPrediction) {
+            // Sampling has to start from there (Lin et al. 2023, arXiv 2305.08891, section 3.3).
+            scheduler["rescale_betas_zero_snr"] = json!(true);
+            scheduler["timestep_spacing"] = json!("trailing");
+        }
         let texts = [
             (unet, sidecar.unet),
             (text_encoder, sidecar.text_encoder),
@@ -107,9 +121,13 @@ impl ModelSource {
             (scheduler, sidecar.scheduler),
         ]
         .map(|(inferred, given)| overridden(inferred, given).to_string());
+        // Errors are in the one or the other.
+        let place = sidecar_of(file).map(|sidecar| both(file, &sidecar));
+        let place = place.as_deref().unwrap_or(file);
         let mut config =
-            StableDiffusionConfig::parse(texts.each_ref().map(|text| (&text[..], file)))?;
+            StableDiffusionConfig::parse(texts.each_ref().map(|text| (&text[..], place)))?;
         config.scheduler.prediction_type = Some(prediction);
+        config.notes.extend(notes.into_iter().chain(note));
 
         let layers = config.text_encoder.num_hidden_layers;
         let component = |renaming, table| ComponentFiles {
@@ -128,6 +146,21 @@ impl ModelSource {
         })
     }
 
+    /// Reads its tokenizer, for the length of its text encoder's context.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or a token has an id for which there is no embedding.
+    pub fn tokenizer(&self) -> Result<ClipTokenizer, ModelError> {
+        let tokenizer = ClipTokenizer::from_folder(&self.tokenizer)?;
+        let (id, token) = tokenizer.highest();
+        let embeddings = self.config.text_encoder.vocab_size;
+        if id as usize >= embeddings {
+            let (tokenizer, token) = (self.tokenizer.clone(), token.to_string());
+            return Err(ModelError::Vocabulary { tokenizer, token, id, embeddings });
+        }
+        Ok(tokenizer.with_context_length(self.config.text_encoder.max_position_embeddings))
+    }
+
     /// A digest of the model's weight files: 32 hexadecimal digits. The same weights in other files
     /// have another digest.
     ///
@@ -142,37 +175,73 @@ impl ModelSource {
     }
 }
 
-impl Sidecar {
-    /// The config next to a weight file; empty if there is none.
-    fn of(file: &Path) -> Result<Self, ModelError> {
-        let path = file.with_extension("config.json");
-        if !path.exists() {
-            return Ok(Self::default());
-        }
-        let text = std::fs::read_to_string(&path).map_err(ModelError::io(&path))?;
-        serde_json::from_str(&text).map_err(|e| ModelError::config(&path, e))
+impl ComponentFiles {
+    /// Compares the files with the parameters of a module.
+    ///
+    /// # Errors
+    /// Those of [`CheckedWeights::of`].
+    pub(crate) fn check<B: Backend, M: Module<B>>(
+        &self,
+        module: &M,
+    ) -> Result<CheckedWeights<B, M>, ModelError> {
+        CheckedWeights::of(module, &self.files, &self.layout)
     }
 }
 
-/// What a single file's UNet predicts, by its name in a scheduler's config. The first of these that
-/// says so decides: the user's options, the sidecar, the file's own metadata (ModelSpec), and the
-/// family if all its models predict the same.
+impl Sidecar {
+    /// The config next to a weight file; empty if there is none.
+    fn of(file: &Path) -> Result<Self, ModelError> {
+        let Some(path) = sidecar_of(file) else { return Ok(Self::default()) };
+        parse_object(&read_config(&path)?).map_err(|reason| ModelError::config(&path, reason))
+    }
+}
+
+/// The config next to a weight file, if there is one.
+fn sidecar_of(file: &Path) -> Option<PathBuf> {
+    Some(file.with_extension("config.json")).filter(|path| path.exists())
+}
+
+/// A name for both files, to be read by people.
+fn both(file: &Path, sidecar: &Path) -> PathBuf {
+    let sidecar = sidecar.file_name().unwrap_or_default().display();
+    format!("{} with {sidecar}", file.display()).into()
+}
+
+/// What a single file's UNet predicts, by its name in a scheduler's config.
+struct Said {
+    prediction: String,
+    /// A sentence for the user, if nobody said so.
+    note: Option<String>,
+}
+
+/// What a single file's UNet predicts. The first of these that says so decides: the user's options, the
+/// sidecar, the file's own metadata (ModelSpec), ComfyUI's mark, and the family: all original Stable
+/// Diffusion 1 models predict the noise, but those of Stable Diffusion 2 differ.
 fn prediction(
     header: &Header,
     family: Family,
     sidecar: &Sidecar,
     options: &SourceOptions,
-) -> Result<String, ModelError> {
+) -> Result<Said, ModelError> {
+    let said = |prediction| Ok(Said { prediction, note: None });
     if let Some(prediction) = options.prediction {
-        return Ok(name(prediction));
+        return said(name(prediction));
     }
     if let Some(given) = sidecar.scheduler.get("prediction_type").and_then(Value::as_str) {
-        return Ok(given.into());
+        return said(given.into());
     }
     match (header.metadata("modelspec.prediction_type"), family) {
-        (Some("epsilon"), _) => Ok(name(Prediction::Epsilon)),
-        (Some("v"), _) => Ok(name(Prediction::VPrediction)),
-        (_, Family::Sd1) => Ok(name(Prediction::Epsilon)),
+        (Some("epsilon"), _) => said(name(Prediction::Epsilon)),
+        (Some("v"), _) => said(name(Prediction::VPrediction)),
+        _ if ldm::predicts_velocity(header) => said(name(Prediction::VPrediction)),
+        (_, Family::Sd1) => Ok(Said {
+            prediction: name(Prediction::Epsilon),
+            note: Some(format!(
+                "{} does not say what it predicts; epsilon is taken for it, as in most Stable Diffusion 1 \
+                 models (if images are mere noise, it may be v)",
+                header.path().display()
+            )),
+        }),
         _ => Err(ModelError::UnknownPrediction { path: header.path().into() }),
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use seqlora_files::{FileError, printable};
+
 /// Why a tokenizer could not be read, or a prompt could not be assembled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -16,23 +18,60 @@ pub enum TokenizerError {
         folder: PathBuf,
     },
     /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's reason.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file is not JSON, or a key holds a value of the wrong type.
-    #[error("cannot parse {}: {source}", path.display())]
+    #[error("cannot parse {}: {reason}", path.display())]
     Parse {
         /// The file.
         path: PathBuf,
-        /// The parser's reason, with line and column.
-        source: serde_json::Error,
+        /// The parser's reason, with the key, or with line and column.
+        reason: String,
+    },
+    /// There is no merge at all, although the vocabulary has words.
+    #[error(
+        "{} holds no merges, but the vocabulary has the token `{}`, which only merges can make; \
+         copy the file again",
+        path.display(), printable(token)
+    )]
+    NoMerges {
+        /// The file.
+        path: PathBuf,
+        /// The token.
+        token: String,
+    },
+    /// A merge of symbols that are no tokens.
+    #[error(
+        "{} line {line}: the token `{}` is not in the vocabulary; the merges and the vocabulary belong \
+         to different tokenizers, or one of them is damaged",
+        path.display(), printable(token)
+    )]
+    MergeToken {
+        /// The file with the merges.
+        path: PathBuf,
+        /// The line, counted from 1; in tokenizer.json, the number of the merge.
+        line: usize,
+        /// The token that is missing.
+        token: String,
+    },
+    /// Two tokens have the same id.
+    #[error(
+        "{}: the tokens `{}` and `{}` both have the id {id}; copy the file again",
+        path.display(), printable(&tokens[0]), printable(&tokens[1])
+    )]
+    SameId {
+        /// The file with the vocabulary.
+        path: PathBuf,
+        /// The id.
+        id: u32,
+        /// The tokens.
+        tokens: [String; 2],
     },
     /// A line of merges.txt is not two symbols with one space between them.
-    #[error("{} line {line}: expected two symbols and a space, found {text:?}", path.display())]
+    #[error(
+        "{} line {line}: expected two symbols and a space, found `{}`",
+        path.display(), printable(text)
+    )]
     Merge {
         /// The file.
         path: PathBuf,
@@ -50,7 +89,7 @@ pub enum TokenizerError {
         key: &'static str,
     },
     /// The file describes another kind of tokenizer.
-    #[error("{}: `{key}` = {value} is not CLIP's; expected {expected}", path.display())]
+    #[error("{}: `{key}` = {} is not CLIP's; expected {expected}", path.display(), printable(value))]
     NotClip {
         /// The file.
         path: PathBuf,
@@ -62,7 +101,7 @@ pub enum TokenizerError {
         expected: &'static str,
     },
     /// A special token is not in the vocabulary.
-    #[error("{}: `{key}` = {token:?} is not in the vocabulary", path.display())]
+    #[error("{}: `{key}` = `{}` is not in the vocabulary", path.display(), printable(token))]
     NotInVocabulary {
         /// The file with the vocabulary.
         path: PathBuf,
@@ -73,8 +112,8 @@ pub enum TokenizerError {
     },
     /// The vocabulary and the list of added tokens disagree.
     #[error(
-        "{}: token {token:?} has id {id}, but is listed as added token {listed}",
-        path.display()
+        "{}: the token `{}` has id {id}, but is listed as added token {listed}",
+        path.display(), printable(token)
     )]
     TwoIds {
         /// The file with the vocabulary.
@@ -86,7 +125,7 @@ pub enum TokenizerError {
         /// Its id in the list of added tokens.
         listed: u32,
     },
-    /// The merges do not fit the vocabulary.
+    /// The tokenizers library refuses the vocabulary.
     #[error("cannot build the tokenizer of {}: {source}", path.display())]
     Build {
         /// The file with the vocabulary.

@@ -113,6 +113,8 @@ impl TokenizerFiles {
             }
         }
 
+        vocabulary.require_one_token_per_id()?;
+
         let resolve = |token: Option<SpecialToken>, default: &str| {
             let token = token.unwrap_or_else(|| SpecialToken::new(default));
             added.values().find(|other| other.content == token.content).cloned().unwrap_or(token)
@@ -201,7 +203,7 @@ mod tests {
         let two = json!({"added_tokens_decoder": {"7": {"content": "dog</w>"}}});
         assert_error(config(&folder, &two), &["vocab.json", "id 521", "added token 7"]);
         let pad = json!({"added_tokens_decoder": {"0": "!"}, "pad_token": "<pad>"});
-        assert_error(config(&folder, &pad), &["vocab.json", "`pad_token` = \"<pad>\""]);
+        assert_error(config(&folder, &pad), &["vocab.json", "`pad_token` = `<pad>`"]);
         assert_error(config(&folder, &json!([])), &["tokenizer_config.json", "line 1"]);
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct SpecialToken {
 
 /// A token in JSON is its text, or an object.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a token: its text, or an object with `content`")]
 enum TokenValue {
     Text(String),
     Object {

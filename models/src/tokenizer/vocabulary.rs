@@ -1,12 +1,13 @@
 //! The vocabulary and merges of a tokenizer folder.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 pub(super) use tokenizers::models::bpe::{Merges, Vocab};
 
 use super::error::TokenizerError;
-use super::json::read_json_if_present;
+use super::json::{read_json_if_present, read_text};
 use super::special_token::SpecialToken;
 
 /// The tables of byte-pair encoding: token ids and merges.
@@ -47,7 +48,7 @@ struct SerializedModel {
 
 /// A merge in JSON is `"a b"` or, since tokenizers 0.20, `["a", "b"]`.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected merges, each as \"a b\" or [\"a\", \"b\"]")]
 enum SerializedMerge {
     Line(String),
     Pair(String, String),
@@ -80,9 +81,9 @@ impl BpeVocabulary {
         let merges = model.merges.ok_or_else(|| missing("model.merges"))?;
         let merges = merges.into_iter().enumerate().map(|(i, merge)| match merge {
             SerializedMerge::Line(line) => split_merge(&path, i + 1, &line),
-            SerializedMerge::Pair(left, right) => Ok((left, right)),
+            SerializedMerge::Pair(left, right) => Ok(Merge { line: i + 1, left, right }),
         });
-        let merges = merges.collect::<Result<_, _>>()?;
+        let merges = checked_merges(&path, &ids, merges.collect::<Result<_, _>>()?)?;
         let added = file.added_tokens.into_iter().map(|entry| (entry.id, entry.token)).collect();
         Ok(Self { path, ids, merges, added })
     }
@@ -91,21 +92,71 @@ impl BpeVocabulary {
         let (path, merges_path) = (folder.join("vocab.json"), folder.join("merges.txt"));
         let no_vocabulary = || TokenizerError::NoVocabulary { folder: folder.to_path_buf() };
         let ids = read_json_if_present(&path)?.ok_or_else(no_vocabulary)?;
-        let text = std::fs::read_to_string(&merges_path)
-            .map_err(|source| TokenizerError::Read { path: merges_path.clone(), source })?;
+        let text = read_text(&merges_path)?;
         let lines = text.lines().enumerate();
         let merges = lines
             .filter(|(_, line)| !line.starts_with("#version") && !line.is_empty())
             .map(|(i, line)| split_merge(&merges_path, i + 1, line))
             .collect::<Result<_, _>>()?;
+        let merges = checked_merges(&merges_path, &ids, merges)?;
         Ok(Self { path, ids, merges, added: Vec::new() })
+    }
+
+    /// Refuses two tokens with the same id, the added ones among them.
+    ///
+    /// # Errors
+    /// The error names both.
+    pub(super) fn require_one_token_per_id(&self) -> Result<(), TokenizerError> {
+        let mut by_id: HashMap<u32, &String> = HashMap::with_capacity(self.ids.len());
+        for (token, id) in &self.ids {
+            if let Some(other) = by_id.insert(*id, token) {
+                let mut tokens = [other.clone(), token.clone()];
+                tokens.sort();
+                return Err(TokenizerError::SameId { path: self.path.clone(), id: *id, tokens });
+            }
+        }
+        Ok(())
     }
 }
 
+/// A merge and where it stands.
+struct Merge {
+    line: usize,
+    left: String,
+    right: String,
+}
+
+/// The merges, whose symbols and results are all in the vocabulary.
+fn checked_merges(path: &Path, ids: &Vocab, merges: Vec<Merge>) -> Result<Merges, TokenizerError> {
+    for Merge { line, left, right } in &merges {
+        let result = format!("{left}{right}");
+        if let Some(token) =
+            [left, right, &result].into_iter().find(|token| !ids.contains_key(*token))
+        {
+            let (path, token) = (path.to_path_buf(), token.clone());
+            return Err(TokenizerError::MergeToken { path, line: *line, token });
+        }
+    }
+    // Apart from special tokens, a vocabulary without merges has letters only.
+    let word = ids.keys().filter(|token| is_word(token)).min();
+    match word {
+        Some(token) if merges.is_empty() => {
+            Err(TokenizerError::NoMerges { path: path.to_path_buf(), token: token.clone() })
+        }
+        _ => Ok(merges.into_iter().map(|merge| (merge.left, merge.right)).collect()),
+    }
+}
+
+/// Whether a token is made of several symbols, and is no special token such as `<|endoftext|>`.
+fn is_word(token: &str) -> bool {
+    let letters = token.strip_suffix("</w>").unwrap_or(token);
+    letters.chars().count() > 1 && !letters.starts_with('<')
+}
+
 /// The two symbols of a merge in line number `line` of a file.
-fn split_merge(path: &Path, line: usize, text: &str) -> Result<(String, String), TokenizerError> {
+fn split_merge(path: &Path, line: usize, text: &str) -> Result<Merge, TokenizerError> {
     match text.split(' ').collect::<Vec<_>>().as_slice() {
-        [left, right] => Ok((left.to_string(), right.to_string())),
+        [left, right] => Ok(Merge { line, left: left.to_string(), right: right.to_string() }),
         _ => Err(TokenizerError::Merge { path: path.to_path_buf(), line, text: text.to_string() }),
     }
 }
@@ -157,6 +208,22 @@ mod tests {
     }
 
     #[test]
+    fn an_id_has_one_token() {
+        let folder = folder("!");
+        let mut file = serialized();
+        file["model"]["vocab"]["dog</w>"] = json!(519);
+        write(folder.path(), "tokenizer.json", &file);
+        let twice = ClipTokenizer::from_folder(folder.path());
+        assert_error(twice, &["tokenizer.json", "`dog</w>` and `of</w>`", "id 519"]);
+        file["model"]["vocab"]["dog</w>"] = json!(-1);
+        write(folder.path(), "tokenizer.json", &file);
+        assert_error(
+            ClipTokenizer::from_folder(folder.path()),
+            &["tokenizer.json", "`model`", "-1"],
+        );
+    }
+
+    #[test]
     fn errors_name_the_file_and_the_line() {
         let empty = tempfile::tempdir().unwrap();
         let path = empty.path().display().to_string();
@@ -166,8 +233,11 @@ mod tests {
         std::fs::write(folder.path().join("merges.txt"), "#version: 0.2\na n\nabc\n").unwrap();
         let merge = ClipTokenizer::from_folder(folder.path());
         assert_error(merge, &["merges.txt line 3", "abc"]);
-        std::fs::write(folder.path().join("merges.txt"), "a zz\n").unwrap();
-        assert_error(ClipTokenizer::from_folder(folder.path()), &["vocab.json", "zz"]);
+        std::fs::write(folder.path().join("merges.txt"), "a n\na zz\n").unwrap();
+        assert_error(ClipTokenizer::from_folder(folder.path()), &["merges.txt line 2", "`zz`"]);
+        std::fs::write(folder.path().join("merges.txt"), "#version: 0.2\n").unwrap();
+        let none = ClipTokenizer::from_folder(folder.path());
+        assert_error(none, &["merges.txt holds no merges", "`!!</w>`"]);
         std::fs::remove_file(folder.path().join("merges.txt")).unwrap();
         assert_error(ClipTokenizer::from_folder(folder.path()), &["cannot read", "merges.txt"]);
     }

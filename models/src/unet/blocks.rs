@@ -21,6 +21,12 @@ pub struct Conditions<'a, B: Backend> {
     pub adapters: &'a DualAdapters<B>,
 }
 
+impl<B: KernelBackend> Conditions<'_, B> {
+    fn resnet(&self, block: &ResnetBlock<B>, x: Dual<B, 4>) -> Dual<B, 4> {
+        block.forward(x, Some(&self.time), self.adapters)
+    }
+}
+
 /// Residual blocks, each followed by attention at levels that have it, and a downsampling except at
 /// the last level.
 #[derive(Module, Debug)]
@@ -135,14 +141,14 @@ impl<B: KernelBackend> DownBlock<B> {
         skips: &mut Vec<Dual<B, 4>>,
     ) -> Dual<B, 4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
-            x = resnet.forward(x, Some(&conditions.time));
+            x = conditions.resnet(resnet, x);
             if let Some(attention) = self.attentions.get(i) {
                 x = attention.forward(x, conditions.context, conditions.adapters);
             }
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
-            x = downsample.forward(x);
+            x = downsample.forward(x, conditions.adapters);
             skips.push(x.clone());
         }
         x
@@ -170,10 +176,10 @@ impl<B: KernelBackend> MidBlock<B> {
     /// # Shapes
     /// - x and output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Dual<B, 4>, conditions: &Conditions<B>) -> Dual<B, 4> {
-        let mut x = self.resnets[0].forward(x, Some(&conditions.time));
+        let mut x = conditions.resnet(&self.resnets[0], x);
         for (attention, resnet) in self.attentions.iter().zip(&self.resnets[1..]) {
             x = attention.forward(x, conditions.context, conditions.adapters);
-            x = resnet.forward(x, Some(&conditions.time));
+            x = conditions.resnet(resnet, x);
         }
         x
     }
@@ -225,13 +231,13 @@ impl<B: KernelBackend> UpBlock<B> {
     ) -> Dual<B, 4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("one output of the down blocks per residual block");
-            x = resnet.forward(x.cat(skip, 1), Some(&conditions.time));
+            x = conditions.resnet(resnet, x.cat(skip, 1));
             if let Some(attention) = self.attentions.get(i) {
                 x = attention.forward(x, conditions.context, conditions.adapters);
             }
         }
         match &self.upsample {
-            Some(upsample) => upsample.forward(x),
+            Some(upsample) => upsample.forward(x, conditions.adapters),
             None => x,
         }
     }

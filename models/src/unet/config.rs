@@ -1,8 +1,14 @@
 //! The `config.json` of a UNet.
 
+use std::path::Path;
+
+use seqlora_files::parse_object;
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{ModelError, PerLevel, require_defaults, require_parts};
+use crate::weights::{
+    ModelError, PerLevel, require_defaults, require_epsilon, require_levels, require_parts,
+    require_types, require_within,
+};
 
 /// The sizes of a UNet, with diffusers' names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,25 +110,50 @@ impl UNetConfig {
     ///
     /// # Errors
     /// If the text is not JSON, needs something that is not implemented, or contradicts itself.
-    pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
         require_defaults(text, file, FIXED)?;
-        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
-        let levels = config.block_out_channels.len();
-        let lists = [config.down_block_types.len(), config.up_block_types.len()];
-        if lists != [levels; 2] {
-            let reason =
-                format!("{levels} entries in `block_out_channels`, but {lists:?} block types");
-            return Err(ModelError::config(file, reason));
+        let config: Self = parse_object(text).map_err(|reason| ModelError::config(file, reason))?;
+        config.check_sizes(file)?;
+        config.check_levels(file)?;
+        Ok(config)
+    }
+
+    /// Refuses numbers that no UNet has.
+    fn check_sizes(&self, file: &Path) -> Result<(), ModelError> {
+        for (key, value, range) in [
+            ("sample_size", self.sample_size, 1..=1024),
+            ("in_channels", self.in_channels, 1..=64),
+            ("out_channels", self.out_channels, 1..=64),
+            ("layers_per_block", self.layers_per_block, 1..=16),
+            ("cross_attention_dim", self.cross_attention_dim, 1..=8192),
+        ] {
+            require_within(file, key, value, range)?;
         }
-        let known = ["CrossAttnDownBlock2D", "DownBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"];
-        let mut types = config.down_block_types.iter().chain(&config.up_block_types);
-        if let Some(other) = types.find(|t| !known.contains(&t.as_str())) {
-            return Err(ModelError::config(file, format!("block type {other} is not supported")));
+        require_epsilon(file, "norm_eps", self.norm_eps)?;
+        // Diffusers divides by the number of frequencies less this.
+        match (0.0..=1.0).contains(&self.freq_shift) {
+            true => Ok(()),
+            false => {
+                let reason = format!("`freq_shift` is {:?}; expected 0 to 1", self.freq_shift);
+                Err(ModelError::config(file, reason))
+            }
+        }
+    }
+
+    /// Refuses lists that do not fit each other, and numbers that no level has.
+    fn check_levels(&self, file: &Path) -> Result<(), ModelError> {
+        let levels = self.block_out_channels.len();
+        require_levels(file, levels)?;
+        for (key, types, known) in [
+            ("down_block_types", &self.down_block_types, ["CrossAttnDownBlock2D", "DownBlock2D"]),
+            ("up_block_types", &self.up_block_types, ["CrossAttnUpBlock2D", "UpBlock2D"]),
+        ] {
+            require_types(file, key, types, &known, levels)?;
         }
         for (key, numbers) in [
-            ("attention_head_dim", Some(&config.attention_head_dim)),
-            ("num_attention_heads", config.num_attention_heads.as_ref()),
-            ("transformer_layers_per_block", Some(&config.transformer_layers_per_block)),
+            ("attention_head_dim", Some(&self.attention_head_dim)),
+            ("num_attention_heads", self.num_attention_heads.as_ref()),
+            ("transformer_layers_per_block", Some(&self.transformer_layers_per_block)),
         ] {
             if numbers.is_some_and(|numbers| !numbers.covers(levels)) {
                 let reason =
@@ -130,11 +161,21 @@ impl UNetConfig {
                 return Err(ModelError::config(file, reason));
             }
         }
-        for (level, channels) in config.block_out_channels.iter().enumerate() {
-            require_parts(file, "norm_num_groups", *channels, config.norm_num_groups)?;
-            require_parts(file, "attention_head_dim", *channels, config.heads(level))?;
+        for (level, channels) in self.block_out_channels.iter().enumerate() {
+            require_within(file, "block_out_channels", *channels, 4..=8192)?;
+            require_parts(file, "norm_num_groups", *channels, self.norm_num_groups)?;
+            require_parts(file, "attention_head_dim", *channels, self.heads(level))?;
+            let layers = self.transformer_layers_per_block.at(level);
+            require_within(file, "transformer_layers_per_block", layers, 1..=32)?;
         }
-        Ok(config)
+        match self.block_out_channels[0].is_multiple_of(2) {
+            true => Ok(()),
+            false => {
+                let reason = "the first of `block_out_channels` is odd, and the time embedding has as \
+                              many sines as cosines";
+                Err(ModelError::config(file, reason))
+            }
+        }
     }
 
     /// The number of heads at a level, counted from fine to coarse.

@@ -74,9 +74,9 @@ impl<B: KernelBackend> UNet<B> {
         context: &Context<B>,
         adapters: &DualAdapters<B>,
     ) -> (Dual<B, 4>, Dual<B, 4>) {
-        let time = self.time_embedding.forward(timesteps).silu();
+        let time = self.time_embedding.forward(timesteps, adapters).silu();
         let conditions = Conditions { time, context, adapters };
-        let mut x = self.conv_in.forward(noisy);
+        let mut x = self.conv_in.forward(noisy, adapters);
         let mut skips = vec![x.clone()];
         for block in &self.down_blocks {
             x = block.forward(x, &conditions, &mut skips);
@@ -86,7 +86,7 @@ impl<B: KernelBackend> UNet<B> {
         for block in &self.up_blocks {
             x = block.forward(x, &conditions, &mut skips);
         }
-        (self.conv_out.forward(self.conv_norm_out.forward(x).silu()), middle)
+        (self.conv_out.forward(self.conv_norm_out.forward(x).silu(), adapters), middle)
     }
 
     /// The linear layers of its transformers.

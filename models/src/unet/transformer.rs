@@ -116,14 +116,14 @@ impl<B: KernelBackend> Transformer2d<B> {
             |x: Dual<B, 3>| x.reshape([batch, height, width, channels]).permute([0, 3, 1, 2]);
         let h = self.norm.forward(x.clone());
         let mut h = match &self.proj_in {
-            Projection::Conv(conv) => to_tokens(conv.forward(h)),
+            Projection::Conv(conv) => to_tokens(conv.forward(h, adapters)),
             Projection::Linear(linear) => linear.forward(to_tokens(h), adapters),
         };
         for block in &self.transformer_blocks {
             h = block.forward(h, context, [height, width], adapters);
         }
         let h = match &self.proj_out {
-            Projection::Conv(conv) => conv.forward(to_image(h)),
+            Projection::Conv(conv) => conv.forward(to_image(h), adapters),
             Projection::Linear(linear) => to_image(linear.forward(h, adapters)),
         };
         x + h

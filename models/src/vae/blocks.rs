@@ -88,10 +88,11 @@ impl<B: KernelBackend> VaeLevel<B> {
     /// - x: `[batch, inputs, height, width]`
     /// - output: `[batch, outputs, height', width']`, half or twice the size if the level changes it
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        let x = self.resnets.iter().fold(x, |x, resnet| resnet.forward(x, None));
+        let none = DualAdapters::none();
+        let x = self.resnets.iter().fold(x, |x, resnet| resnet.forward(x, None, &none));
         match (&self.downsample, &self.upsample) {
-            (Some(downsample), _) => downsample.forward(x),
-            (_, Some(upsample)) => upsample.forward(x),
+            (Some(downsample), _) => downsample.forward(x, &none),
+            (_, Some(upsample)) => upsample.forward(x, &none),
             _ => x,
         }
     }
@@ -119,9 +120,10 @@ impl<B: KernelBackend> MidBlock<B> {
     /// # Shapes
     /// - x and output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Dual<B, 4>) -> Dual<B, 4> {
-        let mut x = self.resnets[0].forward(x, None);
+        let none = DualAdapters::none();
+        let mut x = self.resnets[0].forward(x, None, &none);
         for (attention, resnet) in self.attentions.iter().zip(&self.resnets[1..]) {
-            x = resnet.forward(attention.forward(x), None);
+            x = resnet.forward(attention.forward(x), None, &none);
         }
         x
     }

@@ -1,8 +1,13 @@
 //! The `config.json` of a VAE.
 
+use std::path::Path;
+
+use seqlora_files::parse_object;
 use serde::{Deserialize, Serialize};
 
-use crate::weights::{ModelError, require_defaults, require_parts};
+use crate::weights::{
+    ModelError, require_defaults, require_levels, require_parts, require_types, require_within,
+};
 
 /// The sizes of a VAE, with diffusers' names and defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -60,19 +65,44 @@ impl VaeConfig {
     ///
     /// # Errors
     /// If the text is not JSON, or needs something that is not implemented.
-    pub fn parse(text: &str, file: &std::path::Path) -> Result<Self, ModelError> {
+    pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
         require_defaults(text, file, FIXED)?;
-        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
-        let known = ["DownEncoderBlock2D", "UpDecoderBlock2D"];
-        for channels in &config.block_out_channels {
-            require_parts(file, "norm_num_groups", *channels, config.norm_num_groups)?;
+        let config: Self = parse_object(text).map_err(|reason| ModelError::config(file, reason))?;
+        config.check(file)?;
+        Ok(config)
+    }
+
+    /// Refuses lists that do not fit each other, and numbers that no VAE has.
+    fn check(&self, file: &Path) -> Result<(), ModelError> {
+        for (key, value, range) in [
+            // Images have three colours.
+            ("in_channels", self.in_channels, 3..=3),
+            ("out_channels", self.out_channels, 3..=3),
+            ("latent_channels", self.latent_channels, 1..=64),
+            ("layers_per_block", self.layers_per_block, 1..=16),
+        ] {
+            require_within(file, key, value, range)?;
         }
-        let mut types = config.down_block_types.iter().chain(&config.up_block_types);
-        match types.find(|t| !known.contains(&t.as_str())) {
-            Some(other) => {
-                Err(ModelError::config(file, format!("block type {other} is not supported")))
+        let levels = self.block_out_channels.len();
+        require_levels(file, levels)?;
+        for (key, types, known) in [
+            ("down_block_types", &self.down_block_types, "DownEncoderBlock2D"),
+            ("up_block_types", &self.up_block_types, "UpDecoderBlock2D"),
+        ] {
+            require_types(file, key, types, &[known], levels)?;
+        }
+        for channels in &self.block_out_channels {
+            require_within(file, "block_out_channels", *channels, 1..=8192)?;
+            require_parts(file, "norm_num_groups", *channels, self.norm_num_groups)?;
+        }
+        match self.scaling_factor > 0.0 && self.scaling_factor < 1e3 {
+            true => Ok(()),
+            false => {
+                let found = self.scaling_factor;
+                let reason =
+                    format!("`scaling_factor` is {found:?}; expected more than 0, below 1000");
+                Err(ModelError::config(file, reason))
             }
-            None => Ok(config),
         }
     }
 

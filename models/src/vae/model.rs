@@ -3,6 +3,7 @@
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
+use seqlora_core::lora::DualAdapters;
 use seqlora_core::model::{LatentCodec, LatentPosterior};
 use seqlora_kernels::{DualOps, KernelBackend};
 
@@ -82,10 +83,11 @@ impl<B: Backend> Vae<B> {
 impl<B: KernelBackend> LatentCodec<B> for Vae<B> {
     fn encode_image(&self, pixels: Tensor<B, 4>) -> LatentPosterior<B> {
         let Encoder { conv_in, down_blocks, mid_block, conv_norm_out, conv_out } = &self.encoder;
-        let x = conv_in.forward(Dual::constant(pixels));
+        let none = DualAdapters::none();
+        let x = conv_in.forward(Dual::constant(pixels), &none);
         let x = down_blocks.iter().fold(x, |x, level| level.forward(x));
-        let x = conv_out.forward(conv_norm_out.forward(mid_block.forward(x)).silu());
-        let moments = self.quant_conv.forward(x).primal;
+        let x = conv_out.forward(conv_norm_out.forward(mid_block.forward(x)).silu(), &none);
+        let moments = self.quant_conv.forward(x, &none).primal;
         let half = self.latent_channels;
         let mean = moments.clone().narrow(1, 0, half);
         // Diffusers clamps the log-variance to this range.
@@ -99,10 +101,12 @@ impl<B: KernelBackend> LatentCodec<B> for Vae<B> {
 
     fn decode_latents(&self, latents: Tensor<B, 4>) -> Tensor<B, 4> {
         let Decoder { conv_in, mid_block, up_blocks, conv_norm_out, conv_out } = &self.decoder;
+        let none = DualAdapters::none();
         let latents = Dual::constant(latents.div_scalar(self.scaling_factor));
-        let x = mid_block.forward(conv_in.forward(self.post_quant_conv.forward(latents)));
+        let x = conv_in.forward(self.post_quant_conv.forward(latents, &none), &none);
+        let x = mid_block.forward(x);
         let x = up_blocks.iter().fold(x, |x, level| level.forward(x));
-        conv_out.forward(conv_norm_out.forward(x).silu()).primal
+        conv_out.forward(conv_norm_out.forward(x).silu(), &none).primal
     }
 
     fn latent_channels(&self) -> usize {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use seqlora_files::parse_object;
 use serde::{Deserialize, Serialize};
 
 use crate::weights::{Activation, ModelError, require_defaults};
@@ -60,7 +61,7 @@ impl VitConfig {
     /// each other.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
         require_defaults(text, file, &[("model_type", "\"vit\""), ("num_channels", "3")])?;
-        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
+        let config: Self = parse_object(text).map_err(|reason| ModelError::config(file, reason))?;
         config.check().map_err(|reason| ModelError::config(file, reason))?;
         Ok(config)
     }
@@ -70,11 +71,27 @@ impl VitConfig {
         self.image_size / self.patch_size
     }
 
-    /// Checks that the heads divide the width and the patches the image.
+    /// Checks that no number is larger than any model's, that the heads divide the width, and the patches
+    /// the image.
     ///
     /// # Errors
-    /// A sentence with both numbers.
+    /// A sentence with the key and the numbers.
     pub fn check(&self) -> Result<(), String> {
+        for (key, value, most) in [
+            ("hidden_size", self.hidden_size, 8192),
+            ("num_hidden_layers", self.num_hidden_layers, 128),
+            ("intermediate_size", self.intermediate_size, 1 << 16),
+            ("image_size", self.image_size, 4096),
+            ("num_channels", self.num_channels, 8192),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(format!("`{key}` is {value}; expected 1 to {most}"));
+            }
+        }
+        if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
+            let found = self.layer_norm_eps;
+            return Err(format!("`layer_norm_eps` is {found}; expected a number between 0 and 1"));
+        }
         let divides = |(part, n): (&str, usize), (whole, m): (&str, usize)| {
             if n > 0 && m > 0 && m.is_multiple_of(n) {
                 return Ok(());

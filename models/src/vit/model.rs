@@ -14,7 +14,7 @@ use super::position::resample;
 use crate::nn::{
     Conv2d, Conv2dConfig, EncoderLayer, EncoderLayerConfig, LayerNames, LayerNorm, Scope, frozen,
 };
-use crate::weights::{KeyTable, ModelError, WeightFiles, load_weights};
+use crate::weights::{KeyTable, ModelError, WeightFiles, load_weights, read_config};
 
 /// A vision transformer ([arXiv 2010.11929](https://arxiv.org/abs/2010.11929)).
 #[derive(Module, Debug)]
@@ -74,7 +74,7 @@ impl<B: KernelBackend> VitModel<B> {
     /// If a file in the folder is missing or damaged, or does not fit the config.
     pub fn load(folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let file = folder.join("config.json");
-        let text = std::fs::read_to_string(&file).map_err(ModelError::io(&file))?;
+        let text = read_config(&file)?;
         let model = VitConfig::parse(&text, &file)?.init(device);
         load_weights(model, &WeightFiles::find(folder)?, &KeyTable::VIT.into())
     }
@@ -94,14 +94,14 @@ impl<B: KernelBackend> VitModel<B> {
             height % patch == 0 && width % patch == 0,
             "images of {height} by {width} pixels cannot be split into patches of {patch}"
         );
-        let patches = self.patch_embedding.forward(pixels);
+        let none = DualAdapters::none();
+        let patches = self.patch_embedding.forward(pixels, &none);
         let [_, channels, rows, columns] = patches.dims();
         let count = rows * columns;
         let patches = patches.reshape([batch, channels, count]).swap_dims(1, 2);
         let class = self.cls_token.val().expand([batch, 1, channels]);
         let x = Dual::constant(class).cat(patches, 1);
         let x = x.add_broadcast(Dual::constant(self.positions([rows, columns])));
-        let none = DualAdapters::none();
         let x = self.layers.iter().fold(x, |x, layer| layer.forward(x, AttentionMask::Full, &none));
         let x = self.norm.forward(x);
         VitTokens {

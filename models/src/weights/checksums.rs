@@ -1,12 +1,12 @@
 //! `SHA256SUMS`: the digests of a folder's files, in the format of `sha256sum`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use rayon::prelude::*;
 
-use super::ModelError;
 use super::fingerprint::digest;
+use super::{ModelError, read_config};
 
 const LIST: &str = "SHA256SUMS";
 
@@ -19,7 +19,7 @@ pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
     if !list.exists() {
         return Ok(());
     }
-    let text = fs::read_to_string(&list).map_err(ModelError::io(&list))?;
+    let text = read_config(&list)?;
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     lines.par_iter().try_for_each(|line| {
         // Digest and name are separated by two spaces, or by a space and a star in binary mode.
@@ -30,6 +30,10 @@ pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
                 format!("`{line}` is not a digest and a file name"),
             ));
         };
+        let inside = |part| matches!(part, Component::Normal(_));
+        if !Path::new(name).components().all(inside) {
+            return Err(ModelError::config(&list, format!("`{name}` leads out of the folder")));
+        }
         let path = folder.join(name);
         let found = hex(&path)?;
         match found == expected.to_lowercase() {
@@ -97,6 +101,8 @@ mod tests {
         assert!(error().contains("cannot access") && error().contains("unet/a.bin"));
         fs::write(path("SHA256SUMS"), "nonsense").unwrap();
         assert!(error().contains("SHA256SUMS: `nonsense`"));
+        fs::write(path("SHA256SUMS"), format!("{sum}  ../a.bin\n")).unwrap();
+        assert!(error().contains("`../a.bin` leads out of the folder"));
     }
 
     #[test]

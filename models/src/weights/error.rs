@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use seqlora_files::{FileError, printable};
+
 /// An error in the files of a model. Every message names the file, the key and what to do about it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -14,6 +16,9 @@ pub enum ModelError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// Something other than a file of its kind stands where a file should be.
+    #[error(transparent)]
+    File(FileError),
     /// A config is not JSON, or needs something that is not implemented.
     #[error("{}: {reason}", path.display())]
     Config {
@@ -97,6 +102,22 @@ pub enum ModelError {
         /// The parser's reason.
         reason: String,
     },
+    /// The tokenizer has a token for which the text encoder has no embedding.
+    #[error(
+        "{} gives the token `{}` the id {id}, but the model's text encoder has {embeddings} embeddings \
+         (`vocab_size`), for the ids below that: use the tokenizer that belongs to the model",
+        tokenizer.display(), printable(token)
+    )]
+    Vocabulary {
+        /// The tokenizer's folder.
+        tokenizer: PathBuf,
+        /// The token with the highest id.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// The number of embeddings.
+        embeddings: usize,
+    },
     /// The tokenizer cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] crate::tokenizer::TokenizerError),
@@ -108,6 +129,15 @@ pub enum ModelError {
         /// The reason.
         source: seqlora_core::diffusion::ScheduleError,
     },
+}
+
+impl From<FileError> for ModelError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Io { path, source, .. } => Self::Io { path, source },
+            other => Self::File(other),
+        }
+    }
 }
 
 impl ModelError {

@@ -1,10 +1,10 @@
 //! Digests of weight files, which identify a base model.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use seqlora_files::open_regular;
 use sha2::{Digest, Sha256};
 
 use super::ModelError;
@@ -21,7 +21,7 @@ pub fn fingerprint(files: &[PathBuf]) -> Result<String, ModelError> {
 
 /// The SHA-256 of a file.
 pub(super) fn digest(path: &Path) -> Result<Vec<u8>, ModelError> {
-    let mut file = File::open(path).map_err(ModelError::io(path))?;
+    let (mut file, _) = open_regular(path)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {

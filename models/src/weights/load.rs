@@ -1,15 +1,17 @@
 //! Fills a module with the weights of safetensors files. Missing and unused keys are errors.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use burn::tensor::{DType, Shape, TensorData, backend::Backend};
-use burn_store::{
-    ApplyError, IdentityAdapter, ModuleAdapter, ModuleSnapshot, ModuleStore, SafetensorsStore,
-    TensorSnapshot, TensorSnapshotError,
-};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{DType, Tensor, backend::Backend};
 use seqlora_core::precision::Precision;
 
-use super::{KeyLayout, ModelError, WeightFiles, ldm};
+use super::module_path::ModulePath;
+use super::stored::StoredWeight;
+use super::{Header, KeyLayout, ModelError, WeightFiles, ldm};
 
 /// The largest number of keys that an error message lists.
 const LISTED: usize = 12;
@@ -19,125 +21,192 @@ const LISTED: usize = 12;
 /// # Errors
 /// If a file is damaged, if a key is missing, unused or of the wrong shape, or if a weight is not
 /// finite.
-pub fn load_weights<B: Backend, M: ModuleSnapshot<B>>(
+pub fn load_weights<B: Backend, M: Module<B>>(
     module: M,
     files: &WeightFiles,
     layout: &KeyLayout,
 ) -> Result<M, ModelError> {
-    load_weights_as(module, files, layout, Precision::F32)
+    CheckedWeights::of(&module, files, layout)?.fill(module, Precision::F32)
 }
 
-/// Fills `module` with the weights of `files`, converted to `precision`.
-///
-/// # Errors
-/// Those of [`load_weights`], and if a weight is outside the range of `precision`.
-pub fn load_weights_as<B: Backend, M: ModuleSnapshot<B>>(
-    mut module: M,
-    files: &WeightFiles,
-    layout: &KeyLayout,
-    precision: Precision,
-) -> Result<M, ModelError> {
-    let mut snapshots = Vec::new();
-    for file in &files.shards {
-        let mut store = SafetensorsStore::from_file(file).with_from_adapter(IdentityAdapter);
-        let damaged = |e: &dyn std::fmt::Display| ModelError::Damaged {
-            path: file.clone(),
-            reason: e.to_string(),
+/// The weights of a module, whose names, shapes and types are those that the module needs. None of the
+/// numbers has been read.
+#[derive(Debug)]
+pub struct CheckedWeights<B: Backend, M: Module<B>> {
+    /// The file, or the folder of the shards.
+    place: PathBuf,
+    /// By our module path.
+    weights: BTreeMap<String, StoredWeight>,
+    _module: PhantomData<(B, fn(M))>,
+}
+
+impl<B: Backend, M: Module<B>> CheckedWeights<B, M> {
+    /// Compares the headers of `files` with the parameters of `module`.
+    ///
+    /// # Errors
+    /// If a file is damaged, or if a key is missing, unused, there twice, of the wrong shape or of a type
+    /// that is not read.
+    pub fn of(module: &M, files: &WeightFiles, layout: &KeyLayout) -> Result<Self, ModelError> {
+        let mut found = Found::default();
+        for file in &files.shards {
+            found.add(&Rc::new(Header::read(file)?), layout);
+        }
+        let mut wanted = Parameters::<B>::default();
+        module.visit(&mut wanted);
+        let problems = found.compared_with(&wanted.shapes, layout);
+        let place = match &files.shards[..] {
+            [file] => file.clone(),
+            _ => files.folder.clone(),
         };
-        for (key, snapshot) in store.get_all_snapshots().map_err(|e| damaged(&e))? {
-            for (key, part) in ldm::parts(key, snapshot) {
-                let Some(path) = layout.ours(&key) else { continue };
-                snapshots.push(at_path(&part, &path));
-            }
-        }
+        refuse(&place, problems)?;
+        Ok(Self { place, weights: found.weights, _module: PhantomData })
     }
-    let result = module.apply(snapshots, None, Some(Box::new(Finite(precision))), true);
-    let missing =
-        result.missing.iter().map(|(path, _)| format!("`{}` is missing", layout.theirs(path)));
-    let unused = result
-        .unused
-        .iter()
-        .map(|path| format!("`{}` is not used by this model", layout.theirs(path)));
-    let errors = result.errors.iter().map(|error| match error {
-        ApplyError::ShapeMismatch { path, expected, found } => {
-            format!("`{}` has shape {found:?}, expected {expected:?}", layout.theirs(path))
-        }
-        ApplyError::LoadError { path, message } => format!("`{}`: {message}", layout.theirs(path)),
-        other => other.to_string(),
-    });
-    let mut problems: Vec<String> = errors.chain(missing).chain(unused).collect();
+
+    /// Reads the weights into the module, converted to `precision`.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or if a weight is not finite or outside the range of `precision`.
+    pub fn fill(self, module: M, precision: Precision) -> Result<M, ModelError> {
+        let Self { place, weights, .. } = self;
+        let (path, problems) = (ModulePath::default(), Vec::new());
+        let mut filling = Filling { weights, precision, path, problems };
+        let module = module.map(&mut filling);
+        refuse(&place, filling.problems)?;
+        Ok(module)
+    }
+}
+
+/// An error that lists the first of the problems, if there are any.
+fn refuse(place: &Path, mut problems: Vec<String>) -> Result<(), ModelError> {
     if problems.is_empty() {
-        return Ok(module);
+        return Ok(());
     }
     if problems.len() > LISTED {
         let more = problems.len() - LISTED;
         problems.truncate(LISTED);
         problems.push(format!("and {more} more"));
     }
-    let path = if files.shards.len() == 1 { files.shards[0].clone() } else { files.folder.clone() };
-    Err(ModelError::Weights { path, problems })
+    Err(ModelError::Weights { path: place.into(), problems })
 }
 
-/// The shape of a parameter in our module. The projections of attention are linear layers here, but
-/// 1×1 convolutions in the original VAE.
-fn our_shape(path: &str, shape: &Shape) -> Shape {
-    let projection = path.rsplit('.').nth(1).is_some_and(|layer| layer.starts_with("to_"));
-    match shape.strip_suffix(&[1, 1]) {
-        Some(matrix) if projection => matrix.to_vec().into(),
-        _ => shape.clone(),
+/// What the files hold, by our module path.
+#[derive(Default)]
+struct Found {
+    weights: BTreeMap<String, StoredWeight>,
+    /// Those that cannot be read.
+    refused: BTreeSet<String>,
+    problems: Vec<String>,
+}
+
+impl Found {
+    /// Adds the parameters of a file.
+    fn add(&mut self, header: &Rc<Header>, layout: &KeyLayout) {
+        for key in header.tensors().keys() {
+            for (name, third) in ldm::parts(key) {
+                let Some(path) = layout.ours(&name) else { continue };
+                match StoredWeight::new(header, key, third, &path) {
+                    Ok(weight) => {
+                        if let Some(other) = self.weights.insert(path, weight) {
+                            let problem =
+                                format!("`{}` and `{key}` are the same weight", other.key);
+                            self.problems.push(problem);
+                        }
+                    }
+                    Err(problem) => {
+                        self.refused.insert(path);
+                        self.problems.push(problem);
+                        // The same holds for all parts of a tensor.
+                        self.problems.dedup();
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is wrong: one sentence per key.
+    fn compared_with(
+        &mut self,
+        wanted: &BTreeMap<String, Vec<usize>>,
+        layout: &KeyLayout,
+    ) -> Vec<String> {
+        let mut problems = std::mem::take(&mut self.problems);
+        let named = |path: &String| format!("`{}`", layout.theirs(path));
+        for (path, expected) in wanted {
+            match self.weights.get(path) {
+                Some(weight) if weight.shape == *expected => {}
+                Some(weight) => {
+                    let shape = &weight.shape;
+                    problems.push(format!(
+                        "{} has shape {shape:?}, expected {expected:?}",
+                        named(path)
+                    ));
+                }
+                None if self.refused.contains(path) => {}
+                None => problems.push(format!("{} is missing", named(path))),
+            }
+        }
+        let unused = self.weights.keys().filter(|path| !wanted.contains_key(*path));
+        problems.extend(unused.map(|path| format!("{} is not used by this model", named(path))));
+        problems
     }
 }
 
-/// The same tensor under our path, in our shape.
-fn at_path(snapshot: &TensorSnapshot, path: &str) -> TensorSnapshot {
-    let shape = our_shape(path, &snapshot.shape);
-    let (read, to) = (snapshot.clone_data_fn(), shape.clone());
-    TensorSnapshot::from_closure(
-        Rc::new(move || Ok(TensorData { shape: to.clone(), ..read()? })),
-        snapshot.dtype,
-        shape,
-        path.split('.').map(String::from).collect(),
-        Vec::new(),
-        snapshot.tensor_id.unwrap_or_default(),
-    )
+/// The shapes of a module's parameters by their path, found without allocating them.
+struct Parameters<B> {
+    path: ModulePath,
+    shapes: BTreeMap<String, Vec<usize>>,
+    _backend: PhantomData<B>,
 }
 
-/// Converts every weight to a precision, and refuses numbers that are not finite.
-#[derive(Debug, Clone)]
-struct Finite(Precision);
+impl<B> Default for Parameters<B> {
+    fn default() -> Self {
+        Self { path: ModulePath::default(), shapes: BTreeMap::new(), _backend: PhantomData }
+    }
+}
 
-impl ModuleAdapter for Finite {
-    fn adapt(&self, snapshot: &TensorSnapshot) -> TensorSnapshot {
-        let (read, precision) = (snapshot.clone_data_fn(), self.0);
-        let convert = move || -> Result<TensorData, TensorSnapshotError> {
-            let data = read()?;
-            let data = if data.dtype == DType::F32 { data } else { data.convert_dtype(DType::F32) };
-            let numbers = data.as_slice::<f32>();
-            let numbers = numbers.map_err(|e| TensorSnapshotError::DataError(format!("{e:?}")))?;
-            let failed = |at: usize, why: &str| {
-                let text = format!("element {at} is {}; {why}", numbers[at]);
-                Err(TensorSnapshotError::DataError(text))
-            };
-            if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-                return failed(at, "the model in the file is broken");
-            }
-            match numbers.iter().position(|x| x.abs() > precision.largest()) {
-                Some(at) => failed(at, "use a precision with a larger range"),
-                None if precision == Precision::F32 => Ok(data),
-                None => Ok(data.convert_dtype(precision.dtype().into())),
-            }
-        };
-        TensorSnapshot::from_closure(
-            Rc::new(convert),
-            self.0.dtype().into(),
-            snapshot.shape.clone(),
-            snapshot.path_stack.clone().unwrap_or_default(),
-            snapshot.container_stack.clone().unwrap_or_default(),
-            snapshot.tensor_id.unwrap_or_default(),
-        )
+impl<B: Backend> ModuleVisitor<B> for Parameters<B> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
     }
 
-    fn clone_box(&self) -> Box<dyn ModuleAdapter> {
-        Box::new(self.clone())
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.shapes.insert(self.path.dotted(), param.lazy_shape().to_vec());
+    }
+}
+
+/// Puts weights into a module.
+struct Filling {
+    weights: BTreeMap<String, StoredWeight>,
+    precision: Precision,
+    path: ModulePath,
+    problems: Vec<String>,
+}
+
+impl<B: Backend> ModuleMapper<B> for Filling {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+
+    fn exit_module(&mut self, _name: &str, container: &str) {
+        self.path.leave(container);
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        let weight = self.weights.remove(&self.path.dotted()).expect("none is missing");
+        match weight.read(self.precision) {
+            Ok(data) => {
+                let (id, device) = (param.id, param.lazy_device());
+                let dtype: DType = self.precision.dtype().into();
+                param.transform_for_load(Tensor::from_data(data, (&device, dtype)), id)
+            }
+            Err(problem) => {
+                self.problems.push(problem);
+                param
+            }
+        }
     }
 }

@@ -1,24 +1,35 @@
 //! The checkpoint formats of other tools: file names, key names, configs and data types.
+//!
+//! Every kind of file has one place where it is checked before anything is made of it: `header` for
+//! safetensors files, `load` for the names, types and shapes of weights, `files` for shard indices, and
+//! `config` for the numbers of a config.
 
 mod checksums;
 mod config;
 mod error;
 mod files;
 mod fingerprint;
+mod header;
 mod key_layout;
 mod keys;
 pub mod ldm;
 mod load;
+mod module_path;
 mod random;
 mod save;
+mod stored;
 
 pub use checksums::{verify_checksums, write_checksums};
-pub use config::{Activation, PerLevel, require_defaults, require_parts};
+pub use config::{
+    Activation, PerLevel, read_config, require_defaults, require_epsilon, require_levels,
+    require_parts, require_types, require_within,
+};
 pub use error::ModelError;
-pub use files::{WeightFiles, needed_files};
+pub use files::{Variant, WeightFiles, needed_files};
 pub use fingerprint::fingerprint;
+pub use header::Header;
 pub use key_layout::KeyLayout;
 pub use keys::KeyTable;
-pub use load::{load_weights, load_weights_as};
+pub use load::{CheckedWeights, load_weights};
 pub use random::random_weights;
 pub use save::{Stored, save_weights};

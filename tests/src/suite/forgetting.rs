@@ -8,6 +8,7 @@ use burn_seqlora::lora::directions::{Columns, fresh_directions, orthonormal_gaug
 use burn_seqlora::lora::{AdapterSet, Factors};
 use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::TrainConfig;
+use nalgebra::DMatrix;
 
 use crate::toy::training::{config, learn_in_turn, together};
 use crate::toy::{Net, Precision, Sample, Toy, columns, matrix, numbers, random};
@@ -74,9 +75,10 @@ pub fn learnt_directions_hold_more_than_frozen_ones<B: KernelBackend>(precision:
     }
 }
 
-/// Test 11, the Hanson-Wright bound: what later concepts do to the first one's inputs is ζᵀMζ with
-/// M = (Σ ΔW_i)ᵀ(Σ ΔW_i), whose mean is tr(MΣ) and whose tail falls as the bound says; all of it
-/// comes from what of the inputs lies outside span(B₁).
+/// Test 11: what later concepts do to the first one's inputs is ζᵀMζ with M = (Σ ΔW_i)ᵀ(Σ ΔW_i), whose mean
+/// is tr(MΣ), whose tails fall as Laurent and Massart 2000, lemma 1, say, and whose law is that of the
+/// squares of Gaussians weighted with the eigenvalues of MΣ; all of it comes from what of the inputs lies
+/// outside span(B₁).
 pub fn forgetting_is_a_quadratic_form_in_the_residual<B: KernelBackend>(precision: Precision) {
     let toy = toy(precision.dtype);
     let config = TrainConfig { steps: 20, ..config() };
@@ -93,22 +95,61 @@ pub fn forgetting_is_a_quadratic_form_in_the_residual<B: KernelBackend>(precisio
     let worst = forgotten.iter().zip(&alone).fold(0f64, |m, (x, y)| m.max((x - y).abs()));
     assert!(worst < 1e-5 * largest, "span(B₁) must not count: {worst:.2e} of {largest:.2e}");
 
-    // D Σ Dᵀ has the trace and the norm of MΣ's symmetric form.
+    // D Σ Dᵀ has the eigenvalues of MΣ.
     let [up, down] = [&later.up, &later.down].map(|f| f.get(0).unwrap());
     let root = inputs_root::<B>(precision.dtype);
     let factor = up.matmul(down.transpose()).matmul(root);
-    let trace = Factors::new(vec![Some(factor.clone())]).norm().powi(2);
-    let spread = Factors::new(vec![Some(factor.clone().matmul(factor.transpose()))]).norm();
+    let weights = eigenvalues(&factor.clone().matmul(factor.transpose()));
+    let trace: f64 = weights.iter().sum();
     let mean = forgotten.iter().sum::<f64>() / count as f64;
-    let deviation = (2.0 / count as f64).sqrt() * spread;
+    let deviation = (2.0 / count as f64).sqrt() * norm(&weights);
     assert!((mean - trace).abs() < 3.0 * deviation, "mean {mean}, tr(MΣ) {trace} ± {deviation}");
-    for t in [1.0, 2.0, 4.0, 8.0].map(|times| times * spread) {
-        let beyond = forgotten.iter().filter(|x| (*x - trace).abs() > t).count();
-        // Laurent and Massart's constants; ‖M‖_F stands in for the smaller ‖M‖.
-        let exponent = (t / spread).powi(2).min(t / spread) / 16.0;
-        let (tail, bound) = (beyond as f64 / count as f64, 2.0 * (-exponent).exp());
-        assert!(tail <= bound, "{tail} beyond {t}, bound {bound}");
+    assert_tails_fall(&forgotten, &weights);
+
+    // The law itself, drawn from the eigenvalues alone.
+    let squares = random::<B, 2>([count, weights.len()], 61, precision.dtype).powi_scalar(2);
+    let squares = numbers(&Factors::new(vec![Some(squares)]));
+    let weighted = |row: &[f64]| row.iter().zip(&weights).map(|(square, w)| w * square).sum();
+    let distance = largest_gap(forgotten, squares.chunks(weights.len()).map(weighted).collect());
+    // Kolmogorov and Smirnov: equal laws give more than this once in 1000 times.
+    let limit = 1.95 * (2.0 / count as f64).sqrt();
+    assert!(distance < limit, "the laws differ by {distance}, limit {limit}");
+}
+
+/// Sums of squares of Gaussians with these weights are rarely far from their mean (Laurent and Massart 2000,
+/// lemma 1).
+fn assert_tails_fall(sums: &[f64], weights: &[f64]) {
+    let mean: f64 = weights.iter().sum();
+    let spread = norm(weights);
+    let largest = weights.iter().fold(0f64, |m, x| m.max(*x));
+    for x in [1.0f64, 2.0, 3.0, 4.0, 5.0] {
+        let below = 2.0 * spread * x.sqrt();
+        let above = below + 2.0 * largest * x;
+        let outside = sums.iter().filter(|y| **y > mean + above || **y < mean - below).count();
+        let (share, bound) = (outside as f64 / sums.len() as f64, 2.0 * (-x).exp());
+        assert!(share <= bound, "{share} outside at x = {x}, bound {bound}");
     }
+}
+
+fn norm(numbers: &[f64]) -> f64 {
+    numbers.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// The eigenvalues of a symmetric matrix.
+fn eigenvalues<B: Backend>(matrix: &Tensor<B, 2>) -> Vec<f64> {
+    let values = numbers(&Factors::new(vec![Some(matrix.clone())]));
+    let side = matrix.dims()[0];
+    DMatrix::from_row_slice(side, side, &values).symmetric_eigenvalues().iter().copied().collect()
+}
+
+/// The largest difference between the distribution functions of two samples of the same size.
+fn largest_gap(mut a: Vec<f64>, mut b: Vec<f64>) -> f64 {
+    for sample in [&mut a, &mut b] {
+        sample.sort_by(f64::total_cmp);
+    }
+    let below = |sample: &[f64], x: f64| sample.partition_point(|y| *y <= x) as f64;
+    let gap = |x: &f64| (below(&a, *x) - below(&b, *x)).abs() / a.len() as f64;
+    a.iter().chain(&b).map(gap).fold(0.0, f64::max)
 }
 
 /// Σ^½

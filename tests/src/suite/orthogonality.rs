@@ -7,7 +7,7 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::Error;
 use burn_seqlora::bank::formats::{AdapterFormat, Native};
-use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, TrainingRecord, max_overlap};
+use burn_seqlora::bank::{Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord, max_overlap};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::files::FileError;
 use burn_seqlora::kernels::KernelBackend;
@@ -21,7 +21,7 @@ use burn_seqlora::train::{CapacityPlan, StepReport, Trainer, plan_ranks};
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
-use crate::fixtures::{assert_close, assert_close_numbers};
+use crate::fixtures::{assert_close, assert_close_numbers, largest};
 use crate::toy::training::{config, method, train};
 use crate::toy::{Net, Precision, Toy, columns, matrix, random};
 
@@ -74,9 +74,9 @@ impl Filled {
     }
 
     fn append(&mut self, id: &str, adapter: &StoredAdapter) {
-        let record = ConceptRecord::new(id, "toy", [1, 1], true, adapter);
+        let record = ConceptRecord::new(&ConceptId::new(id).unwrap(), "toy", [1, 1], true, adapter);
         self.bank.append(record, &training(), adapter, ([1, 1], vec![0.0])).unwrap();
-        let read = |id: &String| {
+        let read = |id: &ConceptId| {
             let entries = fs::read_dir(self.bank.concept_folder(id)).unwrap();
             let read =
                 |path: std::path::PathBuf| (path.display().to_string(), fs::read(path).unwrap());
@@ -89,7 +89,7 @@ impl Filled {
     fn factors<B: KernelBackend>(&self, site: usize) -> Vec<(Tensor<B, 2>, Tensor<B, 2>)> {
         let device = B::Device::default();
         let name = &self.bank.sites()[site].name;
-        let of = |id: &String| {
+        let of = |id: &ConceptId| {
             let adapter = self.bank.adapter(id).unwrap();
             adapter.get(name).map(|factors| factors.to_tensors(&device))
         };
@@ -101,9 +101,14 @@ pub(super) fn name(concept: usize) -> String {
     format!("concept{concept}")
 }
 
+pub(super) fn id(concept: usize) -> ConceptId {
+    ConceptId::new(name(concept)).unwrap()
+}
+
 pub(super) fn base() -> BaseModel {
     BaseModel {
         fingerprint: "toy".into(),
+        tokenizer: None,
         prediction: None,
         name: "toy".into(),
         cross_attention_layers: 1,
@@ -137,7 +142,7 @@ fn delta<B: KernelBackend>((a, b): &(Tensor<B, 2>, Tensor<B, 2>)) -> Tensor<B, 2
 /// 3, 3, 2, 0, and nothing on the way is NaN.
 pub fn concepts_stay_orthogonal_until_layers_are_full<B: KernelBackend>(precision: Precision) {
     let mut filled = Filled::new::<B>(precision);
-    let ranks = |id: &String| filled.bank.concept(id).unwrap().0.ranks(filled.bank.sites());
+    let ranks = |id: &ConceptId| filled.bank.concept(id).unwrap().0.ranks(filled.bank.sites());
     let ranks: Vec<_> = filled.bank.concepts().iter().map(ranks).collect();
     assert_eq!(ranks, [[3, 3], [3, 3], [3, 2], [3, 0]]);
     let warned: Vec<_> = filled.plans.iter().map(|p| (p.shrunk.len(), p.full.len())).collect();
@@ -248,8 +253,8 @@ pub fn the_gauge_keeps_the_product<B: KernelBackend>(precision: Precision) {
     let b = columns(&b);
     let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
     for (i, x) in b.iter().enumerate() {
-        let outside = occupied.iter().chain(&b[..i]).map(|y| dot(x, y).abs());
-        let overlap = outside.fold((dot(x, x) - 1.0).abs(), f64::max);
+        let outside = occupied.iter().chain(&b[..i]).map(|y| dot(x, y));
+        let overlap = largest(outside.chain([dot(x, x) - 1.0]));
         assert!(overlap < 1e-6, "{overlap:.2e}");
     }
 }
@@ -257,7 +262,7 @@ pub fn the_gauge_keeps_the_product<B: KernelBackend>(precision: Precision) {
 /// Test 7: bf16 keeps orthogonality to 3e-4 at best, so a bank refuses it.
 pub fn half_precision_banks_are_refused<B: KernelBackend>(precision: Precision) {
     let filled = Filled::new::<B>(precision);
-    let folder = filled.bank.concept_folder(&name(0));
+    let folder = filled.bank.concept_folder(&id(0));
     let file = folder.join("adapter.safetensors");
     let bytes = vec![0; 2 * 6];
     let view = |shape: [usize; 2]| TensorView::new(Dtype::BF16, shape.to_vec(), &bytes).unwrap();

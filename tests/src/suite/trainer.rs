@@ -16,7 +16,7 @@ use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::{OuterOptimizer, Preconditioner, TrainConfig, WarmStart};
 use burn_seqlora::train::Trainer;
 
-use crate::fixtures::{assert_close_numbers, assert_identical, assert_near, distance};
+use crate::fixtures::{assert_close_numbers, assert_identical, assert_near, distance, largest};
 use crate::toy::training::{adam_scales, config, constant_scales, method, unroll};
 use crate::toy::{Net, Precision, Sample, Toy, numbers};
 
@@ -88,9 +88,10 @@ impl<B: KernelBackend> Problem<B> {
 /// Largest |entry| of Qᵀ M at the first layer, relative to M.
 fn inside<B: KernelBackend>(basis: &Bases<B>, vector: &Factors<B>) -> f64 {
     let (q, m) = (basis.get(0).unwrap().clone(), vector.get(0).unwrap());
-    let scale = numbers(vector).iter().fold(0f64, |largest, x| largest.max(x.abs()));
     let overlap = Factors::new(vec![Some(q.transpose().matmul(m))]);
-    numbers(&overlap).iter().fold(0f64, |largest, x| largest.max(x.abs())) / scale
+    let scale = largest(numbers(vector));
+    assert!(scale.is_finite());
+    largest(numbers(&overlap)) / scale
 }
 
 /// Test 7: B stays feasible under AdamW, which by itself would leave the subspace, and so does the

@@ -1,10 +1,10 @@
 //! Training toys: step by step, concept by concept, and the inner steps written down once more.
 
 use crate::derivatives::InnerStep;
-use crate::derivatives::{ConceptParameters, Wrt, gradient};
+use crate::derivatives::{ConceptParameters, gradient_with_cache};
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_seqlora::kernels::{ActivationCache, KernelBackend, TrainBackend};
+use burn_seqlora::kernels::{KernelBackend, TrainBackend};
 use burn_seqlora::lora::directions::{Columns, orthonormal_gauge};
 use burn_seqlora::lora::{AdapterSet, Bases, Factors};
 use burn_seqlora::methods::{self, Method, TrainState};
@@ -151,8 +151,7 @@ pub fn unroll<'s, B: KernelBackend, O: Objective<Autodiff<B>>>(
     let mut steps = Vec::new();
     for (t, sample) in samples.iter().enumerate() {
         let up = end.adapters.up.clone();
-        let slope = || gradient::<Autodiff<B>, O>(objective, &end, sample, Wrt::Up).up;
-        let (slope, cache) = ActivationCache::record(1, slope);
+        let (slope, cache) = gradient_with_cache::<Autodiff<B>, O>(objective, &end, sample);
         let slope = slope.axpy(ridge, &up);
         let step = scale(t, &slope);
         end.adapters.up = up.axpy(-1.0, &slope.mul(&step));

@@ -1,5 +1,6 @@
 //! The rules that keep the workspace readable: crates depend on each other in one direction, no
-//! two files of a crate use each other, and no library names an option of the command line.
+//! two files of a crate use each other, and no library names an option of the command line. Where
+//! the method lives, few files read from a device: each read waits for it.
 
 mod graph;
 mod source;
@@ -13,7 +14,7 @@ use serde_json::Value;
 use source::Source;
 
 /// All crates, lowest first: each may depend on those before it.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "burn-jvp",
     "seqlora-kernels",
     "seqlora-files",
@@ -25,11 +26,35 @@ const ORDER: [&str; 12] = [
     "burn-seqlora",
     "seqlora",
     "seqlora-tests",
+    "seqlora-fuzz",
     "seqlora-benchmarks",
 ];
 
 /// The crates that may name an option of the command line.
 const PROGRAMS: [&str; 3] = ["seqlora", "seqlora-tests", "seqlora-benchmarks"];
+
+/// The files that may read numbers from a device, in the crates that training runs through.
+const READERS: [(&str, &[&str]); 4] = [
+    ("burn-jvp", &["vector.rs"]),
+    ("seqlora-kernels", &[]),
+    ("seqlora-core", &["read.rs"]),
+    ("seqlora-models", &["weights/save.rs"]),
+];
+
+/// Burn's functions that do.
+const READS: [&str; 11] = [
+    "into_data",
+    "into_data_async",
+    "to_data",
+    "to_data_async",
+    "try_into_data",
+    "into_scalar",
+    "into_scalar_async",
+    "try_into_scalar",
+    "all_close",
+    "argwhere",
+    "nonzero",
+];
 
 /// A crate of the workspace, as `cargo metadata` describes it.
 struct Package {
@@ -119,4 +144,20 @@ fn libraries_name_no_options_of_the_command_line() {
         }
     }
     assert!(found.is_empty(), "only the program knows its options:\n{}", found.join("\n"));
+}
+
+/// The trainer's own test counts the reads of a minibatch in `read.rs`, so there must be no others.
+#[test]
+fn few_files_read_from_the_device() {
+    let packages = workspace();
+    for (name, readers) in READERS {
+        let package = packages.iter().find(|package| package.name == name).expect("a crate");
+        for (file, source) in sources(&package.root) {
+            let reads = source.tokens.windows(2).find(|pair| {
+                READS.contains(&pair[1].as_str()) && [".", "::"].contains(&pair[0].as_str())
+            });
+            let may_read = readers.iter().any(|reader| file == Path::new(reader));
+            assert_eq!(reads.is_some(), may_read, "{name}, {}: {reads:?}", file.display());
+        }
+    }
 }

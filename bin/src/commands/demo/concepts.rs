@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource};
 use burn_seqlora::error::Error;
+use burn_seqlora::files::write_atomic;
 use burn_seqlora::toy_world::world::{Individual, Seed};
 use image::RgbImage;
 
@@ -61,7 +62,7 @@ impl ToyConcept {
             }
             // `learn` on the folder reads captions from text files.
             let text = path.with_extension("txt");
-            fs::write(&text, &caption).map_err(Error::io("cannot write", &text))?;
+            write_atomic(&text, caption.as_bytes())?;
             images.push(ImageSource { path, caption: Some(caption.clone()), mask: None });
             captions.push(caption);
         }

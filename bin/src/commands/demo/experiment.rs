@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Instant;
 
+use burn_seqlora::Flow;
 use burn_seqlora::bank::{Bank, BaseModel};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::data::ConceptData;
@@ -92,7 +93,8 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
         let mut bank =
             Bank::open_or_create(&self.folder.join(method.name()), self.base, self.model.sites())?;
         // Planning all concepts first shows whether there is room for them before any is trained.
-        let planned = plan(&bank, method, data(concepts), self.model.sites(), &config, true)?;
+        let (data, sites) = (data(concepts), self.model.sites());
+        let planned = plan(&bank, method, data, sites, &config, true, |_| Flow::Continue)?;
         let short = planned.concepts.iter().filter(|c| !c.capacity.full.is_empty()).count();
         if short > 0 {
             let text = format!("{name} finds layers full for {short} concepts and skips them");
@@ -126,7 +128,8 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
         let concept = &self.concepts[number];
         let cost = self.settings.step_cost(method);
         let data = data(std::slice::from_ref(concept));
-        let plan = plan(bank, method, data, self.model.sites(), config, true)?;
+        let sites = self.model.sites();
+        let plan = plan(bank, method, data, sites, config, true, |_| Flow::Continue)?;
         if plan.concepts.is_empty() {
             self.progress.skip(cost * config.steps as f64);
             return Ok(());

@@ -32,17 +32,18 @@ use self::sample_cache::SampleCache;
 use self::settings::Settings;
 use self::timing_log::TimingLog;
 use super::model;
-use crate::args::{Demo, Global, Model};
+use crate::args::{Compute, Demo, Model};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
-use crate::images::contact_sheet;
+use crate::images::{contact_sheet, write_png};
+use crate::interrupt;
 use crate::terminal::Terminal;
 
 /// Learns, measures and reports, or goes on with it.
-pub fn run(args: &Demo, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
-    let settings = Settings::new(args, global)?;
+pub fn run(args: &Demo, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
+    let settings = Settings::new(args, compute)?;
     let timing = TimingLog::open(&args.out, &settings)?;
-    global.device.run(Session { args, settings, timing, device: global.device, terminal })
+    compute.device.run(Session { args, settings, timing, device: compute.device, terminal })
 }
 
 struct Session<'a> {
@@ -79,10 +80,12 @@ impl Job for Session<'_> {
             progress: Progress::new(terminal, cost::<B>(&settings, &concepts)),
             timing,
         };
+        let hold = interrupt::hold();
         let base_images = runner.base_images()?;
         let outcomes = settings.methods.iter().map(|method| runner.run(method));
         let outcomes = outcomes.collect::<Result<Vec<_>, _>>()?;
         runner.progress.finish();
+        drop(hold);
         let metadata = RunMetadata {
             base: &base,
             device: place,
@@ -129,7 +132,7 @@ fn write(folder: &Path, report: &Report, model: &Path, terminal: &Terminal) -> R
     let (page, sheet) = (file("report.html"), file("contact-sheet.png"));
     write_json(&file("summary.json"), &report.summary)?;
     write_atomic(&page, report.to_html().as_bytes())?;
-    contact_sheet(&sheet_rows(report)).save(&sheet)?;
+    write_png(&sheet, &contact_sheet(&sheet_rows(report)), &report.title)?;
     let summary = &report.summary;
     let first = &summary.methods.first().expect("a demo has a method").name;
     terminal.result(&serde_json::to_value(summary)?, || {

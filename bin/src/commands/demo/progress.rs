@@ -1,9 +1,9 @@
 //! One progress bar for the whole demo, with the remaining time.
 
 use burn_seqlora::train::{Event, Flow};
-use indicatif::ProgressBar;
 
 use crate::interrupt;
+use crate::progress::ProgressBar;
 use crate::terminal::Terminal;
 
 /// How far the demo is, in units of about one gradient of the loss.
@@ -72,6 +72,6 @@ impl<'a> Progress<'a> {
             ),
             _ => {}
         }
-        if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+        interrupt::flow()
     }
 }

@@ -7,7 +7,7 @@ use burn_seqlora::settings::TrainConfig;
 use burn_seqlora::toy_world::world::{Scene, SceneOptions, Seed};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{Demo, Global};
+use crate::args::{Compute, Demo};
 use crate::failure::Failure;
 use crate::settings::read_training;
 
@@ -34,16 +34,16 @@ impl Settings {
     ///
     /// # Errors
     /// If the settings file cannot be read, or a setting is invalid.
-    pub fn new(args: &Demo, global: &Global) -> Result<Self, Failure> {
+    pub fn new(args: &Demo, compute: &Compute) -> Result<Self, Failure> {
         let mut train = match &args.config {
             Some(file) => read_training(file, &defaults())?,
             None => defaults(),
         };
         train.steps = args.steps.map_or(train.steps, |steps| steps as usize);
-        train.seed = global.seed.unwrap_or(train.seed);
-        train.precision = global.precision.unwrap_or(train.precision);
+        train.seed = compute.seed.unwrap_or(train.seed);
+        train.precision = compute.precision.unwrap_or(train.precision);
         train.concepts = Some(args.concepts.into());
-        train.validate()?;
+        train.validate().map_err(Failure::usage)?;
         let methods = args.method.clone();
         let (concepts, images) = (args.concepts.into(), args.images.into());
         Ok(Self { concepts, images, methods, train })

@@ -1,5 +1,6 @@
 //! `seqlora learn`
 
+mod forecast;
 mod plan;
 mod progress;
 
@@ -8,29 +9,29 @@ use burn_seqlora::data::{ConceptData, DiscoverOptions, Manifest};
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::methods;
 use burn_seqlora::model::DiffusionModel;
-use burn_seqlora::models::memory;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::{ConceptPlan, learn, plan, prompts, resolution};
+use burn_seqlora::train::{learn, plan, prompts, resolution};
 
+use self::forecast::Forecast;
 use self::plan::{plan_json, show_data, show_plan};
-use self::progress::{Progress, report};
+use self::progress::{Progress, examined, report};
 use super::{builtin, model};
-use crate::args::{Global, Learn};
+use crate::args::{Compute, Learn};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::settings;
 use crate::terminal::Terminal;
 
 /// Learns the concepts of `args.data` one after another.
-pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Failure> {
+pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
     let mut config = match &args.config {
         Some(file) => settings::read_training(file, &TrainConfig::default())?,
         None => TrainConfig::default(),
     };
     args.train.override_config(&mut config);
-    config.seed = global.seed.unwrap_or(config.seed);
-    config.precision = global.precision.unwrap_or(config.precision);
-    config.validate()?;
+    config.seed = compute.seed.unwrap_or(config.seed);
+    config.precision = compute.precision.unwrap_or(config.precision);
+    config.validate().map_err(Failure::usage)?;
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
         id: args.id.clone(),
@@ -39,8 +40,8 @@ pub fn run(args: &Learn, global: &Global, terminal: &Terminal) -> Result<(), Fai
     let manifest = Manifest::discover(&args.data, &options)?;
     show_data(&manifest, &args.data, terminal);
     builtin::warn_of_words(&args.model.model, texts(&manifest, &config), terminal);
-    let session = Session { args, config, manifest, device: global.device, terminal };
-    global.device.run(session)
+    let session = Session { args, config, manifest, device: compute.device, terminal };
+    compute.device.run(session)
 }
 
 struct Session<'a> {
@@ -55,15 +56,17 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, config, manifest, terminal, .. } = &self;
         let (model, base) = model::open::<B>(&args.model, config.precision, &device, terminal)?;
-        let side = resolution(config, &model)?;
+        let side = resolution(config, &model).map_err(Failure::usage)?;
         let method = methods::by_name::<B>(&config.method)?;
         let mut bank = match (args.plan, args.bank.join("bank.json").exists()) {
             (false, _) => Bank::open_or_create(&args.bank, &base, model.sites())?,
             (true, true) => Bank::open_for(&args.bank, &base)?,
             (true, false) => Bank::dry_run(&args.bank, &base, model.sites()),
         };
-        let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
-        let plan = plan(&bank, method, data, model.sites(), config, args.resume)?;
+        let plan = examined(terminal, |progress| {
+            let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
+            plan(&bank, method, data, model.sites(), config, args.resume, progress)
+        })?;
         let (name, place) = (format!("{} ({})", base.name, base.fingerprint), self.device);
         terminal.line("model", format!("{name}, {side} px, {} on {place}", config.precision));
         for concept in &plan.concepts {
@@ -71,16 +74,16 @@ impl Job for Session<'_> {
                 terminal.warning(format!("the end of `{prompt}` does not fit and is left out"));
             }
         }
-        let estimate = |concept: &ConceptPlan| {
-            let parameters = memory::adapter_parameters(model.sites(), &concept.capacity.ranks);
-            memory::training_estimate(&model, config, method.work(config), side, parameters)
-        };
-        let sites = model.sites();
-        show_plan(&plan, &bank, sites, config, method.constraint(), estimate, terminal);
+        show_plan(&plan, &bank, model.sites(), config, method.constraint(), terminal)?;
+        let forecast =
+            Forecast::new::<B>(&model, &plan, method.work(config), self.device, args.force)?;
+        forecast.show(terminal);
         if args.plan {
             let nothing = || "nothing is trained: --plan stops here".into();
-            return terminal.result(&plan_json(&plan), nothing);
+            terminal.result(&plan_json(&plan, &forecast), nothing)?;
+            return forecast.check(args.force);
         }
+        forecast.check(args.force)?;
         let mut progress = Progress::new(terminal);
         let finished =
             learn::<B, _>(&model, &mut bank, method, &plan, |event| progress.show(event))?;

@@ -6,12 +6,14 @@ use burn_seqlora::bank::Bank;
 use burn_seqlora::data::Manifest;
 use burn_seqlora::lora::{Part, Site};
 use burn_seqlora::methods::Constraint;
-use burn_seqlora::models::memory::{MemoryEstimate, adapter_parameters};
+use burn_seqlora::models::memory::adapter_parameters;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::{ConceptPlan, LearnPlan};
+use burn_seqlora::train::{CapacityPlan, ConceptPlan, LearnPlan};
 use serde_json::{Value, json};
 
-use crate::terminal::{Terminal, bytes};
+use super::forecast::Forecast;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
 
 /// Lists the concepts that were found, and what was skipped.
 pub fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {
@@ -40,7 +42,7 @@ pub fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {
 }
 
 /// A plan for machines.
-pub fn plan_json(plan: &LearnPlan) -> Value {
+pub fn plan_json(plan: &LearnPlan, forecast: &Forecast) -> Value {
     let concept = |concept: &ConceptPlan| {
         let ConceptPlan { data, config, capacity, resume_at, .. } = concept;
         json!({
@@ -52,27 +54,35 @@ pub fn plan_json(plan: &LearnPlan) -> Value {
             "layers": capacity.ranks.iter().filter(|rank| **rank > 0).count(),
             "shrunk": capacity.shrunk.len(),
             "full": capacity.full.len(),
+            "least_rank": least_rank(capacity),
         })
     };
     let concepts: Vec<Value> = plan.concepts.iter().map(concept).collect();
-    json!({ "concepts": concepts, "done": plan.done })
+    json!({
+        "concepts": concepts,
+        "done": plan.done,
+        "memory": forecast.memory_json(),
+        "time": forecast.time_json(),
+    })
 }
 
-/// Tells what will be trained, with which settings, and what it takes.
+/// Tells what will be trained, and with which settings.
+///
+/// # Errors
+/// If a record of the bank cannot be read.
 pub fn show_plan(
     plan: &LearnPlan,
     bank: &Bank,
     sites: &[Site],
     config: &TrainConfig,
     constraint: Constraint,
-    estimate: impl FnOnce(&ConceptPlan) -> MemoryEstimate,
     terminal: &Terminal,
-) {
+) -> Result<(), Failure> {
     terminal.line("bank", format!("{}, {} concepts", bank.path().display(), bank.concepts().len()));
     for id in &plan.done {
         terminal.line("", format!("{id} is learnt already"));
     }
-    let Some(first) = plan.concepts.first() else { return };
+    let Some(first) = plan.concepts.first() else { return Ok(()) };
     show_sites(first, sites, config, terminal);
     terminal.line(
         "",
@@ -81,18 +91,9 @@ pub fn show_plan(
             first.config.steps, config.batch, config.outer, config.inner, config.seed
         ),
     );
-    show_capacity(plan, sites, config, constraint, terminal);
-    let estimate = estimate(first);
-    terminal.line(
-        "memory",
-        format!(
-            "about {} (weights {}, adapter and optimisers {}, activations {})",
-            bytes(estimate.total()),
-            bytes(estimate.weights),
-            bytes(estimate.trainable),
-            bytes(estimate.activations),
-        ),
-    );
+    let used = bank.reserved(sites)?;
+    show_capacity(plan, sites, &used, config, constraint, terminal);
+    Ok(())
 }
 
 /// The sites that the settings choose.
@@ -127,31 +128,46 @@ fn show_sites(first: &ConceptPlan, sites: &[Site], config: &TrainConfig, termina
 fn show_capacity(
     plan: &LearnPlan,
     sites: &[Site],
+    used: &[usize],
     config: &TrainConfig,
     constraint: Constraint,
     terminal: &Terminal,
 ) {
-    let protected = |site: &Site| {
-        if constraint.is_orthogonal() { config.protected_at(site) } else { 0 }
-    };
-    let free = |site: &Site| site.inputs.saturating_sub(protected(site));
-    let inputs = selected(sites, config).map(free).min().unwrap_or(0);
-    let capacity = match constraint.is_orthogonal() {
-        true => {
-            let share = config.concepts.map_or(config.rank, |count| inputs / count.max(1));
-            let rank = config.rank.min(share).max(1);
-            format!("{} concepts at rank {rank}", inputs / rank)
-        }
+    let text = match constraint.is_orthogonal() {
+        true => room(sites, used, config),
         false => "any number of concepts: nothing keeps them apart".into(),
     };
-    terminal.line("capacity", format!("{capacity} (narrowest layer: {inputs})"));
+    terminal.line("capacity", text);
     for ConceptPlan { data, capacity, .. } in &plan.concepts {
         let (shrunk, full) = (capacity.shrunk.len(), capacity.full.len());
         if shrunk + full > 0 {
-            let id = data.id();
+            let (id, least) = (data.id(), least_rank(capacity));
             terminal.warning(format!(
-                "{id}: {shrunk} layers get a lower rank, {full} are full and skipped"
+                "{id}: {shrunk} layers get a lower rank than {}, {least} at least, and {full} are full \
+                 and skipped",
+                config.rank
             ));
         }
     }
+}
+
+/// For how many more concepts there is room, besides those in the bank.
+fn room(sites: &[Site], used: &[usize], config: &TrainConfig) -> String {
+    let chosen = sites.iter().zip(used).filter(|(site, _)| config.sites.contains(site));
+    let inputs = chosen.clone().map(|(site, _)| site.inputs).min().unwrap_or(0);
+    let free = |(site, used): (&Site, &usize)| {
+        site.inputs.saturating_sub(config.protected_at(site)).saturating_sub(*used)
+    };
+    let share = config.concepts.map_or(config.rank, |count| inputs / count);
+    let rank = config.rank.min(share).max(1);
+    let free = chosen.map(free).min().unwrap_or(0);
+    format!(
+        "{} more concepts at rank {rank} (of the fullest layer's directions, {free} are free)",
+        free / rank
+    )
+}
+
+/// The lowest rank that a concept gets anywhere.
+fn least_rank(capacity: &CapacityPlan) -> usize {
+    capacity.ranks.iter().copied().filter(|rank| *rank > 0).min().unwrap_or(0)
 }

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use burn_seqlora::bank::{Bank, TrainingRecord, max_overlap};
-use burn_seqlora::train::{Event, Flow};
-use indicatif::ProgressBar;
+use burn_seqlora::train::{Event, Examining, Flow};
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::interrupt;
+use crate::interrupt::{self, Hold};
+use crate::progress::ProgressBar;
 use crate::terminal::{Terminal, seconds, table};
 
 /// The bar of the concept in training, and what became of the ones before.
@@ -16,6 +16,8 @@ pub struct Progress<'a> {
     terminal: &'a Terminal,
     bar: ProgressBar,
     started: Instant,
+    /// Steps since the last checkpoint would be lost.
+    hold: Option<Hold>,
     learnt: Vec<(String, TrainingRecord, Duration)>,
 }
 
@@ -23,7 +25,7 @@ impl<'a> Progress<'a> {
     /// Before the first concept.
     pub fn new(terminal: &'a Terminal) -> Self {
         let bar = ProgressBar::hidden();
-        Self { terminal, bar, started: Instant::now(), learnt: Vec::new() }
+        Self { terminal, bar, started: Instant::now(), hold: None, learnt: Vec::new() }
     }
 
     /// Shows an event; training stops after Ctrl-C.
@@ -31,13 +33,19 @@ impl<'a> Progress<'a> {
         match event {
             Event::Start(plan) => {
                 self.started = Instant::now();
+                self.hold = None;
                 self.bar = self.terminal.bar(plan.data.id(), plan.config.steps, "steps");
                 self.bar.set_position(plan.resume_at as u64);
                 self.bar.reset_eta();
+                self.bar.set_message("encodes images".to_string());
                 if plan.resume_at > 0 {
                     self.terminal
                         .line("resume", format!("{} at step {}", plan.data.id(), plan.resume_at));
                 }
+            }
+            Event::Ready { initial_loss } => {
+                self.hold = Some(interrupt::hold());
+                self.bar.set_message(format!("loss {initial_loss:.4}"));
             }
             Event::Step(report) => {
                 self.bar.set_message(format!(
@@ -53,6 +61,7 @@ impl<'a> Progress<'a> {
                 );
             }),
             Event::Learnt { id, training } => {
+                self.hold = None;
                 self.bar.finish_and_clear();
                 let took = self.started.elapsed();
                 self.terminal.line(
@@ -69,8 +78,24 @@ impl<'a> Progress<'a> {
             }
             Event::Saved(_) => {}
         }
-        if interrupt::requested() { Flow::Stop } else { Flow::Continue }
+        interrupt::flow()
     }
+}
+
+/// Shows how far the pass over the data's files is that a plan begins with.
+pub fn examined<T, E>(
+    terminal: &Terminal,
+    plan: impl FnOnce(&mut dyn FnMut(Examining) -> Flow) -> Result<T, E>,
+) -> Result<T, E> {
+    let bar = terminal.bar("images", 0, "images");
+    let result = plan(&mut |Examining { done, images, .. }| {
+        bar.set_length(images as u64);
+        bar.set_position(done as u64);
+        // Nothing is held, so Ctrl-C ends the program.
+        Flow::Continue
+    });
+    bar.finish_and_clear();
+    result
 }
 
 /// What was learnt in this run.
@@ -89,7 +114,7 @@ pub fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(
             })
         })
         .collect();
-    let result = json!({ "bank": bank.path(), "concepts": concepts, "max_overlap": overlap });
+    let result = json!({ "bank": bank.path().to_string_lossy(), "concepts": concepts, "max_overlap": overlap });
     terminal.result(&result, || {
         let head = ["concept", "loss before", "after", "steps", "time"].map(String::from).to_vec();
         let row = |(id, record, took): &(String, TrainingRecord, Duration)| {

@@ -1,13 +1,14 @@
 //! Adding a concept to a bank.
 
-use std::fs;
-
-use seqlora_files::{remove_temporary, write_atomic, write_json};
+use seqlora_files::{sha256, sha256_of_file, to_json};
 
 use super::basis::BasisCache;
 use super::formats::native;
 use super::tensors::{Matrix, NamedTensors, to_safetensors};
-use super::{BANK, Bank, ConceptRecord, EMBEDDINGS, TOKENS, TrainingRecord};
+use super::{
+    BANK, Bank, CONCEPT, ConceptId, ConceptRecord, EMBEDDINGS, METRICS, TOKENS, TRAINING,
+    TrainingRecord,
+};
 use crate::error::{Error, Result};
 use crate::lora::StoredAdapter;
 
@@ -19,7 +20,7 @@ impl Bank {
     pub fn check_method(&self, method: &str) -> Result<()> {
         match self.method() {
             Some(bank) if bank != method => Err(Error::OtherMethod {
-                path: self.path.clone(),
+                path: self.path().into(),
                 bank: bank.into(),
                 method: method.into(),
             }),
@@ -39,37 +40,48 @@ impl Bank {
         adapter: &StoredAdapter,
         embeddings: Matrix,
     ) -> Result<()> {
+        let id = record.id.clone();
         record.check(self.sites()).map_err(Error::Invalid)?;
-        if let Some(known) = self.like(&record.id) {
+        if let Some(known) = self.like(&id) {
             return Err(Error::DuplicateConcept { id: known.into() });
         }
         self.check_method(&training.method)?;
-        let folder = self.concept_folder(&record.id);
         if let Some(site) = adapter.misfit(self.sites()) {
-            return Err(Error::damaged(folder, format!("the adapter of `{site}` fits no layer")));
+            let reason = format!("the adapter of `{site}` fits no layer");
+            return Err(Error::damaged(self.concept_folder(&id), reason));
         }
         self.check_parts(&record, adapter, &embeddings)?;
-        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
-        remove_temporary(&folder)?;
         let tokens = NamedTensors::from([(EMBEDDINGS.to_string(), embeddings)]);
-        let [adapter_file, tokens_file] = [native::FILE, TOKENS].map(|name| folder.join(name));
-        for (name, file, bytes) in [
-            (native::FILE, &adapter_file, native::to_bytes(&adapter_file, adapter)?),
-            (TOKENS, &tokens_file, to_safetensors(&tokens_file, &tokens)?),
-        ] {
-            record.add_digest(name, &bytes);
-            write_atomic(file, &bytes)?;
+        let file = |name: &str| self.concept_folder(&id).join(name);
+        let files = [
+            (native::FILE, native::to_bytes(&file(native::FILE), adapter)?),
+            (TOKENS, to_safetensors(&file(TOKENS), &tokens)?),
+            (TRAINING, to_json(&file(TRAINING), training)?),
+        ];
+        let folder = Self::inside(&id);
+        self.folder.create_folder(&folder)?;
+        self.folder.remove_temporary(&folder)?;
+        for (name, bytes) in files {
+            record.add_digest(name, sha256(&bytes));
+            self.folder.write(folder.join(name), &bytes)?;
         }
-        write_json(&folder.join("training.json"), training)?;
-        write_json(&folder.join("concept.json"), &record)?;
-        let mut bank = self.record.clone();
-        bank.method = Some(training.method.clone());
-        bank.concepts.push(record.id.clone());
-        write_json(&self.path.join(BANK), &bank)?;
+        // Training has written it step by step.
+        if file(METRICS).exists() {
+            record.add_digest(METRICS, sha256_of_file(&file(METRICS))?);
+        }
+        let bytes = to_json(&file(CONCEPT), &record)?;
+        self.folder.write(folder.join(CONCEPT), &bytes)?;
+        let bank = self.record.with(&id, sha256(&bytes), &training.method);
+        self.folder.write_json(BANK, &bank)?;
         self.record = bank;
         // If this fails, the cache is completed when it is read next.
-        let _ = BasisCache::new(&self.path, self.sites()).append(self.concepts(), adapter);
-        self.remove_checkpoint(&record.id)
+        let _ = self.basis_cache().append(self.concepts(), &record, adapter);
+        self.remove_checkpoint(&id)
+    }
+
+    /// The cache of the columns of B.
+    pub(super) fn basis_cache(&self) -> BasisCache<'_> {
+        BasisCache::new(&self.folder, self.sites(), &self.record.digests)
     }
 
     /// Checks that a record describes these parts, as reading does.
@@ -90,11 +102,7 @@ impl Bank {
     }
 
     /// Removes a concept's training state, if there is one.
-    pub fn remove_checkpoint(&self, id: &str) -> Result<()> {
-        let folder = self.checkpoint_folder(id);
-        match folder.exists() {
-            true => fs::remove_dir_all(&folder).map_err(Error::io("cannot remove", folder)),
-            false => Ok(()),
-        }
+    pub fn remove_checkpoint(&self, id: &ConceptId) -> Result<()> {
+        Ok(self.folder.remove(Self::checkpoint_inside(id))?)
     }
 }

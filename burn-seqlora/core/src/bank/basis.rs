@@ -6,21 +6,36 @@
 //! ```
 //!
 //! A new concept appends its block, so that what is written does not grow with the bank. The cache is
-//! made again from the adapters when it is missing, damaged or of another bank.
+//! made again from the adapters when it is missing, damaged or of another bank. A concept whose own files
+//! are damaged later is still in it, so that further concepts can be learnt.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
 
-use seqlora_files::{read_json, write_json};
+use seqlora_files::{GuardedFolder, open_regular, sha256};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use super::versions::{parse, read_text};
+use super::{ConceptId, ConceptRecord, places::Places};
+use crate::error::Result;
 use crate::lora::directions::Columns;
 use crate::lora::{Site, StoredAdapter};
 
-const VERSION: u32 = 1;
+/// The cache's folder in that of the bank, and its files.
+pub const FOLDER: &str = "basis";
+const INDEX: &str = "basis/index.json";
+const COLUMNS: &str = "basis/columns.f32";
+
+/// Version 1 did not say which `concept.json` a block belongs to.
+const VERSION: u32 = 2;
+
+/// The largest index in bytes: 1000 concepts of SD1.5 take 3 MB.
+const LARGEST_INDEX: u64 = 64 << 20;
+
+/// The largest block in bytes; no adapter that is read has a larger one.
+const LARGEST_BLOCK: u64 = 2 << 30;
 
 /// `index.json`
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -36,7 +51,10 @@ struct Index {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    id: String,
+    id: ConceptId,
+    /// SHA-256 of the `concept.json` that it belongs to, if the bank knows it.
+    record: Option<String>,
+    reserves_directions: bool,
     /// The rank at each of the sites; 0 where it is not adapted.
     ranks: Vec<usize>,
     sha256: String,
@@ -45,15 +63,21 @@ struct Entry {
 /// The cache of one bank.
 #[derive(Debug)]
 pub struct BasisCache<'a> {
-    folder: PathBuf,
+    folder: &'a GuardedFolder,
     /// The bank's sites, in its order.
     sites: &'a [Site],
+    /// SHA-256 of each `concept.json`.
+    records: &'a BTreeMap<ConceptId, String>,
 }
 
 impl<'a> BasisCache<'a> {
-    /// That of the bank in a folder.
-    pub fn new(bank: &Path, sites: &'a [Site]) -> Self {
-        Self { folder: bank.join("basis"), sites }
+    /// That of the bank in a folder, with the digests of its concepts' records.
+    pub fn new(
+        folder: &'a GuardedFolder,
+        sites: &'a [Site],
+        records: &'a BTreeMap<ConceptId, String>,
+    ) -> Self {
+        Self { folder, sites, records }
     }
 
     /// The columns of B of all concepts at each of the bank's sites. Blocks that are missing are read
@@ -63,18 +87,19 @@ impl<'a> BasisCache<'a> {
     /// If an adapter cannot be read.
     pub fn columns(
         &self,
-        concepts: &[String],
-        adapter: impl Fn(&str) -> Result<StoredAdapter>,
+        concepts: &[ConceptId],
+        adapter: impl Fn(&ConceptId) -> Result<(ConceptRecord, StoredAdapter)>,
         writable: bool,
     ) -> Result<Vec<Columns>> {
         let mut columns = vec![Columns::new(); self.sites.len()];
-        let mut index = self.read(concepts, &mut columns).unwrap_or_else(|| {
+        let add = |entry: &Entry, block: &[u8]| self.add_columns(entry, block, &mut columns);
+        let mut index = self.read(concepts, add).unwrap_or_else(|| {
             columns = vec![Columns::new(); self.sites.len()];
             self.empty()
         });
         for id in &concepts[index.concepts.len()..] {
-            let adapter = adapter(id)?;
-            let (entry, block) = self.block(id, &adapter);
+            let (record, adapter) = adapter(id)?;
+            let (entry, block) = self.block(&record, &adapter);
             self.add_columns(&entry, &block, &mut columns);
             if writable {
                 self.store(&mut index, entry, &block)?;
@@ -88,15 +113,45 @@ impl<'a> BasisCache<'a> {
     ///
     /// # Errors
     /// If the disk is full.
-    pub fn append(&self, concepts: &[String], adapter: &StoredAdapter) -> Result<()> {
-        let Some((id, earlier)) = concepts.split_last() else { return Ok(()) };
-        let mut index = self.index().unwrap_or_else(|| self.empty());
-        let holds = index.concepts.iter().map(|entry| &entry.id).eq(earlier);
-        if !holds || self.length() != Some(index.bytes(self.sites)) {
+    pub fn append(
+        &self,
+        concepts: &[ConceptId],
+        record: &ConceptRecord,
+        adapter: &StoredAdapter,
+    ) -> Result<()> {
+        let Some((_, earlier)) = concepts.split_last() else { return Ok(()) };
+        let mut index = self.index(earlier).unwrap_or_else(|| self.empty());
+        let complete = index.concepts.len() == earlier.len();
+        if !complete || self.length() != Some(index.bytes(self.sites)) {
             return Ok(());
         }
-        let (entry, block) = self.block(id, adapter);
+        let (entry, block) = self.block(record, adapter);
         self.store(&mut index, entry, &block)
+    }
+
+    /// The ranks of a concept at the bank's sites that count as reserved, if the cache knows them.
+    pub fn reserved(&self, concepts: &[ConceptId], id: &ConceptId) -> Option<Vec<usize>> {
+        let entry = self.index(concepts)?.concepts.into_iter().find(|entry| entry.id == *id)?;
+        Some(if entry.reserves_directions { entry.ranks } else { vec![0; self.sites.len()] })
+    }
+
+    /// Where B of all concepts lies; `None` if the cache does not hold all or is damaged.
+    pub fn places(&self, concepts: &[ConceptId]) -> Option<Vec<Places>> {
+        let index = self.read(concepts, |_, _| ())?;
+        let mut start = 0;
+        let places = |entry: &Entry| {
+            let place = |(rank, site): (&usize, &Site)| {
+                let place = (start, *rank);
+                start += site_bytes(*rank, site);
+                place
+            };
+            Places {
+                file: self.file(),
+                sites: entry.ranks.iter().zip(self.sites).map(place).collect(),
+            }
+        };
+        let complete = index.concepts.len() == concepts.len();
+        complete.then(|| index.concepts.iter().map(places).collect())
     }
 
     fn empty(&self) -> Index {
@@ -104,57 +159,70 @@ impl<'a> BasisCache<'a> {
         Index { version: VERSION, sites, concepts: Vec::new() }
     }
 
-    /// The index, if it is there and of this bank's sites.
-    fn index(&self) -> Option<Index> {
-        let index: Index = read_json(&self.folder.join("index.json")).ok()?;
+    /// The index, if it is there and is of this bank's sites and its first concepts.
+    fn index(&self, concepts: &[ConceptId]) -> Option<Index> {
+        let file = self.folder.path().join(INDEX);
+        let index: Index = parse(&file, &read_text(&file, LARGEST_INDEX).ok()?).ok()?;
         let fits = |entry: &Entry| {
-            let ranks = entry.ranks.iter().zip(self.sites);
-            entry.ranks.len() == self.sites.len() && ranks.into_iter().all(|(r, s)| *r <= s.inputs)
+            let mut ranks = entry.ranks.iter().zip(self.sites);
+            entry.ranks.len() == self.sites.len()
+                && ranks.all(|(rank, site)| *rank <= site.inputs)
+                && entry.bytes(self.sites) <= LARGEST_BLOCK
+        };
+        let belongs = |(entry, id): (&Entry, &ConceptId)| {
+            entry.id == *id && entry.record.as_ref() == self.records.get(id)
         };
         let Index { version, sites, .. } = self.empty();
-        let same = index.version == version && index.sites == sites;
+        let same = index.version == version
+            && index.sites == sites
+            && index.concepts.len() <= concepts.len()
+            && index.concepts.iter().zip(concepts).all(belongs);
         (same && index.concepts.iter().all(fits)).then_some(index)
     }
 
     fn length(&self) -> Option<u64> {
         match fs::metadata(self.file()) {
             Ok(metadata) => Some(metadata.len()),
-            Err(_) => (!self.folder.join("index.json").exists()).then_some(0),
+            Err(_) => (!self.folder.path().join(INDEX).exists()).then_some(0),
         }
     }
 
     fn file(&self) -> PathBuf {
-        self.folder.join("columns.f32")
+        self.folder.path().join(COLUMNS)
     }
 
     /// Reads the blocks; `None` if the cache is missing, damaged or of other concepts.
-    fn read(&self, concepts: &[String], columns: &mut [Columns]) -> Option<Index> {
-        let index = self.index()?;
-        let known = index.concepts.len() <= concepts.len();
-        let same = index.concepts.iter().zip(concepts).all(|(entry, id)| entry.id == *id);
-        if !known || !same || self.length()? != index.bytes(self.sites) {
+    fn read(&self, concepts: &[ConceptId], mut each: impl FnMut(&Entry, &[u8])) -> Option<Index> {
+        let index = self.index(concepts)?;
+        if self.length()? != index.bytes(self.sites) {
             return None;
         }
-        let mut file = File::open(self.file()).ok()?;
+        let (mut file, _) = open_regular(&self.file()).ok()?;
         for entry in &index.concepts {
-            let mut block = vec![0; entry.bytes(self.sites)];
+            let mut block = vec![0; usize::try_from(entry.bytes(self.sites)).ok()?];
             file.read_exact(&mut block).ok()?;
-            if digest(&block) != entry.sha256 {
+            if sha256(&block) != entry.sha256 {
                 return None;
             }
-            self.add_columns(entry, &block, columns);
+            each(entry, &block);
         }
         Some(index)
     }
 
-    fn block(&self, id: &str, adapter: &StoredAdapter) -> (Entry, Vec<u8>) {
+    fn block(&self, record: &ConceptRecord, adapter: &StoredAdapter) -> (Entry, Vec<u8>) {
         let mut block = Vec::new();
         for site in self.sites {
             let down = adapter.get(&site.name).map_or(&[][..], |factors| &factors.down);
             block.extend(down.iter().flat_map(|x| x.to_le_bytes()));
         }
-        let (ranks, sha256) = (adapter.ranks(self.sites), digest(&block));
-        (Entry { id: id.into(), ranks, sha256 }, block)
+        let entry = Entry {
+            id: record.id.clone(),
+            record: self.records.get(&record.id).cloned(),
+            reserves_directions: record.reserves_directions,
+            ranks: adapter.ranks(self.sites),
+            sha256: sha256(&block),
+        };
+        (entry, block)
     }
 
     fn add_columns(&self, entry: &Entry, block: &[u8], columns: &mut [Columns]) {
@@ -171,42 +239,36 @@ impl<'a> BasisCache<'a> {
 
     /// Appends a block; the index is written last, and makes it count.
     fn store(&self, index: &mut Index, entry: Entry, block: &[u8]) -> Result<()> {
-        let file = self.file();
-        fs::create_dir_all(&self.folder).map_err(Error::io("cannot create", &self.folder))?;
-        let append = || {
-            let mut file =
-                OpenOptions::new().create(true).write(true).truncate(false).open(&file)?;
-            // What a killed process may have left behind the last block that counts.
-            file.set_len(index.bytes(self.sites))?;
-            std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0))?;
-            file.write_all(block)?;
-            file.sync_data()
-        };
-        append().map_err(Error::io("cannot write", &file))?;
+        self.folder.create_folder(FOLDER)?;
+        // This cuts what a killed process may have left behind the last block that counts.
+        self.folder.append(COLUMNS, index.bytes(self.sites), block)?;
+        self.folder.sync(COLUMNS)?;
         index.concepts.push(entry);
-        Ok(write_json(&self.folder.join("index.json"), index)?)
+        Ok(self.folder.write_json(INDEX, index)?)
     }
 }
 
 impl Index {
     fn bytes(&self, sites: &[Site]) -> u64 {
-        self.concepts.iter().map(|entry| entry.bytes(sites) as u64).sum()
+        self.concepts.iter().map(|entry| entry.bytes(sites)).sum()
     }
 }
 
 impl Entry {
-    fn bytes(&self, sites: &[Site]) -> usize {
-        self.ranks.iter().zip(sites).map(|(rank, site)| 4 * rank * site.inputs).sum()
+    fn bytes(&self, sites: &[Site]) -> u64 {
+        self.ranks.iter().zip(sites).map(|(rank, site)| site_bytes(*rank, site)).sum()
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// The bytes of Bᵀ `[rank, inputs]`.
+fn site_bytes(rank: usize, site: &Site) -> u64 {
+    4 * rank as u64 * site.inputs as u64
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::path::Path;
 
     use super::*;
     use crate::lora::{Part, Role, StoredFactors};
@@ -222,7 +284,8 @@ mod tests {
         [("a", 3), ("b", 5)].map(site).into()
     }
 
-    fn adapter(seed: usize) -> StoredAdapter {
+    fn adapter(id: &ConceptId) -> (ConceptRecord, StoredAdapter) {
+        let seed: usize = id.parse().unwrap();
         let factors = |rank, inputs: usize| StoredFactors {
             rank,
             up: vec![0.5; 2 * rank],
@@ -231,19 +294,33 @@ mod tests {
         // The first concept is not adapted at site b.
         let mut sites = vec![("a".to_string(), factors(2, 3))];
         sites.extend((seed > 0).then(|| ("b".to_string(), factors(1, 5))));
-        StoredAdapter(sites.into_iter().collect())
+        let adapter = StoredAdapter(sites.into_iter().collect());
+        (ConceptRecord::new(id, "thing", [1, 1], true, &adapter), adapter)
+    }
+
+    fn ids(count: usize) -> Vec<ConceptId> {
+        (0..count).map(|number| ConceptId::new(number.to_string()).unwrap()).collect()
     }
 
     /// Columns as the adapters have them, and how many adapters were read.
-    fn read(folder: &Path, concepts: usize, writable: bool) -> (Vec<Columns>, usize) {
-        let (sites, count) = (sites(), Cell::new(0));
-        let ids: Vec<String> = (0..concepts).map(|number| number.to_string()).collect();
-        let read = |id: &str| {
+    fn read_with(
+        folder: &Path,
+        records: &BTreeMap<ConceptId, String>,
+        concepts: usize,
+        writable: bool,
+    ) -> (Vec<Columns>, usize) {
+        let (folder, sites, count) = (GuardedFolder::new(folder), sites(), Cell::new(0));
+        let read = |id: &ConceptId| {
             count.set(count.get() + 1);
-            Ok(adapter(id.parse().unwrap()))
+            Ok(adapter(id))
         };
-        let columns = BasisCache::new(folder, &sites).columns(&ids, read, writable).unwrap();
+        let cache = BasisCache::new(&folder, &sites, records);
+        let columns = cache.columns(&ids(concepts), read, writable).unwrap();
         (columns, count.get())
+    }
+
+    fn read(folder: &Path, concepts: usize, writable: bool) -> (Vec<Columns>, usize) {
+        read_with(folder, &BTreeMap::new(), concepts, writable)
     }
 
     #[test]
@@ -265,13 +342,19 @@ mod tests {
     #[test]
     fn appending_keeps_it_complete() {
         let folder = tempfile::tempdir().unwrap();
-        let sites = sites();
-        let cache = BasisCache::new(folder.path(), &sites);
+        let (guarded, sites, records) =
+            (GuardedFolder::new(folder.path()), sites(), BTreeMap::new());
+        let cache = BasisCache::new(&guarded, &sites, &records);
         for count in 1..=3 {
-            let ids: Vec<String> = (0..count).map(|number: usize| number.to_string()).collect();
-            cache.append(&ids, &adapter(count - 1)).unwrap();
+            let ids = ids(count);
+            let (record, adapter) = adapter(ids.last().unwrap());
+            cache.append(&ids, &record, &adapter).unwrap();
         }
         assert_eq!(read(folder.path(), 3, true).1, 0);
+        assert_eq!(cache.reserved(&ids(3), &ids(3)[1]), Some(vec![2, 1]));
+        let places = cache.places(&ids(3)).unwrap();
+        assert_eq!(places[2].read(1, 5).unwrap(), read(folder.path(), 3, true).0[1][1]);
+        assert!(cache.places(&ids(4)).is_none(), "it does not hold all");
     }
 
     #[test]
@@ -290,5 +373,15 @@ mod tests {
         fs::write(folder.path().join("basis/index.json"), "{").unwrap();
         assert_eq!(read(folder.path(), 3, true), (expected.clone(), 3));
         assert_eq!(read(folder.path(), 3, true), (expected, 0));
+    }
+
+    /// A concept that was replaced by another of the same id is read again.
+    #[test]
+    fn a_block_belongs_to_one_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = |digest: &str| BTreeMap::from([(ids(1)[0].clone(), digest.to_string())]);
+        assert_eq!(read_with(folder.path(), &records("01"), 1, true).1, 1);
+        assert_eq!(read_with(folder.path(), &records("01"), 1, true).1, 0);
+        assert_eq!(read_with(folder.path(), &records("02"), 1, true).1, 1);
     }
 }

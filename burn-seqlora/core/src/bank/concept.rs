@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use seqlora_files::sha256;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use super::is_concept_id;
+use super::ConceptId;
+use super::record::check_name;
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, StoredFactors};
 
-/// The layout that this version writes.
-pub(super) const VERSION: u32 = 2;
+/// The layout that this version writes. Version 2 has no digests of `training.json` and `metrics.jsonl`.
+pub(super) const VERSION: u32 = 3;
+
+/// The largest `concept.json` in bytes: 1000 sites take 0.2 MB.
+pub(super) const LARGEST: u64 = 16 << 20;
 
 /// CLIP's prompts have 77 tokens, of which the first and the last mark the ends.
 const MOST_WORDS: usize = 75;
@@ -20,13 +24,16 @@ const MOST_WORDS: usize = 75;
 /// A word has one embedding per cross-attention layer at most: 16 in SD1.5, 70 in SDXL's UNet.
 const MOST_EMBEDDINGS_PER_WORD: usize = 1024;
 
+/// The largest adapter in bytes: all layers of SDXL at rank 128 take 1.3 GB.
+const LARGEST_ADAPTER: usize = 2 << 30;
+
 /// `concept.json`: what inference needs. It is strict: unknown keys are refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConceptRecord {
     version: u32,
     /// Its name in prompts: `<id>`.
-    pub id: String,
+    pub id: ConceptId,
     /// What kind of thing it is.
     pub class_word: String,
     /// The number of words that it stands for.
@@ -37,7 +44,7 @@ pub struct ConceptRecord {
     pub reserves_directions: bool,
     /// The adapted sites by name.
     pub sites: BTreeMap<String, AdaptedSite>,
-    /// SHA-256 of its files, in hexadecimal, by name; empty in banks of version 1.
+    /// SHA-256 of its other files, in hexadecimal, by name; empty in banks of version 1.
     pub digests: BTreeMap<String, String>,
 }
 
@@ -78,7 +85,7 @@ pub struct TrainingRecord {
 impl ConceptRecord {
     /// A record without digests yet, for an adapter.
     pub fn new(
-        id: &str,
+        id: &ConceptId,
         class_word: &str,
         [words, embeddings_per_word]: [usize; 2],
         reserves_directions: bool,
@@ -91,7 +98,7 @@ impl ConceptRecord {
         };
         Self {
             version: VERSION,
-            id: id.into(),
+            id: id.clone(),
             class_word: class_word.into(),
             words,
             embeddings_per_word,
@@ -106,9 +113,7 @@ impl ConceptRecord {
     /// # Errors
     /// Names the first key that is wrong.
     pub(super) fn check(&self, sites: &[Site]) -> Result<(), String> {
-        if !is_concept_id(&self.id) {
-            return Err(format!("`id`: `{}` is not a valid id", self.id));
-        }
+        check_name("class_word", &self.class_word)?;
         for (key, value, most) in [
             ("words", self.words, MOST_WORDS),
             ("embeddings_per_word", self.embeddings_per_word, MOST_EMBEDDINGS_PER_WORD),
@@ -132,7 +137,18 @@ impl ConceptRecord {
                 ));
             }
         }
-        Ok(())
+        match self.adapter_bytes() {
+            0..=LARGEST_ADAPTER => Ok(()),
+            bytes => Err(format!(
+                "`sites`: factors of these sizes take {bytes} bytes, and at most {LARGEST_ADAPTER} are read"
+            )),
+        }
+    }
+
+    /// The bytes of its factors in f32.
+    pub(super) fn adapter_bytes(&self) -> usize {
+        let bytes = |s: &AdaptedSite| s.rank.saturating_mul(s.inputs + s.outputs).saturating_mul(4);
+        self.sites.values().map(bytes).fold(0, usize::saturating_add)
     }
 
     /// The rank at each of these sites; 0 where it is not adapted.
@@ -141,8 +157,8 @@ impl ConceptRecord {
     }
 
     /// Adds the digest of a file.
-    pub fn add_digest(&mut self, name: &str, bytes: &[u8]) {
-        self.digests.insert(name.into(), digest(bytes));
+    pub fn add_digest(&mut self, name: &str, sha256: String) {
+        self.digests.insert(name.into(), sha256);
     }
 
     /// Checks a file against its digest, if there is one.
@@ -152,15 +168,22 @@ impl ConceptRecord {
     pub fn check_digest(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match self.digests.get(name) {
-            Some(expected) if *expected != digest(bytes) => {
-                let reason = "its SHA-256 is not the one in concept.json; restore it from a copy";
-                Err(Error::damaged(path, reason))
-            }
-            _ => Ok(()),
+            Some(expected) => check_sha256(path, bytes, expected, "concept.json"),
+            None => Ok(()),
         }
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+/// Checks a file against the digest that another file says.
+///
+/// # Errors
+/// If it differs.
+pub(super) fn check_sha256(path: &Path, bytes: &[u8], expected: &str, from: &str) -> Result<()> {
+    match sha256(bytes) == expected {
+        true => Ok(()),
+        false => {
+            let reason = format!("its SHA-256 is not the one in {from}; restore it from a copy");
+            Err(Error::damaged(path, reason))
+        }
+    }
 }

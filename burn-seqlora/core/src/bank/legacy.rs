@@ -5,7 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::ConceptId;
 use super::concept::{AdaptedSite, ConceptRecord, TrainingRecord};
+use super::versions::parse;
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter};
 
@@ -15,7 +17,7 @@ pub const EMBEDDINGS: &str = "rows";
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    id: String,
+    id: ConceptId,
     class_word: String,
     images: Vec<String>,
     data_digest: String,
@@ -34,12 +36,8 @@ struct Record {
 ///
 /// # Errors
 /// If the record is damaged, or does not have as many ranks as the bank has sites.
-pub fn concept(
-    file: &Path,
-    value: Value,
-    sites: &[Site],
-) -> Result<(ConceptRecord, TrainingRecord)> {
-    let old: Record = serde_json::from_value(value).map_err(|e| Error::damaged(file, e))?;
+pub fn concept(file: &Path, text: &str, sites: &[Site]) -> Result<(ConceptRecord, TrainingRecord)> {
+    let old: Record = parse(file, text)?;
     if old.ranks.len() != sites.len() {
         let reason = format!("`ranks` has {} entries for {} sites", old.ranks.len(), sites.len());
         return Err(Error::damaged(file, reason));

@@ -1,10 +1,12 @@
 //! The bank: the ordered, append-only set of learnt concepts on disk.
 //!
 //! ```text
-//! BANK/bank.json                          version, base model, method, sites, order of the concepts
+//! BANK/bank.json                          version, base model, method, sites, order of the concepts,
+//!                                         SHA-256 of each concept.json
 //! BANK/concepts/<id>/adapter.safetensors  <site>.lora_up [n, r], <site>.lora_down [r, m], f32
 //! BANK/concepts/<id>/tokens.safetensors   embeddings [words × embeddings per word, width], f32
-//! BANK/concepts/<id>/concept.json         what inference needs: words, sites with their sizes, digests
+//! BANK/concepts/<id>/concept.json         what inference needs: words, sites with their sizes, SHA-256
+//!                                         of the concept's other files
 //! BANK/concepts/<id>/training.json        how it was trained: images, settings, losses
 //! BANK/concepts/<id>/metrics.jsonl        one line per training step
 //! BANK/concepts/<id>/checkpoint/          only while the concept is being trained
@@ -21,29 +23,43 @@ mod basis;
 mod concept;
 pub mod formats;
 mod id;
+mod inspect;
 mod legacy;
 mod open;
 mod overlap;
+mod places;
 mod read;
 mod record;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 pub use concept::{AdaptedSite, ConceptRecord, TrainingRecord};
-pub use id::is_concept_id;
+pub use id::{ConceptId, InvalidId, is_concept_id};
+pub use inspect::ConceptState;
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel};
-pub use tensors::{NamedTensors, read_tensors, write_tensors};
+pub(crate) use tensors::parse_tensors;
+pub use tensors::{Matrix, NamedTensors, read_tensors, to_safetensors, write_tensors};
 
 use std::path::{Path, PathBuf};
 
-use seqlora_files::FolderLock;
+use seqlora_files::{FolderLock, GuardedFolder};
 
 use crate::lora::Site;
 
 /// The bank's record, which lists the concepts that count.
 const BANK: &str = "bank.json";
+
+/// The folder of all concepts, and that of a training state in a concept's own.
+const CONCEPTS: &str = "concepts";
+const CHECKPOINT: &str = "checkpoint";
+
+/// What inference needs of a concept, how it was trained, and every step of that.
+const CONCEPT: &str = "concept.json";
+const TRAINING: &str = "training.json";
+const METRICS: &str = "metrics.jsonl";
 
 /// The file with a concept's token embeddings, and their name in it.
 const TOKENS: &str = "tokens.safetensors";
@@ -52,7 +68,8 @@ const EMBEDDINGS: &str = "embeddings";
 /// An open bank.
 #[derive(Debug)]
 pub struct Bank {
-    path: PathBuf,
+    /// All that is written goes through it.
+    folder: GuardedFolder,
     record: BankRecord,
     /// Held while this process may write.
     _lock: Option<FolderLock>,
@@ -71,22 +88,22 @@ impl Bank {
 
     /// Where it lies.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
     }
 
     /// The ids of the concepts, in the order in which they were learnt.
-    pub fn concepts(&self) -> &[String] {
+    pub fn concepts(&self) -> &[ConceptId] {
         &self.record.concepts
     }
 
     /// Whether a concept is in the bank.
     pub fn contains(&self, id: &str) -> bool {
-        self.record.concepts.iter().any(|known| known == id)
+        self.record.concepts.iter().any(|known| *known == id)
     }
 
     /// The concept with this id, or with one that would share its folder on macOS and Windows.
     pub fn like(&self, id: &str) -> Option<&str> {
-        self.concepts().iter().find(|known| known.eq_ignore_ascii_case(id)).map(String::as_str)
+        self.concepts().iter().find(|known| known.eq_ignore_ascii_case(id)).map(ConceptId::as_str)
     }
 
     /// The sites of its base model.
@@ -100,12 +117,32 @@ impl Bank {
     }
 
     /// The folder of a concept.
-    pub fn concept_folder(&self, id: &str) -> PathBuf {
-        self.path.join("concepts").join(id)
+    pub fn concept_folder(&self, id: &ConceptId) -> PathBuf {
+        self.path().join(Self::inside(id))
     }
 
     /// The folder of a concept's training state.
-    pub fn checkpoint_folder(&self, id: &str) -> PathBuf {
-        self.concept_folder(id).join("checkpoint")
+    pub fn checkpoint_folder(&self, id: &ConceptId) -> PathBuf {
+        self.path().join(Self::checkpoint_inside(id))
+    }
+
+    /// What is written while a concept is trained goes through this: its metrics and its training state.
+    pub(crate) fn folder(&self) -> &GuardedFolder {
+        &self.folder
+    }
+
+    /// A concept's folder in that of the bank.
+    pub(crate) fn inside(id: &ConceptId) -> PathBuf {
+        Path::new(CONCEPTS).join(id.as_str())
+    }
+
+    /// The folder of a training state in that of the bank.
+    pub(crate) fn checkpoint_inside(id: &ConceptId) -> PathBuf {
+        Self::inside(id).join(CHECKPOINT)
+    }
+
+    /// The file of a concept's metrics in the bank's folder.
+    pub(crate) fn metrics_inside(id: &ConceptId) -> PathBuf {
+        Self::inside(id).join(METRICS)
     }
 }

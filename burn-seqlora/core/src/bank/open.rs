@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use seqlora_files::{FolderLock, LOCK, is_temporary, remove_temporary, write_json};
+use seqlora_files::{FolderLock, GuardedFolder, LOCK, is_temporary};
 
-use super::{BANK, Bank, BankRecord, BaseModel};
+use super::{BANK, Bank, BankRecord, BaseModel, CONCEPTS, basis};
 use crate::error::{Error, Result};
 use crate::lora::Site;
 
@@ -15,12 +15,7 @@ impl Bank {
     /// # Errors
     /// If there is none, or it is damaged or written by a newer version.
     pub fn open(path: &Path) -> Result<Self> {
-        let file = path.join(BANK);
-        if !file.exists() {
-            return Err(Error::NoBank { path: file });
-        }
-        let record = BankRecord::read(&file)?;
-        Ok(Self { path: path.into(), record, _lock: None })
+        Self::read_from(GuardedFolder::new(path), None)
     }
 
     /// Opens a bank to read it, for use with a model.
@@ -36,26 +31,47 @@ impl Bank {
     /// Opens a bank to add to it, or starts one in a folder that is empty or not there.
     ///
     /// # Errors
-    /// Also if another process has it open for writing, or the folder holds something else.
+    /// Also if another process has it open for writing, the folder holds something else, or something in
+    /// the bank that would be written to is a link.
     pub fn open_or_create(path: &Path, base: &BaseModel, sites: &[Site]) -> Result<Self> {
-        fs::create_dir_all(path).map_err(Error::io("cannot create", path))?;
+        Self::open_or_create_in(GuardedFolder::new(path), base, sites)
+    }
+
+    /// The same through any storage.
+    pub(crate) fn open_or_create_in(
+        folder: GuardedFolder,
+        base: &BaseModel,
+        sites: &[Site],
+    ) -> Result<Self> {
+        folder.create_folder("")?;
+        let path = folder.path();
         let is_bank = || path.join(BANK).exists();
         if !is_bank() && !is_empty_but_for_ours(path)? {
             return Err(Error::NotABank { path: path.into() });
         }
+        for inside in [CONCEPTS, basis::FOLDER] {
+            folder.check(inside)?;
+        }
         let lock = FolderLock::take(path)?;
-        remove_temporary(path)?;
+        for inside in ["", basis::FOLDER] {
+            folder.remove_temporary(inside)?;
+        }
         // Asked again: another process may have made it before the lock was ours.
         let bank = match is_bank() {
-            true => Self { _lock: Some(lock), ..Self::open_for(path, base)? },
+            true => Self::read_from(folder, Some(lock))?,
             false => {
                 let record = BankRecord::new(base.clone(), sites.to_vec());
-                write_json(&path.join(BANK), &record)?;
-                Self { path: path.into(), record, _lock: Some(lock) }
+                folder.write_json(BANK, &record)?;
+                Self { folder, record, _lock: Some(lock) }
             }
         };
+        bank.check_base(base)?;
+        // All before the first: nothing is removed from a bank that has a link anywhere.
+        for id in bank.concepts() {
+            bank.folder.check(Self::checkpoint_inside(id))?;
+        }
         // A finished concept's checkpoint is left over if the process ended right after listing it.
-        for id in &bank.record.concepts {
+        for id in bank.concepts() {
             bank.remove_checkpoint(id)?;
         }
         Ok(bank)
@@ -64,7 +80,16 @@ impl Bank {
     /// A bank that is not on disk, for a dry run: nothing in the folder is touched.
     pub fn dry_run(path: &Path, base: &BaseModel, sites: &[Site]) -> Self {
         let record = BankRecord::new(base.clone(), sites.to_vec());
-        Self { path: path.into(), record, _lock: None }
+        Self { folder: GuardedFolder::new(path), record, _lock: None }
+    }
+
+    fn read_from(folder: GuardedFolder, lock: Option<FolderLock>) -> Result<Self> {
+        let file = folder.path().join(BANK);
+        if !file.exists() {
+            return Err(Error::NoBank { path: file });
+        }
+        let record = BankRecord::read(&file)?;
+        Ok(Self { folder, record, _lock: lock })
     }
 
     fn check_base(&self, base: &BaseModel) -> Result<()> {
@@ -72,7 +97,7 @@ impl Bank {
             return Ok(());
         }
         Err(Error::OtherBase {
-            path: self.path.clone(),
+            path: self.path().into(),
             bank: self.record.base.to_string(),
             model: base.to_string(),
         })

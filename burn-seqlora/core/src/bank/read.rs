@@ -1,37 +1,53 @@
 //! What a bank says of its concepts.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use seqlora_files::read_json;
+use seqlora_files::{TEXT_LIMIT, read_bytes};
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::basis::BasisCache;
 use super::formats::native;
-use super::record::check_version;
+use super::places::Places;
 use super::tensors::{Matrix, parse_tensors};
-use super::{Bank, ConceptRecord, EMBEDDINGS, TOKENS, TrainingRecord, concept, legacy};
+use super::versions::{check_version, parse, read_with_version};
+use super::{
+    BANK, Bank, CONCEPT, ConceptId, ConceptRecord, EMBEDDINGS, METRICS, TOKENS, TRAINING,
+    TrainingRecord, concept, legacy,
+};
 use crate::error::{Error, Result};
 use crate::lora::directions::Columns;
 use crate::lora::{Site, StoredAdapter};
 
-/// The files of a concept that have digests.
-const FILES: [&str; 2] = [native::FILE, TOKENS];
+/// The files of a concept that have digests, and the version of `concept.json` since which they do.
+const FILES: [(&str, u64); 3] = [(native::FILE, 2), (TOKENS, 2), (TRAINING, 3)];
+
+/// Bytes that a safetensors file may have besides its numbers: 1000 matrices take 0.1 MB.
+const HEADER: usize = 16 << 20;
 
 impl Bank {
+    /// The id of a concept of this bank.
+    ///
+    /// # Errors
+    /// If it holds none of this id.
+    pub fn find(&self, id: &str) -> Result<&ConceptId> {
+        self.concepts().iter().find(|known| **known == id).ok_or_else(|| {
+            let known: Vec<&str> = self.concepts().iter().map(ConceptId::as_str).collect();
+            Error::UnknownConcept { id: id.into(), known: known.join(", ") }
+        })
+    }
+
     /// What inference needs of a concept, and how it was trained.
     ///
     /// # Errors
     /// If it is not in the bank, or a file is damaged.
     pub fn concept(&self, id: &str) -> Result<(ConceptRecord, TrainingRecord)> {
-        self.check_contains(id)?;
-        let folder = self.concept_folder(id);
-        let (record, training) = read_record(&folder, id, self.sites())?;
+        let (record, training) = self.read_record(self.find(id)?)?;
         match training {
             Some(training) => Ok((record, training)),
-            None => Ok((record, read_json(&folder.join("training.json"))?)),
+            None => {
+                let (file, bytes) = self.read(&record, TRAINING, TEXT_LIMIT)?;
+                Ok((record, parse(&file, text(&file, &bytes)?)?))
+            }
         }
     }
 
@@ -40,17 +56,7 @@ impl Bank {
     /// # Errors
     /// If it is not in the bank, or its `concept.json` is damaged.
     pub fn record(&self, id: &str) -> Result<ConceptRecord> {
-        self.check_contains(id)?;
-        Ok(read_record(&self.concept_folder(id), id, self.sites())?.0)
-    }
-
-    fn check_contains(&self, id: &str) -> Result<()> {
-        match self.contains(id) {
-            true => Ok(()),
-            false => {
-                Err(Error::UnknownConcept { id: id.into(), known: self.concepts().join(", ") })
-            }
-        }
+        Ok(self.read_record(self.find(id)?)?.0)
     }
 
     /// The factors of a concept.
@@ -59,11 +65,20 @@ impl Bank {
     /// If the file is missing or damaged, or does not fit the sites or the concept's record.
     pub fn adapter(&self, id: &str) -> Result<StoredAdapter> {
         let record = self.record(id)?;
-        let (file, bytes) = self.read(&record, native::FILE)?;
+        Ok(self.read_adapter(&record)?.0)
+    }
+
+    /// A concept's factors, and where those of B lie in their file.
+    pub(super) fn read_adapter(&self, record: &ConceptRecord) -> Result<(StoredAdapter, Places)> {
+        let limit = record.adapter_bytes().saturating_add(HEADER);
+        let (file, bytes) = self.read(record, native::FILE, limit as u64)?;
         let adapter = native::from_bytes(&file, &bytes, self.sites())?;
         let ranks = adapter.ranks(self.sites()).into_iter().zip(record.ranks(self.sites()));
         match self.sites().iter().zip(ranks).find(|(_, (rank, recorded))| rank != recorded) {
-            None => Ok(adapter),
+            None => {
+                let places = native::places(&file, &bytes, self.sites())?;
+                Ok((adapter, places))
+            }
             Some((site, (rank, recorded))) => {
                 let name = &site.name;
                 let reason =
@@ -73,18 +88,25 @@ impl Bank {
         }
     }
 
+    /// Where a concept's B lies in its adapter, which has been checked.
+    pub(super) fn places(&self, id: &ConceptId) -> Result<Places> {
+        let record = self.record(id)?;
+        Ok(self.read_adapter(&record)?.1)
+    }
+
     /// The token embeddings of a concept, `[words × embeddings per word, width]`, row by row.
     ///
     /// # Errors
     /// If the file is missing or damaged, or has another shape.
     pub fn embeddings(&self, record: &ConceptRecord) -> Result<Matrix> {
-        let (file, bytes) = self.read(record, TOKENS)?;
+        let expected = self.embeddings_shape(record);
+        let limit = expected[0].saturating_mul(4 * expected[1]).saturating_add(HEADER);
+        let (file, bytes) = self.read(record, TOKENS, limit as u64)?;
         let mut tensors = parse_tensors(&file, &bytes)?;
         let (shape, values) = tensors
             .remove(EMBEDDINGS)
             .or_else(|| tensors.remove(legacy::EMBEDDINGS))
             .ok_or_else(|| Error::damaged(&file, format!("`{EMBEDDINGS}` is missing")))?;
-        let expected = self.embeddings_shape(record);
         if shape != expected {
             let reason = format!("`{EMBEDDINGS}` has shape {shape:?}, expected {expected:?}");
             return Err(Error::damaged(file, reason));
@@ -98,10 +120,10 @@ impl Bank {
         [record.words.saturating_mul(record.embeddings_per_word), self.base().token_width]
     }
 
-    /// A file of a concept, checked against its digest.
-    fn read(&self, record: &ConceptRecord, name: &str) -> Result<(PathBuf, Vec<u8>)> {
+    /// A file of a concept of at most `limit` bytes, checked against its digest.
+    fn read(&self, record: &ConceptRecord, name: &str, limit: u64) -> Result<(PathBuf, Vec<u8>)> {
         let file = self.concept_folder(&record.id).join(name);
-        let bytes = fs::read(&file).map_err(Error::io("cannot read", &file))?;
+        let bytes = read_bytes(&file, limit)?;
         record.check_digest(&file, &bytes)?;
         Ok((file, bytes))
     }
@@ -111,78 +133,113 @@ impl Bank {
     /// # Errors
     /// If it is not in the bank, or its `metrics.jsonl` is missing or damaged.
     pub fn losses(&self, id: &str) -> Result<Vec<f64>> {
+        self.read_losses(&self.record(id)?)
+    }
+
+    pub(super) fn read_losses(&self, record: &ConceptRecord) -> Result<Vec<f64>> {
         #[derive(Deserialize)]
         struct Line {
             loss: f64,
         }
-        self.check_contains(id)?;
-        let path = self.concept_folder(id).join("metrics.jsonl");
-        let text = fs::read_to_string(&path).map_err(Error::io("cannot read", &path))?;
-        let loss = |line| serde_json::from_str::<Line>(line).map(|line| line.loss);
-        text.lines().map(loss).collect::<Result<_, _>>().map_err(|e| Error::damaged(path, e))
+        let (file, bytes) = self.read(record, METRICS, TEXT_LIMIT)?;
+        let loss = |line| parse::<Line>(&file, line).map(|line| line.loss);
+        text(&file, &bytes)?.lines().map(loss).collect()
     }
 
     /// The columns of B of all concepts at each of these sites: what later concepts stay orthogonal to.
     ///
     /// # Errors
-    /// If an adapter cannot be read.
+    /// If B of a concept is not in the cache, and its adapter cannot be read.
     pub fn directions(&self, sites: &[Site]) -> Result<Vec<Columns>> {
-        let cache = BasisCache::new(self.path(), self.sites());
-        let writable = self.is_writable();
-        let columns = cache.columns(self.concepts(), |id| self.adapter(id), writable)?;
+        let adapter = |id: &ConceptId| {
+            let read = || {
+                let record = self.record(id)?;
+                let (adapter, _) = self.read_adapter(&record)?;
+                Ok((record, adapter))
+            };
+            read().map_err(|error| self.damaged_earlier(id, error))
+        };
+        let columns = self.basis_cache().columns(self.concepts(), adapter, self.is_writable())?;
         let names = self.sites().iter().map(|site| site.name.as_str());
         let mut by_name: BTreeMap<&str, Columns> = names.zip(columns).collect();
         let of_site = |site: &Site| by_name.remove(site.name.as_str()).unwrap_or_default();
         Ok(sites.iter().map(of_site).collect())
     }
 
-    /// How many directions of each of these sites are reserved, from the concepts' records alone.
+    /// How many directions of each of these sites are reserved, from the concepts' records, or from the
+    /// cache for those whose record is damaged.
     ///
     /// # Errors
-    /// If a record cannot be read.
+    /// If neither can be read.
     pub fn reserved(&self, sites: &[Site]) -> Result<Vec<usize>> {
-        let mut reserved = vec![0; sites.len()];
+        let mut reserved: BTreeMap<&str, usize> = BTreeMap::new();
         for id in self.concepts() {
-            let record = self.record(id)?;
-            if record.reserves_directions {
-                reserved.iter_mut().zip(record.ranks(sites)).for_each(|(sum, rank)| *sum += rank);
+            let ranks = match self.record(id) {
+                Ok(record) if !record.reserves_directions => continue,
+                Ok(record) => record.ranks(self.sites()),
+                Err(error) => self
+                    .basis_cache()
+                    .reserved(self.concepts(), id)
+                    .ok_or_else(|| self.damaged_earlier(id, error))?,
+            };
+            for (site, rank) in self.sites().iter().zip(ranks) {
+                *reserved.entry(&site.name).or_default() += rank;
             }
         }
-        Ok(reserved)
+        let of_site = |site: &Site| reserved.get(site.name.as_str()).copied().unwrap_or(0);
+        Ok(sites.iter().map(of_site).collect())
+    }
+
+    /// An error with the files of a concept that the next ones have to stay orthogonal to.
+    fn damaged_earlier(&self, id: &ConceptId, error: Error) -> Error {
+        match error {
+            Error::File(source) => {
+                let bank = self.path().join(BANK);
+                Error::DamagedEarlier { id: id.to_string(), bank, source }
+            }
+            other => other,
+        }
+    }
+
+    /// Reads a concept's record from its folder, and how it was trained if that is in the same file, as
+    /// in version 1.
+    fn read_record(&self, id: &ConceptId) -> Result<(ConceptRecord, Option<TrainingRecord>)> {
+        let file = self.concept_folder(id).join(CONCEPT);
+        let damaged = |reason: String| Error::damaged(&file, reason);
+        let (version, text) = read_with_version(&file, concept::LARGEST)?;
+        if let Some(expected) = self.record.digests.get(id) {
+            concept::check_sha256(&file, text.as_bytes(), expected, BANK)?;
+        }
+        let (record, training) = match version {
+            None => {
+                let (record, training) = legacy::concept(&file, &text, self.sites())?;
+                (record, Some(training))
+            }
+            Some(_) => (versioned_record(&file, version, &text)?, None),
+        };
+        record.check(self.sites()).map_err(damaged)?;
+        if record.id != *id {
+            let reason = format!("`id` is `{}`, and its folder belongs to `{id}`", record.id);
+            return Err(damaged(reason));
+        }
+        Ok((record, training))
     }
 }
 
-/// Reads a concept's record from its folder, and how it was trained if that is in the same file, as in
-/// version 1; `sites` are the bank's.
-fn read_record(
-    folder: &Path,
-    id: &str,
-    sites: &[Site],
-) -> Result<(ConceptRecord, Option<TrainingRecord>)> {
-    let file = folder.join("concept.json");
-    let damaged = |reason: String| Error::damaged(&file, reason);
-    let value: Value = read_json(&file)?;
-    let (record, training) = match value.get("version") {
-        None => {
-            let (record, training) = legacy::concept(&file, value, sites)?;
-            (record, Some(training))
-        }
-        Some(_) => (versioned_record(&file, value)?, None),
-    };
-    record.check(sites).map_err(damaged)?;
-    if record.id != id {
-        return Err(damaged(format!("`id` is `{}`, and its folder belongs to `{id}`", record.id)));
-    }
-    Ok((record, training))
+/// The text in the bytes of a file.
+fn text<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str> {
+    std::str::from_utf8(bytes).map_err(|_| Error::damaged(file, "it is not UTF-8"))
 }
 
 /// The record in a file that says its version.
-fn versioned_record(file: &Path, value: Value) -> Result<ConceptRecord> {
-    check_version(file, &value, concept::VERSION)?;
-    let record: ConceptRecord =
-        serde_json::from_value(value).map_err(|e| Error::damaged(file, e))?;
-    match FILES.into_iter().find(|name| !record.digests.contains_key(*name)) {
-        Some(name) => Err(Error::damaged(file, format!("`digests` has no entry for {name}"))),
+fn versioned_record(file: &Path, version: Option<u64>, text: &str) -> Result<ConceptRecord> {
+    check_version(file, version, concept::VERSION)?;
+    let record: ConceptRecord = parse(file, text)?;
+    let since = |(_, since): &(&str, u64)| version.is_some_and(|version| version >= *since);
+    let missing =
+        FILES.into_iter().filter(since).find(|(name, _)| !record.digests.contains_key(*name));
+    match missing {
+        Some((name, _)) => Err(Error::damaged(file, format!("`digests` has no entry for {name}"))),
         None => Ok(record),
     }
 }

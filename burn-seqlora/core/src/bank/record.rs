@@ -1,21 +1,35 @@
 //! What `bank.json` says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
-use seqlora_files::read_json;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::is_concept_id;
+use super::ConceptId;
+use super::versions::{check_version, parse, read_with_version};
 use crate::diffusion::Prediction;
 use crate::error::{Error, Result};
 use crate::lora::Site;
 
 /// The layout that this version writes. Version 1 kept inference and training in one record and ranks
-/// by position; it is still read (`legacy.rs`).
-const VERSION: u32 = 2;
+/// by position (`legacy.rs`); versions 1 and 2 have no `digests` here and no digest of the tokenizer.
+pub(super) const VERSION: u32 = 3;
+
+/// The largest `bank.json` in bytes: 65,536 concepts take about 15 MB.
+const LARGEST: u64 = 32 << 20;
+
+/// A layer of 1280 inputs is full after 320 concepts of rank 4.
+const MOST_CONCEPTS: usize = 1 << 16;
+
+/// SD1.5 has 232 sites, SDXL some 900.
+const MOST_SITES: usize = 1 << 13;
+
+/// The widest layer of SDXL has 10,240 features.
+const MOST_FEATURES: usize = 1 << 16;
+
+/// The longest name of a layer or a model, in bytes.
+const LONGEST_NAME: usize = 1000;
 
 /// The model that a bank's adapters belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +37,9 @@ const VERSION: u32 = 2;
 pub struct BaseModel {
     /// A digest of the model's weights.
     pub fingerprint: String,
+    /// A digest of its tokenizer's vocabulary and rules; banks that do not say fit any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
     /// What its output means; banks that do not say fit any.
     #[serde(default)]
     pub prediction: Option<Prediction>,
@@ -37,8 +54,12 @@ pub struct BaseModel {
 impl BaseModel {
     /// Whether what was learnt on one is of use on the other.
     pub fn is_like(&self, other: &Self) -> bool {
-        let predictions = self.prediction.zip(other.prediction);
-        self.fingerprint == other.fingerprint && predictions.is_none_or(|(a, b)| a == b)
+        fn agree<T: PartialEq>(a: &Option<T>, b: &Option<T>) -> bool {
+            a.is_none() || b.is_none() || a == b
+        }
+        self.fingerprint == other.fingerprint
+            && agree(&self.tokenizer, &other.tokenizer)
+            && agree(&self.prediction, &other.prediction)
     }
 }
 
@@ -46,9 +67,13 @@ impl fmt::Display for BaseModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}", self.fingerprint, self.name)?;
         match self.prediction {
-            None | Some(Prediction::Epsilon) => write!(f, ")"),
-            Some(Prediction::VPrediction) => write!(f, ", predicts v)"),
-            Some(Prediction::Sample) => write!(f, ", predicts x0)"),
+            None | Some(Prediction::Epsilon) => {}
+            Some(Prediction::VPrediction) => write!(f, ", predicts v")?,
+            Some(Prediction::Sample) => write!(f, ", predicts x0")?,
+        }
+        match &self.tokenizer {
+            None => write!(f, ")"),
+            Some(tokenizer) => write!(f, ", tokenizer {tokenizer:.8})"),
         }
     }
 }
@@ -64,7 +89,11 @@ pub struct BankRecord {
     #[serde(default)]
     pub method: Option<String>,
     /// The ids of the concepts, in the order in which they were learnt.
-    pub concepts: Vec<String>,
+    pub concepts: Vec<ConceptId>,
+    /// SHA-256 of each concept's `concept.json`, which has those of its other files; concepts that were
+    /// learnt by earlier versions have none.
+    #[serde(default)]
+    pub digests: BTreeMap<ConceptId, String>,
     /// The sites of the base model.
     pub sites: Vec<Site>,
 }
@@ -72,55 +101,89 @@ pub struct BankRecord {
 impl BankRecord {
     /// A bank without concepts.
     pub fn new(base: BaseModel, sites: Vec<Site>) -> Self {
-        Self { version: VERSION, base, method: None, concepts: Vec::new(), sites }
+        let (concepts, digests) = (Vec::new(), BTreeMap::new());
+        Self { version: VERSION, base, method: None, concepts, digests, sites }
+    }
+
+    /// The same with one concept more.
+    pub(super) fn with(&self, id: &ConceptId, sha256: String, method: &str) -> Self {
+        let mut record = Self { version: VERSION, method: Some(method.into()), ..self.clone() };
+        record.concepts.push(id.clone());
+        record.digests.insert(id.clone(), sha256);
+        record
     }
 
     /// # Errors
-    /// If the file is not there, damaged, or written by a newer version.
+    /// If the file is not there, damaged, written by a newer version, or larger than any bank.
     pub fn read(path: &Path) -> Result<Self> {
-        let value: Value = read_json(path)?;
         // Before everything else: a newer version may have keys that would be refused.
-        check_version(path, &value, VERSION)?;
-        let record: Self = serde_json::from_value(value).map_err(|e| Error::damaged(path, e))?;
+        let (version, text) = read_with_version(path, LARGEST)?;
+        check_version(path, version, VERSION)?;
+        let record: Self = parse(path, &text)?;
         record.check().map_err(|reason| Error::damaged(path, reason))?;
-        Ok(Self { version: VERSION, ..record })
+        Ok(record)
     }
 
-    /// Checks what is used as the name of a folder or to find a layer; says which key is wrong.
+    /// Checks sizes, and what is used to find a folder or a layer; says which key is wrong.
     fn check(&self) -> Result<(), String> {
+        for (key, count, most) in [
+            ("concepts", self.concepts.len(), MOST_CONCEPTS),
+            ("sites", self.sites.len(), MOST_SITES),
+        ] {
+            if count > most {
+                return Err(format!("`{key}` has {count} entries, and at most {most} are read"));
+            }
+        }
         let mut folders = BTreeSet::new();
         for (number, id) in self.concepts.iter().enumerate() {
-            if !is_concept_id(id) {
-                return Err(format!("`concepts[{number}]`: `{id}` is not a valid id"));
-            }
             if !folders.insert(id.to_ascii_lowercase()) {
                 return Err(format!("`concepts[{number}]`: `{id}` is listed twice"));
             }
         }
+        self.check_sites()?;
+        let BaseModel { fingerprint, tokenizer, prediction: _, name, .. } = &self.base;
+        check_name("base.name", name)?;
+        check_name("base.fingerprint", fingerprint)?;
+        check_name("base.tokenizer", tokenizer.as_deref().unwrap_or_default())?;
+        check_name("method", self.method.as_deref().unwrap_or_default())?;
+        check_size("base.token_width", self.base.token_width)?;
+        match self.base.cross_attention_layers {
+            0..=MOST_FEATURES => Ok(()),
+            layers => Err(format!("`base.cross_attention_layers` is {layers}")),
+        }
+    }
+
+    fn check_sites(&self) -> Result<(), String> {
         let mut names = BTreeSet::new();
-        for (number, site) in self.sites.iter().enumerate() {
-            if site.name.is_empty() || !names.insert(&site.name) {
-                let name = &site.name;
+        for (number, Site { name, inputs, outputs, .. }) in self.sites.iter().enumerate() {
+            check_name(&format!("sites[{number}].name"), name)?;
+            if name.is_empty() || !names.insert(name) {
                 return Err(format!("`sites[{number}].name`: `{name}` is empty or there twice"));
             }
-            if site.inputs == 0 || site.outputs == 0 {
-                return Err(format!("`sites[{number}]`: `{}` has no inputs or outputs", site.name));
-            }
+            check_size(&format!("sites[{number}].inputs"), *inputs)?;
+            check_size(&format!("sites[{number}].outputs"), *outputs)?;
         }
         Ok(())
     }
 }
 
-/// Checks the version of a record.
-///
-/// # Errors
-/// If it is missing, or greater than what this program reads.
-pub(super) fn check_version(path: &Path, record: &Value, known: u32) -> Result<()> {
-    match record.get("version").and_then(Value::as_u64) {
-        None | Some(0) => Err(Error::damaged(path, "`version` is missing or no positive number")),
-        Some(version) if version > known.into() => {
-            Err(Error::NewerVersion { path: path.into(), version, known })
-        }
-        Some(_) => Ok(()),
+/// Refuses what would garble a terminal or a table.
+pub(super) fn check_name(key: &str, text: &str) -> Result<(), String> {
+    if text.len() > LONGEST_NAME {
+        return Err(format!(
+            "`{key}` has {} bytes, and at most {LONGEST_NAME} are read",
+            text.len()
+        ));
+    }
+    match text.chars().find(|c| c.is_control()) {
+        Some(c) => Err(format!("`{key}` contains the control character {:?}", c)),
+        None => Ok(()),
+    }
+}
+
+fn check_size(key: &str, size: usize) -> Result<(), String> {
+    match (1..=MOST_FEATURES).contains(&size) {
+        true => Ok(()),
+        false => Err(format!("`{key}` is {size}, and must be between 1 and {MOST_FEATURES}")),
     }
 }

@@ -5,9 +5,13 @@ use std::path::Path;
 
 use burn::tensor::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use seqlora_files::write_atomic;
+use seqlora_files::{read_bytes, write_atomic};
 
 use crate::error::{Error, Result};
+
+/// The largest file of matrices in bytes: an optimizer's state of all layers of SD1.5 at rank 128 takes
+/// 2 GB.
+const LARGEST: u64 = 8 << 30;
 
 /// A matrix: rows and columns, and its numbers row by row.
 pub type Matrix = ([usize; 2], Vec<f32>);
@@ -43,7 +47,7 @@ pub fn to_safetensors(path: &Path, tensors: &NamedTensors) -> Result<Vec<u8>> {
 /// # Errors
 /// If the file is missing, cut off, or holds anything but finite f32 matrices.
 pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
-    let bytes = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+    let bytes = read_bytes(path, LARGEST)?;
     parse_tensors(path, &bytes)
 }
 
@@ -52,7 +56,7 @@ pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
 /// # Errors
 /// If the file is missing, cut off, or holds anything but matrices whose numbers are finite in f32.
 pub fn read_float_tensors(path: &Path) -> Result<NamedTensors> {
-    let bytes = std::fs::read(path).map_err(Error::io("cannot read", path))?;
+    let bytes = read_bytes(path, LARGEST)?;
     parse(path, &bytes, floats)
 }
 

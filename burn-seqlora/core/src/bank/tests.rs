@@ -23,8 +23,15 @@ fn sites() -> Vec<Site> {
 
 fn base() -> BaseModel {
     let fingerprint = "0123".into();
-    let (prediction, name) = (None, "tiny".into());
-    BaseModel { fingerprint, prediction, name, cross_attention_layers: 1, token_width: 2 }
+    let (tokenizer, prediction, name) = (None, None, "tiny".into());
+    BaseModel {
+        fingerprint,
+        tokenizer,
+        prediction,
+        name,
+        cross_attention_layers: 1,
+        token_width: 2,
+    }
 }
 
 fn training() -> TrainingRecord {
@@ -49,8 +56,12 @@ fn append(bank: &mut Bank, record: ConceptRecord) -> Result<()> {
     bank.append(record, &training(), &adapter(), ([1, 2], vec![0.1, 0.2]))
 }
 
-fn record(id: &str) -> ConceptRecord {
-    ConceptRecord::new(id, "animal", [1, 1], true, &adapter())
+fn id(id: &str) -> ConceptId {
+    ConceptId::new(id).unwrap()
+}
+
+fn record(name: &str) -> ConceptRecord {
+    ConceptRecord::new(&id(name), "animal", [1, 1], true, &adapter())
 }
 
 /// A bank of a cat and a dog.
@@ -59,6 +70,13 @@ fn bank() -> (TempDir, Bank) {
     let mut bank = Bank::open_or_create(folder.path(), &base(), &sites()).unwrap();
     append(&mut bank, record("cat")).unwrap();
     append(&mut bank, record("dog")).unwrap();
+    (folder, bank)
+}
+
+/// The same without digests of `concept.json`, as earlier versions left it.
+fn bank_without_digests() -> (TempDir, Bank) {
+    let (folder, mut bank) = bank();
+    bank.record.digests.clear();
     (folder, bank)
 }
 
@@ -86,10 +104,7 @@ fn what_is_appended_is_read() {
     let (folder, bank) = bank();
     drop(bank);
     let bank = Bank::open_for(folder.path(), &base()).unwrap();
-    assert_eq!(
-        (bank.concepts(), bank.method()),
-        (&["cat", "dog"].map(String::from)[..], Some("seqlora"))
-    );
+    assert_eq!((bank.concepts(), bank.method()), (&["cat", "dog"].map(id)[..], Some("seqlora")));
     assert_eq!(bank.adapter("dog").unwrap(), adapter());
     let (record, read) = bank.concept("dog").unwrap();
     assert_eq!(read, training());
@@ -99,10 +114,10 @@ fn what_is_appended_is_read() {
 
 #[test]
 fn a_flipped_bit_is_found_and_the_other_concepts_stay_usable() {
-    let (_folder, bank) = bank();
+    let (_folder, bank) = bank_without_digests();
     let dog = bank.record("dog").unwrap();
     for name in [native::FILE, TOKENS] {
-        let file = bank.concept_folder("dog").join(name);
+        let file = bank.concept_folder(&id("dog")).join(name);
         let whole = fs::read(&file).unwrap();
         let mut bytes = whole.clone();
         // The lowest bit of the last number: the file stays well-formed.
@@ -118,7 +133,7 @@ fn a_flipped_bit_is_found_and_the_other_concepts_stay_usable() {
         bank.embeddings(&cat).unwrap();
         fs::write(&file, whole).unwrap();
     }
-    let record = bank.concept_folder("dog").join("concept.json");
+    let record = bank.concept_folder(&id("dog")).join(CONCEPT);
     change(&record, "/digests", json!({ TOKENS: "0123" }));
     assert_says(bank.adapter("dog"), &record, "`digests` has no entry for adapter.safetensors");
 }
@@ -126,12 +141,22 @@ fn a_flipped_bit_is_found_and_the_other_concepts_stay_usable() {
 #[test]
 fn a_hostile_list_of_concepts_or_sites_is_refused() {
     let cases = [
-        ("/concepts/1", json!("../cat"), "`concepts[1]`: `../cat` is not a valid id"),
-        ("/concepts/0", json!("/etc"), "`concepts[0]`: `/etc` is not a valid id"),
+        ("/concepts/1", json!("../cat"), "`../cat` is not a valid id"),
+        ("/concepts/0", json!("/etc"), "`/etc` is not a valid id"),
+        ("/digests/dog", json!({}), "invalid type: map"),
         ("/concepts/1", json!("CAT"), "`concepts[1]`: `CAT` is listed twice"),
         ("/sites/1/name", json!(""), "`sites[1].name`"),
         ("/sites/1/name", json!("unet.a.to_k"), "`sites[1].name`: `unet.a.to_k`"),
-        ("/sites/0/inputs", json!(0), "`sites[0]`: `unet.a.to_k` has no inputs"),
+        (
+            "/sites/1/name",
+            json!("a\u{1b}[2J"),
+            r"`sites[1].name` contains the control character '\u{1b}'",
+        ),
+        ("/sites/0/inputs", json!(0), "`sites[0].inputs` is 0, and must be between 1 and 65536"),
+        ("/sites/0/outputs", json!(1u64 << 62), "`sites[0].outputs` is 4611686018427387904"),
+        ("/base/token_width", json!(1u64 << 62), "`base.token_width` is 46"),
+        ("/base/name", json!("x".repeat(2000)), "`base.name` has 2000 bytes"),
+        ("/method", json!("\u{7}"), "`method` contains the control character"),
         ("/version", json!(null), "`version`"),
         ("/version", json!(0), "`version`"),
         ("/owner", json!("me"), "unknown field `owner`"),
@@ -147,20 +172,22 @@ fn a_hostile_list_of_concepts_or_sites_is_refused() {
 #[test]
 fn a_newer_version_is_told_before_its_unknown_keys() {
     let (folder, bank) = bank();
-    let files = [bank.concept_folder("cat").join("concept.json"), folder.path().join(BANK)];
+    change(&folder.path().join(BANK), "/digests", json!({}));
+    let files = [bank.concept_folder(&id("cat")).join(CONCEPT), folder.path().join(BANK)];
     for file in &files {
-        change(file, "/version", json!(3));
+        change(file, "/version", json!(9));
         change(file, "/later", json!("yes"));
         let result = Bank::open(folder.path()).and_then(|bank| bank.concept("cat"));
-        assert!(matches!(result, Err(Error::NewerVersion { version: 3, known: 2, .. })));
-        assert_says(result, file, "has version 3");
+        assert!(matches!(result, Err(Error::NewerVersion { version: 9, known: 3, .. })));
+        assert_says(result, file, "has version 9");
     }
 }
 
 #[test]
 fn a_hostile_record_of_a_concept_is_refused() {
     let cases = [
-        ("/id", json!("../cat"), "`id`: `../cat` is not a valid id"),
+        ("/id", json!("../cat"), "`../cat` is not a valid id"),
+        ("/class_word", json!("\u{1b}[2J"), "`class_word` contains the control character"),
         ("/id", json!("cat"), "`id` is `cat`, and its folder belongs to `dog`"),
         ("/words", json!(0), "`words` is 0"),
         ("/words", json!(usize::MAX), "`words` is"),
@@ -172,8 +199,8 @@ fn a_hostile_record_of_a_concept_is_refused() {
         ("/sites/unet.a.to_v/alpha", json!(1), "unknown field `alpha`"),
     ];
     for (pointer, value, text) in cases {
-        let (_folder, bank) = bank();
-        let file = bank.concept_folder("dog").join("concept.json");
+        let (_folder, bank) = bank_without_digests();
+        let file = bank.concept_folder(&id("dog")).join(CONCEPT);
         change(&file, pointer, value);
         assert_says(bank.concept("dog"), &file, text);
         bank.adapter("cat").unwrap();
@@ -182,8 +209,13 @@ fn a_hostile_record_of_a_concept_is_refused() {
 
 #[test]
 fn inference_does_not_need_to_know_how_a_concept_was_trained() {
-    let (_folder, bank) = bank();
-    let file = bank.concept_folder("dog").join("training.json");
+    let (_folder, bank) = bank_without_digests();
+    let record = bank.concept_folder(&id("dog")).join(CONCEPT);
+    let mut digests = bank.record("dog").unwrap().digests;
+    digests.remove(TRAINING).unwrap();
+    change(&record, "/digests", json!(digests));
+    change(&record, "/version", json!(2));
+    let file = bank.concept_folder(&id("dog")).join(TRAINING);
     change(&file, "/later_key", json!(1));
     assert_eq!(bank.concept("dog").unwrap().1, training());
     fs::write(&file, "{}").unwrap();
@@ -195,29 +227,28 @@ fn inference_does_not_need_to_know_how_a_concept_was_trained() {
 
 #[test]
 fn a_rank_that_the_record_does_not_know_is_refused() {
-    let (_folder, bank) = bank();
-    let record = bank.concept_folder("dog").join("concept.json");
+    let (_folder, bank) = bank_without_digests();
+    let record = bank.concept_folder(&id("dog")).join(CONCEPT);
     change(&record, "/sites/unet.a.to_v/rank", json!(2));
-    let file = bank.concept_folder("dog").join(native::FILE);
+    let file = bank.concept_folder(&id("dog")).join(native::FILE);
     assert_says(bank.adapter("dog"), &file, "`unet.a.to_v` is 1, and concept.json says 2");
 }
 
 #[test]
 fn what_could_not_be_read_again_is_not_appended() {
     let (folder, mut bank) = bank();
-    let many = ConceptRecord::new("fox", "animal", [76, 1], true, &adapter());
-    for (record, text) in [(record("../fox"), "`../fox`"), (many, "`words` is 76")] {
-        let error = append(&mut bank, record).unwrap_err();
-        assert!(matches!(&error, Error::Invalid(reason) if reason.contains(text)), "{error}");
-    }
-    let other_words = ConceptRecord::new("fox", "animal", [2, 1], true, &adapter());
-    let other_sites = ConceptRecord::new("fox", "animal", [1, 1], true, &StoredAdapter::default());
+    let fox = id("fox");
+    let many = ConceptRecord::new(&fox, "animal", [76, 1], true, &adapter());
+    let error = append(&mut bank, many).unwrap_err();
+    assert!(matches!(&error, Error::Invalid(text) if text.contains("`words` is 76")), "{error}");
+    let other_words = ConceptRecord::new(&fox, "animal", [2, 1], true, &adapter());
+    let other_sites = ConceptRecord::new(&fox, "animal", [1, 1], true, &StoredAdapter::default());
     for (record, text) in [(other_words, "differ in shape"), (other_sites, "differ in their ranks")]
     {
         let error = append(&mut bank, record).unwrap_err().to_string();
         assert!(error.contains("`fox`") && error.contains(text), "{error}");
     }
-    assert!(!folder.path().join("fox").exists() && !bank.concept_folder("fox").exists());
+    assert!(!folder.path().join("fox").exists() && !bank.concept_folder(&fox).exists());
     let twice = append(&mut bank, record("Dog"));
     assert!(matches!(twice, Err(Error::DuplicateConcept { id }) if id == "dog"));
 }
@@ -233,8 +264,8 @@ fn version_1(ranks: Value) -> Value {
 
 #[test]
 fn records_of_version_1_are_checked_too() {
-    let (_folder, bank) = bank();
-    let file = bank.concept_folder("dog").join("concept.json");
+    let (_folder, bank) = bank_without_digests();
+    let file = bank.concept_folder(&id("dog")).join(CONCEPT);
     write_json(&file, &version_1(json!([2, 0]))).unwrap();
     let (record, training) = bank.concept("dog").unwrap();
     assert_eq!(record.ranks(&sites()), [2, 0]);

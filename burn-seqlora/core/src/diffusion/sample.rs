@@ -16,7 +16,7 @@ pub struct Guidance<B: Backend> {
     pub prompt: Conditioning<B>,
     /// The encoded negative (or empty) prompts.
     pub negative: Conditioning<B>,
-    /// 1 switches guidance off and halves the work.
+    /// 1 switches guidance off and halves the work; diffusers, and the pipeline, take all less for 1.
     pub scale: f64,
 }
 

@@ -15,8 +15,10 @@
 //! 4e-5 in the noise level. Everything after the table is float64.
 
 mod betas;
+mod check;
 mod config;
 mod error;
+mod pipeline;
 mod prediction;
 
 pub use config::SchedulerConfig;
@@ -42,6 +44,7 @@ impl NoiseSchedule {
     /// [`SchedulerConfig`], [`ScheduleError::Invalid`] for numbers that are not a noise schedule.
     pub fn new(config: &SchedulerConfig) -> Result<Self, ScheduleError> {
         config.check_family()?;
+        check::check(config)?;
         Ok(Self {
             alphas_cumprod: betas::alphas_cumprod(config)?.into_iter().map(f64::from).collect(),
             prediction: config.prediction()?,

@@ -9,6 +9,7 @@ use crate::bank::Bank;
 use crate::compose::{Member, distinct};
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, WeightPatch};
+use crate::read;
 
 /// Concepts of a bank that are to be fused.
 ///
@@ -142,5 +143,5 @@ impl<'a> FusionRun<'a> {
 /// A matrix on the host in f64.
 fn matrix<B: Backend>(tensor: Tensor<B, 2>) -> DMatrix<f64> {
     let [rows, columns] = tensor.dims();
-    DMatrix::from_row_iterator(rows, columns, tensor.into_data().iter::<f64>())
+    DMatrix::from_row_iterator(rows, columns, read::data(tensor).iter::<f64>())
 }

@@ -8,9 +8,13 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// A candidate counts as a new direction if this share of it survives the projection. Below it the
-/// rest is round-off, which lies inside the occupied span.
-const RANK_TOLERANCE: f64 = 1e-3;
+/// A random candidate counts as a new direction if this share of it survives the projection: where none
+/// are left, what survives is round-off.
+const FRESH_TOLERANCE: f64 = 1e-3;
+
+/// A trained column counts as a direction of its own if this share of it survives: what is below is the
+/// round-off of columns in f32, whose share is about 1e-7.
+const GAUGE_TOLERANCE: f64 = 1e-6;
 
 /// Eigenvalues below this share of the largest are the round-off of a Gram matrix in f32.
 const GRAM_TOLERANCE: f64 = 1e-6;
@@ -45,7 +49,7 @@ pub fn fresh_directions(
     for _ in 0..rank {
         let draw = |_| {
             let candidate = StandardNormal.sample_iter(&mut *rng).take(inputs).collect();
-            orthogonalize(candidate, occupied, &found)
+            orthogonalize(candidate, occupied, &found, FRESH_TOLERANCE)
         };
         match (0..REDRAWS).find_map(draw) {
             Some(direction) => found.push(direction),
@@ -75,13 +79,14 @@ pub fn main_directions(gram: DMatrix<f64>, count: usize) -> Columns {
 
 /// B = Q R with orthonormal Q orthogonal to the `occupied` directions.
 ///
-/// Q has only the columns that pass the rank test; R is `[columns of Q][columns of B]`. Then
+/// Q has no columns for what is round-off in f32; R is `[columns of Q][columns of B]`. Then
 /// `A Bᵀ = (A Rᵀ) Qᵀ`: the same ΔW in another gauge (docs/math.md, after a concept).
 pub fn orthonormal_gauge(down: Columns, occupied: &Columns) -> (Columns, Vec<Vec<f64>>) {
     let mut basis = Columns::new();
     let mut coefficients: Vec<Vec<f64>> = Vec::new();
     for (number, column) in down.iter().enumerate() {
-        if let Some(direction) = orthogonalize(column.clone(), occupied, &basis) {
+        let direction = orthogonalize(column.clone(), occupied, &basis, GAUGE_TOLERANCE);
+        if let Some(direction) = direction {
             // The columns before this one do not contain the new direction.
             let mut row = vec![0.0; number];
             row.extend(down[number..].iter().map(|later| dot(later, &direction)));
@@ -92,9 +97,14 @@ pub fn orthonormal_gauge(down: Columns, occupied: &Columns) -> (Columns, Vec<Vec
     (basis, coefficients)
 }
 
-/// The unit vector of what of `candidate` is outside both spans; `None` if nothing but round-off is
-/// left.
-fn orthogonalize(candidate: Vec<f64>, occupied: &Columns, found: &Columns) -> Option<Vec<f64>> {
+/// The unit vector of what of `candidate` is outside both spans; `None` if no more than this share of it
+/// is.
+fn orthogonalize(
+    candidate: Vec<f64>,
+    occupied: &Columns,
+    found: &Columns,
+    least: f64,
+) -> Option<Vec<f64>> {
     let before = norm(&candidate);
     let mut rest = candidate;
     // Twice is enough: the second pass removes the first one's round-off.
@@ -105,7 +115,7 @@ fn orthogonalize(candidate: Vec<f64>, occupied: &Columns, found: &Columns) -> Op
         }
     }
     let after = norm(&rest);
-    (after > RANK_TOLERANCE * before).then(|| rest.into_iter().map(|x| x / after).collect())
+    (after > least * before).then(|| rest.into_iter().map(|x| x / after).collect())
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
@@ -150,6 +160,15 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!((along(&found[0], &x) - 1.0).abs() < 1e-12, "{found:?}");
         assert!((along(&found[1], &y) - 1.0).abs() < 1e-12, "{found:?}");
+    }
+
+    /// 1e-5 of the second column is not along the first.
+    #[test]
+    fn the_gauge_keeps_columns_that_nearly_depend_on_others() {
+        let b = vec![vec![1.0, 0.0, 0.0], vec![1.0, 1e-5, 0.0], vec![2.0, 2e-8, 0.0]];
+        let (q, r) = orthonormal_gauge(b, &Columns::new());
+        assert_eq!(q.len(), 2);
+        assert!((r[1][1] - 1e-5).abs() < 1e-15 && (q[1][1] - 1.0).abs() < 1e-12, "{q:?} {r:?}");
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, backend::Backend};
 
+use crate::read::scalar;
+
 /// One matrix per site; `None` where the site is not adapted.
 ///
 /// The factors A of a concept form one such vector, the factors B another, and so do their
@@ -177,9 +179,7 @@ impl<B: Backend> Factors<B> {
     pub fn dot(&self, other: &Self) -> f64 {
         self.check_same(other);
         match (&self.values, &other.values) {
-            (Some(a), Some(b)) => {
-                (a.clone() * b.clone()).sum().into_data().iter().next().expect("one element")
-            }
+            (Some(a), Some(b)) => scalar((a.clone() * b.clone()).sum()),
             _ => 0.0,
         }
     }

@@ -8,6 +8,7 @@ use nalgebra::DMatrix;
 
 use super::Site;
 use crate::error::{Error, Result};
+use crate::read;
 
 /// Sums Σ x xᵀ over the inputs x of some sites. The inputs themselves are not stored: a site takes m²
 /// numbers, however long the model runs.
@@ -73,7 +74,7 @@ impl<B: Backend> ActivationProbe<B> {
             Some((site, *rows, gram.as_ref()?))
         });
         let read = |(site, rows, gram): (&Site, usize, &Tensor<B, 2>)| {
-            let values: Vec<f32> = gram.to_data().iter::<f32>().collect();
+            let values: Vec<f32> = read::data(gram.clone()).iter::<f32>().collect();
             match values.iter().all(|x| x.is_finite()) {
                 true => Ok((site.name.clone(), Gram { rows, inputs: site.inputs, values })),
                 false => {

@@ -6,7 +6,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{FloatDType, Tensor};
 use burn_jvp::Dual;
 use seqlora_kernels::lora_linear::LoraFactors;
-use seqlora_kernels::{KernelBackend, ops};
+use seqlora_kernels::{CachePass, KernelBackend, ops};
 
 use super::{ActivationProbe, Factors};
 
@@ -50,20 +50,22 @@ impl<B: AutodiffBackend> AdapterSet<B> {
     }
 }
 
-/// What the layers look up by the number of their site: low-rank factors, with tangents where they
-/// move. At inference there can also be a weight in place of the layer's own, and a probe of the inputs.
+/// What an evaluation of a model gives to its layers. By the number of their site they look up low-rank
+/// factors, with tangents where they move. At inference there can also be a weight in place of the
+/// layer's own, and a probe of the inputs; in training, the pass of an activation cache.
 #[derive(Debug, Clone)]
 pub struct DualAdapters<B: Backend> {
     factors: Vec<Option<LoraFactors<B>>>,
     /// W₀ + ΔW of the sites that have a dense ΔW; empty without any.
     weights: Vec<Option<Tensor<B, 2>>>,
     probe: Option<Arc<ActivationProbe<B>>>,
+    pass: Option<CachePass>,
 }
 
 impl<B: Backend> DualAdapters<B> {
     /// One entry per site, in the order of the sites' numbers.
     pub fn new(factors: Vec<Option<LoraFactors<B>>>) -> Self {
-        Self { factors, weights: Vec::new(), probe: None }
+        Self { factors, weights: Vec::new(), probe: None, pass: None }
     }
 
     /// No site adapted.
@@ -82,6 +84,11 @@ impl<B: Backend> DualAdapters<B> {
         Self { probe: Some(probe), ..self }
     }
 
+    /// For one evaluation that fills or reads an activation cache, as layers without a site do too.
+    pub fn with_pass(self, pass: Option<&CachePass>) -> Self {
+        Self { pass: pass.cloned(), ..self }
+    }
+
     /// The same factors concatenated with others: ΔW is the sum of both.
     pub fn concat(&self, frozen: &Self) -> Self {
         let sites = self.factors.len().max(frozen.factors.len());
@@ -95,6 +102,7 @@ impl<B: Backend> DualAdapters<B> {
             factors: (0..sites).map(join).collect(),
             weights: self.weights.clone(),
             probe: self.probe.clone(),
+            pass: self.pass.clone(),
         }
     }
 
@@ -109,6 +117,7 @@ impl<B: Backend> DualAdapters<B> {
             factors: self.factors.iter().cloned().map(|factors| factors.map(site)).collect(),
             weights: self.weights.iter().map(weight).collect(),
             probe: self.probe.clone(),
+            pass: self.pass.clone(),
         }
     }
 
@@ -136,12 +145,29 @@ impl<B: KernelBackend> DualAdapters<B> {
         weight: Tensor<B, 2>,
         bias: Option<Tensor<B, 1>>,
     ) -> Dual<B, 2> {
+        let pass = self.pass.as_ref();
         let Some(site) = site else {
-            return ops::lora_linear(x, weight, bias, None);
+            return ops::lora_linear(x, weight, bias, None, pass);
         };
         if let Some(probe) = &self.probe {
             probe.record(site, &x.primal);
         }
-        ops::lora_linear(x, self.weight(site).unwrap_or(weight), bias, self.site(site))
+        ops::lora_linear(x, self.weight(site).unwrap_or(weight), bias, self.site(site), pass)
+    }
+
+    /// A convolution, which carries no adapter: `y = W ⋆ x + b`.
+    ///
+    /// # Shapes
+    /// - x: `[batch, inputs, height, width]`, weight: W `[outputs, inputs, kernel, kernel]`
+    /// - bias: b `[outputs]`
+    pub fn conv2d(
+        &self,
+        x: Dual<B, 4>,
+        weight: Tensor<B, 4>,
+        bias: Tensor<B, 1>,
+        stride: usize,
+        padding: usize,
+    ) -> Dual<B, 4> {
+        ops::conv2d(x, weight, bias, stride, padding, self.pass.as_ref())
     }
 }

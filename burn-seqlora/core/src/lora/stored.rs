@@ -7,6 +7,7 @@ use nalgebra::DMatrix;
 
 use super::directions::{Columns, from_columns, orthonormal_gauge, to_columns};
 use super::{AdapterSet, Site};
+use crate::read;
 
 /// The factors at one site.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,8 +106,8 @@ pub fn finish_adapter<B: Backend>(
     let site = |(number, site): (usize, &Site)| {
         let (up, down) = (set.up.get(number)?, set.down.get(number)?);
         let [outputs, rank] = up.dims();
-        let values = |t: &Tensor<B, 2>| t.to_data().iter::<f32>().collect::<Vec<f32>>();
-        let (up, down) = (values(&up), values(&down));
+        let values = |t: Tensor<B, 2>| read::data(t).iter::<f32>().collect::<Vec<f32>>();
+        let (up, down) = (values(up), values(down));
         let (basis, r) = orthonormal_gauge(to_columns(&down, rank), &avoided[number]);
         // A Rᵀ
         let row = |a: &[f32]| -> Vec<f32> {

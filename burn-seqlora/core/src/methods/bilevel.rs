@@ -1,7 +1,7 @@
 //! The outer iteration that SeqLoRA and Continual Alternating share: T steps in A, then one in B.
 
 use burn::tensor::Tensor;
-use seqlora_kernels::{ActivationCache, TrainBackend};
+use seqlora_kernels::TrainBackend;
 
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
@@ -58,15 +58,14 @@ fn inner_steps<B: TrainBackend>(
     let step = |t| {
         let at = &state.parameters;
         let up = at.adapters.up.clone();
-        let gradient = || problem.gradient((k, t), at, Wrt::Up).up;
         let (gradient, cache) = match cache_from {
             Some(least) => {
-                let (gradient, cache) = ActivationCache::record(least, gradient);
+                let (gradient, cache) = problem.gradient_with_cache((k, t), at, Wrt::Up, least);
                 (gradient, Some(cache))
             }
-            None => (gradient(), None),
+            None => (problem.gradient((k, t), at, Wrt::Up), None),
         };
-        let gradient = gradient.axpy(settings.ridge, &up);
+        let gradient = gradient.up.axpy(settings.ridge, &up);
         let scale = match settings.preconditioner {
             Preconditioner::Adam => state.inner.second.observe(&gradient),
             Preconditioner::None => up.ones_like(),

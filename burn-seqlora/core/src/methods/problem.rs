@@ -3,11 +3,11 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_jvp::Dual;
-use seqlora_kernels::{KernelBackend, TrainBackend, ops};
+use seqlora_kernels::{ActivationCache, KernelBackend, TrainBackend, ops};
 
 use super::state::TrainState;
 use crate::lora::{Bases, DualAdapters, Factors, Site};
-use crate::objective::{ConceptParameters, Gradient, Wrt, gradient};
+use crate::objective::{ConceptParameters, Gradient, Wrt, gradient, gradient_with_cache};
 use crate::settings::{OuterOptimizer, TrainConfig};
 
 /// The losses of one minibatch.
@@ -52,10 +52,25 @@ impl<B: TrainBackend> Problem<'_, B> {
         at: &ConceptParameters<B::InnerBackend>,
         wrt: Wrt,
     ) -> Gradient<B::InnerBackend> {
-        let loss = |adapters: &DualAdapters<B>, embeddings: Option<&Tensor<B, 2>>| {
-            self.losses.loss(evaluation, adapters, embeddings)
-        };
-        gradient::<B>(&loss, at, wrt)
+        gradient::<B>(&self.loss(evaluation), at, wrt)
+    }
+
+    /// The gradient at an evaluation, with the activations whose arithmetic intensity is at least `least`.
+    pub fn gradient_with_cache(
+        &self,
+        evaluation: (usize, usize),
+        at: &ConceptParameters<B::InnerBackend>,
+        wrt: Wrt,
+        least: usize,
+    ) -> (Gradient<B::InnerBackend>, ActivationCache) {
+        gradient_with_cache::<B>(&self.loss(evaluation), at, wrt, least)
+    }
+
+    fn loss(
+        &self,
+        evaluation: (usize, usize),
+    ) -> impl Fn(&DualAdapters<B>, Option<&Tensor<B, 2>>) -> Dual<B, 1> + '_ {
+        move |adapters, embeddings| self.losses.loss(evaluation, adapters, embeddings)
     }
 
     /// The learning rate of A at a site and step.

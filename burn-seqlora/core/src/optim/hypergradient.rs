@@ -15,7 +15,7 @@ use seqlora_kernels::{ActivationCache, TrainBackend};
 use crate::lora::{AdapterSet, DualAdapters, Factors};
 use crate::objective::{
     ConceptParameters, Gradient, HessianProduct, Wrt, gradient, hessian_product,
-    hessian_product_by_differences,
+    hessian_product_by_differences, hessian_product_with_cache,
 };
 use crate::settings::Hvp;
 
@@ -74,10 +74,10 @@ pub fn hypergradient<B: TrainBackend, S>(
         let loss =
             |adapters: &DualAdapters<B>, rows: Option<&Tensor<B, 2>>| loss(sample, adapters, rows);
         let HessianProduct { up: h_aa, down: h_ba } = match hvp {
-            Hvp::Exact => {
-                let product = || hessian_product::<B>(&loss, &at, &direction);
-                cache.as_ref().map_or_else(product, |cache| cache.reuse(product))
-            }
+            Hvp::Exact => match cache {
+                Some(cache) => hessian_product_with_cache::<B>(&loss, &at, &direction, cache),
+                None => hessian_product::<B>(&loss, &at, &direction),
+            },
             Hvp::FiniteDifference => {
                 let step = FINITE_DIFFERENCE_STEP;
                 hessian_product_by_differences::<B>(&loss, &at, &direction, step)

@@ -9,4 +9,6 @@ mod batch;
 mod vocabulary;
 
 pub use batch::TextBatch;
-pub use vocabulary::{Piece, TokenScheme, Tokens, Vocabulary, next_placeholder};
+pub use vocabulary::{
+    ForeignTag, Piece, TokenScheme, Tokens, Vocabulary, foreign_tag, next_placeholder,
+};

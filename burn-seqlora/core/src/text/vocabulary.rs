@@ -91,8 +91,15 @@ impl Vocabulary {
     /// Splits a prompt at its placeholders `<id>`.
     ///
     /// # Errors
-    /// If a word in angle brackets is not a known concept.
+    /// If a word in angle brackets is not a known concept, or is another program's
+    /// [tag](foreign_tag).
     pub fn split(&self, prompt: &str) -> Result<Vec<Piece>> {
+        if let Some(ForeignTag { tag, id, .. }) = foreign_tag(prompt) {
+            return Err(Error::Prompt(format!(
+                "`{tag}` is another program's way to name an adapter; write <{id}> in the prompt, and \
+                 set the concept's scale where concepts are chosen"
+            )));
+        }
         let mut pieces = Vec::new();
         let mut rest = prompt;
         while let Some((before, id, after)) = next_placeholder(rest) {
@@ -134,6 +141,36 @@ pub fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
+/// An adapter with its strength, as other programs write it into a prompt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ForeignTag<'a> {
+    /// All of it.
+    pub tag: &'a str,
+    /// What it names.
+    pub id: &'a str,
+    /// The strength.
+    pub scale: &'a str,
+}
+
+/// The first `<id:0.8>` or `<lora:id:0.8>` in `text`, as A1111's web interface and its kin write it.
+pub fn foreign_tag(text: &str) -> Option<ForeignTag<'_>> {
+    let tags = text.match_indices('<').filter_map(|(open, _)| {
+        let end = open + text[open..].find('>')? + 1;
+        let tag = &text[open..end];
+        let parts: Vec<&str> = tag[1..tag.len() - 1].splitn(4, ':').collect();
+        let (id, scale) = match parts[..] {
+            ["lora" | "lyco" | "hypernet", id] => (id, "1"),
+            ["lora" | "lyco" | "hypernet", id, scale, ..] => (id, scale),
+            [id, scale] => (id, scale),
+            _ => return None,
+        };
+        let is_id = |c: char| c.is_ascii_alphanumeric() || "._- ".contains(c);
+        let named = id.starts_with(|c: char| c.is_ascii_alphabetic()) && id.chars().all(is_id);
+        (named && scale.trim().parse::<f64>().is_ok()).then_some(ForeignTag { tag, id, scale })
+    });
+    tags.into_iter().next()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +195,19 @@ mod tests {
             text(", 1 < 2 > 0"),
         ];
         assert_eq!(pieces, expected);
+    }
+
+    #[test]
+    fn tags_of_other_programs_are_refused() {
+        let found = |text| foreign_tag(text).map(|ForeignTag { id, scale, .. }| (id, scale));
+        assert_eq!(found("a <lora:mug:0.8> here"), Some(("mug", "0.8")));
+        assert_eq!(found("1 < 2, a <dog6:0.5>"), Some(("dog6", "0.5")));
+        assert_eq!(found("<lora:mug>"), Some(("mug", "1")));
+        for text in ["a <dog6>", "at 12:30 <3", "<a note: this>", "ratio <3:2>", "<<>", "<lora:"] {
+            assert_eq!(found(text), None, "{text}");
+        }
+        let error = vocabulary().split("a <lora:mug:0.8>").unwrap_err().to_string();
+        assert!(error.contains("`<lora:mug:0.8>`") && error.contains("write <mug>"), "{error}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::settings::TrainConfig;
 pub struct CapacityPlan {
     /// One rank per site; 0 where the site is not selected or has nothing left.
     pub ranks: Vec<usize>,
-    /// Selected sites whose rank is below the wanted one.
+    /// Selected sites whose rank is below the wanted one: earlier concepts or the layer's size leave less.
     pub shrunk: Vec<usize>,
     /// Selected sites with nothing left.
     pub full: Vec<usize>,
@@ -17,7 +17,7 @@ pub struct CapacityPlan {
 
 /// Plans ranks: `min(rank, m − used)`, and at most `m / concepts` where the number of concepts is
 /// announced and the method is orthogonal, so that all of them get the same share. Of m, the protected
-/// directions are taken off first.
+/// directions are taken off first. No rank is above the layer's own sizes.
 ///
 /// `used` holds the directions that earlier concepts reserve, per site; without a constraint they are of
 /// no concern.
@@ -46,7 +46,7 @@ pub fn plan_ranks(
             wanted.min(share).min(inputs.saturating_sub(if orthogonal { *used } else { 0 }));
         match given {
             0 => plan.full.push(number),
-            r if r < wanted => plan.shrunk.push(number),
+            r if r < config.rank => plan.shrunk.push(number),
             _ => {}
         }
         plan.ranks.push(given);
@@ -106,6 +106,18 @@ mod tests {
         let two = TrainConfig { concepts: Some(2), ..config.clone() };
         assert_eq!(plan_ranks(&sites, &[0; 2], &two, ORTHOGONAL).ranks, [2, 4]);
         assert_eq!(plan_ranks(&sites, &[8; 2], &config, Constraint::None).ranks, [4, 4]);
+    }
+
+    /// A layer of 8 inputs and 64 outputs has rank 8 at most, with and without the constraint.
+    #[test]
+    fn ranks_above_the_layers_sizes_are_counted() {
+        for constraint in [ORTHOGONAL, Constraint::None] {
+            let config = config(SiteSelection::Attention, 100);
+            let plan = plan_ranks(&[site(8, Role::SelfAttention)], &[0], &config, constraint);
+            assert_eq!((plan.ranks, plan.shrunk), (vec![8], vec![0]));
+            let plan = plan_ranks(&[site(80, Role::SelfAttention)], &[0], &config, constraint);
+            assert_eq!((plan.ranks, plan.shrunk), (vec![64], vec![0]));
+        }
     }
 
     #[test]

@@ -1,14 +1,13 @@
 //! Saving a training state and going on from it, bit for bit.
 
-use std::fs;
-
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use seqlora_files::{FileError, read_json, write_json};
+use seqlora_files::sha256;
 
-use crate::bank::{Bank, NamedTensors, read_tensors, write_tensors};
+use super::checkpoint_record::{CheckpointRecord, FILES, RECORD, START_ANEW};
+use super::checkpoint_tensors::{read, to_tensors};
+use crate::bank::{Bank, ConceptId, NamedTensors, to_safetensors};
 use crate::check::difference;
 use crate::error::{Error, Result};
 use crate::lora::{AdapterSet, Factors, Site};
@@ -17,39 +16,10 @@ use crate::objective::ConceptParameters;
 use crate::optim::{AdamW, SecondMoment};
 use crate::settings::TrainConfig;
 
-/// What belongs to a state besides its tensors. It is written last: it makes the checkpoint count.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CheckpointRecord {
-    /// The file with the tensors.
-    tensors: String,
-    /// Minibatches done.
-    pub step: usize,
-    inner_count: usize,
-    outer_count: usize,
-    embeddings_count: usize,
-    embeddings_frozen: bool,
-    initial_loss: f64,
-    /// Length of metrics.jsonl at this step, in bytes.
-    pub metrics_bytes: u64,
-    /// The settings, which a resumed run has to share.
-    pub config: TrainConfig,
-    /// The digest of the images, which a resumed run has to share.
-    pub data_digest: String,
-    /// The concepts that came before, in order.
-    pub earlier: Vec<String>,
-}
+/// Settings on which the result does not depend: a resumed run may change them.
+const WITHOUT_EFFECT: [&str; 2] = ["save_every", "strict_capacity"];
 
 impl CheckpointRecord {
-    /// The record of a concept in training, if it has one.
-    ///
-    /// # Errors
-    /// If the file is damaged.
-    pub fn find(bank: &Bank, id: &str) -> Result<Option<Self>> {
-        let file = bank.checkpoint_folder(id).join("state.json");
-        if file.exists() { Ok(Some(read_json(&file)?)) } else { Ok(None) }
-    }
-
     /// # Errors
     /// If settings, images or earlier concepts are not those that the run was started with.
     pub fn check(
@@ -75,34 +45,57 @@ impl CheckpointRecord {
 /// Compares settings and data digest of a concept, begun or learnt, with those of a resumed run.
 ///
 /// # Errors
-/// If they differ; names the setting.
+/// If they differ in what the result depends on; names the setting.
 pub fn check_unchanged(id: &str, before: (&Value, &str), now: (&TrainConfig, &str)) -> Result<()> {
     let images = || (before.1 != now.1).then(|| "the images or captions have changed".into());
-    match difference(before.0, &json!(now.0)).or_else(images) {
+    let [settings, wanted] = [before.0.clone(), json!(now.0)].map(with_effect);
+    match difference(&settings, &wanted).or_else(images) {
         Some(difference) => Err(Error::ResumeMismatch { id: id.into(), difference }),
         None => Ok(()),
+    }
+}
+
+fn with_effect(mut settings: Value) -> Value {
+    if let Value::Object(fields) = &mut settings {
+        fields.retain(|name, _| !WITHOUT_EFFECT.contains(&name.as_str()));
+    }
+    settings
+}
+
+/// Checks that the bank on disk is still the one that a run adds to.
+///
+/// # Errors
+/// If somebody removed or changed it meanwhile.
+pub fn check_bank(bank: &Bank) -> Result<()> {
+    let same = |now: Bank| now.concepts() == bank.concepts() && now.base().is_like(bank.base());
+    match Bank::open(bank.path()).is_ok_and(same) {
+        true => Ok(()),
+        false => Err(Error::BankChanged { path: bank.path().into() }),
     }
 }
 
 /// Writes the state of a concept in training.
 ///
 /// # Errors
-/// If the disk is full; the checkpoint before is then still there.
+/// If the disk is full; the checkpoint before is then still there. Or if the bank has changed.
 pub fn save<B: Backend>(
     bank: &Bank,
-    id: &str,
+    id: &ConceptId,
     sites: &[Site],
     state: &TrainState<B>,
     context: (&TrainConfig, &str, u64),
 ) -> Result<()> {
-    let folder = bank.checkpoint_folder(id);
-    fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+    check_bank(bank)?;
+    let folder = Bank::checkpoint_inside(id);
+    bank.folder().create_folder(&folder)?;
     let (config, data_digest, metrics_bytes) = context;
     // Two files take turns, so that state.json never refers to one that is being replaced.
-    let turn =
-        CheckpointRecord::find(bank, id)?.is_some_and(|r| r.tensors == "state-0.safetensors");
-    let record = CheckpointRecord {
-        tensors: format!("state-{}.safetensors", turn as u8),
+    let turn = CheckpointRecord::find(bank, id)?.is_some_and(|r| r.tensors == FILES[0]);
+    let file = folder.join(FILES[usize::from(turn)]);
+    let tensors = to_safetensors(&file, &to_tensors(sites, state))?;
+    let mut record = CheckpointRecord {
+        checksum: String::new(),
+        tensors: FILES[usize::from(turn)].into(),
         step: state.step,
         inner_count: state.inner.second.count,
         outer_count: state.outer.second.count,
@@ -112,49 +105,32 @@ pub fn save<B: Backend>(
         metrics_bytes,
         config: config.clone(),
         data_digest: data_digest.into(),
-        earlier: bank.concepts().to_vec(),
+        earlier: bank.concepts().iter().map(String::from).collect(),
     };
-    write_tensors(&folder.join(&record.tensors), &to_tensors(sites, state))?;
-    Ok(write_json(&folder.join("state.json"), &record)?)
+    record.checksum = record.checksum_with(&sha256(&tensors));
+    bank.folder().write(&file, &tensors)?;
+    Ok(bank.folder().write_json(folder.join(RECORD), &record)?)
 }
 
-/// Reads the state that [`save`] wrote.
+/// Reads the state that [`save`] wrote. The run has `ranks` at its sites, and token embeddings of shape
+/// `embeddings`.
 ///
 /// # Errors
-/// If a file is damaged or does not fit the model.
+/// If a file is damaged, or its tensors are not those that the run must have.
 pub fn load<B: Backend>(
     bank: &Bank,
-    id: &str,
-    sites: &[Site],
+    id: &ConceptId,
+    (sites, ranks, embeddings): (&[Site], &[usize], [usize; 2]),
     record: &CheckpointRecord,
     device: &B::Device,
 ) -> Result<TrainState<B>> {
-    let file = bank.checkpoint_folder(id).join(&record.tensors);
-    let start_anew = "delete the checkpoint folder to start the concept anew";
-    let mut tensors = read_tensors(&file).map_err(|error| match error {
-        Error::File(FileError::Damaged { path, reason }) => {
-            Error::damaged(path, format!("{reason}; {start_anew}"))
-        }
-        other => other,
-    })?;
-    let mut take = |name: String| {
-        let (shape, values) = tensors.remove(&name)?;
-        Some(Tensor::<B, 2>::from_data(TensorData::new(values, shape), device))
-    };
-    let mut factors = |kind: &str| {
-        Factors::new(sites.iter().map(|site| take(format!("{}.{kind}", site.name))).collect())
-    };
+    let mut tensors = tensors_of(bank, id, record, (sites, ranks, embeddings))?;
+    let mut factors = |kind: &str| factors::<B>(&mut tensors, sites, kind, device);
     let [up, down, inner_first, inner_second, outer_first, outer_second] =
         ["up", "down", "inner_first", "inner_second", "outer_first", "outer_second"]
             .map(&mut factors);
-    let [embeddings, first, second] =
-        ["embeddings", "embeddings_first", "embeddings_second"].map(|name| take(name.into()));
-    let missing = [&down, &inner_first, &inner_second, &outer_first, &outer_second]
-        .iter()
-        .any(|f| f.iter().count() != up.iter().count());
-    if missing || embeddings.is_none() || first.is_none() || second.is_none() {
-        return Err(Error::damaged(file, format!("tensors are missing; {start_anew}")));
-    }
+    let [embeddings, first, second] = ["embeddings", "embeddings_first", "embeddings_second"]
+        .map(|name| tensor::<B>(&mut tensors, name, device));
     let moment = |mean, count| SecondMoment { mean, count };
     let single = |matrix| Factors::new(vec![matrix]);
     Ok(TrainState {
@@ -172,25 +148,46 @@ pub fn load<B: Backend>(
     })
 }
 
-fn to_tensors<B: Backend>(sites: &[Site], state: &TrainState<B>) -> NamedTensors {
-    let adapters = &state.parameters.adapters;
-    let kinds = [
-        ("up", &adapters.up),
-        ("down", &adapters.down),
-        ("inner_first", &state.inner.first),
-        ("inner_second", &state.inner.second.mean),
-        ("outer_first", &state.outer.first),
-        ("outer_second", &state.outer.second.mean),
-    ];
-    let of_sites = kinds.into_iter().flat_map(|(kind, factors)| {
-        factors.iter().map(move |(site, t)| (format!("{}.{kind}", sites[site].name), t))
-    });
-    let embeddings = [
-        ("embeddings", state.parameters.embeddings.clone()),
-        ("embeddings_first", state.embeddings.first.get(0)),
-        ("embeddings_second", state.embeddings.second.mean.get(0)),
-    ];
-    let of_embeddings = embeddings.into_iter().filter_map(|(name, t)| Some((name.to_string(), t?)));
-    let named = of_sites.chain(of_embeddings);
-    named.map(|(name, t)| (name, (t.dims(), t.to_data().iter::<f32>().collect()))).collect()
+/// The minibatches that a concept in training has done, after its checkpoint has been checked as for going
+/// on from it; `None` if there is none. No model is needed.
+///
+/// # Errors
+/// If a file is damaged, or its tensors are not those that the run must have.
+pub fn checkpointed_steps(
+    bank: &Bank,
+    id: &ConceptId,
+    run: (&[Site], &[usize], [usize; 2]),
+) -> Result<Option<usize>> {
+    let Some(record) = CheckpointRecord::find(bank, id)? else { return Ok(None) };
+    tensors_of(bank, id, &record, run)?;
+    Ok(Some(record.step))
+}
+
+fn tensors_of(
+    bank: &Bank,
+    id: &ConceptId,
+    record: &CheckpointRecord,
+    run: (&[Site], &[usize], [usize; 2]),
+) -> Result<NamedTensors> {
+    let file = bank.checkpoint_folder(id).join(&record.tensors);
+    read(&file, record, run).map_err(|error| error.with_advice(START_ANEW))
+}
+
+fn factors<B: Backend>(
+    tensors: &mut NamedTensors,
+    sites: &[Site],
+    kind: &str,
+    device: &B::Device,
+) -> Factors<B> {
+    let of_site = |site: &Site| tensor(tensors, &format!("{}.{kind}", site.name), device);
+    Factors::new(sites.iter().map(of_site).collect())
+}
+
+fn tensor<B: Backend>(
+    tensors: &mut NamedTensors,
+    name: &str,
+    device: &B::Device,
+) -> Option<Tensor<B, 2>> {
+    let (shape, values) = tensors.remove(name)?;
+    Some(Tensor::from_data(TensorData::new(values, shape), device))
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::lora::directions::{Columns, main_directions, orthonormal_gauge};
 use crate::lora::{DualAdapters, Site};
 use crate::model::DiffusionModel;
+use crate::read;
 use crate::settings::TrainConfig;
 use crate::text::{Piece, TextBatch, Vocabulary};
 
@@ -63,7 +64,7 @@ where
         let states = model.encode_text(&batch, None, &DualAdapters::none()).context.layer(0).primal;
         let [prompts, length, width] = states.dims();
         let states = states.cast(DType::F32).reshape([prompts * length, width]);
-        let product = states.clone().transpose().matmul(states).into_data();
+        let product = read::data(states.clone().transpose().matmul(states));
         let product = DMatrix::from_iterator(width, width, product.iter::<f64>());
         sum = if sum.is_empty() { product } else { sum + product };
     }

@@ -1,35 +1,52 @@
 //! From images and captions to what the loss takes: latents, masks, prompts, noise, timesteps.
 
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use std::path::Path;
+
+use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use rand::RngExt;
-use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use seqlora_kernels::KernelBackend;
+use serde_json::json;
 
+use super::epochs::Epochs;
+use super::latent_cache::LatentCache;
 use super::prompts::{concept_vocabulary, tokens};
-use crate::data::ConceptData;
+use crate::data::{ConceptData, Examples};
 use crate::diffusion::DenoisingSample;
 use crate::error::{Error, Result};
 use crate::model::{DiffusionModel, LatentPosterior};
+use crate::read;
 use crate::rng::{Seed, normal};
 use crate::settings::{NoiseReuse, TrainConfig};
 use crate::text::{TextBatch, Vocabulary};
 
-/// One concept's images as latents: several placements of each, encoded once and drawn from.
+/// One concept's images as latents: several placements of each, encoded when they are drawn first.
+///
+/// Only one minibatch is in memory. With a [cache](Self::with_cache) on disk each placement is decoded and
+/// encoded once; the VAE is frozen, so that this changes no number. The text encoder is trained, and
+/// prompts are encoded in every evaluation.
 #[derive(Debug)]
 pub struct EncodedConcept<'a, B: Backend, M> {
     model: &'a M,
     source: &'a dyn ConceptData,
+    images: Box<dyn Examples + 'a>,
     config: &'a TrainConfig,
     vocabulary: Vocabulary,
     seed: Seed,
-    /// Mean and standard deviation of the latents, `[placements, channels, height, width]`.
+    epochs: Epochs,
+    /// Pixels per side.
+    size: usize,
+    cache: Option<LatentCache>,
+    device: B::Device,
+}
+
+/// The latents of some placements.
+struct Latents<B: Backend> {
+    /// Mean and standard deviation, `[placements, channels, height, width]`.
     mean: Tensor<B, 4>,
     std: Tensor<B, 4>,
     /// Where the loss counts, `[placements, 1, height, width]`.
     mask: Tensor<B, 4>,
-    /// The image that each placement shows.
-    image: Vec<usize>,
 }
 
 /// The side of the images that a concept is learnt from, in pixels.
@@ -50,10 +67,10 @@ where
 }
 
 impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
-    /// Decodes and encodes the concept's images.
+    /// Opens the concept's images; none is decoded yet.
     ///
     /// # Errors
-    /// If an image cannot be used, or a caption cannot be tokenized.
+    /// If the model cannot take images of this size, or there are too many placements.
     pub fn new(
         model: &'a M,
         source: &'a dyn ConceptData,
@@ -63,49 +80,77 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let size = resolution(config, model)?;
         config.transform.validate()?;
         let images = source.open(size, model.downscale())?;
-        let image: Vec<usize> =
-            (0..images.len() * config.crops).map(|i| i % images.len()).collect();
-        let side = size / model.downscale();
-        let device = model.device();
-        let placements = seed.fork("placements");
-        let tensor = |values: Vec<f32>, shape: [usize; 4]| {
-            Tensor::<B, 4>::from_data(TensorData::new(values, shape), &device)
-        };
-        let (mut means, mut stds, mut masks) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, image) in image.iter().enumerate() {
-            let mut rng = placements.at(number as u64);
-            let example = images.example(*image, &config.transform, &mut rng)?;
-            let pixels = tensor(example.pixels, [1, 3, size, size]);
-            let LatentPosterior { mean, std } = model.encode_image(pixels);
-            let mask = if config.masked_loss { example.mask } else { example.frame };
-            means.push(mean);
-            stds.push(std);
-            masks.push(tensor(mask, [1, 1, side, side]));
-        }
+        let placements = images.len().checked_mul(config.crops);
+        let placements = placements.filter(|count| (1..=u32::MAX as usize).contains(count));
+        let placements = placements.ok_or_else(|| {
+            let (id, images, crops) = (source.id(), images.len(), config.crops);
+            Error::Invalid(format!("`{id}` has {images} images, times `crops` = {crops}"))
+        })?;
         Ok(Self {
             vocabulary: concept_vocabulary(source.id(), config, model.cross_attention_layers()),
-            mean: Tensor::cat(means, 0),
-            std: Tensor::cat(stds, 0),
-            mask: Tensor::cat(masks, 0),
+            epochs: Epochs::new(seed.fork("epochs"), placements),
             seed: seed.clone(),
+            cache: None,
+            device: model.device(),
             model,
             source,
+            images,
             config,
-            image,
+            size,
         })
+    }
+
+    /// With latents cached in a folder. `data` is the digest of the concept's data, and `model` that of the
+    /// model's weights.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn with_cache(self, folder: &Path, data: &str, model: &str) -> Result<Self> {
+        let TrainConfig { seed, transform, masked_loss, .. } = self.config;
+        let identity = json!({
+            "program": env!("CARGO_PKG_VERSION"),
+            "data": data,
+            "model": model,
+            "id": self.source.id(),
+            "seed": seed,
+            "transform": transform,
+            "masked_loss": masked_loss,
+            "size": self.size,
+        });
+        let values = (2 * self.model.latent_channels() + 1) * self.side() * self.side();
+        let cache = LatentCache::open(folder, &identity, values)?;
+        // Only tests compute in other types.
+        let is_f32 = Tensor::<B, 1>::zeros([1], &self.device).dtype() == DType::F32;
+        Ok(Self { cache: is_f32.then_some(cache), ..self })
+    }
+
+    /// Latents per side.
+    fn side(&self) -> usize {
+        self.size / self.model.downscale()
+    }
+
+    fn placements(&self) -> usize {
+        self.images.len() * self.config.crops
+    }
+
+    /// The image that a placement shows.
+    fn image(&self, placement: usize) -> usize {
+        placement % self.images.len()
     }
 
     /// The samples of training step `step`: one that all of its evaluations share, or one for each.
     ///
     /// # Errors
-    /// If a prompt cannot be tokenized.
+    /// If an image cannot be used, or a prompt cannot be tokenized.
     pub fn samples(&self, step: usize) -> Result<Vec<DenoisingSample<B>>> {
+        let batch = self.config.batch;
         let placements: Vec<usize> =
-            (0..self.config.batch).map(|i| self.placement(step * self.config.batch + i)).collect();
+            (0..batch).map(|i| self.epochs.placement(step * batch + i)).collect();
         let evaluations = match self.config.noise {
             NoiseReuse::Minibatch => 1,
             NoiseReuse::Evaluation => self.config.outer * (self.config.inner + 1),
         };
+        let latents = self.latents(&placements)?;
         let first = step * evaluations;
         (first..first + evaluations)
             .map(|evaluation| {
@@ -115,70 +160,98 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
                 let noise = self.seed.fork("noise");
                 let prompts =
                     self.prompts(&placements, &mut self.seed.fork("captions").at(step as u64))?;
-                self.sample(&placements, timesteps, prompts, &noise, evaluation as u64)
+                Ok(self.sample(&latents, timesteps, prompts, &noise, evaluation as u64))
             })
             .collect()
     }
 
-    /// Fixed samples whose timesteps are spread evenly, to compare the loss before and after.
+    /// Fixed sample number `probe` of `probes`, to compare the loss before and after. The timesteps of all
+    /// are spread evenly.
     ///
     /// # Errors
-    /// If a prompt cannot be tokenized.
-    pub fn probes(&self) -> Result<Vec<DenoisingSample<B>>> {
+    /// If an image cannot be used, or a prompt cannot be tokenized.
+    pub fn probe(&self, probe: usize) -> Result<DenoisingSample<B>> {
         let batch = self.config.batch;
         let total = self.config.probes * batch;
         let count = self.model.noise_schedule().num_train_timesteps();
-        (0..self.config.probes)
-            .map(|probe| {
-                let slots: Vec<usize> = (probe * batch..(probe + 1) * batch).collect();
-                let placements: Vec<usize> = slots.iter().map(|i| i % self.image.len()).collect();
-                let timesteps = slots.iter().map(|i| (2 * i + 1) * count / (2 * total)).collect();
-                let seed = self.seed.fork("probes");
-                let prompts =
-                    self.prompts(&placements, &mut seed.fork("captions").at(probe as u64))?;
-                self.sample(&placements, timesteps, prompts, &seed, probe as u64)
-            })
-            .collect()
-    }
-
-    /// The placement that draw number `draw` uses: every epoch is a new permutation of all.
-    fn placement(&self, draw: usize) -> usize {
-        let count = self.image.len();
-        let mut order: Vec<usize> = (0..count).collect();
-        order.shuffle(&mut self.seed.fork("epochs").at((draw / count) as u64));
-        order[draw % count]
+        let slots = probe * batch..(probe + 1) * batch;
+        let placements: Vec<usize> = slots.clone().map(|i| i % self.placements()).collect();
+        let timesteps = slots.map(|i| (2 * i + 1) * count / (2 * total)).collect();
+        let seed = self.seed.fork("probes");
+        let prompts = self.prompts(&placements, &mut seed.fork("captions").at(probe as u64))?;
+        let latents = self.latents(&placements)?;
+        Ok(self.sample(&latents, timesteps, prompts, &seed, probe as u64))
     }
 
     fn prompts(&self, placements: &[usize], rng: &mut ChaCha8Rng) -> Result<TextBatch<B>> {
         let all = placements.iter().map(|placement| {
-            let image = self.image[*placement];
+            let image = self.image(*placement);
             let caption = self.source.caption(image, &self.config.captions, rng);
             tokens(self.model, &self.vocabulary, (self.source, self.config), &caption)
         });
         let all = all.collect::<Result<Vec<_>>>()?;
         let layers = self.model.cross_attention_layers();
-        Ok(TextBatch::new(&all, &self.vocabulary, layers, &self.mean.device()))
+        Ok(TextBatch::new(&all, &self.vocabulary, layers, &self.device))
+    }
+
+    fn latents(&self, placements: &[usize]) -> Result<Latents<B>> {
+        let all = placements.iter().map(|placement| self.placement(*placement));
+        let all = all.collect::<Result<Vec<_>>>()?;
+        let cat = |part: fn(&Latents<B>) -> &Tensor<B, 4>| {
+            Tensor::cat(all.iter().map(|latents| part(latents).clone()).collect(), 0)
+        };
+        Ok(Latents { mean: cat(|l| &l.mean), std: cat(|l| &l.std), mask: cat(|l| &l.mask) })
+    }
+
+    /// One placement, from the cache or from the image.
+    fn placement(&self, number: usize) -> Result<Latents<B>> {
+        let Some(cache) = &self.cache else { return self.encode(number) };
+        if let Some(values) = cache.get(number)? {
+            let (side, channels) = (self.side(), self.model.latent_channels());
+            let (moments, mask) = values.split_at(2 * channels * side * side);
+            let (mean, std) = moments.split_at(moments.len() / 2);
+            let latents = |values| self.tensor(values, [1, channels, side, side]);
+            let mask = self.tensor(mask, [1, 1, side, side]);
+            return Ok(Latents { mean: latents(mean), std: latents(std), mask });
+        }
+        let latents = self.encode(number)?;
+        let Latents { mean, std, mask } = &latents;
+        let values =
+            [mean, std, mask].map(|t| read::data(t.clone()).iter::<f32>().collect::<Vec<_>>());
+        cache.put(number, &values.concat())?;
+        Ok(latents)
+    }
+
+    /// Decodes and encodes one placement.
+    fn encode(&self, number: usize) -> Result<Latents<B>> {
+        let mut rng = self.seed.fork("placements").at(number as u64);
+        let transform = &self.config.transform;
+        let example = self.images.example(self.image(number), transform, &mut rng)?;
+        let pixels = self.tensor(&example.pixels, [1, 3, self.size, self.size]);
+        let LatentPosterior { mean, std } = self.model.encode_image(pixels);
+        let mask = if self.config.masked_loss { &example.mask } else { &example.frame };
+        Ok(Latents { mean, std, mask: self.tensor(mask, [1, 1, self.side(), self.side()]) })
+    }
+
+    fn tensor(&self, values: &[f32], shape: [usize; 4]) -> Tensor<B, 4> {
+        Tensor::from_data(TensorData::new(values.to_vec(), shape), &self.device)
     }
 
     fn sample(
         &self,
-        placements: &[usize],
+        latents: &Latents<B>,
         timesteps: Vec<usize>,
         prompts: TextBatch<B>,
         seed: &Seed,
         counter: u64,
-    ) -> Result<DenoisingSample<B>> {
-        let device = self.mean.device();
-        let index: Vec<i32> = placements.iter().map(|p| *p as i32).collect();
-        let index = Tensor::<B, 1, Int>::from_data(index.as_slice(), &device);
-        let pick = |t: &Tensor<B, 4>| t.clone().select(0, index.clone());
-        let (mean, std) = (pick(&self.mean), pick(&self.std));
+    ) -> DenoisingSample<B> {
+        let Latents { mean, std, mask } = latents;
         let shape @ [batch, channels, _, _] = mean.dims();
         let draw =
-            |purpose: &str, shape| normal(shape, &mut seed.fork(purpose).at(counter), &device);
-        let latents = mean + std * draw("latents", shape);
+            |purpose: &str, shape| normal(shape, &mut seed.fork(purpose).at(counter), &self.device);
+        let latents = mean.clone() + std.clone() * draw("latents", shape);
         let offset: Tensor<B, 4> = draw("offset", [batch, channels, 1, 1]);
         let noise = draw("noise", shape) + offset.mul_scalar(self.config.noise_offset);
-        Ok(DenoisingSample { latents, noise, timesteps, mask: pick(&self.mask), prompts })
+        DenoisingSample { latents, noise, timesteps, mask: mask.clone(), prompts }
     }
 }

@@ -6,7 +6,8 @@ use seqlora_kernels::TrainBackend;
 use serde_json::json;
 
 use super::base::{OnBase, earlier};
-use super::checkpoint::{self, CheckpointRecord};
+use super::checkpoint;
+use super::checkpoint_record::CheckpointRecord;
 use super::common_prompts::with_protected;
 use super::encode::EncodedConcept;
 use super::metrics::Metrics;
@@ -21,6 +22,7 @@ use crate::lora::directions::{Columns, from_columns};
 use crate::lora::{Bases, Site};
 use crate::methods::{Method, TrainState, initial_embeddings};
 use crate::model::DiffusionModel;
+use crate::read;
 use crate::rng::Seed;
 use crate::settings::{NoiseReuse, TrainConfig};
 
@@ -29,6 +31,11 @@ use crate::settings::{NoiseReuse, TrainConfig};
 pub enum Event<'a> {
     /// A concept begins (or goes on at its `resume_at`).
     Start(&'a ConceptPlan<'a>),
+    /// The first step begins: images are encoded as far as the first loss needs them.
+    Ready {
+        /// The probes' loss before any step.
+        initial_loss: f64,
+    },
     /// A minibatch is done.
     Step(&'a StepReport),
     /// The token embeddings have reached their norm limit and stay as they are.
@@ -51,10 +58,11 @@ pub enum Event<'a> {
 
 /// Trains the planned concepts one after the other and adds each to the bank.
 ///
-/// Returns `false` if an event's receiver stopped the run; its state is then on disk.
+/// Returns `false` if an event's receiver stopped the run; if a step was done, its state is then on disk.
 ///
 /// # Errors
-/// If a loss is not finite, an image or a prompt cannot be used, or the disk is full.
+/// If a loss is not finite, an image or a prompt cannot be used, the disk is full, or somebody removed the
+/// bank meanwhile.
 pub fn learn<B, M>(
     model: &M,
     bank: &mut Bank,
@@ -75,7 +83,13 @@ where
         }
         let run = ConceptRun::<B, M>::new(model, bank, method, concept)?;
         let mut state = run.begin(bank)?;
-        if run.train(&mut state, bank, &mut events)? == Flow::Stop {
+        if events(Event::Ready { initial_loss: state.initial_loss }) == Flow::Stop {
+            return Ok(false);
+        }
+        let flow = run.train(&mut state, bank, &mut events);
+        // A bank that is gone explains why something cannot be written.
+        let flow = flow.or_else(|error| checkpoint::check_bank(bank).and(Err(error)))?;
+        if flow == Flow::Stop {
             return Ok(false);
         }
         let training = run.finish(state, bank)?;
@@ -104,14 +118,14 @@ struct ConceptRun<'a, B: TrainBackend, M> {
 }
 
 impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
-    /// Encodes images and prompts.
+    /// Opens images and latents, and reads what B keeps away from.
     fn new(
         model: &'a M,
         bank: &Bank,
         method: &'a dyn Method<B>,
         plan: &'a ConceptPlan<'a>,
     ) -> Result<Self> {
-        let ConceptPlan { data, config, .. } = plan;
+        let ConceptPlan { data, config, data_digest, .. } = plan;
         let seed = Seed::new(config.seed).fork(data.id());
         let sites = model.sites().to_vec();
         let occupied = bank.directions(&sites)?;
@@ -119,11 +133,14 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let occupied =
             if orthogonal { with_protected(model, &sites, config, occupied)? } else { occupied };
         let device = model.device();
+        let folder = bank.folder().check(Bank::checkpoint_inside(&plan.id))?;
+        let base = &bank.base().fingerprint;
+        let encoded = EncodedConcept::new(model, *data, config, &seed)?;
         Ok(Self {
             model,
             method,
             plan,
-            encoded: EncodedConcept::new(model, *data, config, &seed)?,
+            encoded: encoded.with_cache(&folder, data_digest, base)?,
             objective: OnBase {
                 objective: DenoisingLoss { model, schedule: model.noise_schedule() },
                 earlier: earlier::<B>(config.base, bank, &sites, &device)?,
@@ -142,12 +159,14 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
 
     /// The state of the checkpoint, if there is one, or that before the first step.
     fn begin(&self, bank: &Bank) -> Result<TrainState<B::InnerBackend>> {
-        let ConceptPlan { data, config, capacity, .. } = self.plan;
-        if let Some(record) = CheckpointRecord::find(bank, data.id())? {
-            return checkpoint::load(bank, data.id(), &self.sites, &record, &self.model.device());
+        let ConceptPlan { id, data, config, capacity, .. } = self.plan;
+        let layers = self.model.cross_attention_layers();
+        if let Some(record) = CheckpointRecord::find(bank, id)? {
+            let rows = config.tokens.words() * config.tokens.embeddings_per_word(layers);
+            let run = (&self.sites[..], &capacity.ranks[..], [rows, self.model.token_width()]);
+            return checkpoint::load(bank, id, run, &record, &self.model.device());
         }
         let class_word = self.model.word_embedding(data.class_word())?.inner();
-        let layers = self.model.cross_attention_layers();
         let (tokens, std) = (config.tokens, config.token_std);
         let embeddings = initial_embeddings(tokens, layers, class_word, std, &self.seed);
         let (ranks, avoided) = (&capacity.ranks, &self.avoided);
@@ -171,9 +190,9 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         bank: &Bank,
         events: &mut impl FnMut(Event) -> Flow,
     ) -> Result<Flow> {
-        let ConceptPlan { data, config, data_digest, .. } = self.plan;
+        let ConceptPlan { id, config, data_digest, .. } = self.plan;
         let trainer = self.trainer();
-        let mut metrics = Metrics::open(bank, data.id())?;
+        let mut metrics = Metrics::open(bank, id)?;
         while state.step < config.steps {
             let samples = self.encoded.samples(state.step)?;
             let were_frozen = state.embeddings_frozen;
@@ -190,7 +209,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             let due = state.step.is_multiple_of(config.save_every) && state.step < config.steps;
             if due || flow == Flow::Stop {
                 let context = (config, data_digest.as_str(), metrics.sync()?);
-                checkpoint::save(bank, data.id(), &self.sites, state, context)?;
+                checkpoint::save(bank, id, &self.sites, state, context)?;
                 events(Event::Saved(state.step));
             }
             if flow == Flow::Stop {
@@ -206,13 +225,13 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         state: TrainState<B::InnerBackend>,
         bank: &mut Bank,
     ) -> Result<TrainingRecord> {
-        let ConceptPlan { data, config, data_digest, .. } = self.plan;
+        let ConceptPlan { id, data, config, data_digest, .. } = self.plan;
         let adapters = &state.parameters.adapters;
         let adapter = self.method.finish(adapters, &self.sites, &self.avoided);
         let layers = self.model.cross_attention_layers();
         let words = [config.tokens.words(), config.tokens.embeddings_per_word(layers)];
         let reserves = self.method.constraint().is_orthogonal();
-        let record = ConceptRecord::new(data.id(), data.class_word(), words, reserves, &adapter);
+        let record = ConceptRecord::new(id, data.class_word(), words, reserves, &adapter);
         let training = TrainingRecord {
             method: self.method.name().into(),
             images: data.image_names(),
@@ -224,16 +243,17 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             trained_by: format!("burn-seqlora {}", env!("CARGO_PKG_VERSION")),
         };
         let embeddings = state.parameters.embeddings.expect("a concept has token embeddings");
-        let embeddings = (embeddings.dims(), embeddings.to_data().iter::<f32>().collect());
+        let embeddings = (embeddings.dims(), read::data(embeddings).iter::<f32>().collect());
+        checkpoint::check_bank(bank)?;
         bank.append(record, &training, &adapter, embeddings)?;
         Ok(training)
     }
 
     /// The mean loss of minibatches that stay the same.
     fn probe_loss(&self, state: &TrainState<B::InnerBackend>) -> Result<f64> {
-        let (trainer, probes) = (self.trainer(), self.encoded.probes()?);
-        let losses = probes.iter().map(|probe| trainer.loss(&state.parameters, probe));
-        let loss = losses.sum::<f64>() / probes.len() as f64;
+        let (trainer, probes) = (self.trainer(), self.plan.config.probes);
+        let loss = |probe| Ok(trainer.loss(&state.parameters, &self.encoded.probe(probe)?));
+        let loss = (0..probes).map(loss).sum::<Result<f64>>()? / probes as f64;
         self.check_finite(state.step, "loss", loss).map(|()| loss)
     }
 

@@ -1,24 +1,33 @@
 //! Training: from a plan and the data to concepts in a bank.
 //!
 //! ```text
-//! plan ─► ConceptPlan ─ EncodedConcept ─► samples ─ Trainer::step (a Method) ─► TrainState ─► Bank
+//! plan ─► ConceptPlan ─ EncodedConcept (LatentCache) ─► samples ─ Trainer::step (a Method) ─► TrainState ─► Bank
 //! ```
 
 mod base;
 mod capacity;
 mod checkpoint;
+mod checkpoint_record;
+mod checkpoint_tensors;
 mod common_prompts;
 mod encode;
+mod epochs;
+mod forecast;
+mod latent_cache;
 mod learn;
 mod metrics;
 mod plan;
+#[cfg(all(test, feature = "cpu"))]
+mod power_loss;
 pub mod prompts;
 mod trainer;
 
 pub use crate::flow::Flow;
 pub use base::OnBase;
 pub use capacity::{CapacityPlan, plan_ranks};
+pub use checkpoint::checkpointed_steps;
 pub use encode::{EncodedConcept, resolution};
+pub use forecast::step_seconds;
 pub use learn::{Event, learn};
-pub use plan::{ConceptPlan, LearnPlan, plan};
+pub use plan::{ConceptPlan, Examining, LearnPlan, plan};
 pub use trainer::{StepReport, Trainer};

@@ -3,10 +3,12 @@
 use seqlora_kernels::TrainBackend;
 
 use super::capacity::{CapacityPlan, plan_ranks};
-use super::checkpoint::{self, CheckpointRecord};
-use crate::bank::Bank;
-use crate::data::ConceptData;
+use super::checkpoint;
+use super::checkpoint_record::CheckpointRecord;
+use crate::bank::{Bank, ConceptId};
+use crate::data::{ConceptData, Examination};
 use crate::error::{Error, Result};
+use crate::flow::Flow;
 use crate::lora::Site;
 use crate::methods::Method;
 use crate::settings::TrainConfig;
@@ -23,6 +25,8 @@ pub struct LearnPlan<'a> {
 /// What is about to be trained for one concept.
 #[derive(Debug, Clone)]
 pub struct ConceptPlan<'a> {
+    /// Its id, which is also that of the data.
+    pub id: ConceptId,
     /// What it is learnt from.
     pub data: &'a dyn ConceptData,
     /// Its settings: the run's, with the data's own number of steps.
@@ -33,14 +37,29 @@ pub struct ConceptPlan<'a> {
     pub resume_at: usize,
     /// A digest of images, masks and captions.
     pub data_digest: String,
+    /// Pixels of the largest image.
+    pub largest_image: usize,
 }
 
-/// Checks a run before anything expensive happens: ids, capacity, checkpoints. `sites` are the model's.
+/// How far the pass over a concept's files is that a plan begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Examining<'a> {
+    /// The concept.
+    pub id: &'a str,
+    /// Images read and decoded.
+    pub done: usize,
+    /// Images in all.
+    pub images: usize,
+}
+
+/// Checks a run before anything expensive happens: ids, images, capacity, checkpoints. `sites` are the
+/// model's. All files of the data are read; `progress` is told how far that is, and may stop it.
 ///
 /// # Errors
-/// If the bank belongs to another method, a concept is in the bank already, a run is unfinished and
-/// `resume` is not set, settings have changed since or leave nothing of a layer, or capacity is
-/// missing under `strict_capacity`.
+/// If the bank belongs to another method, a concept is in the bank already, an image cannot be used, a run
+/// is unfinished and `resume` is not set, settings have changed since or leave nothing of a layer, capacity
+/// is missing under `strict_capacity`, or more concepts are learnt than `concepts` announces.
+/// [`Error::Stopped`] if `progress` says so.
 pub fn plan<'a, B: TrainBackend>(
     bank: &Bank,
     method: &dyn Method<B>,
@@ -48,6 +67,7 @@ pub fn plan<'a, B: TrainBackend>(
     sites: &[Site],
     config: &TrainConfig,
     resume: bool,
+    mut progress: impl FnMut(Examining) -> Flow,
 ) -> Result<LearnPlan<'a>> {
     config.validate()?;
     check_name(method, config)?;
@@ -56,12 +76,17 @@ pub fn plan<'a, B: TrainBackend>(
     if constraint.is_orthogonal() {
         check_protected(sites, config)?;
     }
+    check_rank(sites, config)?;
     let mut used = bank.reserved(sites)?;
     let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
     for data in data {
         let config = TrainConfig { steps: data.steps().unwrap_or(config.steps), ..config.clone() };
+        config.validate()?;
+        let id = ConceptId::new(data.id()).map_err(|e| Error::Invalid(e.to_string()))?;
         data.check()?;
-        let data_digest = data.digest()?;
+        let images = data.image_names().len();
+        let Examination { digest: data_digest, largest_image } =
+            data.examine(&mut |done| progress(Examining { id: data.id(), done, images }))?;
         if let Some(known) = bank.like(data.id()) {
             if !resume || known != data.id() {
                 return Err(Error::DuplicateConcept { id: known.into() });
@@ -75,15 +100,50 @@ pub fn plan<'a, B: TrainBackend>(
         let capacity = plan_ranks(sites, &used, &config, constraint);
         check_capacity(sites, &config, &capacity, data.id())?;
         let planned = plan.concepts.iter().map(|concept| concept.data.id());
-        let earlier = bank.concepts().iter().map(String::as_str).chain(planned);
+        let earlier = bank.concepts().iter().map(ConceptId::as_str).chain(planned);
         let earlier: Vec<String> = earlier.map(String::from).collect();
-        let resume_at = resume_at(bank, data.id(), resume, |record| {
+        let resume_at = resume_at(bank, &id, resume, |record| {
             record.check(data.id(), &config, &data_digest, &earlier)
         })?;
         used.iter_mut().zip(&capacity.ranks).for_each(|(used, rank)| *used += rank);
-        plan.concepts.push(ConceptPlan { data, config, capacity, resume_at, data_digest });
+        plan.concepts.push(ConceptPlan {
+            id,
+            data,
+            config,
+            capacity,
+            resume_at,
+            data_digest,
+            largest_image,
+        });
+    }
+    if constraint.is_orthogonal() {
+        check_announced(bank, plan.concepts.len(), config)?;
     }
     Ok(plan)
+}
+
+/// The announced number of concepts divides the capacity among all that share the model.
+fn check_announced(bank: &Bank, new: usize, config: &TrainConfig) -> Result<()> {
+    let known = bank.concepts().len();
+    match config.concepts {
+        Some(announced) if announced < known + new => Err(Error::Invalid(format!(
+            "`concepts` is {announced}, but the bank holds {known}, and {new} more are to be learnt"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Where even the largest layer is smaller than the rank, the rank is a mistake.
+fn check_rank(sites: &[Site], config: &TrainConfig) -> Result<()> {
+    let selected = sites.iter().filter(|site| config.sites.contains(site));
+    let largest = selected.map(|site| site.inputs.min(site.outputs)).max();
+    match largest.filter(|largest| *largest < config.rank) {
+        None => Ok(()),
+        Some(largest) => Err(Error::Invalid(format!(
+            "`rank` is {}, and no layer of the selected `sites` has more than {largest} inputs and outputs",
+            config.rank
+        ))),
+    }
 }
 
 fn check_name<B: TrainBackend>(method: &dyn Method<B>, config: &TrainConfig) -> Result<()> {
@@ -100,7 +160,7 @@ fn check_name<B: TrainBackend>(method: &dyn Method<B>, config: &TrainConfig) -> 
 /// The step from which a concept's checkpoint goes on; 0 without one.
 fn resume_at(
     bank: &Bank,
-    id: &str,
+    id: &ConceptId,
     resume: bool,
     check: impl FnOnce(&CheckpointRecord) -> Result<()>,
 ) -> Result<usize> {

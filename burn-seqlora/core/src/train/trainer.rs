@@ -8,7 +8,8 @@ use seqlora_kernels::TrainBackend;
 use crate::lora::{AdapterSet, Bases, DualAdapters, Factors, Site};
 use crate::methods::{Losses, Method, Problem, StepTensors, TrainState};
 use crate::objective::{ConceptParameters, Objective};
-use crate::scalar::scalar;
+use crate::precision::Precision;
+use crate::read::{self, scalar};
 use crate::settings::TrainConfig;
 
 /// The problem that a concept poses: loss, method, constraint and settings.
@@ -36,7 +37,8 @@ pub struct StepReport {
     pub loss: f64,
     /// Norm of the projected hypergradient, which is ∇_B L without levels.
     pub hypergradient: f64,
-    /// Mutual coherence with Q: the largest |entry| of Qᵀ B with unit columns.
+    /// Mutual coherence with Q: the largest |entry| of Qᵀ B with unit columns, both rounded to the
+    /// precision in which layers take them.
     pub overlap: f64,
     /// Mean norm of the token embeddings.
     pub embedding_norm: f64,
@@ -96,11 +98,11 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
         let StepTensors { loss, slope, embedding_norm } = tensors;
         let dtype = loss.dtype();
         let zero = Tensor::zeros([1], &loss.device());
-        let overlap = overlap(&state.parameters.adapters.down, self.basis);
+        let overlap = overlap(&state.parameters.adapters.down, self.basis, self.settings.precision);
         let frozen = state.freezing.take().map(|frozen| frozen.float());
         let numbers = [Some(loss), Some(slope), overlap, embedding_norm, frozen];
         let numbers = numbers.map(|number| number.unwrap_or_else(|| zero.clone()).cast(dtype));
-        let numbers: Vec<f64> = Tensor::cat(numbers.to_vec(), 0).into_data().iter().collect();
+        let numbers: Vec<f64> = read::data(Tensor::cat(numbers.to_vec(), 0)).iter().collect();
         state.embeddings_frozen |= numbers[4] != 0.0;
         StepReport {
             step: state.step,
@@ -119,14 +121,93 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
     }
 }
 
-/// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q.
-fn overlap<B: Backend>(down: &Factors<B>, basis: &Bases<B>) -> Option<Tensor<B, 1>> {
+/// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q. A column of
+/// zeros shares no direction; NaN if one is not finite.
+fn overlap<B: Backend>(
+    down: &Factors<B>,
+    basis: &Bases<B>,
+    precision: Precision,
+) -> Option<Tensor<B, 1>> {
     let of_site = |(site, b): (usize, Tensor<B, 2>)| {
-        let basis = basis.get(site)?.clone();
-        let norms = (b.clone() * b.clone()).sum_dim(0).sqrt();
+        let [basis, b] = [basis.get(site)?.clone(), b].map(|t| rounded(t, precision));
+        let norms = (b.clone() * b.clone()).sum_dim(0).sqrt().clamp_min(f32::MIN_POSITIVE);
         let unit = b / norms;
-        Some(basis.transpose().matmul(unit).abs().max())
+        let entries = basis.transpose().matmul(unit).abs();
+        // Not every backend's maximum keeps a NaN: this adds zero, or NaN.
+        let not_finite = (entries.clone() - entries.clone()).sum();
+        Some(entries.max() + not_finite)
     };
     let largest: Vec<Tensor<B, 1>> = down.iter().filter_map(of_site).collect();
-    (!largest.is_empty()).then(|| Tensor::cat(largest, 0).max())
+    let greatest =
+        |largest: Tensor<B, 1>| largest.clone().max() + (largest.clone() - largest).sum();
+    (!largest.is_empty()).then(|| greatest(Tensor::cat(largest, 0)))
+}
+
+/// Numbers as layers of this precision take them.
+fn rounded<B: Backend>(numbers: Tensor<B, 2>, precision: Precision) -> Tensor<B, 2> {
+    let dtype = numbers.dtype();
+    match precision {
+        Precision::F32 => numbers,
+        precision => numbers.cast(precision.dtype()).cast(dtype),
+    }
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use burn::backend::Autodiff;
+    use seqlora_kernels::Flex;
+
+    use super::*;
+    use crate::lora::{Part, Role};
+    use crate::methods;
+    use crate::read::tests::count;
+    use crate::rng::Seed;
+
+    type B = Autodiff<Flex>;
+
+    /// `‖x (W + A Bᵀ)ᵀ + e‖²`, where e are the token embeddings.
+    struct Layer(Tensor<B, 2>);
+
+    impl Objective<B> for Layer {
+        type Sample = Tensor<B, 2>;
+
+        fn loss(
+            &self,
+            adapters: &DualAdapters<B>,
+            embeddings: Option<&Tensor<B, 2>>,
+            sample: &Tensor<B, 2>,
+        ) -> Dual<B, 1> {
+            let x = Dual::constant(sample.clone());
+            let y = adapters.linear(Some(0), x, self.0.clone(), None);
+            let y = y.add_constant(embeddings.expect("token embeddings").clone());
+            (y.clone() * y).sum()
+        }
+    }
+
+    /// With all five numbers to report: an earlier direction to compare B with, and token embeddings.
+    #[test]
+    fn a_minibatch_is_read_once() {
+        let (inputs, outputs, device) = (6, 5, Default::default());
+        let (part, role) = (Part::Denoiser, Role::SelfAttention);
+        let sites = [Site { name: "layer".into(), inputs, outputs, part, role }];
+        let taken = vec![vec![1.0, 0.0, 0.0, 0.0, 0.0, 0.0]];
+        let q = Tensor::<Flex, 2>::eye(inputs, &device).narrow(1, 0, 1);
+        let settings = TrainConfig { outer: 3, inner: 2, ..TrainConfig::default() };
+        let layer = Layer(Tensor::ones([outputs, inputs], &device));
+        let sample = Tensor::ones([2, inputs], &device);
+        for method in methods::all::<B>() {
+            let (embeddings, seed) = (Tensor::ones([2, outputs], &device), Seed::new(0));
+            let avoided = [taken.clone()];
+            let mut state =
+                TrainState::new(method, &settings, &sites, &[2], &avoided, embeddings, &seed);
+            let basis = Bases::new(vec![Some(q.clone())]);
+            let (objective, settings, sites) = (&layer, &settings, &sites[..]);
+            let trainer = Trainer { objective, method, settings, sites, basis: &basis };
+            let reads = count(|| {
+                let report = trainer.step(&mut state, |_, _| &sample);
+                assert!(report.loss > 0.0 && report.hypergradient > 0.0 && report.overlap >= 0.0);
+            });
+            assert_eq!(reads, 1, "{}", method.name());
+        }
+    }
 }

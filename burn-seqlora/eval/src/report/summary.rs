@@ -116,12 +116,14 @@ impl MethodSummary {
         concepts: Vec<LearntConcept>,
         overlaps: Vec<Vec<f64>>,
     ) -> Self {
+        // In this order a NaN is the greatest: no damaged pair vanishes.
+        let max_overlap = overlaps.iter().flatten().map(|x| x.abs()).max_by(f64::total_cmp);
         let scores = |metric| MethodScores::of(metric, &[&concepts]);
         Self {
             name: name.into(),
             title: title.into(),
             scores: metrics.iter().map(|metric| (metric.name.clone(), scores(metric))).collect(),
-            max_overlap: overlaps.iter().flatten().copied().fold(0.0, f64::max),
+            max_overlap: max_overlap.unwrap_or(0.0),
             seconds: concepts.iter().map(|concept| concept.seconds).sum(),
             concepts,
             overlaps,

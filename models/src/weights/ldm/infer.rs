@@ -5,8 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::header::Header;
-use crate::weights::ModelError;
+use crate::weights::{Header, ModelError};
 
 /// The text encoder of a checkpoint, which identifies the whole architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,12 +13,18 @@ pub enum Family {
     /// OpenAI's CLIP in transformers' layout: Stable Diffusion 1.x.
     Sd1,
     /// OpenCLIP in its own layout: Stable Diffusion 2.x.
-    Sd2 {
-        /// Whether the file has the last block, whose output Stable Diffusion 2 does not use. The
-        /// original files have it, together with the projection; files converted from diffusers do
-        /// not.
-        spare_block: bool,
-    },
+    Sd2,
+}
+
+/// What the shapes in a file tell.
+#[derive(Debug)]
+pub struct Inferred {
+    /// Its text encoder.
+    pub family: Family,
+    /// Diffusers' configs of its UNet, text encoder and VAE.
+    pub configs: [Value; 3],
+    /// Sentences about what the file does not tell, and what is taken for it.
+    pub notes: Vec<String>,
 }
 
 /// The prefix of the UNet's keys.
@@ -35,12 +40,51 @@ pub(super) const OPEN_CLIP: &str = "cond_stage_model.model.";
 ///
 /// # Errors
 /// If a tensor that determines a size is missing.
-pub fn infer(header: &Header) -> Result<(Family, [Value; 3]), ModelError> {
+pub fn infer(header: &Header) -> Result<Inferred, ModelError> {
     let family = match header.has(&format!("{OPEN_CLIP}positional_embedding")) {
-        true => Family::Sd2 { spare_block: header.has(&format!("{OPEN_CLIP}text_projection")) },
+        true => Family::Sd2,
         false => Family::Sd1,
     };
-    Ok((family, [unet(header, family)?, text_encoder(header, family)?, vae(header)?]))
+    let mut notes = Vec::new();
+    let configs = [unet(header, family)?, text_encoder(header, family, &mut notes)?, vae(header)?];
+    Ok(Inferred { family, configs, notes })
+}
+
+/// Whether the file has ComfyUI's mark of a model that predicts the velocity.
+pub fn predicts_velocity(header: &Header) -> bool {
+    has_mark(header, "v_pred")
+}
+
+/// Whether the file has ComfyUI's mark of a model whose schedule ends in pure noise ("zero terminal SNR").
+pub fn ends_in_pure_noise(header: &Header) -> bool {
+    has_mark(header, "ztsnr")
+}
+
+/// ComfyUI's marks are tensors without content, beside the UNet's or among them.
+fn has_mark(header: &Header, name: &str) -> bool {
+    header.has(name) || header.has(&format!("{UNET}{name}"))
+}
+
+/// The size of one dimension of a tensor.
+fn size(header: &Header, key: &str, dimension: usize) -> Result<usize, ModelError> {
+    let size = header.shape(key).and_then(|shape| shape.get(dimension)).copied();
+    size.ok_or_else(|| {
+        let reason = format!("`{key}` is missing or has no dimension {dimension}");
+        ModelError::NotLdm { path: header.path().into(), reason, hint: hint(header) }
+    })
+}
+
+/// What a file seems to be instead of a whole model; empty if unknown.
+fn hint(header: &Header) -> &'static str {
+    if header.has_under("conditioner.embedders.") {
+        "; it is a Stable Diffusion XL model, which is not supported"
+    } else if header.tensors().keys().any(|key| key.contains("lora")) {
+        "; it is an adapter, not a whole model"
+    } else if header.has("conv_in.weight") {
+        "; it is one part of a diffusers model: use the model's folder instead"
+    } else {
+        ""
+    }
 }
 
 /// One level of the UNet's down blocks.
@@ -53,7 +97,7 @@ struct UNetLevel {
 
 fn unet(header: &Header, family: Family) -> Result<Value, ModelError> {
     let key = |name: &str| format!("{UNET}{name}");
-    let in_channels = header.size(&key("input_blocks.0.0.weight"), 1)?;
+    let in_channels = size(header, &key("input_blocks.0.0.weight"), 1)?;
     let mut levels = vec![UNetLevel::default()];
     for number in 1.. {
         let block = key(&format!("input_blocks.{number}"));
@@ -62,7 +106,7 @@ fn unet(header: &Header, family: Family) -> Result<Value, ModelError> {
         if header.has(&format!("{block}.0.op.weight")) {
             levels.push(UNetLevel::default());
         } else if header.has(&resnet) || level.resnets == 0 {
-            level.channels = header.size(&resnet, 0)?;
+            level.channels = size(header, &resnet, 0)?;
             level.resnets += 1;
             level.attends |= header.has(&format!("{block}.1.norm.weight"));
         } else {
@@ -80,52 +124,68 @@ fn unet(header: &Header, family: Family) -> Result<Value, ModelError> {
     Ok(json!({
         "sample_size": 64,
         "in_channels": in_channels,
-        "out_channels": header.size(&key("out.2.weight"), 0)?,
+        "out_channels": size(header, &key("out.2.weight"), 0)?,
         "block_out_channels": channels,
         "down_block_types": blocks("CrossAttnDownBlock2D", "DownBlock2D"),
         "up_block_types": up,
         "layers_per_block": levels[0].resnets,
         "cross_attention_dim":
-            header.size(&format!("{attention}.transformer_blocks.0.attn2.to_k.weight"), 1)?,
+            size(header, &format!("{attention}.transformer_blocks.0.attn2.to_k.weight"), 1)?,
         "use_linear_projection": linear,
         // The number of heads, under its historical name: 8 in SD1, one per 64 channels in SD2.
         "attention_head_dim": match family {
             Family::Sd1 => json!(8),
-            Family::Sd2 { .. } => json!(channels.iter().map(|c| c.div_ceil(64)).collect::<Vec<_>>()),
+            Family::Sd2 => json!(channels.iter().map(|c| c.div_ceil(64)).collect::<Vec<_>>()),
         },
     }))
 }
 
-fn text_encoder(header: &Header, family: Family) -> Result<Value, ModelError> {
+/// The depth of OpenCLIP's ViT-H, whose last block Stable Diffusion 2 does not use.
+const OPEN_CLIP_BLOCKS: usize = 24;
+
+fn text_encoder(
+    header: &Header,
+    family: Family,
+    notes: &mut Vec<String>,
+) -> Result<Value, ModelError> {
     let text_model =
         if header.has_under(&format!("{CLIP}text_model.")) { "text_model." } else { "" };
-    let (tokens, positions, layer, inner, act, spare) = match family {
+    let (tokens, positions, layer, inner, act) = match family {
         Family::Sd1 => (
             format!("{CLIP}{text_model}embeddings.token_embedding.weight"),
             format!("{CLIP}{text_model}embeddings.position_embedding.weight"),
             format!("{CLIP}{text_model}encoder.layers"),
             "mlp.fc1.weight",
             "quick_gelu",
-            false,
         ),
-        Family::Sd2 { spare_block } => (
+        Family::Sd2 => (
             format!("{OPEN_CLIP}token_embedding.weight"),
             format!("{OPEN_CLIP}positional_embedding"),
             format!("{OPEN_CLIP}transformer.resblocks"),
             "mlp.c_fc.weight",
             "gelu",
-            spare_block,
         ),
     };
-    let width = header.size(&tokens, 1)?;
+    let width = size(header, &tokens, 1)?;
     let layers = (0..).take_while(|i| header.has(&format!("{layer}.{i}.{inner}"))).count();
+    // The original files have the projection and all blocks; files converted from diffusers have neither
+    // the projection nor, usually, the last block.
+    let projection = header.has(&format!("{OPEN_CLIP}text_projection"));
+    let spare = family == Family::Sd2 && (projection || layers == OPEN_CLIP_BLOCKS);
+    if spare && !projection {
+        notes.push(format!(
+            "{} has {layers} blocks in its text encoder; as in all Stable Diffusion 2 models, the last one \
+             is not used",
+            header.path().display()
+        ));
+    }
     Ok(json!({
-        "vocab_size": header.size(&tokens, 0)?,
+        "vocab_size": size(header, &tokens, 0)?,
         "hidden_size": width,
-        "intermediate_size": header.size(&format!("{layer}.0.{inner}"), 0)?,
+        "intermediate_size": size(header, &format!("{layer}.0.{inner}"), 0)?,
         "num_hidden_layers": layers.saturating_sub(spare.into()),
         "num_attention_heads": width.div_ceil(64),
-        "max_position_embeddings": header.size(&positions, 0)?,
+        "max_position_embeddings": size(header, &positions, 0)?,
         "hidden_act": act,
     }))
 }
@@ -134,14 +194,14 @@ fn vae(header: &Header) -> Result<Value, ModelError> {
     let conv = |level: usize, block: usize| {
         format!("{VAE}encoder.down.{level}.block.{block}.conv1.weight")
     };
-    let mut channels = vec![header.size(&conv(0, 0), 0)?];
+    let mut channels = vec![size(header, &conv(0, 0), 0)?];
     while header.has(&conv(channels.len(), 0)) {
-        channels.push(header.size(&conv(channels.len(), 0), 0)?);
+        channels.push(size(header, &conv(channels.len(), 0), 0)?);
     }
     Ok(json!({
-        "in_channels": header.size(&format!("{VAE}encoder.conv_in.weight"), 1)?,
-        "out_channels": header.size(&format!("{VAE}decoder.conv_out.weight"), 0)?,
-        "latent_channels": header.size(&format!("{VAE}post_quant_conv.weight"), 0)?,
+        "in_channels": size(header, &format!("{VAE}encoder.conv_in.weight"), 1)?,
+        "out_channels": size(header, &format!("{VAE}decoder.conv_out.weight"), 0)?,
+        "latent_channels": size(header, &format!("{VAE}post_quant_conv.weight"), 0)?,
         "down_block_types": vec!["DownEncoderBlock2D"; channels.len()],
         "up_block_types": vec!["UpDecoderBlock2D"; channels.len()],
         "layers_per_block": (0..).take_while(|block| header.has(&conv(0, *block))).count(),
@@ -163,7 +223,7 @@ mod tests {
 
     /// The tensors that determine the sizes of SD1.5 (width 768) and SD2.1 (width 1024), as in the
     /// published files.
-    fn published(family: Family) -> Header {
+    fn published(family: Family, projection: bool) -> Header {
         let sd1 = family == Family::Sd1;
         let (width, layers) = if sd1 { (768, 12) } else { (1024, 24) };
         let mut tensors: Vec<(String, Vec<usize>)> = Vec::new();
@@ -209,16 +269,17 @@ mod tests {
         for number in 0..layers {
             add(format!("{root}.{layer}.{number}.{fc}"), &[4 * width, width]);
         }
-        if let Family::Sd2 { spare_block: true } = family {
+        if projection {
             add(format!("{OPEN_CLIP}text_projection"), &[1024, 1024]);
         }
         Header::of(tensors)
     }
 
-    fn configs(family: Family) -> (UNetConfig, ClipTextConfig, VaeConfig) {
-        let (found, configs) = infer(&published(family)).unwrap();
-        assert_eq!(found, family);
-        let [unet, clip, vae] = configs.map(|config| config.to_string());
+    fn configs(family: Family, projection: bool) -> (UNetConfig, ClipTextConfig, VaeConfig) {
+        let inferred = infer(&published(family, projection)).unwrap();
+        assert_eq!(inferred.family, family);
+        assert_eq!(inferred.notes.is_empty(), projection || family == Family::Sd1);
+        let [unet, clip, vae] = inferred.configs.map(|config| config.to_string());
         let file = Path::new("x");
         (
             UNetConfig::parse(&unet, file).unwrap(),
@@ -230,7 +291,7 @@ mod tests {
     /// The numbers are those of the repositories' config.json.
     #[test]
     fn the_published_models_are_recognised() {
-        let (unet, clip, vae) = configs(Family::Sd1);
+        let (unet, clip, vae) = configs(Family::Sd1, false);
         let sd15 = UNetConfig { cross_attention_dim: 768, ..UNetConfig::default() };
         assert_eq!(unet, sd15);
         let vit_l = ClipTextConfig {
@@ -249,7 +310,7 @@ mod tests {
         };
         assert_eq!(vae, expected);
 
-        let (unet, clip, _) = configs(Family::Sd2 { spare_block: true });
+        let (unet, clip, _) = configs(Family::Sd2, true);
         let sd21 = UNetConfig {
             cross_attention_dim: 1024,
             use_linear_projection: true,
@@ -266,8 +327,11 @@ mod tests {
             ..ClipTextConfig::default()
         };
         assert_eq!(clip, vit_h);
-        let (_, clip, _) = configs(Family::Sd2 { spare_block: false });
-        assert_eq!(clip.num_hidden_layers, 24, "without a projection every block is used");
+        let (_, clip, _) = configs(Family::Sd2, false);
+        assert_eq!(
+            clip.num_hidden_layers, 23,
+            "the last block is not used without a projection either"
+        );
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub struct Renaming {
     /// The prefix of the component's keys.
     root: &'static str,
     modules: Vec<RenamedModule>,
-    /// Modules that the model does not use, by the start of their keys after the root.
+    /// What the model does not use, by the start of the keys after the root.
     ignored: Vec<String>,
 }
 
@@ -103,6 +103,8 @@ fn join(start: &str, rest: &str) -> String {
 /// The translation of the UNet's keys.
 pub fn unet(config: &UNetConfig) -> Renaming {
     let mut names = Renaming::under(UNET);
+    // ComfyUI's marks.
+    names.ignored = ["v_pred", "ztsnr"].map(String::from).to_vec();
     for (theirs, diffusers) in [
         ("time_embed.0", "time_embedding.linear_1"),
         ("time_embed.2", "time_embedding.linear_2"),
@@ -154,6 +156,8 @@ pub fn unet(config: &UNetConfig) -> Renaming {
 /// The translation of the VAE's keys. The original decoder counts its levels from fine to coarse.
 pub fn vae(config: &VaeConfig) -> Renaming {
     let mut names = Renaming::under(VAE);
+    // Training's loss, with a network of its own, and its moving averages.
+    names.ignored = ["loss.", "model_ema."].map(String::from).to_vec();
     let (levels, layers) = (config.block_out_channels.len(), config.layers_per_block);
     for coder in ["encoder", "decoder"] {
         let (mid, diffusers) = (format!("{coder}.mid"), format!("{coder}.mid_block"));
@@ -180,9 +184,17 @@ pub fn vae(config: &VaeConfig) -> Renaming {
     names
 }
 
-/// The translation of the keys of a text encoder with `layers` layers.
+/// The translation of the keys of a text encoder with `layers` layers. Keys of what Stable Diffusion does
+/// not use are no parameters: the image half of CLIP, the projections, and in Stable Diffusion 2 the
+/// last block.
 pub fn text_encoder(family: Family, layers: usize) -> Renaming {
-    let Family::Sd2 { spare_block } = family else { return Renaming::under(CLIP) };
+    if family == Family::Sd1 {
+        let mut names = Renaming::under(CLIP);
+        let unused = ["vision_model.", "visual_projection.", "text_projection", "logit_scale"];
+        names.ignored = unused.map(String::from).to_vec();
+        names.ignored.push("text_model.text_projection".into());
+        return names;
+    }
     let mut names = Renaming::under(OPEN_CLIP);
     names.add("token_embedding", "embeddings.token_embedding", &[]);
     names.add("positional_embedding", "embeddings.position_embedding.weight", &[]);
@@ -191,10 +203,9 @@ pub fn text_encoder(family: Family, layers: usize) -> Renaming {
         let diffusers = format!("encoder.layers.{layer}");
         names.add(format!("transformer.resblocks.{layer}"), diffusers, OPEN_CLIP_BLOCK);
     }
-    names.ignored = ["text_projection", "logit_scale"].map(String::from).to_vec();
-    if spare_block {
-        names.ignored.push(format!("transformer.resblocks.{layers}."));
-    }
+    names.ignored =
+        ["text_projection", "logit_scale", "visual.", "attn_mask"].map(String::from).to_vec();
+    names.ignored.push(format!("transformer.resblocks.{layers}."));
     names
 }
 
@@ -260,7 +271,7 @@ mod tests {
             ],
         );
         assert_both_ways(
-            &text_encoder(Family::Sd2 { spare_block: true }, 23),
+            &text_encoder(Family::Sd2, 23),
             &[
                 ("positional_embedding", "embeddings.position_embedding.weight"),
                 ("transformer.resblocks.2.mlp.c_proj.bias", "encoder.layers.2.mlp.fc2.bias"),
@@ -272,16 +283,27 @@ mod tests {
         );
     }
 
-    /// SD2 uses the output of the last block but one, and no projection.
+    /// SD2 uses the output of the last block but one, and no projection. What else training and other
+    /// tools leave in a file does no harm.
     #[test]
     fn what_stable_diffusion_does_not_use() {
-        let names = text_encoder(Family::Sd2 { spare_block: true }, 23);
+        let is_unused = |names: &Renaming, key: &str| {
+            assert_eq!(names.to_diffusers(&format!("{}{key}", names.root)), None, "{key}");
+        };
+        let names = text_encoder(Family::Sd2, 23);
         for key in ["transformer.resblocks.23.ln_1.bias", "text_projection", "logit_scale"] {
-            assert_eq!(names.to_diffusers(&format!("{OPEN_CLIP}{key}")), None);
+            is_unused(&names, key);
         }
         assert_eq!(names.to_diffusers("model_ema.decay"), None);
-        let names = text_encoder(Family::Sd2 { spare_block: false }, 24);
-        let last = format!("{OPEN_CLIP}transformer.resblocks.23.ln_1.bias");
-        assert!(names.to_diffusers(&last).is_some());
+        assert!(
+            names.to_diffusers(&format!("{OPEN_CLIP}transformer.resblocks.22.ln_1.bias")).is_some()
+        );
+        let names = text_encoder(Family::Sd1, 12);
+        for key in ["logit_scale", "text_projection.weight", "vision_model.embeddings.position_ids"]
+        {
+            is_unused(&names, key);
+        }
+        is_unused(&vae(&VaeConfig::default()), "loss.logvar");
+        is_unused(&unet(&UNetConfig::default()), "v_pred");
     }
 }

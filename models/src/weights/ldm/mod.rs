@@ -5,11 +5,11 @@
 //! name of each parameter from the sizes.
 
 mod fused;
-mod header;
 mod infer;
 mod keys;
 
-pub use fused::parts;
-pub use header::Header;
-pub use infer::{Family, infer};
+pub(super) use fused::parts;
+pub use infer::{Family, Inferred, ends_in_pure_noise, infer, predicts_velocity};
 pub use keys::{Renaming, text_encoder, unet, vae};
+
+pub use super::header::Header;

@@ -2,10 +2,16 @@
 
 use std::path::Path;
 
+use seqlora_files::parse_object;
 use serde::{Deserialize, Serialize};
 
 use seqlora_models::vit::VitConfig;
-use seqlora_models::weights::{Activation, ModelError, require_defaults};
+use seqlora_models::weights::{
+    Activation, ModelError, require_defaults, require_parts, require_within,
+};
+
+/// The number of channel groups of the stem's group normalisation.
+pub(super) const STEM_GROUPS: usize = 8;
 
 /// The sizes of a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,7 +59,16 @@ impl ClassifierConfig {
     /// If it is not valid JSON, belongs to another model, or its sizes are inconsistent.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
         require_defaults(text, file, &[("model_type", "\"toy_world_classifier\"")])?;
-        let config: Self = serde_json::from_str(text).map_err(|e| ModelError::config(file, e))?;
+        let config: Self = parse_object(text).map_err(|reason| ModelError::config(file, reason))?;
+        require_within(file, "projection_dim", config.projection_dim, 1..=8192)?;
+        if config.stem.len() > 8 {
+            let reason = format!("`stem` has {} entries; expected at most 8", config.stem.len());
+            return Err(ModelError::config(file, reason));
+        }
+        for channels in &config.stem {
+            require_within(file, "stem", *channels, 1..=8192)?;
+            require_parts(file, "stem", *channels, STEM_GROUPS)?;
+        }
         let check = config.vision_config.check();
         check.map_err(|reason| ModelError::config(file, format!("`vision_config`: {reason}")))?;
         Ok(config)

@@ -7,7 +7,7 @@ use seqlora_core::lora::DualAdapters;
 use seqlora_kernels::{DualOps, KernelBackend};
 
 use super::attributes::Attribute;
-use super::config::ClassifierConfig;
+use super::config::{ClassifierConfig, STEM_GROUPS};
 use super::identity::{normalised, scores};
 use crate::world::{Background, Individual};
 use seqlora_models::nn::{Conv2d, Conv2dConfig, GroupNorm, Linear, LinearConfig, frozen};
@@ -42,9 +42,6 @@ struct StemBlock<B: Backend> {
     conv: Conv2d<B>,
     norm: GroupNorm<B>,
 }
-
-/// The number of channel groups of the stem's group normalisation.
-const STEM_GROUPS: usize = 8;
 
 /// The outputs of all heads, for each cell row by row.
 #[derive(Debug, Clone)]
@@ -117,8 +114,9 @@ impl<B: KernelBackend> ClassifierModel<B> {
     /// If the patch size does not divide the sides of the stem's output.
     pub fn forward(&self, pixels: Tensor<B, 4>) -> ClassifierOutput<B> {
         let none = DualAdapters::none();
-        let block =
-            |x, StemBlock { conv, norm }: &StemBlock<B>| norm.forward(conv.forward(x)).silu();
+        let block = |x, StemBlock { conv, norm }: &StemBlock<B>| {
+            norm.forward(conv.forward(x, &none)).silu()
+        };
         let features = self.stem.iter().fold(Dual::constant(pixels), block);
         let tokens = self.vit.forward(features);
         let (class, cells) = (tokens.class, tokens.patches);

@@ -9,7 +9,7 @@ use seqlora_kernels::KernelBackend;
 use super::config::ClassifierConfig;
 use super::model::{ClassifierModel, ClassifierOutput};
 use super::prediction::Prediction;
-use seqlora_models::weights::{KeyTable, ModelError, WeightFiles, load_weights};
+use seqlora_models::weights::{KeyTable, ModelError, WeightFiles, load_weights, read_config};
 
 /// The number of images that are classified at a time, which bounds the memory.
 const CHUNK: usize = 64;
@@ -33,7 +33,7 @@ impl<B: KernelBackend> Classifier<B> {
     /// If a file is missing or damaged, or the weights do not fit the configuration.
     pub fn load(folder: &Path, device: &B::Device) -> Result<Self, ModelError> {
         let file = folder.join("config.json");
-        let text = std::fs::read_to_string(&file).map_err(ModelError::io(&file))?;
+        let text = read_config(&file)?;
         let config = ClassifierConfig::parse(&text, &file)?;
         let model =
             load_weights(config.init(device), &WeightFiles::find(folder)?, &KeyTable::VIT.into())?;

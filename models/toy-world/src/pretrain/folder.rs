@@ -22,7 +22,7 @@ use seqlora_models::clip::ClipTextModel;
 use seqlora_models::nn::Scope;
 use seqlora_models::tokenizer::ClipTokenizer;
 use seqlora_models::weights::{
-    KeyTable, ModelError, Stored, WeightFiles, load_weights, save_weights,
+    KeyTable, ModelError, Stored, WeightFiles, load_weights, read_config, save_weights,
 };
 
 /// The file name of the weights of the UNet and of the VAE.
@@ -86,7 +86,7 @@ impl Pretraining {
         let mut blueprint = blueprint();
         if vae.exists() {
             // Its scaling factor is a measured value.
-            let text = std::fs::read_to_string(&vae).map_err(ModelError::io(&vae))?;
+            let text = read_config(&vae)?;
             blueprint.vae = serde_json::from_str(&text).map_err(|e| ModelError::config(&vae, e))?;
         }
         let design = blueprint.write(&path)?;

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use safetensors::SafeTensors;
 use seqlora_files::write_atomic;
 
 use super::AdapterFormat;
+use crate::bank::places::Places;
 use crate::bank::tensors::{NamedTensors, parse_tensors, read_tensors, to_safetensors};
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, StoredFactors};
@@ -95,6 +97,21 @@ pub fn from_tensors(
         }
         None => Ok(adapter),
     }
+}
+
+/// Where B lies in the bytes of a file that [`from_bytes`] has read.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn places(file: &Path, bytes: &[u8], sites: &[Site]) -> Result<Places> {
+    let header = SafeTensors::read_metadata(bytes).map_err(|e| Error::damaged(file, e))?;
+    let (length, header) = header;
+    let place = |site: &Site| match header.info(&format!("{}.lora_down", site.name)) {
+        // Eight bytes say how long the header is.
+        Some(info) => ((8 + length + info.data_offsets.0) as u64, info.shape[0]),
+        None => (0, 0),
+    };
+    Ok(Places { file: file.into(), sites: sites.iter().map(place).collect() })
 }
 
 #[cfg(test)]

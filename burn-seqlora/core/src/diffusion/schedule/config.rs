@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
+use seqlora_files::{parse_object, printable};
 use serde::{Deserialize, Serialize};
 
 use super::error::ScheduleError;
@@ -153,7 +154,7 @@ impl SchedulerConfig {
     /// # Errors
     /// [`ScheduleError::Parse`] if the text is not JSON or a key has a value of the wrong type.
     pub fn from_json(text: &str) -> Result<Self, ScheduleError> {
-        serde_json::from_str(&finite_numbers(text)).map_err(ScheduleError::Parse)
+        parse_object(&finite_numbers(text)).map_err(ScheduleError::Parse)
     }
 
     /// Length T of the β table.
@@ -215,7 +216,7 @@ pub(crate) fn choice<T: Copy>(
         let names: Vec<&str> = options.iter().map(|(name, _)| *name).collect();
         ScheduleError::Unsupported {
             key,
-            value: format!("\"{value}\""),
+            value: format!("\"{}\"", printable(value)),
             supported: names.join(", "),
         }
     })
@@ -300,6 +301,10 @@ mod tests {
             (r#"{"beta_start":0}"#, "`beta_start` = 0 is invalid"),
             (r#"{"num_train_timesteps":0}"#, "`num_train_timesteps` = 0 is invalid"),
             (r#"{"trained_betas":[0.1]}"#, "`trained_betas` = 1 numbers is invalid"),
+            (r#"{"num_train_timesteps":1152921504606846976}"#, "expected 1 to 100000"),
+            (r#"{"steps_offset":1000}"#, "`steps_offset` = 1000 is invalid"),
+            (r#"{"beta_schedule":"squaredcos_cap_v2","beta_start":2}"#, "`beta_start` = 2 is"),
+            (r#"{"sigma_max":-1}"#, "`sigma_max` = -1 is invalid"),
         ];
         for (text, expected) in cases {
             let config = SchedulerConfig::from_json(text).unwrap();
@@ -307,6 +312,6 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         let error = SchedulerConfig::from_json(r#"{"beta_start":"low"}"#).unwrap_err().to_string();
-        assert!(error.contains("line 1 column"), "{error}");
+        assert!(error.contains("`beta_start`"), "{error}");
     }
 }

@@ -4,9 +4,9 @@
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScheduleError {
-    /// The text is not JSON, or a key holds a value of the wrong type.
+    /// The text is not JSON, or a key, which is named, holds a value of the wrong type.
     #[error("it is no scheduler's config: {0}")]
-    Parse(serde_json::Error),
+    Parse(String),
     /// A value that diffusers knows and this crate does not compute.
     #[error("scheduler config: `{key}` = {value} is not supported; supported: {supported}")]
     Unsupported {

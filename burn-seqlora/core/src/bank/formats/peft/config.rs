@@ -10,8 +10,10 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 
-/// Bytes that a compiled pattern may take; the regular expressions come from somebody else's file.
-const PATTERN_BYTES: usize = 1 << 20;
+/// Bytes that a compiled pattern may take, and how many there may be of a kind; the regular expressions
+/// come from somebody else's file. PEFT writes one for each module at most.
+const PATTERN_BYTES: usize = 1 << 17;
+const MOST_PATTERNS: usize = 1 << 11;
 
 /// Settings that do not change ΔW, whatever their values: which modules were adapted, how the training
 /// went, and where the model came from.
@@ -146,9 +148,18 @@ struct Patterns<T>(Vec<(Regex, T)>);
 
 impl<T> Patterns<T> {
     fn new(file: &Path, key: &str, patterns: BTreeMap<String, T>) -> Result<Self> {
+        if patterns.len() > MOST_PATTERNS {
+            let count = patterns.len();
+            let reason =
+                format!("`{key}` has {count} patterns, and at most {MOST_PATTERNS} are read");
+            return Err(Error::damaged(file, reason));
+        }
         let compile = |(pattern, value): (String, T)| {
             let whole = format!(r"^(?:.*\.)?(?:{pattern})$");
-            let regex = RegexBuilder::new(&whole).size_limit(PATTERN_BYTES).build();
+            let regex = RegexBuilder::new(&whole)
+                .size_limit(PATTERN_BYTES)
+                .dfa_size_limit(PATTERN_BYTES)
+                .build();
             let reason = |e| format!("`{key}`: cannot use `{pattern}`: {e}");
             Ok((regex.map_err(|e| Error::damaged(file, reason(e)))?, value))
         };

@@ -1,0 +1,287 @@
+//! `seqlora generate`: everything that the command line says is checked before the model is loaded.
+
+mod concepts;
+mod latents;
+mod memory;
+mod orders;
+mod parameters;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::TensorData;
+use burn_seqlora::FoundModel;
+use burn_seqlora::bank::Bank;
+use burn_seqlora::compose::{Composition, Member};
+use burn_seqlora::diffusion::{Area, SamplerPlan};
+use burn_seqlora::error::Error;
+use burn_seqlora::files::check_target;
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::model::DiffusionModel;
+use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
+use burn_seqlora::precision::Precision;
+use serde_json::json;
+
+use self::concepts::{check_prompts, members};
+use self::latents::{read_latents, write_latents};
+use self::memory::Sampling;
+use self::orders::{Order, orders, request};
+use self::parameters::Parameters;
+use super::{builtin, model};
+use crate::args::{Compute, Generate};
+use crate::device::{Device, Job};
+use crate::failure::Failure;
+use crate::images::{numbered, to_rgb_image, write_numbered};
+use crate::interrupt;
+use crate::terminal::Terminal;
+
+/// Generates images.
+pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
+    let guidance = args.guidance.unwrap_or_else(|| builtin::usual_guidance(&args.model.model));
+    if !guidance.is_finite() {
+        return Err(Failure::Usage(format!("--guidance {guidance} is no number")));
+    }
+    let Generate { sampler, steps, .. } = *args;
+    let size = args.size.map(|(width, height)| [width, height]);
+    let settings = SamplingSettings { sampler, steps, guidance, size };
+    let orders = orders(args, compute.seed.unwrap_or(0))?;
+    let bank = args.bank.as_deref().map(Bank::open).transpose()?;
+    let members = members(&args.concept, bank.as_ref())?;
+    check_prompts(&texts(args, &orders), bank.as_ref(), &members, terminal)?;
+    check_outputs(args)?;
+    if guidance <= 1.0 && !args.negative.is_empty() {
+        terminal.warning("--guidance of 1 or less is none, so --negative has no effect");
+    }
+
+    let found = model::find(&args.model, terminal)?;
+    let latents = check_model(args, &settings, &orders, &found, compute.device)?;
+    let precision = compute.precision.unwrap_or_default();
+    compute.device.run(Session {
+        args,
+        settings,
+        orders,
+        members,
+        found,
+        latents,
+        precision,
+        terminal,
+    })
+}
+
+/// All texts that the text encoder reads, each once if it comes in a row.
+fn texts<'a>(args: &'a Generate, orders: &'a [Order]) -> Vec<&'a str> {
+    let mut prompts: Vec<&str> = orders.iter().map(|order| order.prompt.as_str()).collect();
+    prompts.dedup();
+    let regions = args.region.iter().map(|region| region.prompt.as_str());
+    prompts.into_iter().chain([&args.negative[..]]).chain(regions).collect()
+}
+
+/// Checks that images and latents can be written where they go.
+fn check_outputs(args: &Generate) -> Result<(), Failure> {
+    let exists = |folder: &&Path| folder.as_os_str().is_empty() || folder.exists();
+    let nearest = args.out.ancestors().find(exists).unwrap_or(Path::new(""));
+    if !nearest.as_os_str().is_empty() && !nearest.is_dir() {
+        let error = io::Error::from(io::ErrorKind::NotADirectory);
+        return Err(Error::io("cannot create", &args.out)(error).into());
+    }
+    check_target(&nearest.join("00000.png.check"))?;
+    if let Some(file) = &args.save_latents {
+        check_target(file)?;
+    }
+    Ok(())
+}
+
+/// Checks what the model's configs say about the images, and reads the latents that they start from.
+fn check_model(
+    args: &Generate,
+    settings: &SamplingSettings,
+    orders: &[Order],
+    found: &FoundModel,
+    device: Device,
+) -> Result<Vec<Option<TensorData>>, Failure> {
+    let config = found.config();
+    // The library's "size 50x64: …" as the option that was given.
+    let wrong_size = |error: Error| Failure::Usage(format!("--{error}"));
+    let size = config.image_sizes().pixels(settings.size).map_err(wrong_size)?;
+    let shape = config.image_sizes().latent_shape(settings.size).map_err(wrong_size)?;
+    for region in &args.region {
+        Area::new(region.corners, size).map_err(Failure::usage)?;
+    }
+    SamplerPlan::new(settings.sampler, &config.scheduler, settings.steps)?;
+    let files = [args.latents.is_some(), args.save_latents.is_some()];
+    let kept = files.iter().filter(|kept| **kept).count() * orders.len();
+    let batch = args.batch.min(orders.len());
+    if device == Device::Cpu && !args.force {
+        memory::check(config, Sampling { batch, latents: shape, kept })?;
+    }
+    let [_, channels, height, width] = shape;
+    match &args.latents {
+        Some(file) => {
+            let all = read_latents(file, [orders.len(), channels, height, width])?;
+            Ok(all.into_iter().map(Some).collect())
+        }
+        None => Ok(vec![None; orders.len()]),
+    }
+}
+
+struct Session<'a> {
+    args: &'a Generate,
+    settings: SamplingSettings,
+    orders: Vec<Order>,
+    members: Vec<Member>,
+    found: FoundModel,
+    latents: Vec<Option<TensorData>>,
+    precision: Precision,
+    terminal: &'a Terminal,
+}
+
+impl Job for Session<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
+        let Self { args, settings, orders, members, terminal, .. } = &self;
+        let (model, base) = model::load::<B>(&self.found, self.precision, &device)?;
+        let composition = match &args.bank {
+            Some(path) => Composition::<B>::load(
+                &Bank::open_for(path, &base)?,
+                members,
+                model.sites(),
+                &device,
+            )?,
+            None => Composition::none(model.sites().len()),
+        };
+        let pipeline = Pipeline::new(&model, composition);
+        warn(args, &pipeline, &texts(args, orders), model.resolution(), terminal)?;
+        fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
+        let sizes = self.found.config().image_sizes();
+        let parameters = Parameters {
+            args,
+            settings,
+            precision: self.precision,
+            size: sizes.pixels(settings.size)?,
+            base: &base,
+            members,
+        };
+        let mut made = Made::default();
+        let sampled = self.sample(&pipeline, &parameters, &mut made);
+        // What is there is kept, however it ended.
+        if let Some(file) = &args.save_latents
+            && !made.files.is_empty()
+        {
+            let [_, channels, height, width] = sizes.latent_shape(settings.size)?;
+            write_latents(file, [made.files.len(), channels, height, width], &made.latents)?;
+        }
+        if let Ok(()) | Err(Failure::Interrupted(_)) = sampled {
+            report(&made.files, orders, sampled.is_err(), terminal)?;
+        }
+        sampled
+    }
+}
+
+/// The images of a run so far.
+#[derive(Debug, Default)]
+struct Made {
+    files: Vec<PathBuf>,
+    /// The final latents of all of them, if they are to be saved.
+    latents: Vec<f32>,
+}
+
+impl Session<'_> {
+    /// Samples all images, and writes each as soon as it is there.
+    fn sample<B: TrainBackend, M: DiffusionModel<B>>(
+        &self,
+        pipeline: &Pipeline<B, M>,
+        parameters: &Parameters,
+        made: &mut Made,
+    ) -> Result<(), Failure> {
+        let Self { args, settings, orders, terminal, .. } = self;
+        let requests: Vec<ImageRequest> = orders
+            .iter()
+            .zip(&self.latents)
+            .map(|(order, latents)| request(args, order, latents.clone()))
+            .collect();
+        let _hold = interrupt::hold();
+        let bar = terminal.bar("generate", requests.len() * settings.steps, "steps");
+        let mut free = first_free(&args.out)?;
+        for requests in requests.chunks(args.batch) {
+            let done = made.files.len();
+            let progress = |step| {
+                bar.set_position((done * settings.steps + step * requests.len()) as u64);
+                interrupt::flow()
+            };
+            let Some(sampled) = pipeline.sample(requests, settings, progress)? else {
+                return Err(Failure::Interrupted(format!("stopped after {done} images")));
+            };
+            for (image, order) in sampled.images.into_iter().zip(&orders[done..]) {
+                let (image, text) = (to_rgb_image(image), parameters.text(order));
+                // Another process may write to the same folder.
+                let taken = write_numbered(&args.out, free, &image, &text)?;
+                made.files.push(numbered(&args.out, taken));
+                free = taken + 1;
+            }
+            if args.save_latents.is_some() {
+                made.latents.extend(sampled.latents.to_data().iter::<f32>());
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+}
+
+fn report(
+    files: &[PathBuf],
+    orders: &[Order],
+    interrupted: bool,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    let image = |(file, order): (&PathBuf, &Order)| {
+        let Order { prompt, seed, number } = order;
+        json!({ "file": file.to_string_lossy(), "prompt": prompt, "seed": seed, "number": number })
+    };
+    let images: Vec<_> = files.iter().zip(orders).map(image).collect();
+    let result = json!({ "version": 2, "images": images, "interrupted": interrupted });
+    terminal.result(&result, || {
+        files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Warns of prompts that do not fit, and of what the built-in model has not seen.
+fn warn<B: TrainBackend, M: DiffusionModel<B>>(
+    args: &Generate,
+    pipeline: &Pipeline<B, M>,
+    texts: &[&str],
+    side: usize,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
+    for text in texts {
+        let cut = pipeline.truncated(text)?;
+        if cut > 0 {
+            terminal.warning(format!("`{text}` is too long: its last {cut} tokens are left out"));
+        }
+    }
+    builtin::warn_of_words(&args.model.model, texts.iter().copied(), terminal);
+    if let Some((width, height)) = args.size.filter(|size| *size != (side, side))
+        && builtin::is_meant(&args.model.model)
+    {
+        terminal.warning(format!(
+            "the built-in model was trained on images of {side}x{side}; \
+             do not expect much of {width}x{height}"
+        ));
+    }
+    Ok(())
+}
+
+/// Images in a folder are numbered below this.
+const LARGEST_NUMBER: usize = 1 << 31;
+
+/// The number after the greatest that an image in the folder has: nothing is written over.
+fn first_free(folder: &Path) -> Result<usize, Error> {
+    let entries = fs::read_dir(folder).map_err(Error::io("cannot read", folder))?;
+    let number = |path: PathBuf| {
+        let image = path.extension().is_some_and(|extension| extension == "png");
+        image.then(|| path.file_stem()?.to_str()?.parse::<usize>().ok()).flatten()
+    };
+    let numbers = entries.filter_map(|entry| number(entry.ok()?.path()));
+    // Larger ones, such as dates, are no numbers of ours, and adding to them could overflow.
+    let taken = numbers.filter(|number| *number < LARGEST_NUMBER).max();
+    Ok(taken.map_or(0, |number| number + 1))
+}

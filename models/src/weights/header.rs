@@ -1,0 +1,166 @@
+//! Safetensors files: their headers, which are checked as a whole, and the bytes of single tensors.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use safetensors::tensor::{Metadata, TensorInfo};
+use seqlora_files::open_regular;
+
+use super::ModelError;
+
+/// The largest header that is read. Stable Diffusion's take 0.3 MB.
+const LIMIT: u64 = 16 << 20;
+
+/// The header of a safetensors file: its metadata, and the types, shapes and places of its tensors.
+///
+/// Every shape fits the bytes that its tensor has, and the tensors together are the whole file.
+#[derive(Debug)]
+pub struct Header {
+    path: PathBuf,
+    metadata: BTreeMap<String, String>,
+    tensors: BTreeMap<String, TensorInfo>,
+    /// Where the tensors' bytes start.
+    start: u64,
+}
+
+impl Header {
+    /// Reads the header of a file, and checks it, but none of the tensors' numbers.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is truncated, or is not a safetensors file.
+    pub fn read(path: &Path) -> Result<Self, ModelError> {
+        let damaged = |reason: String| ModelError::Damaged { path: path.into(), reason };
+        let (mut file, size) = open_regular(path)?;
+        let mut length = [0; 8];
+        let short = |_| damaged(format!("it has only {size} bytes"));
+        file.read_exact(&mut length).map_err(short)?;
+        let length = u64::from_le_bytes(length);
+        if length > size.min(LIMIT) {
+            return Err(damaged(format!("its header would be {length} bytes long")));
+        }
+        let mut text = vec![0; length as usize];
+        file.read_exact(&mut text).map_err(short)?;
+        // The parser's name for the whole header would tell users nothing.
+        let plain = |text: String| text.replace("struct HashMetadata", "an object");
+        let content: Metadata =
+            serde_json::from_slice(&text).map_err(|e| damaged(plain(e.to_string())))?;
+        let start = 8 + length;
+        let whole = start + content.data_len() as u64;
+        if size != whole {
+            return Err(damaged(format!("it has {size} bytes instead of {whole}")));
+        }
+        let tensors = content.tensors().into_iter().map(|(key, info)| (key, info.clone()));
+        Ok(Self {
+            path: path.into(),
+            tensors: tensors.collect(),
+            metadata: content
+                .metadata()
+                .iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+            start,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An entry of the file's own metadata.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
+    }
+
+    /// All tensors by name.
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    /// The shape of a tensor, if it is there.
+    pub fn shape(&self, key: &str) -> Option<&[usize]> {
+        self.tensors.get(key).map(|tensor| tensor.shape.as_slice())
+    }
+
+    /// Whether a tensor is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.tensors.contains_key(key)
+    }
+
+    /// Whether any key starts with `prefix`.
+    pub fn has_under(&self, prefix: &str) -> bool {
+        let mut from = self.tensors.range(prefix.to_string()..);
+        from.next().is_some_and(|(key, _)| key.starts_with(prefix))
+    }
+
+    /// The bytes of a tensor of this file.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or has become shorter since its header was read.
+    pub(super) fn bytes(&self, tensor: &TensorInfo) -> Result<Vec<u8>, ModelError> {
+        let (start, end) = tensor.data_offsets;
+        let (mut file, _) = open_regular(&self.path)?;
+        let mut bytes = vec![0; end - start];
+        file.seek(SeekFrom::Start(self.start + start as u64))
+            .and_then(|_| file.read_exact(&mut bytes))
+            .map_err(ModelError::io(&self.path))?;
+        Ok(bytes)
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
+        let (dtype, data_offsets) = (safetensors::Dtype::F32, (0, 0));
+        let info = |shape| TensorInfo { dtype, shape, data_offsets };
+        let tensors = tensors.into_iter().map(|(key, shape)| (key, info(shape))).collect();
+        Self { path: "model.safetensors".into(), metadata: BTreeMap::new(), tensors, start: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Headers that promise what the file does not hold are refused before anything is allocated.
+    #[test]
+    fn no_number_of_a_header_is_taken_on_its_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let tensor = |shape: &str, end: u64| {
+            format!(r#"{{"a": {{"dtype": "F32", "shape": {shape}, "data_offsets": [0, {end}]}}}}"#)
+        };
+        let cases = [
+            (tensor("[1]", 4), 4, ""),
+            (tensor("[2]", 4), 4, "invalid shape"),
+            (tensor("[4611686018427387904]", 0), 0, "overflow"),
+            (tensor("[1]", 8), 8, "invalid shape"),
+            (tensor("[1]", 4), 3, "instead of"),
+            (tensor("[1]", 4), 5, "instead of"),
+            (
+                r#"{"a": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}"#.into(),
+                8,
+                "offset",
+            ),
+            ("{}".into(), 4, "instead of"),
+            ("[".into(), 0, "expected an object"),
+        ];
+        for (header, data, expected) in cases {
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend(header.as_bytes());
+            bytes.extend(vec![0; data]);
+            std::fs::write(&path, bytes).unwrap();
+            match Header::read(&path) {
+                Ok(read) => assert!(expected.is_empty() && read.shape("a") == Some(&[1])),
+                Err(error) => {
+                    let error = error.to_string().to_lowercase();
+                    assert!(!expected.is_empty() && error.contains("damaged"), "{error}");
+                    assert!(error.contains(&expected.to_lowercase()), "{error}");
+                }
+            }
+        }
+        std::fs::write(&path, [&u64::MAX.to_le_bytes()[..], b"{}"].concat()).unwrap();
+        let error = Header::read(&path).unwrap_err().to_string();
+        assert!(error.contains("its header would be 18446744073709551615 bytes long"), "{error}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Data sets that strangers made: what they name, what they hold, and what is printed of them.
+
+use std::fs;
+
+use safetensors::tensor::Dtype;
+
+use crate::harness::Project;
+use crate::weights::{self, Weights};
+
+/// `metadata.jsonl` names files of its folder only.
+#[test]
+fn metadata_name_no_files_outside() {
+    let project = Project::new(&["cat", "dog"]);
+    let absolute = project.path("photos/dog/0.png");
+    for name in ["../dog/0.png", "./../dog/0.png", absolute.to_str().unwrap()] {
+        let line = serde_json::json!({ "file_name": name, "text": "a {}" }).to_string();
+        project.write("photos/cat/metadata.jsonl", line);
+        let texts = ["metadata.jsonl: line 1", "leads out of the folder"];
+        project.learn("photos/cat", "--plan").fails(1, &texts);
+    }
+}
+
+/// Pipes, which would be waited for without end, are refused wherever a file is expected.
+#[cfg(unix)]
+#[test]
+fn pipes_are_no_files() {
+    let pipe = |project: &Project, name: &str| {
+        let path = project.path(name);
+        let _ = fs::remove_file(&path);
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    };
+    let data = [
+        ("photos/cat/1.txt", "photos"),
+        ("photos/cat/0_mask.png", "photos"),
+        ("photos/cat/metadata.jsonl", "photos/cat"),
+        ("photos/prompts_and_classes.txt", "photos"),
+        ("list.json", "list.json"),
+        ("list.toml", "list.toml"),
+    ];
+    for (name, path) in data {
+        let project = Project::new(&["cat"]);
+        pipe(&project, name);
+        project.learn(path, "--steps 1").fails(1, &[name, "not a regular file"]);
+    }
+    let project = Project::new(&["cat"]);
+    pipe(&project, "photos/cat/2.png");
+    let run = project.learn("photos", "--plan").succeeds();
+    assert!(run.stderr.contains("photos/cat/2.png: not a regular file"), "{}", run.stderr);
+    pipe(&project, "settings.toml");
+    project.learn("photos", "").fails(2, &["settings.toml is not a regular file"]);
+}
+
+/// Names cannot steer the terminal, and no name is too long for a table.
+#[test]
+fn names_cannot_steer_the_terminal() {
+    let project = Project::new(&["cat"]);
+    project.write(
+        "cat.toml",
+        "[[concept]]\nid = 'cat'\nclass = \"\\u001b[2Jcat\\u0007\"\nimages = 'photos/cat'",
+    );
+    let plan = project.learn("cat.toml", "--plan").succeeds();
+    assert!(plan.stderr.contains(r"\u{1b}[2Jcat\u{7}") && !plan.stderr.contains('\u{1b}'));
+
+    let name = "\u{1b}]0;title\u{7}".to_string() + &"x".repeat(70_000);
+    let tensor = (Dtype::F32, vec![1], vec![0; 4]);
+    weights::write(&project.path("long.safetensors"), &Weights::from([(name, tensor)]));
+    let table = project.run(&["inspect", "long.safetensors"]).succeeds().stdout;
+    assert!(table.contains(r"\u{1b}]0;title\u{7}xxx") && !table.contains('\u{1b}'), "{table}");
+}
+
+/// Texts that are too long, and keys that would do nothing, are named.
+#[test]
+fn manifests_are_checked() {
+    let project = Project::new(&["cat"]);
+    let concept = "[[concept]]\nid = 'cat'\nimages = 'photos/cat'\n";
+    let long = format!("templates = ['{{}} {}']", "x".repeat(70_000));
+    let class = format!("class = '{}'", "x".repeat(300));
+    let cases = [
+        ("repeats = 10", "concept[0].repeats: would have no effect"),
+        ("prompts = 'prompts.txt'", "concept[0].prompts: would have no effect"),
+        (&*long, "a text of 70003 bytes"),
+        (&*class, "it has 300 bytes"),
+    ];
+    for (line, text) in cases {
+        project.write("cat.toml", format!("{concept}{line}\n"));
+        project.learn("cat.toml", "--plan").fails(1, &["cat.toml", text]);
+    }
+}
+
+/// `10_dog6 dog` means to kohya's scripts: ten repeats of dog6, which is a dog.
+#[test]
+fn kohya_folders_are_read_as_kohya_means_them() {
+    let project = Project::new(&["10_dog6 dog"]);
+    for path in ["photos", "photos/10_dog6 dog"] {
+        let plan = project.learn(path, "--plan --json").succeeds().json();
+        let concept = &plan["concepts"][0];
+        assert_eq!((&concept["id"], &concept["class"]), (&"dog6-dog".into(), &"dog".into()));
+    }
+}

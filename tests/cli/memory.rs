@@ -1,0 +1,133 @@
+//! What a run takes, found out before it starts; and that it does not take more for more images.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::harness::Project;
+use crate::images::image;
+use crate::run::{Run, Running};
+
+/// Enough images that decoding them all, or encoding them, takes longer than anything here may.
+const MANY: usize = 3000;
+
+/// A project with so many images of a cat.
+fn project(images: usize) -> Project {
+    let project = Project::new(&["cat"]);
+    let [first, second] = [0, 1].map(|number| {
+        let path = project.path(&format!("photos/cat/{number}.png"));
+        image("cat", number).save(&path).unwrap();
+        fs::read(path).unwrap()
+    });
+    for number in 0..images {
+        let bytes = if number % 2 == 0 { &first } else { &second };
+        project.write(&format!("photos/cat/{number}.png"), bytes);
+    }
+    project
+}
+
+/// `--plan` tells memory and time, to people and machines.
+#[test]
+fn a_plan_tells_memory_and_time() {
+    let project = Project::new(&["cat", "dog"]);
+    let run = project.learn("photos", "--plan --json").succeeds();
+    let plan = run.json();
+    let number = |pointer: &str| plan.pointer(pointer).and_then(|v| v.as_f64()).expect("a number");
+    assert!(number("/memory/total") > number("/memory/beside_the_model"));
+    assert!(number("/memory/parts/activations") > 0.0 && number("/memory/parts/encoding") > 0.0);
+    let (step, all) = (number("/time/per_step"), number("/time/total"));
+    assert!(step > 0.0 && (all / step - 12.0).abs() < 1e-6, "two concepts of six steps: {plan:#}");
+    assert!(run.stderr.contains("per step"), "{}", run.stderr);
+    if cfg!(target_os = "linux") {
+        assert_eq!(plan["memory"]["fits"], true);
+        assert!(run.stderr.contains("are available"), "{}", run.stderr);
+    }
+}
+
+/// A run that cannot fit does not start, and neither does one whose sizes make no sense.
+#[test]
+fn sizes_are_compared_with_the_machine() {
+    let project = Project::new(&["cat"]);
+    #[cfg(target_os = "linux")]
+    for options in ["--batch 60000", "--batch 60000 --plan", "--batch 60000 --plan --json"] {
+        let texts = ["training takes about", "are available", "lower `batch`", "--force"];
+        let run = project.learn("photos", options).fails(1, &texts);
+        assert!(!options.ends_with("json") || run.json()["memory"]["fits"] == false);
+    }
+    let cases = [
+        ("batch", "100000000000"),
+        ("crops", "1000000000000"),
+        ("probes", "1000000000000"),
+        ("steps", "9223372036854775807"),
+        ("inner", "4611686018427387904"),
+        ("resolution", "100000"),
+        ("rank", "100000"),
+        ("concepts", "4611686018427387904"),
+    ];
+    for (name, value) in cases {
+        project.write("settings.toml", format!("{name} = {value}"));
+        let text = format!("`{name}` is {value}; it must be at most");
+        project.learn("photos", "").fails(2, &[&text]);
+    }
+    assert!(!project.path("bank/concepts").exists());
+}
+
+/// Images stream from disk: a hundred times as many take no more memory.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_the_number_of_images() {
+    let peak = |images| peak_memory(project(images).learn_command("photos", "--steps 2"));
+    let (few, many) = (peak(MANY / 100), peak(MANY));
+    // 10 kB for each further image, where a decoded one with its latents took 660.
+    assert!(many < few + 10 * MANY as u64, "{few} kB and {many} kB");
+}
+
+/// The largest resident memory of a command, in kB.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the standard library does not tell a child's resources")]
+fn peak_memory(mut command: Command) -> u64 {
+    use std::process::Stdio;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    #[expect(clippy::zombie_processes, reason = "wait4 waits for it")]
+    let child = command.spawn().unwrap();
+    let mut status = 0;
+    // SAFETY: all zeros are a `rusage`, and both pointers are valid.
+    let usage = unsafe {
+        let mut usage = std::mem::zeroed::<libc::rusage>();
+        assert_eq!(libc::wait4(child.id() as i32, &mut status, 0, &mut usage), child.id() as i32);
+        usage
+    };
+    assert_eq!(status, 0, "it succeeds");
+    usage.ru_maxrss as u64
+}
+
+/// A signal ends a run within two seconds, whatever it does before the first step: reading the images, and
+/// encoding them.
+#[cfg(unix)]
+#[test]
+fn signals_are_obeyed_before_the_first_step() {
+    let project = project(MANY);
+    for (signal, encoding) in [("INT", false), ("TERM", true)] {
+        let mut run = project.start_learn("");
+        match encoding {
+            true => run.wait_for_message("memory "),
+            false => run.wait_for(&project.path("bank/bank.json")),
+        }
+        let start = Instant::now();
+        run.signal(signal).fails(130, &["stopp"]);
+        assert!(start.elapsed() < Duration::from_secs(2), "{signal}: {:?}", start.elapsed());
+        fs::remove_dir_all(project.path("bank")).unwrap();
+    }
+}
+
+/// A bank that somebody moves away while a concept is learnt is noticed, and not made again.
+#[test]
+fn a_bank_that_is_gone_is_noticed() {
+    let project = Project::new(&["cat"]);
+    let mut run: Running = project.start_learn("--steps 200 --save-every 2");
+    run.wait_for(&project.path("bank/concepts/cat/metrics.jsonl"));
+    fs::rename(project.path("bank"), project.path("moved")).unwrap();
+    let run: Run = run.finish();
+    run.fails(1, &["bank was removed or changed while a concept was learnt"]);
+    assert!(!project.path("bank").exists());
+}

@@ -1,0 +1,4 @@
+//! `adapter` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("adapter");

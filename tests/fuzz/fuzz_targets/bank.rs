@@ -1,0 +1,4 @@
+//! `bank` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("bank");

@@ -1,0 +1,4 @@
+//! `caption` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("caption");

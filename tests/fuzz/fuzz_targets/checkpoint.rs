@@ -1,0 +1,4 @@
+//! `checkpoint` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("checkpoint");

@@ -1,0 +1,4 @@
+//! `concept` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("concept");

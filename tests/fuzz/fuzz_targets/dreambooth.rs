@@ -1,0 +1,4 @@
+//! `dreambooth` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("dreambooth");

@@ -1,0 +1,4 @@
+//! `image` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("image");

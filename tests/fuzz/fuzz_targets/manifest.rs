@@ -1,0 +1,4 @@
+//! `manifest` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("manifest");

@@ -1,0 +1,4 @@
+//! `metadata` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("metadata");

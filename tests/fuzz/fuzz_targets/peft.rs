@@ -1,0 +1,4 @@
+//! `peft` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("peft");

@@ -1,0 +1,4 @@
+//! `prompt` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("prompt");

@@ -1,0 +1,4 @@
+//! `scheduler` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("scheduler");

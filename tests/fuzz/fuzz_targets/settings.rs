@@ -1,0 +1,4 @@
+//! `settings` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("settings");

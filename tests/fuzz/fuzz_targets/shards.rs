@@ -1,0 +1,4 @@
+//! `shards` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("shards");

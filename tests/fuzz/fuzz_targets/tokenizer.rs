@@ -1,0 +1,4 @@
+//! `tokenizer` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("tokenizer");

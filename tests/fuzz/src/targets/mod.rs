@@ -1,0 +1,31 @@
+//! The targets, by the crate whose parsers they are.
+
+mod bank;
+mod checkpoint;
+mod data;
+mod model;
+mod text;
+
+use crate::target::Target;
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    bank::BANK,
+    bank::CONCEPT,
+    checkpoint::CHECKPOINT,
+    bank::ADAPTER,
+    bank::PEFT,
+    data::MANIFEST,
+    data::CONCEPT_LIST,
+    data::METADATA,
+    data::DREAMBOOTH,
+    data::CAPTION,
+    data::IMAGE,
+    model::MODEL_CONFIG,
+    model::SCHEDULER,
+    model::SHARDS,
+    model::SINGLE_FILE,
+    model::TOKENIZER,
+    text::SETTINGS,
+    text::PROMPT,
+];
