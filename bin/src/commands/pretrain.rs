@@ -148,7 +148,7 @@ impl Session<'_> {
         device: &B::Device,
     ) -> Result<(), Failure> {
         let bar = self.terminal.bar("denoiser", self.config.denoiser.steps, "steps");
-        let task = pretraining.denoising::<B>(device)?;
+        let task = pretraining.denoising_with_cache::<B>(device)?;
         let scheduler = StableDiffusionConfig::read(&pretraining.model())?.scheduler;
         let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &scheduler, PREVIEW_STEPS)?;
         let seed = task.seed.fork("preview");

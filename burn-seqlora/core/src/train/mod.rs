@@ -28,6 +28,7 @@ pub use capacity::{CapacityPlan, plan_ranks};
 pub use checkpoint::checkpointed_steps;
 pub use encode::{EncodedConcept, resolution};
 pub use forecast::step_seconds;
+pub use latent_cache::LatentCache;
 pub use learn::{Event, learn};
 pub use plan::{ConceptPlan, Examining, LearnPlan, plan};
 pub use trainer::{StepReport, Trainer};

@@ -21,12 +21,17 @@ pub fn tokenize(captions: &[String], tokenizer: &ClipTokenizer) -> Result<Vec<To
     tokens.collect()
 }
 
-/// A random training scene and its caption, which is empty with probability `caption_dropout`, for
-/// classifier-free guidance.
-pub fn captioned(config: &PretrainConfig, seed: &Seed, index: u64) -> (Scene, String) {
+/// The training scene of a number, and its caption in a sample, which is empty with probability
+/// `caption_dropout`, for classifier-free guidance.
+pub fn captioned(
+    config: &PretrainConfig,
+    seed: &Seed,
+    number: u64,
+    sample: u64,
+) -> (Scene, String) {
     let options = SceneOptions { split: Split::Train, pair_probability: config.pair_probability };
-    let scene = Scene::random(seed, index, &options);
-    let mut rng = seed.fork("caption").at(index);
+    let scene = Scene::random(seed, number, &options);
+    let mut rng = seed.fork("caption").at(sample);
     let dropped = rng.random_bool(config.caption_dropout);
     let caption = if dropped { String::new() } else { scene.caption(&mut rng) };
     (scene, caption)

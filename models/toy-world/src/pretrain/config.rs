@@ -22,6 +22,9 @@ pub struct PretrainConfig {
     /// Probability that an image of the autoencoder shows an individual, 0 to 1. The denoiser sees
     /// no individuals.
     pub individual_probability: f64,
+    /// The number of different scenes that the denoiser is trained on. Their latents are kept on disk, 8 kB
+    /// each.
+    pub scenes: u64,
     /// Weight of the KL divergence of the latents from a standard normal distribution, as a mean
     /// over the elements of the latents.
     pub kl_weight: f64,
@@ -67,7 +70,10 @@ pub struct TaskConfig {
     pub lr: f64,
     /// Steps in which the learning rate rises linearly from zero.
     pub warmup: usize,
-    /// The final learning rate divided by the peak one. After the warm-up it follows half a cosine.
+    /// The share of the steps, 0 to 1, over which the learning rate falls linearly at the end. Before that it
+    /// stays at its peak, so that a training whose number of steps grows is as if it had always been larger.
+    pub cooldown: f64,
+    /// The final learning rate divided by the peak one.
     pub final_lr_ratio: f64,
     /// The optimiser.
     pub optimizer: OptimizerKind,
@@ -101,6 +107,7 @@ impl Default for PretrainConfig {
             precision: Precision::F32,
             pair_probability: 0.6,
             individual_probability: 0.3,
+            scenes: 65_536,
             kl_weight: 1e-3,
             edge_weight: 0.5,
             equivariance_weight: 0.25,
@@ -144,6 +151,7 @@ impl Default for TaskConfig {
             shards: 2,
             lr: 1e-3,
             warmup: 200,
+            cooldown: 0.4,
             final_lr_ratio: 0.02,
             optimizer: OptimizerKind::AdamW,
             weight_decay: 0.01,
@@ -169,9 +177,16 @@ impl PretrainConfig {
             ("pair_probability", self.pair_probability),
             ("individual_probability", self.individual_probability),
             ("caption_dropout", self.caption_dropout),
+            ("autoencoder.cooldown", self.autoencoder.cooldown),
+            ("text_encoder.cooldown", self.text_encoder.cooldown),
+            ("denoiser.cooldown", self.denoiser.cooldown),
+            ("classifier.cooldown", self.classifier.cooldown),
         ];
         if let Some((name, value)) = probabilities.iter().find(|(_, p)| !(0.0..=1.0).contains(p)) {
             return Err(Error::Invalid(format!("`{name}` is {value}; it must be from 0 to 1")));
+        }
+        if self.scenes == 0 {
+            return Err(Error::Invalid("`scenes` is 0; it must be at least 1".into()));
         }
         not_negative([
             ("kl_weight", self.kl_weight),
@@ -228,10 +243,9 @@ impl TaskConfig {
         if step < self.warmup {
             return self.lr * (step + 1) as f64 / self.warmup as f64;
         }
-        let progress =
-            (step - self.warmup) as f64 / self.steps.saturating_sub(self.warmup).max(1) as f64;
-        let cosine = (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos()) / 2.0;
-        self.lr * (self.final_lr_ratio + (1.0 - self.final_lr_ratio) * cosine)
+        let left = self.steps.saturating_sub(step) as f64 / self.steps as f64;
+        let share = if left < self.cooldown { left / self.cooldown } else { 1.0 };
+        self.lr * (self.final_lr_ratio + (1.0 - self.final_lr_ratio) * share)
     }
 }
 
@@ -268,7 +282,8 @@ mod tests {
         let config = TaskConfig { steps: 1000, warmup: 100, ..TaskConfig::default() };
         assert!((config.lr_at(99) - config.lr).abs() < 1e-12);
         assert!(config.lr_at(0) < config.lr_at(50));
-        assert!(config.lr_at(500) > config.lr_at(900));
+        assert_eq!(config.lr_at(500), config.lr);
+        assert!(config.lr_at(700) > config.lr_at(900));
         assert!((config.lr_at(1000) - config.lr * config.final_lr_ratio).abs() < 1e-12);
     }
 }

@@ -21,14 +21,13 @@ use super::captions::{captioned, tokenize};
 use super::classification::covered;
 use super::config::PretrainConfig;
 use super::parameters::rounded;
-use super::scenes::to_pixels;
+use super::scene_latents::SceneLatents;
 use super::spatial_labels::SpatialHead;
 use super::train::Task;
 use crate::world::{Scene, Truth};
 use seqlora_models::clip::ClipTextModel;
 use seqlora_models::tokenizer::ClipTokenizer;
 use seqlora_models::unet::UNet;
-use seqlora_models::vae::Vae;
 
 /// The networks that are trained together.
 ///
@@ -43,20 +42,19 @@ pub struct TextToLatents<B: Backend> {
     pub places: SpatialHead<B>,
 }
 
-/// The task of denoising latents of random scenes, at random timesteps. The loss is the weighted
+/// The task of denoising latents of random scenes, at random timesteps. The scenes repeat after
+/// [`scenes`](PretrainConfig::scenes), each time with another caption, timestep and noise. The loss is the weighted
 /// mean squared error of the prediction, plus the auxiliary loss on spatial labels.
 #[derive(Debug)]
 pub struct Denoising<'a, B: TrainBackend> {
     /// Probabilities of scenes and captions, weights of the loss, and the precision.
     pub config: &'a PretrainConfig,
-    /// The trained autoencoder.
-    pub vae: Vae<B::InnerBackend>,
+    /// The trained autoencoder, and the latents of scenes.
+    pub latents: SceneLatents<B::InnerBackend>,
     /// The tokenizer, with the context length of the text encoder.
     pub tokenizer: ClipTokenizer,
     /// The noise schedule.
     pub schedule: NoiseSchedule,
-    /// Width and height of the images, in pixels.
-    pub side: usize,
     /// The seed of scenes, captions, timesteps and noise.
     pub seed: Seed,
 }
@@ -82,7 +80,7 @@ impl<B: TrainBackend> Denoising<'_, B> {
 
     /// The weight of the squared error at each position of the latents: `[batch, 1, side, side]`.
     fn weights(&self, truths: &[Truth], device: &B::Device) -> Tensor<B, 4> {
-        let side = self.side / self.vae.downscale();
+        let [_, side, _] = self.latents.shape();
         let covered = covered(truths, side, device).sum_dim(2);
         let weights = covered * (self.config.object_weight - 1.0) + 1.0;
         weights.reshape([truths.len(), 1, side, side])
@@ -98,7 +96,7 @@ impl<B: TrainBackend> Denoising<'_, B> {
         captions: &[String],
         Sampling { plan, guidance, seed }: &Sampling,
     ) -> Result<Tensor<B::InnerBackend, 4>> {
-        let device = self.vae.device();
+        let device = self.latents.vae().device();
         let none = DualAdapters::none();
         let encode = |captions: &[String]| -> Result<Conditioning<B::InnerBackend>> {
             let prompts = self.prompts(captions, &device)?;
@@ -106,12 +104,12 @@ impl<B: TrainBackend> Denoising<'_, B> {
         };
         let negative = encode(&vec![String::new(); captions.len()])?;
         let guidance = Guidance { prompt: encode(captions)?, negative, scale: *guidance };
-        let side = self.side / self.vae.downscale();
-        let shape = [captions.len(), self.vae.latent_channels(), side, side];
+        let [channels, height, width] = self.latents.shape();
+        let shape = [captions.len(), channels, height, width];
         let noise = |step: u64| normal(shape, &mut seed.at(step), &device);
         let fresh = |step| noise(1 + step as u64);
         let latents = sample(&model.unet, &none, &guidance, plan, noise(0), fresh, |_| true);
-        Ok(self.vae.decode_latents(latents.expect("sampling is not stopped")))
+        Ok(self.latents.vae().decode_latents(latents.expect("sampling is not stopped")))
     }
 }
 
@@ -141,20 +139,17 @@ impl<B: TrainBackend> Task<B> for Denoising<'_, B> {
 
     fn loss(&self, model: &TextToLatents<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
         let first = samples.start;
-        let device = self.vae.device();
-        let captioned = samples.map(|index| captioned(self.config, &self.seed, index));
-        let (scenes, captions): (Vec<Scene>, Vec<String>) = captioned.unzip();
-        let posterior = self.vae.encode_image(to_pixels(&scenes, self.side, &device));
-        let noise = |purpose| {
-            normal::<B::InnerBackend, 4>(
-                posterior.mean.dims(),
-                &mut self.seed.fork(purpose).at(first),
-                &device,
-            )
-        };
-        let latents = posterior.mean.clone() + posterior.std.clone() * noise("latents");
+        let device = self.latents.vae().device();
+        let captioned = samples.map(|sample| {
+            let number = sample % self.config.scenes;
+            let (scene, caption) = captioned(self.config, &self.seed, number, sample);
+            ((number, scene), caption)
+        });
+        let (scenes, captions): (Vec<(u64, Scene)>, Vec<String>) = captioned.unzip();
+        let latents = self.latents.encode(&scenes)?;
+        let noise = normal(latents.dims(), &mut self.seed.fork("noise").at(first), &device);
         let timesteps = self.timesteps(first, scenes.len());
-        let noised = noised(&self.schedule, latents, noise("noise"), &timesteps);
+        let noised = noised(&self.schedule, latents, noise, &timesteps);
         let none = DualAdapters::none();
         let prompts = self.prompts(&captions, &device)?;
         let precision = self.config.precision;
@@ -166,7 +161,7 @@ impl<B: TrainBackend> Task<B> for Denoising<'_, B> {
         let unet = rounded(model.unet.clone(), precision);
         let (output, middle) = unet.forward(input, timesteps, &context, &none);
         let [output, middle] = [output, middle].map(|tensor| tensor.cast(FloatDType::F32));
-        let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
+        let truths: Vec<Truth> = scenes.iter().map(|(_, scene)| scene.truth()).collect();
         let error = (output.primal - target).powi_scalar(2) * self.weights(&truths, &device);
         let features = middle.primal.flatten::<3>(2, 3).swap_dims(1, 2);
         Ok(error.mean() + model.places.loss(features, &truths) * self.config.auxiliary_weight)

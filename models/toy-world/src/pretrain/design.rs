@@ -12,7 +12,7 @@ const LATENT_CHANNELS: usize = 8;
 
 /// The configurations of all parts and the words of the tokenizer.
 ///
-/// Images have 64 × 64 pixels and latents 16 × 16. The UNet has two levels, of which the coarse one
+/// Images have 64 × 64 pixels and latents 16 × 16. The UNet has two levels, both of which
 /// has attention. Text states and cross-attention are 256 wide, so that 101 concepts of rank 2 fit
 /// there with orthogonal directions.
 ///
@@ -24,19 +24,19 @@ pub fn blueprint() -> Blueprint {
         "sample_size": SIDE / 4,
         "in_channels": LATENT_CHANNELS,
         "out_channels": LATENT_CHANNELS,
-        "block_out_channels": [64, 128],
-        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
-        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"],
+        "block_out_channels": [72, 144],
+        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
         "layers_per_block": 1,
         "attention_head_dim": [2, 4],
         "cross_attention_dim": 256,
-        "norm_num_groups": 16,
+        "norm_num_groups": 8,
     });
     let text_encoder = json!({
         "model_type": "clip_text_model",
         "hidden_size": 256,
         "intermediate_size": 512,
-        "num_hidden_layers": 3,
+        "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "max_position_embeddings": 48,
     });
@@ -49,7 +49,7 @@ pub fn blueprint() -> Blueprint {
 pub fn vae() -> serde_json::Value {
     json!({
         "_class_name": "AutoencoderKL",
-        "block_out_channels": [16, 32, 64],
+        "block_out_channels": [24, 48, 96],
         "down_block_types": vec!["DownEncoderBlock2D"; 3],
         "up_block_types": vec!["UpDecoderBlock2D"; 3],
         "layers_per_block": 1,

@@ -95,7 +95,7 @@ impl<B: TrainBackend> Task<B> for CaptionGrounding<'_> {
 
     fn loss(&self, model: &GroundingModel<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
         let device = model.questions.device();
-        let captioned = samples.map(|index| captioned(self.config, &self.seed, index));
+        let captioned = samples.map(|sample| captioned(self.config, &self.seed, sample, sample));
         let (scenes, captions): (Vec<Scene>, Vec<String>) = captioned.unzip();
         let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
         let tokens = tokenize(&captions, &self.tokenizer)?;

@@ -3,6 +3,7 @@
 use seqlora_core::diffusion::NoiseSchedule;
 use seqlora_core::error::Error;
 use seqlora_core::train::Flow;
+use seqlora_files::sha256_of_file;
 use seqlora_kernels::TrainBackend;
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use super::design::SIDE;
 use super::folder::{DIFFUSION_WEIGHTS, PretrainError, Pretraining};
 use super::grounding::{CaptionGrounding, GroundingModel};
 use super::initial::initialised;
+use super::scene_latents::SceneLatents;
 use super::train::{Event, train};
 use crate::classifier::{Classifier, ClassifierConfig, ClassifierModel};
 use seqlora_models::StableDiffusionConfig;
@@ -96,15 +98,35 @@ impl Pretraining {
         }
         let model = StableDiffusionConfig::read(&self.model())?;
         let vae = WeightFiles::find(&self.model().join("vae"))?;
+        let vae = load_weights(model.vae.init(device), &vae, &KeyTable::VAE.into())?;
         let schedule = NoiseSchedule::new(&model.scheduler).map_err(Error::from)?;
         Ok(Denoising {
             config: &self.config,
-            vae: load_weights(model.vae.init(device), &vae, &KeyTable::VAE.into())?,
+            latents: SceneLatents::new(vae, SIDE),
             tokenizer: self.tokenizer()?,
             schedule,
-            side: SIDE,
             seed: self.seed("denoiser"),
         })
+    }
+
+    /// The same with the latents of scenes kept in the folder of the denoiser's training.
+    ///
+    /// # Errors
+    /// If a part is missing or damaged, or the folder cannot be written.
+    pub fn denoising_with_cache<B: TrainBackend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<Denoising<'_, B>, PretrainError> {
+        let task = self.denoising::<B>(device)?;
+        let vae = self.model().join("vae").join(DIFFUSION_WEIGHTS);
+        let identity = json!({
+            "program": env!("CARGO_PKG_VERSION"),
+            "seed": self.config.seed,
+            "pair_probability": self.config.pair_probability,
+            "vae": sha256_of_file(&vae)?,
+        });
+        let latents = task.latents.with_cache(&self.training("denoiser"), &identity)?;
+        Ok(Denoising { latents, ..task })
     }
 
     /// Trains the UNet and the text encoder and writes their weights in f16. Returns `false` if
