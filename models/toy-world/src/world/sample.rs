@@ -21,8 +21,9 @@ use crate::world::scene::Scene;
 use crate::world::split::Split;
 use seqlora_core::rng::Seed;
 
-/// The longer side of an object that is alone, in units of the image's side: 32 to 45 of 64 pixels.
-const ALONE: (f32, f32) = (0.50, 0.70);
+/// The longer side of an object that is alone, in units of the image's side: 29 to 45 of 64 pixels. The
+/// smallest are as large as one of two, so that a prompt with one object does not ask for a large one.
+const ALONE: (f32, f32) = (0.455, 0.70);
 
 /// The longer side of one of two objects: 29 to 30 of 64 pixels.
 const PAIRED: (f32, f32) = (0.455, 0.475);
