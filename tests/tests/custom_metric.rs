@@ -81,6 +81,7 @@ fn evaluated() -> Report {
     let images = |number: usize| ConceptImages {
         references: references[number].clone(),
         base: vec![image(100)],
+        described: Vec::new(),
         generated: vec![stages[number].clone()],
     };
     let summary = Summary {
@@ -100,6 +101,7 @@ fn evaluated() -> Report {
     Report {
         title: "Colours".into(),
         lead: "Two colours.".into(),
+        limits: String::new(),
         command: "test".into(),
         summary,
         concepts: vec![images(0), images(1)],

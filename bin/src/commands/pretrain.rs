@@ -8,8 +8,8 @@ use burn_seqlora::models::StableDiffusionConfig;
 use burn_seqlora::toy_world::classifier::AttributeAccuracy;
 use burn_seqlora::toy_world::pretrain::{
     Event, GUIDANCE, GenerationReport, PretrainConfig, Pretraining, Progress, SIDE, Sampling,
-    to_pixels,
 };
+use burn_seqlora::toy_world::to_pixels;
 use burn_seqlora::toy_world::world::{Scene, SceneOptions, Seed, Split};
 use burn_seqlora::train::Flow;
 use clap::ValueEnum as _;

@@ -33,6 +33,10 @@ pub struct Stages<T> {
 pub struct Bounds {
     /// The score of the base model's images of the class: what comes without learning.
     pub base: f64,
+    /// The score of the base model's images of a prompt that describes the concept in words, where there is
+    /// one: what learning can be expected to reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub described: Option<f64>,
     /// The score of the references themselves, each against the others: what can be expected at most.
     pub references: Option<f64>,
 }
@@ -109,7 +113,7 @@ impl<'a> Evaluator<'a> {
         let base = self.scores(concept, base, prompts)?;
         self.by_name(|metric| {
             let references = self.references(metric, concept)?;
-            Ok(Bounds { base: base[metric.name()], references })
+            Ok(Bounds { base: base[metric.name()], described: None, references })
         })
     }
 
@@ -178,7 +182,10 @@ mod tests {
         let bounds = evaluator.bounds(0, &[grey], &[]).unwrap();
         assert!((bounds["identity"].references.unwrap() - 1.0).abs() < 1e-7);
         assert!((bounds["identity"].base + 1.0 / 3.0).abs() < 1e-7);
-        assert_eq!(bounds["recognition"], Bounds { base: 0.0, references: Some(1.0) });
+        assert_eq!(
+            bounds["recognition"],
+            Bounds { base: 0.0, described: None, references: Some(1.0) }
+        );
         // One reference has no other to be compared with.
         assert_eq!(evaluator.bounds(1, &[red], &[]).unwrap()["identity"].references, None);
         assert_eq!(batches.get(), 3, "red, green and grey");

@@ -19,12 +19,6 @@ const REFERENCES: usize = 4;
 const PROMPTS: [&str; 4] =
     ["a photo of a {}", "a {} on grass", "a {} in the snow", "a photo of a {} at night"];
 
-/// Images of each pair.
-const PAIR_IMAGES: usize = 4;
-
-/// Pairs at most.
-const PAIRS: usize = 6;
-
 /// A concept with its references.
 #[derive(Debug, Clone)]
 pub struct ToyConcept {
@@ -34,14 +28,17 @@ pub struct ToyConcept {
     pub references: Vec<RgbImage>,
     /// The caption of each of them.
     pub captions: Vec<String>,
+    /// The number of the individual in the toy world.
+    pub individual: usize,
+    /// What it looks like, in words that the base model knows.
+    pub in_words: String,
 }
 
 impl ToyConcept {
-    /// The first `count` concepts of the demo, with their images in folders below `photos`.
-    pub fn all(count: usize, side: usize, photos: &Path) -> Result<Vec<Self>, Failure> {
-        // An odd stride reaches all 128 individuals, and sixteen classes before it repeats one.
-        let individual = |number| Individual::of((5 + 37 * number) % Individual::COUNT);
-        (0..count).map(|number| Self::draw(&individual(number), side, photos)).collect()
+    /// The concepts of a demo with this seed, with their images in folders below `photos`.
+    pub fn all(count: usize, seed: u64, side: usize, photos: &Path) -> Result<Vec<Self>, Failure> {
+        let individuals = Individual::sequence(&Seed::new(seed), count);
+        individuals.iter().map(|individual| Self::draw(individual, side, photos)).collect()
     }
 
     /// Draws an individual in several poses and places, each with a caption that describes them.
@@ -79,7 +76,8 @@ impl ToyConcept {
             repeats: 1,
             prompts: None,
         };
-        Ok(Self { source, references, captions })
+        let (individual, in_words) = (individual.index, individual.in_words());
+        Ok(Self { source, references, captions, individual, in_words })
     }
 
     /// Its name in prompts.
@@ -93,14 +91,4 @@ pub fn prompts(name: &str, count: usize) -> Vec<String> {
     let article = if name.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     let prompts = PROMPTS.iter().cycle().take(count);
     prompts.map(|p| p.replace("a {}", &format!("{article} {name}"))).collect()
-}
-
-/// Neighbours in the order of learning.
-pub fn pairs(concepts: &[ToyConcept]) -> impl Iterator<Item = (&ToyConcept, &ToyConcept)> {
-    concepts.windows(2).map(|pair| (&pair[0], &pair[1])).take(PAIRS)
-}
-
-/// The prompts of a pair: the same one for each image.
-pub fn pair_prompts((first, second): (&ToyConcept, &ToyConcept)) -> Vec<String> {
-    vec![format!("a {} next to a {} on grass", first.name(), second.name()); PAIR_IMAGES]
 }

@@ -3,10 +3,9 @@
 use burn_seqlora::bank::{BaseModel, overlaps};
 use burn_seqlora::eval::report::{ConceptSummary, LearntConcept, MethodSummary, Summary};
 use burn_seqlora::eval::{Evaluator, Metric, References};
-use image::RgbImage;
 
 use super::concepts::{ToyConcept, prompts};
-use super::experiment::Outcome;
+use super::experiment::{BaseImages, Outcome};
 use super::settings::Settings;
 use super::timing_log::TimingLog;
 use crate::device::Device;
@@ -49,12 +48,11 @@ impl<'a> Evaluation<'a> {
     /// If a metric fails, or a bank cannot be read.
     pub fn summary(
         &self,
-        base_images: &[Vec<RgbImage>],
+        base_images: &BaseImages,
         outcomes: &[Outcome],
     ) -> Result<Summary, Failure> {
         let RunMetadata { base, device, settings, sampling, timing } = self.metadata;
-        let concepts = base_images.iter().enumerate();
-        let concepts = concepts.map(|(number, images)| self.concept(number, images));
+        let concepts = (0..self.concepts.len()).map(|number| self.concept(number, base_images));
         let methods = outcomes.iter().map(|outcome| self.method(outcome));
         Ok(Summary {
             version: Summary::VERSION,
@@ -72,14 +70,19 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    fn concept(&self, number: usize, base_images: &[RgbImage]) -> Result<ConceptSummary, Failure> {
-        let ToyConcept { source, references, .. } = &self.concepts[number];
-        let prompts = prompts(&source.class_word, base_images.len());
+    fn concept(&self, number: usize, base_images: &BaseImages) -> Result<ConceptSummary, Failure> {
+        let ToyConcept { source, references, in_words, .. } = &self.concepts[number];
+        let (class, described) = (&base_images.class[number], &base_images.described[number]);
+        let prompts = |name: &str| prompts(name, self.metadata.settings.images);
+        let mut scores = self.evaluator.bounds(number, class, &prompts(&source.class_word))?;
+        for (metric, score) in self.evaluator.scores(number, described, &prompts(in_words))? {
+            scores.entry(metric).and_modify(|bounds| bounds.described = Some(score));
+        }
         Ok(ConceptSummary {
             id: source.id.clone(),
             class_word: source.class_word.clone(),
             references: references.len(),
-            scores: self.evaluator.bounds(number, base_images, &prompts)?,
+            scores,
         })
     }
 

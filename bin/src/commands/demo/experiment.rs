@@ -17,9 +17,10 @@ use burn_seqlora::settings::TrainConfig;
 use burn_seqlora::train::{Event, learn, plan};
 use image::RgbImage;
 
-use super::concepts::{ToyConcept, pair_prompts, pairs, prompts};
+use super::concepts::{ToyConcept, prompts};
+use super::pairs::{Pair, pairs};
 use super::progress::Progress;
-use super::sample_cache::SampleCache;
+use super::sample_cache::{Request, SampleCache};
 use super::settings::Settings;
 use super::timing_log::TimingLog;
 use crate::failure::Failure;
@@ -44,6 +45,14 @@ pub struct ExperimentRunner<'a, B: TrainBackend> {
     pub timing: TimingLog,
 }
 
+/// What the base model generates, concept by concept.
+pub struct BaseImages {
+    /// Asked for the class.
+    pub class: Vec<Vec<RgbImage>>,
+    /// Told every part in words.
+    pub described: Vec<Vec<RgbImage>>,
+}
+
 /// What a method made of the concepts.
 pub struct Outcome {
     /// The method's name in settings and banks.
@@ -62,9 +71,9 @@ pub struct Outcome {
 
 /// All work of a demo, in the units of [`Progress`].
 pub fn cost<B: TrainBackend>(settings: &Settings, concepts: &[ToyConcept]) -> f64 {
-    let of_pairs: usize = pairs(concepts).map(|pair| pair_prompts(pair).len()).sum();
+    let of_pairs: usize = pairs(concepts).map(|pair| pair.requests(0).len()).sum();
     let methods = settings.methods.len();
-    let images = concepts.len() * settings.images * (2 * methods + 1) + methods * of_pairs;
+    let images = concepts.len() * settings.images * (2 * methods + 2) + methods * of_pairs;
     let steps = (concepts.len() * settings.train.steps) as f64;
     let of_method = |method: &String| {
         let method = methods::by_name::<B>(method).expect("settings are checked");
@@ -75,15 +84,21 @@ pub fn cost<B: TrainBackend>(settings: &Settings, concepts: &[ToyConcept]) -> f6
 }
 
 impl<B: TrainBackend> ExperimentRunner<'_, B> {
-    /// The base model's images of each concept's class.
-    pub fn base_images(&mut self) -> Result<Vec<Vec<RgbImage>>, Failure> {
+    /// The base model's images of each concept's class, and of the concept in words.
+    pub fn base_images(&mut self) -> Result<BaseImages, Failure> {
         let (concepts, sites) = (self.concepts, self.model.sites().len());
-        let of_concept = |concept: &ToyConcept| {
-            let prompts = prompts(&concept.source.class_word, self.settings.images);
-            let name = format!("base/{}", concept.source.id);
-            self.images(&name, &prompts, || Ok(Composition::none(sites)))
+        let mut of_all = |folder: &str, name: fn(&ToyConcept) -> &str| {
+            let of_concept = |concept: &ToyConcept| {
+                let prompts = prompts(name(concept), self.settings.images);
+                let folder = format!("{folder}/{}", concept.source.id);
+                self.images(&folder, &Request::of(&prompts), || Ok(Composition::none(sites)))
+            };
+            concepts.iter().map(of_concept).collect::<Result<_, Failure>>()
         };
-        concepts.iter().map(of_concept).collect()
+        Ok(BaseImages {
+            class: of_all("base", |concept| &concept.source.class_word)?,
+            described: of_all("described", |concept| &concept.in_words)?,
+        })
     }
 
     /// Learns all concepts with a method, from wherever an earlier run stopped.
@@ -108,12 +123,13 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
         for (number, stages) in sampled.iter_mut().enumerate() {
             stages.end = self.sample(&bank, number, concepts, "end")?;
         }
-        let pair = |(number, pair)| {
-            let name = format!("{}/pairs/{number}", method.name());
+        let side = self.model.resolution();
+        let pair = |pair: Pair| {
+            let name = format!("{}/pairs/{}", method.name(), pair.name());
             let (model, bank) = (self.model, &bank);
-            self.images(&name, &pair_prompts(pair), || compose(model, bank, concepts))
+            self.images(&name, &pair.requests(side), || compose(model, bank, concepts))
         };
-        let pairs = pairs(concepts).enumerate().map(pair).collect::<Result<_, _>>()?;
+        let pairs = pairs(concepts).map(pair).collect::<Result<_, _>>()?;
         let (name, title, description) = (method.name(), method.title(), method.description());
         Ok(Outcome { name, title, description, bank, concepts: sampled, pairs })
     }
@@ -154,25 +170,25 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
         let method = bank.method().expect("the bank holds the concept");
         let name = format!("{method}/{}/{stage}", concept.source.id);
         let prompts = prompts(&concept.name(), self.settings.images);
-        self.images(&name, &prompts, || compose(model, bank, members))
+        self.images(&name, &Request::of(&prompts), || compose(model, bank, members))
     }
 
     /// Images that an earlier run sampled, or new ones.
     fn images(
         &mut self,
         name: &str,
-        prompts: &[String],
+        requests: &[Request],
         composition: impl FnOnce() -> Result<Composition<B>, Failure>,
     ) -> Result<Vec<RgbImage>, Failure> {
         let folder = self.folder.join("images").join(name);
-        if let Some(images) = SampleCache::<B>::stored(&folder, prompts.len())? {
-            self.progress.skip(SampleCache::<B>::cost(prompts.len()));
+        if let Some(images) = SampleCache::<B>::stored(&folder, requests.len())? {
+            self.progress.skip(SampleCache::<B>::cost(requests.len()));
             return Ok(images);
         }
         let started = Instant::now();
         self.progress.message(format!("sampling {name}"));
         let composition = composition()?;
-        let images = self.samples.sample(&folder, prompts, &composition, &mut self.progress)?;
+        let images = self.samples.sample(&folder, requests, &composition, &mut self.progress)?;
         self.timing.add_sampling(started.elapsed().as_secs_f64())?;
         Ok(images)
     }

@@ -1,6 +1,5 @@
 //! The metrics of the demo: identity and recognition by the toy world's classifier.
 
-use std::path::Path;
 use std::rc::Rc;
 
 use burn::tensor::backend::Backend;
@@ -8,18 +7,12 @@ use burn_seqlora::eval::{Embedder, Identity, ImageEncoder, Metric, Recognition, 
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::toy_world::classifier::Classifier;
 
-use crate::failure::Failure;
-
-/// Metrics by the embeddings of a classifier in a folder.
-///
-/// # Errors
-/// If it cannot be loaded.
+/// Metrics by the embeddings of a classifier.
 pub fn by_classifier<B: KernelBackend>(
-    folder: &Path,
+    classifier: &Classifier<B>,
     device: &B::Device,
-) -> Result<Vec<Box<dyn Metric>>, Failure> {
-    let classifier = Classifier::<B>::load(folder, device)?;
-    Ok(by_encoder("the toy world's classifier", classifier, device))
+) -> Vec<Box<dyn Metric>> {
+    by_encoder("the toy world's classifier", classifier.clone(), device)
 }
 
 /// Metrics without a trained network.

@@ -9,6 +9,7 @@ mod evaluation;
 mod experiment;
 mod metrics;
 mod pages;
+mod pairs;
 mod progress;
 mod sample_cache;
 mod settings;
@@ -22,11 +23,14 @@ use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::write_random_model;
 use burn_seqlora::toy_world::builtin;
+use burn_seqlora::toy_world::classifier::Classifier;
+use burn_seqlora::toy_world::identification::Identifier;
 
 use self::concepts::ToyConcept;
 use self::evaluation::{Evaluation, RunMetadata};
 use self::experiment::{ExperimentRunner, cost};
 use self::pages::{headline, report, sheet_rows};
+use self::pairs::{pair_scores, pairs};
 use self::progress::Progress;
 use self::sample_cache::SampleCache;
 use self::settings::Settings;
@@ -57,18 +61,23 @@ struct Session<'a> {
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, settings, timing, device: place, terminal } = self;
-        let (folder, metrics) = match args.untrained {
-            true => (untrained::<B>(&args.out, &device)?, metrics::by_small_images::<B>(&device)),
+        let (folder, classifier) = match args.untrained {
+            true => (untrained::<B>(&args.out, &device)?, None),
             false => {
                 let folder = builtin::folder()?;
-                let metrics = metrics::by_classifier::<B>(&folder.join("classifier"), &device)?;
-                (folder, metrics)
+                let classifier = Classifier::<B>::load(&folder.join("classifier"), &device)?;
+                (folder, Some(classifier))
             }
+        };
+        let metrics = match &classifier {
+            Some(classifier) => metrics::by_classifier(classifier, &device),
+            None => metrics::by_small_images::<B>(&device),
         };
         let (model, base) =
             model::open::<B>(&Model::at(&folder), settings.train.precision, &device, terminal)?;
         let photos = args.out.join("photos");
-        let concepts = ToyConcept::all(settings.concepts, model.resolution(), &photos)?;
+        let concepts =
+            ToyConcept::all(settings.concepts, settings.train.seed, model.resolution(), &photos)?;
         terminal.line("demo", format!("{} concepts into {}", concepts.len(), args.out.display()));
         let mut runner = ExperimentRunner {
             model: &model,
@@ -94,9 +103,16 @@ impl Job for Session<'_> {
             timing: &runner.timing,
         };
         let evaluation = Evaluation::new(&metrics, &concepts, &metadata);
-        let summary = evaluation.summary(&base_images, &outcomes)?;
+        let mut summary = evaluation.summary(&base_images, &outcomes)?;
+        if let Some(classifier) = &classifier {
+            let identifier = Identifier::new(classifier, &device);
+            for (method, outcome) in summary.methods.iter_mut().zip(&outcomes) {
+                let images = pairs(&concepts).zip(&outcome.pairs);
+                method.pairs = Some(pair_scores(images, &identifier, &device));
+            }
+        }
         let command = command(args, &settings, place);
-        let report = report(summary, command, &concepts, &base_images, &outcomes)?;
+        let report = report(summary, command, &settings, &concepts, &base_images, &outcomes)?;
         let shown = if args.untrained { folder.as_path() } else { Path::new(builtin::NAME) };
         write(&args.out, &report, shown, terminal)
     }

@@ -1,11 +1,13 @@
 //! What a demo shows: the report, a sheet of images, a table.
 
-use burn_seqlora::eval::report::{ConceptImages, PairImages, Report, Summary};
+use burn_seqlora::eval::report::{ConceptImages, PairImages, PairScores, Report, Summary};
 use burn_seqlora::eval::{MetricInfo, Stages};
 use image::RgbImage;
 
-use super::concepts::{ToyConcept, pair_prompts, pairs};
-use super::experiment::Outcome;
+use super::concepts::ToyConcept;
+use super::experiment::{BaseImages, Outcome};
+use super::pairs::{Pair, pairs};
+use super::settings::Settings;
 use crate::failure::Failure;
 use crate::terminal::table;
 
@@ -20,8 +22,9 @@ const FEW: usize = 2;
 pub fn report(
     summary: Summary,
     command: String,
+    settings: &Settings,
     concepts: &[ToyConcept],
-    base_images: &[Vec<RgbImage>],
+    base_images: &BaseImages,
     outcomes: &[Outcome],
 ) -> Result<Report, Failure> {
     let count = if concepts.len() < MANY { usize::MAX } else { FEW };
@@ -33,12 +36,13 @@ pub fn report(
         };
         ConceptImages {
             references: shown(&concept.references),
-            base: shown(&base_images[number]),
+            base: shown(&base_images.class[number]),
+            described: shown(&base_images.described[number]),
             generated: outcomes.iter().map(stages).collect(),
         }
     };
-    let pair = |(number, pair): (usize, _)| PairImages {
-        prompt: pair_prompts(pair).swap_remove(0),
+    let pair = |(number, pair): (usize, Pair)| PairImages {
+        title: pair.title(),
         generated: outcomes.iter().map(|outcome| outcome.pairs[number].clone()).collect(),
     };
     let losses = |outcome: &Outcome| {
@@ -48,6 +52,7 @@ pub fn report(
     Ok(Report {
         title: format!("{} concepts, one after another", concepts.len()),
         lead: lead(&summary, outcomes),
+        limits: settings.differences_from_the_paper(),
         command,
         concepts: concepts.iter().enumerate().map(concept).collect(),
         pairs: pairs(concepts).enumerate().map(pair).collect(),
@@ -81,15 +86,19 @@ pub fn headline(summary: &Summary) -> String {
     let (first, others) = summary.metrics.split_first().expect("a demo has metrics");
     let head = ["method", "just learnt", "at the end", "forgetting"].map(String::from);
     let at_the_end = |metric: &MetricInfo| format!("{} at the end", metric.name);
-    let last = ["coherence", "training"].map(String::from);
+    let last = ["both by prompt", "with boxes", "coherence", "training"].map(String::from);
     let head = head.into_iter().chain(others.iter().map(at_the_end)).chain(last).collect();
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     let rows = summary.methods.iter().map(|method| {
         let scores = method.scores[&first.name];
         let ends = others.iter().map(|metric| method.scores[&metric.name].end);
         let estimates = [scores.learnt, scores.end, scores.forgetting].into_iter().chain(ends);
+        let pairs = method.pairs.map(|PairScores { prompt, boxes }| [prompt, boxes].map(percent));
+        let pairs = pairs.unwrap_or_else(|| ["–"; 2].map(String::from));
         let last = [format!("{:.1e}", method.max_overlap), format!("{:.0} s", method.seconds)];
         let cells = [method.title.clone()].into_iter();
-        cells.chain(estimates.map(|estimate| estimate.to_string())).chain(last).collect()
+        let cells = cells.chain(estimates.map(|estimate| estimate.to_string()));
+        cells.chain(pairs).chain(last).collect()
     });
     let rows = [vec![head], rows.collect()].concat();
     format!("{}: {}\n{}", first.name, first.description, table(&rows))

@@ -26,7 +26,24 @@ const STEPS: usize = 20;
 /// classifier-free guidance, forward only.
 const STEP_COST: f64 = 0.45;
 
-/// Samples images into folders. Image i of any list of prompts starts from the same noise, so images of
+/// An image that is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The prompt of the whole image.
+    pub prompt: String,
+    /// Prompts for boxes: left, top, right and bottom in pixels.
+    pub regions: Vec<([usize; 4], String)>,
+}
+
+impl Request {
+    /// One for each prompt.
+    pub fn of(prompts: &[String]) -> Vec<Self> {
+        let request = |prompt: &String| Self { prompt: prompt.clone(), regions: Vec::new() };
+        prompts.iter().map(request).collect()
+    }
+}
+
+/// Samples images into folders. Image i of any list of requests starts from the same noise, so images of
 /// one prompt at different stages differ by the adapters alone.
 pub struct SampleCache<'a, B: TrainBackend> {
     model: &'a StableDiffusion<B>,
@@ -62,40 +79,41 @@ impl<'a, B: TrainBackend> SampleCache<'a, B> {
         images.collect::<Result<_, _>>().map(Some)
     }
 
-    /// Samples one image per prompt into a folder.
+    /// Samples one image per request into a folder.
     ///
     /// # Errors
     /// If a prompt cannot be encoded, an image cannot be written, or Ctrl-C interrupts it.
     pub fn sample(
         &self,
         folder: &Path,
-        prompts: &[String],
+        requests: &[Request],
         composition: &Composition<B>,
         progress: &mut Progress,
     ) -> Result<Vec<RgbImage>, Failure> {
-        let images = self.images(prompts, composition, progress)?;
+        let images = self.images(requests, composition, progress)?;
         fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
-        for ((file, image), prompt) in files(folder, prompts.len()).iter().zip(&images).zip(prompts)
-        {
-            write_png(file, image, prompt)?;
+        let files = files(folder, requests.len());
+        for ((file, image), request) in files.iter().zip(&images).zip(requests) {
+            write_png(file, image, &request.prompt)?;
         }
         Ok(images)
     }
 
     fn images(
         &self,
-        prompts: &[String],
+        requests: &[Request],
         composition: &Composition<B>,
         progress: &mut Progress,
     ) -> Result<Vec<RgbImage>, Failure> {
         let pipeline = Pipeline::new(self.model, composition.clone());
-        let request = |(number, prompt): (usize, &String)| ImageRequest {
+        let request = |(number, Request { prompt, regions }): (usize, &Request)| ImageRequest {
             noise: Noise::from_seed(&self.seed, number),
+            regions: regions.clone(),
             ..ImageRequest::new(prompt, 0, number)
         };
-        let requests: Vec<_> = prompts.iter().enumerate().map(request).collect();
+        let requests: Vec<_> = requests.iter().enumerate().map(request).collect();
         let advance = |_| {
-            progress.advance(STEP_COST * prompts.len() as f64);
+            progress.advance(STEP_COST * requests.len() as f64);
             if interrupt::requested() { Flow::Stop } else { Flow::Continue }
         };
         let sampled = pipeline.sample(&requests, &settings(), advance)?;

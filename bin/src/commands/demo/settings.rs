@@ -54,6 +54,25 @@ impl Settings {
         TrainConfig { method: method.into(), ..self.train.clone() }
     }
 
+    /// What is not as in the paper.
+    pub fn differences_from_the_paper(&self) -> String {
+        let (paper, train) = (TrainConfig::default(), &self.train);
+        let rates = |c: &TrainConfig| format!("{}, {} and {}", c.lr_unet, c.lr_text, c.lr_token);
+        let protected = match train.protected_directions {
+            0 => String::new(),
+            count => format!(
+                "; and orthogonal methods leave {count} directions of common prompts as they are"
+            ),
+        };
+        format!(
+            "Not as in the paper: the base model is a small one of drawings instead of Stable Diffusion 1.5;              K is {} instead of {}; the learning rates of the UNet, the text encoder and token embeddings              are {} instead of {}{protected}.",
+            train.outer,
+            paper.outer,
+            rates(train),
+            rates(&paper),
+        )
+    }
+
     /// Roughly what a minibatch costs, in gradients: a Hessian product takes 2.3 of them.
     pub fn step_cost<B: TrainBackend>(&self, method: &dyn Method<B>) -> f64 {
         let Work { gradients, hessian_products, .. } = method.work(&self.train);

@@ -43,7 +43,7 @@ pub fn score_bars(summary: &Summary) -> Html {
             [bar("bar", end, "at the end"), bar("ghost", learnt, "just learnt")]
         });
         let mark = |class, value| line(class, [left, plot.at_y(value)], [right, plot.at_y(value)]);
-        let Bounds { base, references } = bounds(concept);
+        let Bounds { base, references, .. } = bounds(concept);
         let references = references.map(|references| mark("references", references));
         let name = names.then(|| label([(left + right) / 2.0, 300.0], &concept.id));
         bars.chain(references).chain([mark("base", base)]).chain(name).collect::<Html>()

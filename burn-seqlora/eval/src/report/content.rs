@@ -12,6 +12,8 @@ pub struct Report {
     pub title: String,
     /// What was done, in a sentence or two.
     pub lead: String,
+    /// What the numbers do not say, in a few sentences; may be empty.
+    pub limits: String,
     /// The command that made it.
     pub command: String,
     /// The numbers.
@@ -31,6 +33,8 @@ pub struct ConceptImages {
     pub references: Vec<RgbImage>,
     /// The base model's images of its class.
     pub base: Vec<RgbImage>,
+    /// The base model's images of its description in words; may be empty.
+    pub described: Vec<RgbImage>,
     /// What each method of the summary generates, in their order.
     pub generated: Vec<Stages<Vec<RgbImage>>>,
 }
@@ -38,8 +42,8 @@ pub struct ConceptImages {
 /// Images of two concepts at once.
 #[derive(Debug, Clone, Default)]
 pub struct PairImages {
-    /// The prompt.
-    pub prompt: String,
+    /// What was asked for.
+    pub title: String,
     /// What each method of the summary generates, in their order.
     pub generated: Vec<Vec<RgbImage>>,
 }

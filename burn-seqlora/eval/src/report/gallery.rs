@@ -3,22 +3,46 @@
 use image::RgbImage;
 
 use super::charts::palette_class;
-use super::content::{ConceptImages, PairImages, Report};
+use super::content::{PairImages, Report};
 use super::html::Html;
 use super::summary::{ConceptSummary, MethodSummary};
 
 /// Concepts that are shown at once; the others unfold.
 const AT_ONCE: usize = 12;
 
-/// One reference of each of the first concepts.
-pub fn hero(report: &Report) -> Html {
-    let concepts = report.summary.concepts.iter().zip(&report.concepts).take(8);
-    let portrait = |(concept, images): (&ConceptSummary, &ConceptImages)| {
-        let image = images.references.first().map(|image| Html::image(image, &concept.id));
-        let name = Html::element("figcaption", &[], [concept_name(&concept.id)]);
-        Html::element("figure", &[], image.into_iter().chain([name]))
-    };
-    Html::element("div", &[("class", &"hero")], concepts.map(portrait))
+/// Concepts of the overview.
+const OVERVIEW: usize = 4;
+
+/// The first concepts, a row for each: a reference, then each method's first image right after the concept
+/// was learnt and at the end.
+pub fn overview(report: &Report) -> Html {
+    let methods = || report.summary.methods.iter().enumerate();
+    let heads = methods().flat_map(|(place, method)| {
+        ["just learnt", "after all"].map(|stage| {
+            let stage = Html::element("small", &[], [Html::text(stage)]);
+            Html::element("p", &[], [method_name(place, &method.title), stage])
+        })
+    });
+    let head = [Html::element("p", &[], [Html::text("reference")])].into_iter().chain(heads);
+    let concepts = report.summary.concepts.iter().zip(&report.concepts).take(OVERVIEW);
+    let rows = concepts.flat_map(|(ConceptSummary { id, .. }, images)| {
+        let reference = figure(images.references.first(), id, Some(concept_name(id)));
+        let generated = methods().zip(&images.generated).flat_map(move |((_, method), stages)| {
+            [&stages.learnt, &stages.end].map(|images| figure(images.first(), &method.title, None))
+        });
+        [reference].into_iter().chain(generated)
+    });
+    let columns = 1 + 2 * report.summary.methods.len();
+    let columns = format!("grid-template-columns:repeat({columns},minmax(192px,1fr))");
+    let grid =
+        Html::element("div", &[("class", &"overview"), ("style", &columns)], head.chain(rows));
+    Html::element("div", &[("class", &"wide")], [grid])
+}
+
+fn figure(image: Option<&RgbImage>, alternative: &str, name: Option<Html>) -> Html {
+    let image = image.map(|image| Html::image(image, alternative));
+    let name = name.map(|name| Html::element("figcaption", &[], [name]));
+    Html::element("figure", &[], image.into_iter().chain(name))
 }
 
 /// The references of each concept, the base model's images of its class, and each method's images.
@@ -39,10 +63,15 @@ fn concept(report: &Report, number: usize) -> Html {
     let class = Html::element("small", &[], [Html::text(&concept.class_word)]);
     let head = Html::element("h3", &[], [concept_name(&concept.id), Html::text(" "), class]);
     let bounds = concept.scores[metric];
+    let described = (!images.described.is_empty()).then(|| {
+        let label = "base model, told every part in words";
+        cell(label, bounds.described, &images.described, "base model's")
+    });
     let before = [
         cell("references", bounds.references, &images.references, "reference"),
-        cell("base model, asked for the class", Some(bounds.base), &images.base, "base model's"),
+        cell("base model, told the class", Some(bounds.base), &images.base, "base model's"),
     ];
+    let before = before.into_iter().chain(described);
     let before = row(Html::element("span", &[("class", &"chip")], [Html::text("before")]), before);
     let of_method = |(place, method): (usize, &MethodSummary)| {
         let (images, title) = (&images.generated[place], &method.title);
@@ -60,7 +89,7 @@ fn concept(report: &Report, number: usize) -> Html {
 /// The same prompt by each method, side by side.
 pub fn pairs(report: &Report) -> Html {
     let pair = |pair: &PairImages| {
-        let prompt = Html::element("h3", &[], [Html::text(format!("“{}”", pair.prompt))]);
+        let title = Html::element("h3", &[], [Html::text(&pair.title)]);
         let of_method = |(place, method): (usize, &MethodSummary)| {
             let images = strip(&pair.generated[place], &method.title);
             let children = [method_name(place, &method.title), images];
@@ -68,7 +97,7 @@ pub fn pairs(report: &Report) -> Html {
         };
         let cells = report.summary.methods.iter().enumerate().map(of_method);
         let cells = Html::element("div", &[("class", &"pair")], cells);
-        Html::element("section", &[("class", &"concept")], [prompt, cells])
+        Html::element("section", &[("class", &"concept")], [title, cells])
     };
     report.pairs.iter().map(pair).collect()
 }
@@ -84,7 +113,7 @@ pub fn method_name(place: usize, title: &str) -> Html {
     Html::element("span", &[("class", &class)], [Html::text(title)])
 }
 
-fn row(head: Html, cells: [Html; 2]) -> Html {
+fn row(head: Html, cells: impl IntoIterator<Item = Html>) -> Html {
     Html::element("div", &[("class", &"row")], [head].into_iter().chain(cells))
 }
 

@@ -14,7 +14,9 @@ mod svg;
 mod table;
 
 pub use content::{ConceptImages, PairImages, Report};
-pub use summary::{ConceptSummary, LearntConcept, MethodScores, MethodSummary, Summary};
+pub use summary::{
+    ConceptSummary, LearntConcept, MethodScores, MethodSummary, PairScores, Summary,
+};
 
 #[cfg(test)]
 mod tests {
@@ -30,14 +32,16 @@ mod tests {
         let concept = ConceptImages {
             references: image(1),
             base: image(2),
+            described: image(6),
             generated: vec![Stages { learnt: image(3), end: image(4) }; 3],
         };
         Report {
             title: "Three & more".into(),
             lead: "A <b>bold</b> run.".into(),
+            limits: "Smaller than the <b>paper</b>'s.".into(),
             command: "seqlora demo --out 'a b'".into(),
             concepts: vec![concept; 3],
-            pairs: vec![PairImages { prompt: "<a> and <b>".into(), generated: vec![image(5); 3] }],
+            pairs: vec![PairImages { title: "<a> and <b>".into(), generated: vec![image(5); 3] }],
             losses: vec![vec![vec![0.5, 0.25]; 3]; 3],
             summary: summary(),
         }
@@ -46,8 +50,9 @@ mod tests {
     #[test]
     fn the_page_has_all_parts_and_needs_nothing_else() {
         let html = report().to_html();
-        // Three images at the top; per concept 2 and for each of three methods 2; a pair by each method.
-        assert_eq!(html.matches("<img ").count(), 3 + 3 * (2 + 3 * 2) + 3);
+        // At the top a reference of each of three concepts and 2 images by each of three methods; per concept
+        // 3 and for each method 2; a pair by each method.
+        assert_eq!(html.matches("<img ").count(), 3 * (1 + 3 * 2) + 3 * (3 + 3 * 2) + 3);
         assert_eq!(html.matches("<svg ").count(), 1 + 3 + 3);
         for outside in ["http:", "https:", "<script", "url(", "@import", "src=\"/"] {
             assert!(!html.contains(outside), "{outside}");

@@ -2,7 +2,7 @@
 
 use super::charts::{coherence_map, colour, loss_curves, loss_range, score_bars, short};
 use super::content::Report;
-use super::gallery::{concept_name, concepts, hero, method_name, pairs};
+use super::gallery::{concept_name, concepts, method_name, overview, pairs};
 use super::html::Html;
 use super::summary::{MethodSummary, Summary};
 use super::table::{duration, numbers};
@@ -51,7 +51,7 @@ fn parts(report: &Report) -> Vec<Html> {
     let pairs = (!report.pairs.is_empty()).then(|| {
         section(
             "Two concepts in one image",
-            "Both concepts are in the prompt, and the adapters of all concepts are added.",
+            "The adapters of all concepts are added.",
             pairs(report),
         )
     });
@@ -61,7 +61,7 @@ fn parts(report: &Report) -> Vec<Html> {
     );
     let mut parts = vec![
         header(report),
-        section("In numbers", &meaning(summary), numbers(summary)),
+        section("In numbers", &meaning(report), numbers(summary)),
         section("Just learnt, and at the end", &gallery, concepts(report)),
     ];
     parts.extend(pairs);
@@ -87,7 +87,7 @@ fn parts(report: &Report) -> Vec<Html> {
 fn header(report: &Report) -> Html {
     let title = Html::element("h1", &[], [Html::text(&report.title)]);
     let lead = Html::element("p", &[("class", &"lead")], [Html::text(&report.lead)]);
-    Html::element("header", &[], [title, lead, hero(report)])
+    Html::element("header", &[], [title, lead, overview(report)])
 }
 
 fn section(heading: &str, note: &str, content: Html) -> Html {
@@ -98,7 +98,8 @@ fn section(heading: &str, note: &str, content: Html) -> Html {
 }
 
 /// What the columns of the table are.
-fn meaning(summary: &Summary) -> String {
+fn meaning(report: &Report) -> String {
+    let summary = &report.summary;
     let metric = |metric: &MetricInfo| {
         let better = match metric.better {
             Direction::Higher => "higher",
@@ -109,7 +110,8 @@ fn meaning(summary: &Summary) -> String {
     let metrics: String = summary.metrics.iter().map(metric).collect();
     let count = summary.concepts.len();
     format!(
-        "{metrics}Forgetting is how much worse a score is once all {count} concepts are learnt."
+        "{metrics}Forgetting is how much worse a score is once all {count} concepts are learnt. {}",
+        report.limits
     )
 }
 

@@ -65,6 +65,9 @@ pub struct MethodSummary {
     pub max_overlap: f64,
     /// Seconds of training.
     pub seconds: f64,
+    /// Images of two concepts at once, where they were scored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairScores>,
     /// Concept by concept.
     pub concepts: Vec<LearntConcept>,
     /// The mutual coherence of every pair.
@@ -82,6 +85,16 @@ pub struct MethodScores {
     /// How much worse the second is than the first; without the last concept, for which they are the
     /// same.
     pub forgetting: Estimate,
+}
+
+/// The share of images of two concepts in which both are found, each once: means over pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairScores {
+    /// Where only the prompt says what is where.
+    pub prompt: f64,
+    /// With a box for each concept.
+    pub boxes: f64,
 }
 
 /// What a method made of one concept.
@@ -125,6 +138,7 @@ impl MethodSummary {
             scores: metrics.iter().map(|metric| (metric.name.clone(), scores(metric))).collect(),
             max_overlap: max_overlap.unwrap_or(0.0),
             seconds: concepts.iter().map(|concept| concept.seconds).sum(),
+            pairs: None,
             concepts,
             overlaps,
         }
@@ -183,7 +197,7 @@ pub(super) mod tests {
 
     /// Three concepts with three methods, whose order is not the alphabet's.
     pub fn summary() -> Summary {
-        let bounds = Bounds { base: 0.1, references: Some(0.95) };
+        let bounds = Bounds { base: 0.1, described: Some(0.85), references: Some(0.95) };
         let concept = |id: &str| ConceptSummary {
             id: id.into(),
             class_word: "ball".into(),
@@ -192,8 +206,10 @@ pub(super) mod tests {
         };
         let concepts = vec![learnt("a", 0.9, 0.7), learnt("b", 0.8, 0.7), learnt("c", 0.7, 0.7)];
         let overlaps = vec![vec![0.0, 0.5, 0.25], vec![0.5, 0.0, 0.125], vec![0.25, 0.125, 0.0]];
-        let method =
-            |names| MethodSummary::of(names, &metrics(), concepts.clone(), overlaps.clone());
+        let method = |names| MethodSummary {
+            pairs: Some(PairScores { prompt: 0.25, boxes: 0.75 }),
+            ..MethodSummary::of(names, &metrics(), concepts.clone(), overlaps.clone())
+        };
         Summary {
             version: Summary::VERSION,
             made_by: "test".into(),

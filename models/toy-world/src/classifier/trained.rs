@@ -15,7 +15,7 @@ use seqlora_models::weights::{KeyTable, ModelError, WeightFiles, load_weights, r
 const CHUNK: usize = 64;
 
 /// A trained classifier.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Classifier<B: Backend> {
     model: ClassifierModel<B>,
     side: usize,

@@ -11,8 +11,8 @@ use seqlora_core::rng::{Seed, normal};
 use seqlora_kernels::{KernelBackend, TrainBackend};
 
 use super::config::PretrainConfig;
-use super::scenes::to_pixels;
 use super::train::Task;
+use crate::pixels::to_pixels;
 use crate::world::{Individual, Scene, SceneOptions, Split};
 use seqlora_models::vae::Vae;
 

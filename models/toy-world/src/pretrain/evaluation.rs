@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::denoising::{Denoising, Sampling, TextToLatents};
 use super::folder::PretrainError;
-use super::scenes::to_pixels;
 use crate::classifier::{AttributeAccuracy, Classifier, Prediction};
+use crate::pixels::to_pixels;
 use crate::world::{Description, Scene, SceneOptions, Split};
 
 /// Images that are generated at a time.

@@ -11,7 +11,7 @@ use seqlora_core::train::LatentCache;
 use seqlora_kernels::KernelBackend;
 use serde::Serialize;
 
-use super::scenes::to_pixels;
+use crate::pixels::to_pixels;
 use crate::world::Scene;
 use seqlora_models::vae::Vae;
 
@@ -101,9 +101,8 @@ mod tests {
         let device = Default::default();
         let config: VaeConfig = serde_json::from_value(vae()).unwrap();
         let vae = initialised(config.init::<Flex>(&device), &Seed::new(0), &device);
-        let scene = |number| {
-            (number, Scene::random(&Seed::new(1), number, &SceneOptions::default()))
-        };
+        let scene =
+            |number| (number, Scene::random(&Seed::new(1), number, &SceneOptions::default()));
         let plain = SceneLatents::new(vae.clone(), 64);
         let folder = tempfile::tempdir().unwrap();
         let cached = SceneLatents::new(vae, 64).with_cache(folder.path(), &"seed 1").unwrap();

@@ -116,6 +116,17 @@ impl ObjectDescription {
     }
 }
 
+impl Individual {
+    /// What it looks like, in the words of captions and without an article, e.g. `red boxy car with blue roof
+    /// and black wheels and white band`.
+    pub fn in_words(&self) -> String {
+        let mut words: Vec<String> = Vec::new();
+        let mut add = |word: &str| words.push(word.to_string());
+        ObjectDescription::with_look(self.class, &self.look).add_look(&mut add);
+        words.join(" ")
+    }
+}
+
 /// A random phrase: the first one with probability 1/2, else any of them with equal probability.
 fn choose(phrases: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
     let index = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..phrases.len().max(1)) };
@@ -151,6 +162,15 @@ mod tests {
         let captions = captions(object, "");
         assert!(captions.contains(expected), "{captions:?}");
         assert!(captions.contains(&format!("a photo of {expected}")), "{captions:?}");
+    }
+
+    #[test]
+    fn an_individual_in_words_is_described_completely() {
+        for individual in (0..Individual::COUNT).map(Individual::of) {
+            let stated = ObjectDescription::with_look(individual.class, &individual.look);
+            let parsed = Description::parse(&format!("a {}", individual.in_words())).unwrap();
+            assert_eq!(parsed.objects, [stated], "{}", individual.in_words());
+        }
     }
 
     #[test]

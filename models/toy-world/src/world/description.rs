@@ -6,6 +6,7 @@ use crate::world::background::Background;
 use crate::world::class::Class;
 use crate::world::colour::Colour;
 use crate::world::individual::Individual;
+use crate::world::look::Look;
 use crate::world::marking::Marking;
 use crate::world::relation::Relation;
 use crate::world::truth::{ObjectTruth, Truth};
@@ -39,6 +40,21 @@ impl ObjectDescription {
         Self { class, variant, main, second, third, marking, marked, individual }
     }
 
+    /// An object of a class with every attribute of a look.
+    pub fn with_look(class: Class, look: &Look) -> Self {
+        let has_third = class.parts().1.is_some();
+        Self {
+            class,
+            variant: Some(look.variant),
+            main: Some(look.main),
+            second: Some(look.second),
+            third: has_third.then_some(look.third),
+            marking: Some(look.marking),
+            marked: (look.marking != Marking::Plain).then_some(look.marked),
+            individual: None,
+        }
+    }
+
     /// An individual.
     pub fn individual(individual: Individual) -> Self {
         Self { individual: Some(individual.index), ..Self::any(individual.class) }
@@ -60,6 +76,7 @@ impl ObjectDescription {
             && self.individual.is_none_or(|index| truth.individual == Some(index))
     }
 }
+
 /// What a caption states about a scene.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {

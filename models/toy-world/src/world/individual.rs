@@ -7,6 +7,7 @@
 use std::sync::LazyLock;
 
 use rand::RngExt;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,32 @@ impl Individual {
         let index = index % Self::COUNT;
         let (class, number) = (index % Class::ALL.len(), index / Class::ALL.len());
         Self { index, class: Class::ALL[class], look: LOOKS[class][number] }
+    }
+
+    /// `count` individuals in a random order, as far as there are so many. Every fourth one is of the class
+    /// of the one before it; the others go through the classes.
+    pub fn sequence(seed: &Seed, count: usize) -> Vec<Self> {
+        let mut rng = seed.fork("sequence").at(0);
+        let mut classes = Class::ALL;
+        classes.shuffle(&mut rng);
+        let mut left: Vec<Vec<Self>> = Class::ALL.iter().map(|_| Vec::new()).collect();
+        for individual in (0..Self::COUNT).map(Self::of) {
+            left[individual.index % Class::ALL.len()].push(individual);
+        }
+        left.iter_mut().for_each(|of_class| of_class.shuffle(&mut rng));
+        let mut next = classes.iter().cycle().map(|class| {
+            Class::ALL.iter().position(|other| other == class).expect("the table is complete")
+        });
+        let mut sequence: Vec<Self> = Vec::new();
+        while sequence.len() < count.min(Self::COUNT) {
+            let again = sequence.len() % 4 == 3;
+            let before =
+                sequence.last().filter(|_| again).map(|last| last.index % Class::ALL.len());
+            let class = before.filter(|class| !left[*class].is_empty());
+            let class = class.or_else(|| next.next()).expect("the classes repeat");
+            sequence.extend(left[class].pop());
+        }
+        sequence
     }
 
     /// Its name in file names and reports, e.g. `mug-07`. Each class counts from 0.
@@ -114,5 +141,26 @@ impl Look {
             + third
             + marking
             + variant
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn a_sequence_has_every_individual_once_and_two_of_a_class_side_by_side() {
+        let sequence = Individual::sequence(&Seed::new(3), Individual::COUNT + 1);
+        let different: HashSet<usize> =
+            sequence.iter().map(|individual| individual.index).collect();
+        assert_eq!((sequence.len(), different.len()), (Individual::COUNT, Individual::COUNT));
+        let classes: Vec<Class> = sequence.iter().map(|individual| individual.class).collect();
+        assert_eq!(classes[2], classes[3]);
+        assert_eq!(classes[6], classes[7]);
+        let first: HashSet<&str> = classes[..3].iter().map(|class| class.word()).collect();
+        assert_eq!(first.len(), 3);
+        assert_eq!(Individual::sequence(&Seed::new(3), 5), sequence[..5]);
+        assert_ne!(Individual::sequence(&Seed::new(4), 5), sequence[..5]);
     }
 }

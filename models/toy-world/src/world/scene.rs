@@ -8,7 +8,6 @@ use crate::world::background::Background;
 use crate::world::canvas::{Canvas, Image};
 use crate::world::description::{Description, ObjectDescription};
 use crate::world::individual::Individual;
-use crate::world::look::Look;
 use crate::world::marking::Marking;
 use crate::world::object::Object;
 use crate::world::relation::Relation;
@@ -49,19 +48,9 @@ impl Scene {
 
     /// The description that states everything, the looks of individuals included.
     pub fn description(&self) -> Description {
-        let description = |object: &Object| {
-            let Look { variant, main, second, third, marking, marked } = object.look;
-            let has_third = object.class.parts().1.is_some();
-            ObjectDescription {
-                class: object.class,
-                variant: Some(variant),
-                main: Some(main),
-                second: Some(second),
-                third: has_third.then_some(third),
-                marking: Some(marking),
-                marked: (marking != Marking::Plain).then_some(marked),
-                individual: object.individual,
-            }
+        let description = |object: &Object| ObjectDescription {
+            individual: object.individual,
+            ..ObjectDescription::with_look(object.class, &object.look)
         };
         Description {
             objects: self.objects.iter().map(description).collect(),

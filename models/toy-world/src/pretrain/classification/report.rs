@@ -5,13 +5,11 @@ use seqlora_kernels::KernelBackend;
 use serde::{Deserialize, Serialize};
 
 use super::task::scene;
-use crate::classifier::identity::{direction, scores};
+use crate::classifier::identity::scores;
 use crate::classifier::{AttributeAccuracy, Classifier};
-use crate::pretrain::scenes::to_pixels;
+use crate::identification::directions;
+use crate::pixels::to_pixels;
 use crate::world::{Description, Individual, ObjectDescription, Scene, Seed};
-
-/// The number of reference images of each individual.
-const REFERENCES: usize = 5;
 
 /// The number of query images of each individual.
 const QUERIES: u64 = 4;
@@ -77,15 +75,11 @@ impl Retrieval {
         seed: &Seed,
         device: &B::Device,
     ) -> Self {
-        let individuals: Vec<Individual> = (0..Individual::COUNT).map(Individual::of).collect();
-        let side = classifier.side();
-        let references = individuals.iter().map(|individual| {
-            let references = individual.references(&seed.fork("references"), REFERENCES);
-            direction(classifier.embed(to_pixels(&references, side, device)))
-        });
-        let directions = Tensor::cat(references.collect(), 0);
-        let queries: Vec<Scene> = individuals.iter().flat_map(|i| queries(i, seed)).collect();
-        let cosines = scores(classifier.embed(to_pixels(&queries, side, device)), directions);
+        let directions = directions(classifier, &seed.fork("references"), device);
+        let individuals = (0..Individual::COUNT).map(Individual::of);
+        let queries: Vec<Scene> = individuals.flat_map(|i| queries(&i, seed)).collect();
+        let queries = to_pixels(&queries, classifier.side(), device);
+        let cosines = scores(classifier.embed(queries), directions);
         Self::of(cosines, |query| query / QUERIES as usize)
     }
 
@@ -122,7 +116,7 @@ impl Retrieval {
 }
 
 /// Scenes of an individual alone, in random sizes and before random backgrounds.
-fn queries(individual: &Individual, seed: &Seed) -> impl Iterator<Item = Scene> {
+fn queries(individual: &Individual, seed: &Seed) -> impl Iterator<Item = Scene> + use<> {
     let seed = seed.fork("queries").fork(&individual.id());
     let objects = vec![ObjectDescription::individual(*individual)];
     let description = Description { objects, ..Description::default() };

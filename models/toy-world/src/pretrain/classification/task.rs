@@ -11,7 +11,7 @@ use seqlora_kernels::TrainBackend;
 use super::augment::Augmentation;
 use super::loss::classifier_loss;
 use crate::classifier::ClassifierModel;
-use crate::pretrain::scenes::to_pixels;
+use crate::pixels::to_pixels;
 use crate::pretrain::train::Task;
 use crate::world::{Class, Description, Individual, ObjectDescription, Scene, Truth};
 
