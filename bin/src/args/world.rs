@@ -61,15 +61,15 @@ pub struct Pretrain {
 /// A part of the model, in the order of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
+    /// The classifier of the toy world's images, which measures the other parts; needs no other part
+    #[value(alias = "judge")]
+    Classifier,
     /// The VAE
     Autoencoder,
     /// The text encoder, on captions alone
     TextEncoder,
     /// The UNet and the text encoder together; needs the autoencoder and the text encoder
     Denoiser,
-    /// The classifier of the toy world's images; needs no other part
-    #[value(alias = "judge")]
-    Classifier,
     /// The model card: measures all other parts and writes the results, training curves and
     /// checksums
     Card,

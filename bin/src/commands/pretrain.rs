@@ -6,6 +6,7 @@ use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::kernels::{KernelBackend, TrainBackend};
 use burn_seqlora::models::StableDiffusionConfig;
 use burn_seqlora::toy_world::classifier::AttributeAccuracy;
+use burn_seqlora::toy_world::pretrain::classification::ClassifierReport;
 use burn_seqlora::toy_world::pretrain::{
     Event, GUIDANCE, GenerationReport, PretrainConfig, Pretraining, Progress, SIDE, Sampling,
 };
@@ -87,10 +88,10 @@ impl Job for Session<'_> {
         let _hold = interrupt::hold();
         for part in parts(self.args) {
             match part {
+                Part::Classifier => self.classifier::<B>(&pretraining, &device)?,
                 Part::Autoencoder => self.autoencoder::<B>(&pretraining, &device)?,
                 Part::TextEncoder => self.text_encoder::<B>(&pretraining, &device)?,
                 Part::Denoiser => self.denoiser::<B>(&pretraining, &device)?,
-                Part::Classifier => self.classifier::<B>(&pretraining, &device)?,
                 Part::Card => self.card::<B>(&pretraining, &device)?,
             }
         }
@@ -125,6 +126,9 @@ impl Session<'_> {
             "autoencoder",
             format!("PSNR {:.1} dB, RMS of latents {:.3}", fidelity.psnr, fidelity.latent_std),
         );
+        if let Some(report) = pretraining.measure_reconstructions::<B::InnerBackend>(device)? {
+            self.terminal.line("reconstructions", recognised(&report));
+        }
         Ok(())
     }
 
@@ -186,8 +190,7 @@ impl Session<'_> {
         })?;
         bar.finish_and_clear();
         let report = report.ok_or_else(Failure::stopped)?;
-        let (accuracy, identity) = (attributes(&report.accuracy), percent(Some(report.identity)));
-        self.terminal.line("classifier", format!("correct: {accuracy}, individuals {identity}"));
+        self.terminal.line("renders", recognised(&report));
         Ok(())
     }
 
@@ -229,6 +232,16 @@ impl Session<'_> {
         }
         Flow::Continue
     }
+}
+
+fn recognised(report: &ClassifierReport) -> String {
+    format!(
+        "{}; individuals {}, within a class {}, cosine {:.3}",
+        attributes(&report.accuracy),
+        percent(Some(report.identity)),
+        percent(Some(report.within_class)),
+        report.own_cosine,
+    )
 }
 
 fn attributes(accuracy: &AttributeAccuracy) -> String {

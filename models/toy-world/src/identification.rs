@@ -70,7 +70,6 @@ impl<'a, B: KernelBackend> Identifier<'a, B> {
 mod tests {
     use super::*;
     use crate::classifier::{ClassifierConfig, Detection};
-    use crate::pretrain::initialised;
     use crate::world::{Background, Class, Colour, Look, Marking};
     use seqlora_kernels::Flex;
 
@@ -78,7 +77,7 @@ mod tests {
     fn an_object_is_the_individual_whose_direction_is_nearest() {
         let device = Default::default();
         let model = ClassifierConfig::default().init::<Flex>(&device);
-        let classifier = Classifier::new(initialised(model, &Seed::new(0), &device), 64);
+        let classifier = Classifier::new(model, 64);
         let directions = [[1.0f32, 0.0], [0.0, 1.0], [-1.0, 0.0]];
         let directions = Tensor::<Flex, 2>::from_data(directions, &device);
         let identifier = Identifier { classifier: &classifier, directions };

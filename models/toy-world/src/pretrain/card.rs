@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::autoencoding::Fidelity;
+use super::classification::ClassifierReport;
 use super::config::{PretrainConfig, TaskConfig};
 use super::evaluation::{Evaluator, GenerationReport};
 use super::folder::{CARD, PretrainError, Pretraining, copy_file};
@@ -17,8 +18,7 @@ use super::state;
 use super::train::read_curve;
 use crate::classifier::Classifier;
 use seqlora_models::blueprint::write_json;
-use seqlora_models::vae::VaeConfig;
-use seqlora_models::weights::{KeyTable, WeightFiles, load_weights, write_checksums};
+use seqlora_models::weights::write_checksums;
 
 /// How a model was trained, and how good it is.
 #[derive(Debug, Clone, Serialize)]
@@ -31,6 +31,8 @@ pub struct Card {
     pub training: BTreeMap<String, PartTraining>,
     /// The reconstruction quality of the VAE.
     pub autoencoder: Fidelity,
+    /// The classifier on reconstructions of the same renders as in its own report: what the VAE loses.
+    pub reconstructions: ClassifierReport,
     /// How well generated images agree with held-out captions.
     pub generation: GenerationReport,
 }
@@ -85,13 +87,11 @@ impl Pretraining {
     ) -> Result<Option<Card>, PretrainError> {
         let model = self.model();
         let (training, config) = self.history()?;
-        let plain = VaeConfig { scaling_factor: 1.0, ..self.design.vae.clone() };
-        let vae = plain.init::<B::InnerBackend>(device);
-        let files = WeightFiles::find(&model.join("vae"))?;
-        let autoencoder =
-            self.autoencoding().fidelity(&load_weights(vae, &files, &KeyTable::VAE.into())?, 16);
+        let vae = self.stored_vae::<B::InnerBackend>(device)?;
+        let autoencoder = self.autoencoding().fidelity(&vae, 16);
         let task = self.denoising::<B>(device)?;
         let classifier = Classifier::load(&model.join("classifier"), device)?;
+        let reconstructions = self.reconstructions(&classifier, &vae, device);
         let network = self.stored_denoiser::<B::InnerBackend>(device)?;
         let evaluator = Evaluator {
             task: &task,
@@ -104,7 +104,7 @@ impl Pretraining {
             return Ok(None);
         };
         let made_by = format!("seqlora {}", env!("CARGO_PKG_VERSION"));
-        let card = Card { made_by, config, training, autoencoder, generation };
+        let card = Card { made_by, config, training, autoencoder, reconstructions, generation };
         write_json(&model.join(CARD), &json!(card))?;
         write_checksums(&model)?;
         Ok(Some(card))

@@ -209,10 +209,10 @@ type Settings = fn(&mut PretrainConfig) -> &mut TaskConfig;
 impl TaskConfig {
     /// The names of all parts and access to their settings, in the order of training.
     pub(super) const PARTS: [(&str, Settings); 4] = [
+        ("classifier", |config| &mut config.classifier),
         ("autoencoder", |config| &mut config.autoencoder),
         ("text-encoder", |config| &mut config.text_encoder),
         ("denoiser", |config| &mut config.denoiser),
-        ("classifier", |config| &mut config.classifier),
     ];
 
     fn validate(&self, section: &str) -> Result<()> {

@@ -2,9 +2,10 @@
 
 use seqlora_core::diffusion::NoiseSchedule;
 use seqlora_core::error::Error;
+use seqlora_core::model::LatentCodec as _;
 use seqlora_core::train::Flow;
 use seqlora_files::sha256_of_file;
-use seqlora_kernels::TrainBackend;
+use seqlora_kernels::{KernelBackend, TrainBackend};
 use serde_json::json;
 
 use super::autoencoding::{Autoencoding, Fidelity};
@@ -21,7 +22,12 @@ use crate::classifier::{Classifier, ClassifierConfig, ClassifierModel};
 use seqlora_models::StableDiffusionConfig;
 use seqlora_models::blueprint::write_json;
 use seqlora_models::vae::{Vae, VaeConfig};
-use seqlora_models::weights::{KeyTable, Stored, WeightFiles, load_weights, save_weights};
+use seqlora_models::weights::{
+    KeyTable, ModelError, Stored, WeightFiles, load_weights, save_weights,
+};
+
+/// Scenes of a report on the classifier.
+const REPORTED: u64 = 1000;
 
 impl Pretraining {
     /// The task of the autoencoder.
@@ -49,13 +55,47 @@ impl Pretraining {
         let Some(vae) = vae else { return Ok(None) };
         let folder = self.model().join("vae");
         save_weights(&vae, KeyTable::VAE, Stored::F16, &folder.join(DIFFUSION_WEIGHTS))?;
-        let stored = plain.init::<B::InnerBackend>(device);
-        let stored = load_weights(stored, &WeightFiles::find(&folder)?, &KeyTable::VAE.into())?;
-        let fidelity = task.fidelity(&stored, 16);
+        let fidelity = task.fidelity(&self.stored_vae::<B::InnerBackend>(device)?, 16);
         let mut config = design::vae();
         config["scaling_factor"] = json!(1.0 / fidelity.latent_std);
         write_json(&folder.join("config.json"), &config)?;
         Ok(Some(fidelity))
+    }
+
+    /// The VAE in the model's folder, with a scaling factor of 1.
+    pub(super) fn stored_vae<B: KernelBackend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<Vae<B>, ModelError> {
+        let plain = VaeConfig { scaling_factor: 1.0, ..self.design.vae.clone() };
+        self.stored(plain.init::<B>(device), "vae", KeyTable::VAE)
+    }
+
+    /// The classifier in the model's folder on reconstructions by the VAE there, of the same renders as in
+    /// its own report; `None` if one of them is not there yet.
+    ///
+    /// # Errors
+    /// If one of them is damaged.
+    pub fn measure_reconstructions<B: KernelBackend>(
+        &self,
+        device: &B::Device,
+    ) -> Result<Option<ClassifierReport>, PretrainError> {
+        let there = |part: &str| WeightFiles::find(&self.model().join(part)).is_ok();
+        if !(there("vae") && there("classifier")) {
+            return Ok(None);
+        }
+        let classifier = Classifier::<B>::load(&self.model().join("classifier"), device)?;
+        Ok(Some(self.reconstructions(&classifier, &self.stored_vae(device)?, device)))
+    }
+
+    pub(super) fn reconstructions<B: KernelBackend>(
+        &self,
+        classifier: &Classifier<B>,
+        vae: &Vae<B>,
+        device: &B::Device,
+    ) -> ClassifierReport {
+        let view = |renders| vae.decode_latents(vae.encode_image(renders).mean).clamp(-1.0, 1.0);
+        ClassifierReport::measure(classifier, &self.seed("judge's report"), REPORTED, view, device)
     }
 
     /// Trains the text encoder on captions alone and writes its weights in f16. Returns `false` if
@@ -180,7 +220,8 @@ impl Pretraining {
         save_weights(&classifier, KeyTable::VIT, Stored::F16, &folder.join("model.safetensors"))?;
         write_json(&folder.join("config.json"), &json!(sizes))?;
         let stored = Classifier::<B::InnerBackend>::load(&folder, device)?;
-        let report = ClassifierReport::measure(&stored, &self.seed("judge's report"), 1000, device);
+        let seed = self.seed("judge's report");
+        let report = ClassifierReport::measure(&stored, &seed, REPORTED, |renders| renders, device);
         let card = json!({
             "seed": self.config.seed,
             "training": config,

@@ -93,6 +93,8 @@ mod tests {
     use crate::pretrain::design::vae;
     use crate::pretrain::initial::initialised;
     use crate::world::{SceneOptions, Seed};
+    use burn::backend::Autodiff;
+    use burn::module::AutodiffModule;
     use seqlora_kernels::Flex;
     use seqlora_models::vae::VaeConfig;
 
@@ -100,7 +102,8 @@ mod tests {
     fn cached_latents_are_those_that_were_encoded() {
         let device = Default::default();
         let config: VaeConfig = serde_json::from_value(vae()).unwrap();
-        let vae = initialised(config.init::<Flex>(&device), &Seed::new(0), &device);
+        let vae = initialised(config.init::<Autodiff<Flex>>(&device), &Seed::new(0), &device);
+        let vae = vae.valid();
         let scene =
             |number| (number, Scene::random(&Seed::new(1), number, &SceneOptions::default()));
         let plain = SceneLatents::new(vae.clone(), 64);

@@ -11,6 +11,9 @@ use crate::identification::directions;
 use crate::pixels::to_pixels;
 use crate::world::{Description, Individual, ObjectDescription, Scene, Seed};
 
+/// Images that are changed at a time.
+const CHUNK: usize = 16;
+
 /// The number of query images of each individual.
 const QUERIES: u64 = 4;
 
@@ -35,19 +38,25 @@ pub struct ClassifierReport {
 }
 
 impl ClassifierReport {
-    /// Measures a classifier. The seed must differ from the one that it was trained with.
+    /// Measures a classifier on renders as `view` changes them, for instance by a VAE; references of
+    /// individuals stay as they are. The seed must differ from the one that it was trained with.
+    ///
+    /// # Shapes
+    /// - view: `[images, 3, side, side]`, -1 to 1, to the same
     pub fn measure<B: KernelBackend>(
         classifier: &Classifier<B>,
         seed: &Seed,
         scenes: u64,
+        view: impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
         device: &B::Device,
     ) -> Self {
         let shown: Vec<Scene> = (0..scenes).map(|index| scene(seed, index)).collect();
-        let predictions = classifier.classify(to_pixels(&shown, classifier.side(), device));
+        let pixels = to_pixels(&shown, classifier.side(), device);
+        let predictions = classifier.classify(in_chunks(pixels, &view));
         let agreements = predictions.iter().zip(&shown);
         let accuracy =
             agreements.map(|(prediction, scene)| prediction.agreement(&scene.description()));
-        let identity = Retrieval::measure(classifier, seed, device);
+        let identity = Retrieval::measure(classifier, seed, &view, device);
         Self {
             scenes,
             accuracy: accuracy.collect(),
@@ -73,13 +82,14 @@ impl Retrieval {
     fn measure<B: KernelBackend>(
         classifier: &Classifier<B>,
         seed: &Seed,
+        view: &impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
         device: &B::Device,
     ) -> Self {
         let directions = directions(classifier, &seed.fork("references"), device);
         let individuals = (0..Individual::COUNT).map(Individual::of);
         let queries: Vec<Scene> = individuals.flat_map(|i| queries(&i, seed)).collect();
         let queries = to_pixels(&queries, classifier.side(), device);
-        let cosines = scores(classifier.embed(queries), directions);
+        let cosines = scores(classifier.embed(in_chunks(queries, view)), directions);
         Self::of(cosines, |query| query / QUERIES as usize)
     }
 
@@ -113,6 +123,14 @@ impl Retrieval {
             nearest_other: mean(sums.nearest_other),
         }
     }
+}
+
+/// A function of images applied to a few of them at a time, which bounds the memory.
+fn in_chunks<B: KernelBackend>(
+    pixels: Tensor<B, 4>,
+    view: &impl Fn(Tensor<B, 4>) -> Tensor<B, 4>,
+) -> Tensor<B, 4> {
+    Tensor::cat(pixels.split(CHUNK, 0).into_iter().map(view).collect(), 0)
 }
 
 /// Scenes of an individual alone, in random sizes and before random backgrounds.
