@@ -43,6 +43,10 @@ pub struct PretrainConfig {
     /// Probability that a caption is replaced by the empty one, for classifier-free guidance, 0 to
     /// 1.
     pub caption_dropout: f64,
+    /// Probability that a part of a minibatch has two objects in each scene and a prompt for each half of
+    /// the image, 0 to 1. Without it a box with a prompt of its own often stays empty: a model that has seen
+    /// prompts for whole images only takes the object in the other box for the one that it is asked for.
+    pub halves_probability: f64,
     /// Training of the VAE.
     pub autoencoder: TaskConfig,
     /// Training of the text encoder on captions alone.
@@ -113,29 +117,32 @@ impl Default for PretrainConfig {
             equivariance_weight: 0.25,
             timestep_power: 1.0,
             object_weight: 3.0,
-            auxiliary_weight: 0.3,
+            auxiliary_weight: 0.1,
             caption_dropout: 0.1,
+            halves_probability: 0.1,
             autoencoder: TaskConfig {
-                steps: 3000,
+                steps: 4000,
                 batch: 4,
                 lr: 2e-3,
                 ema_decay: 0.998,
                 optimizer: OptimizerKind::Muon,
                 ..TaskConfig::default()
             },
-            text_encoder: TaskConfig { steps: 2000, batch: 48, ..TaskConfig::default() },
+            text_encoder: TaskConfig { steps: 3000, batch: 48, ..TaskConfig::default() },
             denoiser: TaskConfig {
-                steps: 10_000,
-                batch: 16,
+                steps: 14_000,
+                batch: 32,
+                lr: 1.5e-3,
                 optimizer: OptimizerKind::Muon,
                 ..TaskConfig::default()
             },
             classifier: TaskConfig {
-                steps: 4000,
+                steps: 5000,
                 lr: 1.5e-3,
                 warmup: 100,
-                weight_decay: 0.05,
+                weight_decay: 0.02,
                 ema_decay: 0.998,
+                optimizer: OptimizerKind::Muon,
                 ..TaskConfig::default()
             },
             augmentation: Augmentation::default(),
@@ -177,6 +184,7 @@ impl PretrainConfig {
             ("pair_probability", self.pair_probability),
             ("individual_probability", self.individual_probability),
             ("caption_dropout", self.caption_dropout),
+            ("halves_probability", self.halves_probability),
             ("autoencoder.cooldown", self.autoencoder.cooldown),
             ("text_encoder.cooldown", self.text_encoder.cooldown),
             ("denoiser.cooldown", self.denoiser.cooldown),

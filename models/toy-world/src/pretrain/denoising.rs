@@ -8,7 +8,7 @@ use burn_jvp::Dual;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use seqlora_core::diffusion::Conditioning;
+use seqlora_core::diffusion::{Conditioning, Context};
 use seqlora_core::diffusion::{Guidance, NoiseSchedule, SamplerPlan, noised, sample};
 use seqlora_core::error::Result;
 use seqlora_core::lora::DualAdapters;
@@ -17,14 +17,15 @@ use seqlora_core::rng::{Seed, normal};
 use seqlora_core::text::{TextBatch, Vocabulary};
 use seqlora_kernels::{KernelBackend, TrainBackend};
 
-use super::captions::{captioned, tokenize};
+use super::captions::tokenize;
 use super::classification::covered;
 use super::config::PretrainConfig;
+use super::denoising_batch::{Batch, Prompts};
 use super::parameters::rounded;
 use super::scene_latents::SceneLatents;
 use super::spatial_labels::SpatialHead;
 use super::train::Task;
-use crate::world::{Scene, Truth};
+use crate::world::Truth;
 use seqlora_models::clip::ClipTextModel;
 use seqlora_models::tokenizer::ClipTokenizer;
 use seqlora_models::unet::UNet;
@@ -43,7 +44,8 @@ pub struct TextToLatents<B: Backend> {
 }
 
 /// The task of denoising latents of random scenes, at random timesteps. The scenes repeat after
-/// [`scenes`](PretrainConfig::scenes), each time with another caption, timestep and noise. The loss is the weighted
+/// [`scenes`](PretrainConfig::scenes), each time with another caption, timestep and noise. Some of those
+/// with two objects have a prompt for each half of the image instead of one for the whole. The loss is the weighted
 /// mean squared error of the prediction, plus the auxiliary loss on spatial labels.
 #[derive(Debug)]
 pub struct Denoising<'a, B: TrainBackend> {
@@ -140,21 +142,26 @@ impl<B: TrainBackend> Task<B> for Denoising<'_, B> {
     fn loss(&self, model: &TextToLatents<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
         let first = samples.start;
         let device = self.latents.vae().device();
-        let captioned = samples.map(|sample| {
-            let number = sample % self.config.scenes;
-            let (scene, caption) = captioned(self.config, &self.seed, number, sample);
-            ((number, scene), caption)
-        });
-        let (scenes, captions): (Vec<(u64, Scene)>, Vec<String>) = captioned.unzip();
+        let Batch { scenes, prompts } = Batch::new(self.config, &self.seed, samples);
         let latents = self.latents.encode(&scenes)?;
         let noise = normal(latents.dims(), &mut self.seed.fork("noise").at(first), &device);
         let timesteps = self.timesteps(first, scenes.len());
         let noised = noised(&self.schedule, latents, noise, &timesteps);
         let none = DualAdapters::none();
-        let prompts = self.prompts(&captions, &device)?;
         let precision = self.config.precision;
         let text_encoder = rounded(model.text_encoder.clone(), precision);
-        let context = text_encoder.encode(&prompts, None, &none);
+        let encode = |captions: &[String]| -> Result<Context<B>> {
+            Ok(text_encoder.encode(&self.prompts(captions, &device)?, None, &none))
+        };
+        let context = match prompts {
+            Prompts::Whole(captions) => encode(&captions)?,
+            Prompts::Halves(halves) => {
+                let halves = halves.iter().map(|(area, captions)| Ok((*area, encode(captions)?)));
+                let halves = halves.collect::<Result<Vec<_>>>()?;
+                // The halves cover the image, so nothing sees the context of the whole.
+                halves[0].1.clone().with_regions(halves)
+            }
+        };
         let [input, target] = [noised.input, noised.target].map(Tensor::from_inner);
         let input = Dual::constant(input).cast(precision.dtype());
         let timesteps = Tensor::from_inner(noised.timesteps);

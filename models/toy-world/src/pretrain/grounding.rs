@@ -19,7 +19,7 @@ use seqlora_core::text::{TextBatch, Vocabulary};
 use seqlora_kernels::attention::AttentionMask;
 use seqlora_kernels::{KernelBackend, TrainBackend};
 
-use super::captions::{captioned, tokenize};
+use super::captions::{caption, tokenize, training_scene};
 use super::config::PretrainConfig;
 use super::parameters::rounded;
 use super::spatial_labels::SpatialHead;
@@ -95,7 +95,11 @@ impl<B: TrainBackend> Task<B> for CaptionGrounding<'_> {
 
     fn loss(&self, model: &GroundingModel<B>, samples: Range<u64>) -> Result<Tensor<B, 1>> {
         let device = model.questions.device();
-        let captioned = samples.map(|sample| captioned(self.config, &self.seed, sample, sample));
+        let captioned = samples.map(|sample| {
+            let scene = training_scene(self.config, &self.seed, sample);
+            let caption = caption(self.config, &self.seed, &scene, sample);
+            (scene, caption)
+        });
         let (scenes, captions): (Vec<Scene>, Vec<String>) = captioned.unzip();
         let truths: Vec<Truth> = scenes.iter().map(Scene::truth).collect();
         let tokens = tokenize(&captions, &self.tokenizer)?;

@@ -17,6 +17,7 @@ mod card;
 pub mod classification;
 mod config;
 mod denoising;
+mod denoising_batch;
 mod design;
 mod evaluation;
 mod folder;
@@ -31,7 +32,7 @@ mod state;
 mod train;
 
 pub use autoencoding::{Autoencoding, Fidelity};
-pub use captions::{captioned, tokenize};
+pub use captions::{caption, half_captions, tokenize, training_scene};
 pub use card::{Card, PartTraining};
 pub use config::{OptimizerKind, PretrainConfig, TaskConfig};
 pub use denoising::{Denoising, Sampling, TextToLatents};
