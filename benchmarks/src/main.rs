@@ -3,11 +3,13 @@
 //!
 //! ```text
 //! cargo run --release -p seqlora-benchmarks -- compare [--only ROW]... [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- blind --demo DIR --out DIR
 //! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
 //! ```
 
 #[path = "../../bin/src/allocator.rs"]
 mod allocator;
+mod blind;
 mod compare;
 mod failure;
 mod measure;
@@ -24,6 +26,8 @@ use failure::Failure;
 /// Benchmarks of seqlora.
 #[derive(Debug, Parser)]
 enum Command {
+    /// Draws line-ups of a demo's images, shuffled, for somebody who does not know the key.
+    Blind(blind::Options),
     /// Runs rows here and in PyTorch by turns, and prints the ratios.
     Compare(compare::Options),
     /// Learns concepts of the toy world in several ways, and prints what became of them.
@@ -33,6 +37,7 @@ enum Command {
 fn main() -> Result<(), Failure> {
     allocator::keep_freed_memory();
     match Command::parse() {
+        Command::Blind(options) => options.run(),
         Command::Compare(options) => options.run(),
         Command::Sweep(options) => options.run(),
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use burn_seqlora::methods::NAMES;
+use burn_seqlora::toy_world::world::Class;
 use clap::builder::PossibleValuesParser;
 use clap::{Args as ClapArgs, value_parser};
 
@@ -16,6 +17,10 @@ pub struct Demo {
     /// How many concepts are learnt, 2 to 101
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(2..=101))]
     pub concepts: u8,
+    /// Take concepts of this class only, such as `mug`, of which there are 11; otherwise every fourth concept
+    /// is of the class of the one before it
+    #[arg(long, value_name = "WORD", value_parser = PossibleValuesParser::new(Class::ALL.map(Class::word)))]
+    pub class: Option<String>,
     /// Images of each concept that are sampled with each method, just learnt and at the end
     #[arg(long, alias = "pictures", value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(1..=64))]
     pub images: u8,

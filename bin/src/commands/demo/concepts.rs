@@ -6,9 +6,10 @@ use std::path::Path;
 use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource};
 use burn_seqlora::error::Error;
 use burn_seqlora::files::write_atomic;
-use burn_seqlora::toy_world::world::{Individual, Seed};
+use burn_seqlora::toy_world::world::{Class, Individual, Seed};
 use image::RgbImage;
 
+use super::settings::Settings;
 use crate::failure::Failure;
 use crate::images::{read_png, write_png};
 
@@ -35,9 +36,24 @@ pub struct ToyConcept {
 }
 
 impl ToyConcept {
-    /// The concepts of a demo with this seed, with their images in folders below `photos`.
-    pub fn all(count: usize, seed: u64, side: usize, photos: &Path) -> Result<Vec<Self>, Failure> {
-        let individuals = Individual::sequence(&Seed::new(seed), count);
+    /// The concepts of a demo, with their images in folders below `photos`.
+    ///
+    /// # Errors
+    /// If there are not so many, or an image cannot be written.
+    pub fn all(settings: &Settings, side: usize, photos: &Path) -> Result<Vec<Self>, Failure> {
+        let (seed, count) = (Seed::new(settings.train.seed), settings.concepts);
+        let class = settings
+            .class
+            .as_ref()
+            .and_then(|word| Class::ALL.into_iter().find(|class| class.word() == word));
+        let individuals = match class {
+            Some(class) => Individual::of_class(&seed, class, count),
+            None => Individual::sequence(&seed, count),
+        };
+        if individuals.len() < count {
+            let text = format!("--concepts {count}: there are only {}", individuals.len());
+            return Err(Failure::Usage(text));
+        }
         individuals.iter().map(|individual| Self::draw(individual, side, photos)).collect()
     }
 

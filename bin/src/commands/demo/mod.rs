@@ -76,8 +76,7 @@ impl Job for Session<'_> {
         let (model, base) =
             model::open::<B>(&Model::at(&folder), settings.train.precision, &device, terminal)?;
         let photos = args.out.join("photos");
-        let concepts =
-            ToyConcept::all(settings.concepts, settings.train.seed, model.resolution(), &photos)?;
+        let concepts = ToyConcept::all(&settings, model.resolution(), &photos)?;
         terminal.line("demo", format!("{} concepts into {}", concepts.len(), args.out.display()));
         let mut runner = ExperimentRunner {
             model: &model,
@@ -120,13 +119,15 @@ impl Job for Session<'_> {
 
 /// The command that makes the same demo.
 fn command(args: &Demo, settings: &Settings, device: Device) -> String {
-    let Settings { concepts, images, methods, train } = settings;
+    let Settings { concepts, class, images, methods, train } = settings;
+    let class = class.as_ref().map(|class| format!(" --class {class}"));
     let config = args.config.as_ref().map(|file| format!(" --config {}", file.display()));
     format!(
-        "seqlora demo{}{} --method {} --concepts {concepts} --images {images} --steps {} --seed {} --precision {} \
+        "seqlora demo{}{}{} --method {} --concepts {concepts} --images {images} --steps {} --seed {} --precision {} \
          --device {device} --out {}",
         if args.untrained { " --untrained" } else { "" },
         config.unwrap_or_default(),
+        class.unwrap_or_default(),
         methods.join(","),
         train.steps,
         train.seed,

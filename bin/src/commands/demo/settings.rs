@@ -20,6 +20,9 @@ const PROMPTS: u64 = 128;
 pub struct Settings {
     /// How many concepts are learnt.
     pub concepts: usize,
+    /// The word of the class that all concepts are of; `None` for several classes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// How many images of each concept are sampled with each method, just learnt and at the end.
     #[serde(alias = "pictures")]
     pub images: usize,
@@ -46,7 +49,8 @@ impl Settings {
         train.validate().map_err(Failure::usage)?;
         let methods = args.method.clone();
         let (concepts, images) = (args.concepts.into(), args.images.into());
-        Ok(Self { concepts, images, methods, train })
+        let class = args.class.clone();
+        Ok(Self { concepts, class, images, methods, train })
     }
 
     /// The training settings of one method.

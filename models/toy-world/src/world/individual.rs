@@ -21,7 +21,7 @@ use crate::world::pose::Pose;
 use seqlora_core::rng::Seed;
 
 /// The individuals of each class.
-const PER_CLASS: usize = 11;
+pub(crate) const PER_CLASS: usize = 11;
 
 /// The looks that each new individual of a class is chosen from.
 const CANDIDATES: usize = 400;
@@ -75,6 +75,15 @@ impl Individual {
             sequence.extend(left[class].pop());
         }
         sequence
+    }
+
+    /// `count` individuals of a class in a random order, as far as there are so many.
+    pub fn of_class(seed: &Seed, class: Class, count: usize) -> Vec<Self> {
+        let mut of_class: Vec<Self> =
+            (0..Self::COUNT).map(Self::of).filter(|other| other.class == class).collect();
+        of_class.shuffle(&mut seed.fork("of a class").at(0));
+        of_class.truncate(count);
+        of_class
     }
 
     /// Its name in file names and reports, e.g. `mug-07`. Each class counts from 0.
