@@ -127,7 +127,7 @@ impl Session<'_> {
             format!("PSNR {:.1} dB, RMS of latents {:.3}", fidelity.psnr, fidelity.latent_std),
         );
         if let Some(report) = pretraining.measure_reconstructions::<B::InnerBackend>(device)? {
-            self.terminal.line("reconstructions", recognised(&report));
+            self.terminal.line("after VAE", recognised(&report));
         }
         Ok(())
     }
