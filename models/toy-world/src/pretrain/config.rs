@@ -121,14 +121,14 @@ impl Default for PretrainConfig {
             caption_dropout: 0.1,
             halves_probability: 0.1,
             autoencoder: TaskConfig {
-                steps: 4000,
+                steps: 2500,
                 batch: 4,
                 lr: 2e-3,
                 ema_decay: 0.998,
                 optimizer: OptimizerKind::Muon,
                 ..TaskConfig::default()
             },
-            text_encoder: TaskConfig { steps: 3000, batch: 48, ..TaskConfig::default() },
+            text_encoder: TaskConfig { steps: 2500, batch: 48, ..TaskConfig::default() },
             denoiser: TaskConfig {
                 steps: 14_000,
                 batch: 32,
@@ -137,7 +137,7 @@ impl Default for PretrainConfig {
                 ..TaskConfig::default()
             },
             classifier: TaskConfig {
-                steps: 5000,
+                steps: 4000,
                 lr: 1.5e-3,
                 warmup: 100,
                 weight_decay: 0.02,

@@ -38,10 +38,19 @@ impl Marking {
         }
     }
 
-    /// Its figure on the main part of a drawing, in object coordinates.
-    pub(crate) fn path(self, drawing: &Drawing) -> Option<Path> {
+    /// Its figure on the main part of a drawing, in object coordinates. `flipped` says whether the object's
+    /// pose mirrors it.
+    pub(crate) fn path(self, drawing: &Drawing, flipped: bool) -> Option<Path> {
         let mirror = if drawing.mirrored { " X" } else { "" };
-        path(&(self.figure(&drawing.area)? + mirror))
+        let figure = match self {
+            // The half is the right one in the image: in a flipped object of a symmetric class nobody could
+            // tell which of the two colours is the main one.
+            Self::Half if flipped && !drawing.mirrored => {
+                format!("R -200 -200 {} 200 0", drawing.area.centre().0)
+            }
+            _ => self.figure(&drawing.area)?,
+        };
+        path(&(figure + mirror))
     }
 
     /// The figure within a box, in the language of paths.
