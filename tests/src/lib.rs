@@ -33,6 +33,7 @@ macro_rules! suite {
                       rerun_without_outer_steps_is_carry,
                       alternating_is_seqlora_without_second_derivatives,
                       the_trainer_replays_its_minibatches, plain_lora_is_joint_adamw,
+                      orthogonal_adaptation_trains_up_alone,
                       adamw_is_its_definition],
             orthogonality: [concepts_stay_orthogonal_until_layers_are_full,
                             adapters_ignore_each_others_inputs, earlier_concepts_stay_as_they_are,

@@ -95,6 +95,18 @@ pub enum LrSchedule {
     Constant,
 }
 
+/// Where Orthogonal Adaptation takes its frozen B from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrozenBasis {
+    /// Columns of one orthonormal basis that all concepts share: two concepts are exactly orthogonal
+    /// unless they draw a column in common.
+    #[default]
+    Shared,
+    /// Independent normal numbers: orthogonal in the mean only.
+    Gaussian,
+}
+
 /// The weights that a concept is trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -158,11 +170,14 @@ pub struct TrainConfig {
     pub base: TrainingBase,
     /// λ: ridge on A in the lower level.
     pub ridge: f64,
-    /// Decoupled weight decay of B and of the token embeddings, and of A with `lora`.
+    /// Decoupled weight decay of B and of the token embeddings, and of A with `lora` and
+    /// `orthogonal-adaptation`; B of the latter stays as it is.
     pub weight_decay: f64,
     /// Column norm of B at the start (Orthogonal Adaptation's 0.5); `lora` starts as LoRA does
     /// everywhere, with kaiming's, about 0.577.
     pub down_norm: f64,
+    /// Where B comes from with `orthogonal-adaptation`; without effect on the other methods.
+    pub frozen_basis: FrozenBasis,
     /// Words and token embeddings of a concept.
     pub tokens: TokenScheme,
     /// Standard deviation of the new word's embeddings at the start.
@@ -224,6 +239,7 @@ impl Default for TrainConfig {
             ridge: 1e-8,
             weight_decay: 0.01,
             down_norm: 0.5,
+            frozen_basis: FrozenBasis::Shared,
             tokens: TokenScheme::EdLora,
             token_std: 0.013,
             token_norm_limit: 0.55,

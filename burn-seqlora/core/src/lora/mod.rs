@@ -7,6 +7,7 @@ mod factors;
 mod patch;
 mod probe;
 mod set;
+mod shared_basis;
 mod site;
 mod stored;
 
@@ -15,5 +16,6 @@ pub use factors::Factors;
 pub use patch::{PatchSet, WeightPatch};
 pub use probe::{ActivationProbe, ActivationStatistics, Gram};
 pub use set::{AdapterSet, DualAdapters};
+pub use shared_basis::shared_basis;
 pub use site::{Part, Role, Site, SiteRegistry, SiteSelection};
 pub use stored::{StoredAdapter, StoredFactors, finish_adapter};

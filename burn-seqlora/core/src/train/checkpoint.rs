@@ -48,11 +48,20 @@ impl CheckpointRecord {
 /// If they differ in what the result depends on; names the setting.
 pub fn check_unchanged(id: &str, before: (&Value, &str), now: (&TrainConfig, &str)) -> Result<()> {
     let images = || (before.1 != now.1).then(|| "the images or captions have changed".into());
-    let [settings, wanted] = [before.0.clone(), json!(now.0)].map(with_effect);
+    let [settings, wanted] = [complete(before.0), json!(now.0)].map(with_effect);
     match difference(&settings, &wanted).or_else(images) {
         Some(difference) => Err(Error::ResumeMismatch { id: id.into(), difference }),
         None => Ok(()),
     }
+}
+
+/// Settings that an older version did not have yet count as their default, which is what it did.
+fn complete(settings: &Value) -> Value {
+    let mut complete = json!(TrainConfig::default());
+    if let (Value::Object(complete), Value::Object(settings)) = (&mut complete, settings) {
+        complete.extend(settings.clone());
+    }
+    complete
 }
 
 fn with_effect(mut settings: Value) -> Value {
