@@ -13,7 +13,9 @@ import tempfile
 from pathlib import Path
 
 import ldm_keys
+import make_attention_fixture
 import make_fixtures
+import make_fusion_fixture
 import make_image
 import make_peft_fixture
 import torch
@@ -32,6 +34,8 @@ def make(out):
     """Write all fixtures into a folder."""
     make_fixtures.write_fixtures(out)
     make_peft_fixture.write(out / "peft")
+    make_fusion_fixture.write(out / "fusion.safetensors")
+    make_attention_fixture.write(out / "attention_sd1.safetensors")
     ldm_keys.write(out / "ldm_keys.json")
     (out / "images").mkdir()
     make_image.write(out / "images" / "cmyk.jpg")

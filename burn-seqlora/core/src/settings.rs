@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{at_least_one, at_most, not_negative};
 use crate::data::{CaptionOptions, Transform};
+use crate::diffusion::AttentionRegularization;
 use crate::error::{Error, Result};
 use crate::lora::{Part, Site, SiteSelection};
 use crate::precision::Precision;
@@ -188,6 +189,12 @@ pub struct TrainConfig {
     pub noise_offset: f64,
     /// Whether subject masks, where given, weight the loss.
     pub masked_loss: bool,
+    /// Weight of Mix-of-Show's attention regularisation, by which the image attends to the concept's words
+    /// where the subject mask is; 0.01 there, and 0 for none. An image without a mask is the subject itself.
+    pub attention_weight: f64,
+    /// Whether that term compares the class word's attention with the whole mask, as Mix-of-Show does for
+    /// animals, or only keeps it inside.
+    pub attention_full_identity: bool,
     /// How captions are varied.
     pub captions: CaptionOptions,
     /// How images are cropped and placed.
@@ -245,6 +252,8 @@ impl Default for TrainConfig {
             token_norm_limit: 0.55,
             noise_offset: 0.01,
             masked_loss: true,
+            attention_weight: 0.0,
+            attention_full_identity: false,
             captions: CaptionOptions::default(),
             transform: Transform::default(),
             resolution: None,
@@ -267,6 +276,12 @@ impl TrainConfig {
     pub fn cache_from(&self, hvp: Hvp) -> Option<usize> {
         let caches = self.inner_activations == InnerActivations::Cache && hvp == Hvp::Exact;
         caches.then_some(CACHE_FROM)
+    }
+
+    /// The attention's term of the loss, if there is one.
+    pub fn attention(&self) -> Option<AttentionRegularization> {
+        let (weight, full_identity) = (self.attention_weight, self.attention_full_identity);
+        (weight > 0.0).then_some(AttentionRegularization { weight, full_identity })
     }
 
     /// How many directions of a site are protected, if the method is orthogonal.
@@ -311,6 +326,7 @@ impl TrainConfig {
             ("ridge", self.ridge),
             ("weight_decay", self.weight_decay),
             ("noise_offset", self.noise_offset),
+            ("attention_weight", self.attention_weight),
             ("down_norm", self.down_norm),
             ("token_std", self.token_std),
             ("token_norm_limit", self.token_norm_limit),

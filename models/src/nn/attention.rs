@@ -92,6 +92,7 @@ impl<B: KernelBackend> Attention<B> {
         let query = self.to_q.forward(x, adapters);
         let outputs = sources.into_iter().map(|Source { prompt, share, projected }| {
             let projected = projected.unwrap_or_else(|| self.project(prompt, adapters));
+            adapters.record_attention(&query, &projected.key, self.heads);
             let output = self.attend(query.clone(), projected, AttentionMask::Full);
             match share {
                 Some(share) => output.mul_constant(share),

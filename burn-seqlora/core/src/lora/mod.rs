@@ -1,6 +1,7 @@
 //! Low-rank adapters: where they sit, and their factors A and B; dense patches and activation probes at
 //! the same sites.
 
+mod attention_maps;
 mod bases;
 pub mod directions;
 mod factors;
@@ -11,6 +12,7 @@ mod shared_basis;
 mod site;
 mod stored;
 
+pub use attention_maps::AttentionMaps;
 pub use bases::Bases;
 pub use factors::Factors;
 pub use patch::{PatchSet, WeightPatch};

@@ -63,6 +63,20 @@ mod tests {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
     }
 
+    #[test]
+    fn zz_time() {
+        for m in [320, 768, 1280] {
+            let numbers: Vec<usize> = (0..4).map(|i| m - 1 - 7 * i).collect();
+            let t = std::time::Instant::now();
+            let c = shared_basis(m, &numbers);
+            println!("TIME {m} {:?} {}", t.elapsed(), c[0][0]);
+            let numbers: Vec<usize> = (0..32).map(|i| m - 1 - 7 * i).collect();
+            let t = std::time::Instant::now();
+            let c = shared_basis(m, &numbers);
+            println!("TIME {m} r32 {:?} {}", t.elapsed(), c[0][0]);
+        }
+    }
+
     fn all(inputs: usize) -> Columns {
         shared_basis(inputs, &(0..inputs).collect::<Vec<_>>())
     }
