@@ -271,8 +271,7 @@ pub fn fusions_are_those_of_pytorch<B: KernelBackend>(_: f64) {
         assert_close(&what, &deltas::<B>(&patches, &sites)[0], &fixture.float::<B, 2>(&what), 1e-5);
     };
     for iterations in [1, 2, 5, 15, 40] {
-        let solver =
-            FusionSolver::Lbfgs { prompt_iterations: 1, spatial_iterations: iterations };
+        let solver = FusionSolver::Lbfgs { prompt_iterations: 1, spatial_iterations: iterations };
         compare(format!("lbfgs.{iterations}"), &MixOfShow { solver });
     }
     for margin in ["0.5", "22.0"] {

@@ -14,8 +14,8 @@ use burn_seqlora::diffusion::{
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::{AdapterSet, Factors, Site};
 use burn_seqlora::model::DiffusionModel;
-use burn_seqlora::objective::{Objective, hessian_product_with_cache};
 use burn_seqlora::models::{ModelSource, SourceOptions, StableDiffusion};
+use burn_seqlora::objective::{Objective, hessian_product_with_cache};
 use burn_seqlora::precision::Precision;
 use burn_seqlora::text::TextBatch;
 
@@ -138,8 +138,7 @@ pub fn attention_term_matches_pytorch<B: KernelBackend>(tolerance: f64) {
         let (up, cache) = gradient_with_cache::<Autodiff<B>, _>(&loss, &at, &sample);
         assert_near("∇_A L with a cache", &up, &expected, tolerance);
         let loss = loss.on(&sample);
-        let cached =
-            hessian_product_with_cache::<Autodiff<B>>(&loss, &at, &direction, &cache);
+        let cached = hessian_product_with_cache::<Autodiff<B>>(&loss, &at, &direction, &cache);
         assert_near("H_AA V from a cache", &cached.up, &h_aa, tolerance);
         assert_near("H_BA V from a cache", &cached.down, &h_ba, tolerance);
     }

@@ -61,8 +61,7 @@ where
         };
         let subject = sample.subject.as_ref().expect("samples have subject masks");
         let [_, length] = sample.prompts.ids.dims();
-        let maps =
-            Arc::new(AttentionMaps::new(&sample.prompts.words, length, &subject.device()));
+        let maps = Arc::new(AttentionMaps::new(&sample.prompts.words, length, &subject.device()));
         let adapters = adapters.clone().with_attention_maps(maps.clone());
         let loss = self.denoising.loss(&adapters, embeddings, sample);
         loss + attention.term(maps.take(), subject)

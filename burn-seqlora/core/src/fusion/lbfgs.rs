@@ -255,8 +255,7 @@ mod tests {
             let (a, b, c) = (x[0], x[1], x[2]);
             let across = b - a * a;
             let value = (1.0 - a).powi(2) + 100.0 * across * across + c * c;
-            let gradient =
-                [-2.0 * (1.0 - a) - 400.0 * a * across, 200.0 * across, 2.0 * c];
+            let gradient = [-2.0 * (1.0 - a) - 400.0 * a * across, 200.0 * across, 2.0 * c];
             (value, DMatrix::from_row_slice(1, 3, &gradient))
         }
 

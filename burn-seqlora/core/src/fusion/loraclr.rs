@@ -271,8 +271,7 @@ mod tests {
         let one = DMatrix::from_element(1, 1, 1.0);
         let zero = DMatrix::zeros(1, 1);
         let concepts = [(one.clone(), zero.clone()), (one.clone(), one)];
-        let settings =
-            LoraClr { margin: 1.5, mean_square: 0.0, norm: 0.0, ..LoraClr::default() };
+        let settings = LoraClr { margin: 1.5, mean_square: 0.0, norm: 0.0, ..LoraClr::default() };
         let problem = problem(&settings, &zero, &concepts);
         // d_22² = 1; hinges 0.5 and 1.5 at d_12 = 1 and d_21 = 0.
         let (loss, _) = problem.loss(&zero).unwrap();

@@ -72,7 +72,8 @@ impl Fusion for MixOfShow {
     }
 
     fn needs(&self) -> Statistics {
-        Statistics::Gram
+        // Of prompts all inputs are kept: their Gram matrices are singular, and then exact in f64.
+        Statistics::GramAndInputs
     }
 
     fn memory(&self, site: &Site, ranks: &[usize]) -> usize {

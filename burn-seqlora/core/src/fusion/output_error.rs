@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use nalgebra::DMatrix;
 
 use super::contract::LayerMember;
-use crate::lora::Site;
+use crate::lora::{Gram, Site};
+
+/// The relative error of a Gram matrix in f32, with room for sums over many rows.
+const ROUND_OFF: f64 = 1e-6;
 
 /// ```text
 /// E(ΔW) = Σ_i ‖(ΔW − ΔW_i) X_i‖² = ⟨ΔW, ΔW C⟩ − 2 ⟨ΔW, T⟩ + c
@@ -26,6 +29,8 @@ pub(super) struct OutputError {
     pub rows: usize,
     /// The members added.
     pub members: usize,
+    /// Whether some G_i has the round-off of f32.
+    rounded: bool,
     /// The columns of all A_i, until they are n.
     columns: Vec<f64>,
 }
@@ -51,13 +56,14 @@ impl OutputError {
             energy: 0.0,
             rows: 0,
             members: 0,
+            rounded: false,
             columns: Vec::new(),
         }
     }
 
     /// Adds a member's inputs and its change.
     pub fn add(&mut self, member: &LayerMember) {
-        let (gram, outputs) = (member.gram().to_matrix(), self.target.nrows());
+        let (gram, outputs) = (self.gram_of(member.gram()), self.target.nrows());
         if let Some(factors) = member.factors {
             let (up, down) = factors.to_matrices();
             let up = up * member.scale;
@@ -74,6 +80,16 @@ impl OutputError {
         self.members += 1;
     }
 
+    /// G_i in f64: exact where all inputs were kept, as those of prompts.
+    fn gram_of(&mut self, gram: &Gram) -> DMatrix<f64> {
+        if gram.kept.len() == gram.rows * gram.inputs {
+            let inputs = gram.kept_matrix();
+            return inputs.tr_mul(&inputs);
+        }
+        self.rounded = true;
+        gram.to_matrix()
+    }
+
     /// E and its derivative.
     pub fn at(&self, delta: &DMatrix<f64>) -> ErrorAt {
         let mut residual = -&self.target;
@@ -82,8 +98,17 @@ impl OutputError {
         ErrorAt { value: along - target + self.energy, residual, change: along + target }
     }
 
-    /// The same problem in the coordinates in which it is smallest.
-    pub fn reduce(self) -> Reduced {
+    /// The same problem in the coordinates in which it is smallest, and with a minimum.
+    ///
+    /// Along directions that no input has, the round-off of G_i in f32 can be of either sign, and E without
+    /// a lower bound. So a sum of rounded matrices gets a ridge that is as large: entries with a relative
+    /// error of 1e-6 make one of about 1e-6 trace / √m.
+    pub fn reduce(mut self) -> Reduced {
+        if self.rounded {
+            let inputs = self.gram.nrows();
+            let ridge = ROUND_OFF * self.gram.trace() / (inputs as f64).sqrt();
+            (0..inputs).for_each(|i| self.gram[(i, i)] += ridge);
+        }
         let outputs = self.target.nrows();
         let columns = self.columns.len() / outputs.max(1);
         let basis = (columns < outputs)
@@ -125,7 +150,7 @@ mod tests {
     use rand_distr::{Distribution, StandardNormal};
 
     use super::*;
-    use crate::lora::{Gram, Part, Role, StoredFactors};
+    use crate::lora::{Part, Role, StoredFactors};
     use crate::rng::Seed;
 
     const INPUTS: usize = 6;
@@ -144,7 +169,7 @@ mod tests {
     }
 
     /// The problem of some members of rank 2 at strength ½, and the same error from rows.
-    fn problem(members: u64) -> (OutputError, impl Fn(&DMatrix<f64>) -> f64) {
+    fn problem(members: u64, keep: bool) -> (OutputError, impl Fn(&DMatrix<f64>) -> f64) {
         let (part, role) = (Part::Denoiser, Role::SelfAttention);
         let (inputs, outputs) = (INPUTS, OUTPUTS);
         let site = Site { name: "layer".into(), inputs, outputs, part, role };
@@ -152,12 +177,13 @@ mod tests {
         for member in 0..members {
             let x = matrix(ROWS, inputs, 10 + member);
             let values = (x.transpose() * &x).iter().map(|x| *x as f32).collect();
+            let kept = if keep { numbers(ROWS * inputs, 10 + member) } else { Vec::new() };
             let factors = StoredFactors {
                 rank: 2,
                 up: numbers(outputs * 2, 20 + member),
                 down: numbers(inputs * 2, 30 + member),
             };
-            let gram = Some(Gram { rows: ROWS, inputs, values, kept: Vec::new() });
+            let gram = Some(Gram { rows: ROWS, inputs, values, kept });
             error.add(&LayerMember { id: "cat", scale: 0.5, factors: Some(&factors), gram });
         }
         let of_rows = move |delta: &DMatrix<f64>| {
@@ -174,12 +200,19 @@ mod tests {
     /// The value from Gram matrices is the one from rows, and the residual half of its derivative.
     #[test]
     fn gram_matrices_hold_the_error_of_all_rows() {
-        let (error, of_rows) = problem(3);
+        for keep in [false, true] {
+            check_error(keep);
+        }
+    }
+
+    fn check_error(keep: bool) {
+        let (error, of_rows) = problem(3, keep);
         let delta = matrix(OUTPUTS, INPUTS, 1);
         let ErrorAt { value, residual, change } = error.at(&delta);
         let expected = of_rows(&delta);
         assert!((value - expected).abs() < 1e-12 * expected, "{value} {expected}");
-        let of_change = (0..3).map(|i| (matrix(ROWS, INPUTS, 10 + i) * delta.transpose()).norm_squared());
+        let of_change =
+            (0..3).map(|i| (matrix(ROWS, INPUTS, 10 + i) * delta.transpose()).norm_squared());
         assert!((change - of_change.sum::<f64>()).abs() < 1e-12 * change);
         for at in 0..delta.len() {
             let moved = |by: f64| {
@@ -193,12 +226,23 @@ mod tests {
         assert_eq!((error.rows, error.members), (27, 3));
     }
 
+    /// A direction without inputs, in which round-off has made the Gram matrix negative.
+    #[test]
+    fn round_off_leaves_a_minimum() {
+        let (mut error, _) = problem(1, false);
+        error.gram[(0, 0)] = -1e-8 * error.gram.trace();
+        for i in 1..INPUTS {
+            (error.gram[(0, i)], error.gram[(i, 0)]) = (0.0, 0.0);
+        }
+        assert!(error.reduce().error.gram.symmetric_eigenvalues().min() > 0.0);
+    }
+
     /// With 6 columns of A for 7 outputs there is a smaller problem, with 8 there is none.
     #[test]
     fn a_smaller_problem_has_the_same_values_and_gradients() {
         for (members, rows) in [(3, 6), (4, OUTPUTS)] {
-            let (error, _) = problem(members);
-            let (whole, _) = problem(members);
+            let (error, _) = problem(members, true);
+            let (whole, _) = problem(members, true);
             let reduced = error.reduce();
             let at = matrix(rows, INPUTS, 2);
             let (small, large) = (reduced.error.at(&at), whole.at(&reduced.full(&at)));

@@ -56,12 +56,7 @@ impl Pairs {
     ///
     /// # Errors
     /// If its statistics hold none.
-    pub fn push(
-        &mut self,
-        member: &LayerMember,
-        site: &Site,
-        weight: &DMatrix<f64>,
-    ) -> Result<()> {
+    pub fn push(&mut self, member: &LayerMember, site: &Site, weight: &DMatrix<f64>) -> Result<()> {
         let gram = member.gram();
         let inputs = gram.kept_matrix();
         if inputs.nrows() == 0 {
@@ -143,7 +138,8 @@ impl Pairs {
 
     /// What the margin adds to the loss at Δ `[n, m]`; `None` if that takes rows that were not kept.
     pub fn hinge(&self, delta: &DMatrix<f64>, margin: f64) -> Option<Hinge> {
-        let mut hinge = Hinge { value: 0.0, gradient: DMatrix::zeros(delta.nrows(), delta.ncols()) };
+        let mut hinge =
+            Hinge { value: 0.0, gradient: DMatrix::zeros(delta.nrows(), delta.ncols()) };
         for (i, Rows { inputs, base, .. }) in self.members.iter().enumerate() {
             let outputs = base + inputs * delta.transpose();
             let Some((j, distance)) = self.nearest(i, &outputs).filter(|n| n.1 < margin) else {

@@ -226,8 +226,7 @@ impl StagedFusion<'_> {
         let probed = adapters.clone().with_probe(probe.clone());
         let layers = model.cross_attention_layers();
         let batch = TextBatch::new(&[tokens], &concept.vocabulary, layers, &device);
-        let encode =
-            |adapters| model.encode_text(&batch, concept.embeddings.as_ref(), adapters);
+        let encode = |adapters| model.encode_text(&batch, concept.embeddings.as_ref(), adapters);
         let side = model.resolution() / model.downscale();
         let shape = [1, model.latent_channels(), side, side];
         match stage {
@@ -264,7 +263,8 @@ fn positions<B: KernelBackend, M: DiffusionModel<B>>(
     let words: Vec<usize> = tokens.words.iter().map(|(position, _)| *position).collect();
     // An empty prompt is start and end.
     let end = model.tokenize(&[])?.ids.get(1).copied();
-    let end = end.ok_or_else(|| Error::Invalid("the tokenizer puts no end behind a prompt".into()))?;
+    let end =
+        end.ok_or_else(|| Error::Invalid("the tokenizer puts no end behind a prompt".into()))?;
     let is_end = |(position, id): &(usize, &u32)| **id == end && !words.contains(position);
     let found = tokens.ids.iter().enumerate().skip(1).find(is_end);
     let last = found.map_or(tokens.ids.len() - 1, |(position, _)| position);

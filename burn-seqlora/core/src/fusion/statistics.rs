@@ -116,7 +116,8 @@ impl GramSource for StatisticsFolder {
             None => Vec::new(),
             Some(([_, inputs], kept)) if inputs == site.inputs => kept,
             Some((shape, _)) => {
-                let reason = format!("`{KEPT}` has the shape {shape:?} with {} inputs", site.inputs);
+                let reason =
+                    format!("`{KEPT}` has the shape {shape:?} with {} inputs", site.inputs);
                 return Err(Error::damaged(&file, reason));
             }
         };

@@ -91,7 +91,8 @@ fn main_factors(delta: &DMatrix<f64>, rank: usize) -> StoredFactors {
         let left = &left;
         (0..rank).map(move |column| (left[(row, column)] * value(column)) as f32)
     });
-    let down = (0..rank).flat_map(|column| right.column(column).iter().map(|x| *x as f32).collect::<Vec<_>>());
+    let down = (0..rank)
+        .flat_map(|column| right.column(column).iter().map(|x| *x as f32).collect::<Vec<_>>());
     StoredFactors { rank, up: up.collect(), down: down.collect() }
 }
 
@@ -138,8 +139,7 @@ mod tests {
     fn what_has_the_rank_loses_nothing() {
         let (up, down) = (random(9, 2, 2), random(7, 2, 3));
         let numbers = |matrix: &DMatrix<f64>| matrix.iter().map(|x| *x as f32).collect::<Vec<_>>();
-        let factors =
-            StoredFactors { rank: 2, up: numbers(&up.transpose()), down: numbers(&down) };
+        let factors = StoredFactors { rank: 2, up: numbers(&up.transpose()), down: numbers(&down) };
         let product = dense(&(&up * down.transpose()));
         let low = WeightPatch::LowRank(factors);
         let set = PatchSet([("a".to_string(), low.clone()), ("b".to_string(), product)].into());

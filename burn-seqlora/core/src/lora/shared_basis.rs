@@ -30,8 +30,7 @@ pub fn shared_basis(inputs: usize, numbers: &[usize]) -> Columns {
     let Some(last) = numbers.iter().max() else { return columns };
     for k in (0..=*last).rev() {
         let mut rng = seed.at(k as u64);
-        let mut normal: Vec<f64> =
-            StandardNormal.sample_iter(&mut rng).take(inputs - k).collect();
+        let mut normal: Vec<f64> = StandardNormal.sample_iter(&mut rng).take(inputs - k).collect();
         let length = normal.iter().map(|x| x * x).sum::<f64>().sqrt();
         // The sign that adds no two numbers of opposite sign.
         let sign = normal[0].signum();
@@ -61,20 +60,6 @@ mod tests {
 
     fn dot(a: &[f64], b: &[f64]) -> f64 {
         a.iter().zip(b).map(|(a, b)| a * b).sum()
-    }
-
-    #[test]
-    fn zz_time() {
-        for m in [320, 768, 1280] {
-            let numbers: Vec<usize> = (0..4).map(|i| m - 1 - 7 * i).collect();
-            let t = std::time::Instant::now();
-            let c = shared_basis(m, &numbers);
-            println!("TIME {m} {:?} {}", t.elapsed(), c[0][0]);
-            let numbers: Vec<usize> = (0..32).map(|i| m - 1 - 7 * i).collect();
-            let t = std::time::Instant::now();
-            let c = shared_basis(m, &numbers);
-            println!("TIME {m} r32 {:?} {}", t.elapsed(), c[0][0]);
-        }
     }
 
     fn all(inputs: usize) -> Columns {

@@ -179,7 +179,9 @@ mod tests {
         let mut counts = [0; 10];
         for draw in 0..2000 {
             let numbers = choose(3, 10, &mut Seed::new(5).at(draw));
-            assert!(numbers[0] != numbers[1] && numbers[0] != numbers[2] && numbers[1] != numbers[2]);
+            assert!(
+                numbers[0] != numbers[1] && numbers[0] != numbers[2] && numbers[1] != numbers[2]
+            );
             numbers.into_iter().for_each(|number| counts[number] += 1);
         }
         // 600 each, with a standard deviation of 20.5.

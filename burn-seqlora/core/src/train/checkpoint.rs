@@ -200,3 +200,24 @@ fn tensor<B: Backend>(
     let (shape, values) = tensors.remove(name)?;
     Some(Tensor::from_data(TensorData::new(values, shape), device))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::FrozenBasis;
+
+    /// A version without some setting did what its default does.
+    #[test]
+    fn settings_of_an_older_version_count_as_their_default() {
+        let mut older = json!(TrainConfig { rank: 2, ..TrainConfig::default() });
+        older.as_object_mut().unwrap().remove("frozen_basis").expect("a newer setting");
+        let check =
+            |config: &TrainConfig| check_unchanged("cat", (&older, "digest"), (config, "digest"));
+        let same = TrainConfig { rank: 2, ..TrainConfig::default() };
+        check(&same).unwrap();
+        let other = TrainConfig { frozen_basis: FrozenBasis::Gaussian, ..same.clone() };
+        assert!(check(&other).unwrap_err().to_string().contains("`frozen_basis`"));
+        let other = TrainConfig { rank: 3, ..same };
+        assert!(check(&other).unwrap_err().to_string().contains("`rank` was 2, now it is 3"));
+    }
+}
