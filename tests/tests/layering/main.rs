@@ -38,7 +38,7 @@ const READERS: [(&str, &[&str]); 4] = [
     ("burn-jvp", &["vector.rs"]),
     ("seqlora-kernels", &[]),
     ("seqlora-core", &["read.rs"]),
-    ("seqlora-models", &["weights/save.rs"]),
+    ("seqlora-models", &["vit/model.rs", "weights/save.rs"]),
 ];
 
 /// Burn's functions that do.
