@@ -15,6 +15,7 @@ from pathlib import Path
 import ldm_keys
 import make_fixtures
 import make_image
+import make_metrics_fixtures
 import make_peft_fixture
 import torch
 from make_fixtures import DEFAULT_OUT
@@ -32,6 +33,7 @@ def make(out):
     """Write all fixtures into a folder."""
     make_fixtures.write_fixtures(out)
     make_peft_fixture.write(out / "peft")
+    make_metrics_fixtures.write(out / "metrics")
     ldm_keys.write(out / "ldm_keys.json")
     (out / "images").mkdir()
     make_image.write(out / "images" / "cmyk.jpg")
@@ -47,6 +49,9 @@ def differences(name, made, committed):
     """What differs between a file and the committed one, as sentences."""
     if name.endswith(".safetensors"):
         yield from tensor_differences(load_file(made), load_file(committed))
+    elif name.endswith((".bin", ".pth", ".pth.tar")):
+        both = [torch.load(path, weights_only=True) for path in (made, committed)]
+        yield from tensor_differences(*(weights.get("state_dict", weights) for weights in both))
     elif name.endswith(".json"):
         values = [json.loads(path.read_text(encoding="utf-8")) for path in (made, committed)]
         if name == "fixtures.json":

@@ -94,6 +94,16 @@ impl<B: KernelBackend> ClipTextModel<B> {
         self.token_embedding.weight.shape().dims::<2>()[1]
     }
 
+    /// The largest number of tokens in a prompt.
+    pub fn context_length(&self) -> usize {
+        self.position_embedding.weight.shape().dims::<2>()[0]
+    }
+
+    /// The number of tokens in its table.
+    pub fn vocabulary(&self) -> usize {
+        self.token_embedding.weight.shape().dims::<2>()[0]
+    }
+
     /// Its linear layers, the sites among them.
     pub fn linears(&self) -> impl Iterator<Item = &Linear<B>> {
         self.layers.iter().flat_map(EncoderLayer::linears)

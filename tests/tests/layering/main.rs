@@ -14,7 +14,7 @@ use serde_json::Value;
 use source::Source;
 
 /// All crates, lowest first: each may depend on those before it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "burn-jvp",
     "seqlora-kernels",
     "seqlora-files",
@@ -22,6 +22,7 @@ const ORDER: [&str; 13] = [
     "seqlora-data",
     "seqlora-eval",
     "seqlora-models",
+    "seqlora-scorers",
     "seqlora-toy-world",
     "burn-seqlora",
     "seqlora",

@@ -75,8 +75,7 @@ pub(super) fn timm(header: &Header) -> Option<Result<(VitConfig, KeyTable), Stri
             rope_theta: rotary.then_some(100.0),
             projection_dim: projection,
             projection_bias: header.has("head.bias"),
-            // The original code's rule; without registers timm's files are those of the original.
-            resampling: if layer_scale { Resampling::Size } else { Resampling::Hub },
+            resampling: if registers > 0 { Resampling::Antialiased } else { Resampling::Size },
             ..VitConfig::default()
         };
         Ok((config, if dreamsim { KeyTable::DREAMSIM } else { KeyTable::TIMM }))

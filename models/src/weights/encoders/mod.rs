@@ -7,9 +7,9 @@
 //! | OpenCLIP | `visual.conv1.weight` | `open_clip_*`, HPSv2 |
 //! | DreamSim's copies of CLIP | `pos_drop.weight` | `*_pretrain.pth.tar` |
 //!
-//! Weights are `.safetensors` files or PyTorch's archives; the latter are recognised by their content. A
-//! DINO or DINOv2 in the original layout resamples its position embeddings by the original's rule if it
-//! has no LayerScale, and by transformers' rule otherwise: for smooth embeddings both agree closely.
+//! Weights are `.safetensors` files or PyTorch's archives; the latter are recognised by their content.
+//! Position embeddings are resampled by transformers' rules in every layout; the rule of the original
+//! code is [`Resampling::Hub`](crate::vit::Resampling::Hub) in the config.
 
 mod infer;
 mod keys;

@@ -12,7 +12,6 @@ mod pickle;
 use std::collections::BTreeMap;
 use std::fs::File;
 
-use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 
 use archive::Archive;
@@ -29,9 +28,10 @@ pub(super) fn is_archive(start: &[u8]) -> bool {
     start.starts_with(b"PK\x03\x04")
 }
 
-/// Whether a file starts as PyTorch wrote them before version 1.6.
+/// Whether a file starts as PyTorch wrote them before version 1.6, or as Python writes a dictionary. As
+/// the length of a safetensors header these bytes would be far over its limit.
 pub(super) fn is_bare_pickle(start: &[u8]) -> bool {
-    start.starts_with(b"\x80\x02\x8a\x0a") || start.starts_with(b"\x80\x02}")
+    start.starts_with(b"\x80\x02\x8a\x0a") || start.starts_with(b"\x80\x02}q")
 }
 
 /// The tensors of an archive of `size` bytes, with their places counted from the start of the file.
@@ -97,22 +97,5 @@ fn info(tensor: &Tensor, start: u64, size: u64) -> Result<TensorInfo, String> {
         dtype: tensor.dtype,
         shape: shape.collect::<Result<_, _>>()?,
         data_offsets: (place(from)?, place(to)?),
-    })
-}
-
-/// The type of numbers of a storage, by the name of its class.
-fn dtype(class: &str) -> Option<Dtype> {
-    Some(match class {
-        "torch DoubleStorage" => Dtype::F64,
-        "torch FloatStorage" => Dtype::F32,
-        "torch HalfStorage" => Dtype::F16,
-        "torch BFloat16Storage" => Dtype::BF16,
-        "torch LongStorage" => Dtype::I64,
-        "torch IntStorage" => Dtype::I32,
-        "torch ShortStorage" => Dtype::I16,
-        "torch CharStorage" => Dtype::I8,
-        "torch ByteStorage" => Dtype::U8,
-        "torch BoolStorage" => Dtype::BOOL,
-        _ => return None,
     })
 }

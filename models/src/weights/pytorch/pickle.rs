@@ -6,8 +6,6 @@
 
 use safetensors::Dtype;
 
-use super::dtype;
-
 /// A value: a small one itself, or the number of a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Value {
@@ -342,6 +340,23 @@ fn text(nodes: &[Node], value: Value) -> Option<&str> {
         Node::Text(text) => Some(text),
         _ => None,
     }
+}
+
+/// The type of numbers of a storage, by the name of its class.
+fn dtype(class: &str) -> Option<Dtype> {
+    Some(match class {
+        "torch DoubleStorage" => Dtype::F64,
+        "torch FloatStorage" => Dtype::F32,
+        "torch HalfStorage" => Dtype::F16,
+        "torch BFloat16Storage" => Dtype::BF16,
+        "torch LongStorage" => Dtype::I64,
+        "torch IntStorage" => Dtype::I32,
+        "torch ShortStorage" => Dtype::I16,
+        "torch CharStorage" => Dtype::I8,
+        "torch ByteStorage" => Dtype::U8,
+        "torch BoolStorage" => Dtype::BOOL,
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
