@@ -22,6 +22,7 @@ import argparse
 import hashlib
 import json
 import shutil
+import unittest.mock
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,18 @@ def save_dreamsim(folder):
     return peft
 
 
+def hub_resampling(grid, height, width):
+    """Position embeddings of another grid by the rule of DINO's original code."""
+    patch, side, channels = 8, 5, grid.shape[-1]
+    rows, columns = height // patch, width // patch
+    patches = grid[:, 1:].reshape(1, side, side, channels).permute(0, 3, 1, 2)
+    scale = ((rows + 0.1) / side, (columns + 0.1) / side)
+    patches = F.interpolate(patches, scale_factor=scale, mode="bicubic", align_corners=False)
+    assert patches.shape[-2:] == (rows, columns)
+    patches = patches.permute(0, 2, 3, 1).reshape(1, rows * columns, channels)
+    return torch.cat((grid[:, :1], patches), 1)
+
+
 # --- Preprocessing ----------------------------------------------------------------------------
 
 
@@ -234,7 +247,7 @@ def squash_floats(side):
     return apply
 
 
-def long_side(side):
+def long_side(side, antialias=True):
     """HPSv2's: bicubic, of floats, zeros around."""
 
     def apply(picture):
@@ -242,7 +255,8 @@ def long_side(side):
         scale = side / float(max(picture.height, picture.width))
         height, width = (round(n * scale) for n in (picture.height, picture.width))
         if scale != 1.0:
-            x = F.interpolate(x[None], (height, width), mode="bicubic", antialias=True)[0]
+            size = (height, width)
+            x = F.interpolate(x[None], size, mode="bicubic", antialias=antialias)[0]
         top, left = (side - height) // 2, (side - width) // 2
         x = F.pad(x, (left, side - width - left, top, side - height - top))
         return transforms.Normalize(*CLIP_STATISTICS)(x)
@@ -256,6 +270,7 @@ PRESETS = {
     "dreamsim": squash(28),
     "dinov3": squash_floats(28),
     "hpsv2": long_side(28),
+    "hpsv2-legacy": long_side(28, antialias=False),
 }
 SIZES = [(60, 45), (37, 51), (20, 23)]
 
@@ -330,6 +345,12 @@ def write(out):
                 f"{name}.{label}.pixels": x,
                 f"{name}.{label}.class": model(x).last_hidden_state[:, 0].clone(),
             }
+    # The same model and images, with the original code's position embeddings.
+    embeddings = models["dinov2"].embeddings
+    positions = lambda _, height, width: hub_resampling(embeddings.position_embeddings, height, width)
+    with unittest.mock.patch.object(embeddings, "interpolate_pos_encoding", positions):
+        hidden = models["dinov2"](tensors["dinov2.other.pixels"]).last_hidden_state
+    tensors["dinov2.hub.class"] = hidden[:, 0].clone()
     tokenizer.save_pretrained(out / "clip")
     for unused in ["chat_template.jinja", "README.md"]:
         (out / "clip" / unused).unlink(missing_ok=True)

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Tensor;
 use burn_seqlora::kernels::Flex;
 use burn_seqlora::models::clip::ClipTextTower;
-use burn_seqlora::models::vit::VitModel;
+use burn_seqlora::models::vit::{Resampling, VitModel};
 use burn_seqlora::models::weights::encoders::{DreamSimAdapter, FoundVit};
 use burn_seqlora::models::weights::{Header, load_weights};
-use seqlora_tests::fixtures::{self, Fixture, assert_close};
+use seqlora_tests::fixtures::{self, Fixture, assert_close, relative_error};
 
 /// Relative to the largest number of an output.
 const TOLERANCE: f64 = 1e-5;
@@ -45,6 +45,33 @@ fn dino_of_all_versions() {
             assert_eq!(once.to_data(), found.to_data(), "{name}, {label}");
         }
     }
+}
+
+#[test]
+fn the_first_dino() {
+    let fixture = Fixture::open("parity_vit.safetensors");
+    let model =
+        VitModel::<Flex>::load(&fixtures::path("tiny-vit"), &Default::default()).unwrap();
+    for size in ["", "other_"] {
+        let found = model.embed(fixture.float(&format!("{size}pixels")));
+        let expected = fixture.float::<Flex, 3>(&format!("{size}last_hidden_state"));
+        let class = expected.narrow(1, 0, 1).squeeze_dim::<2>(1);
+        assert_close(&format!("{size}class"), &found, &class, TOLERANCE);
+    }
+}
+
+/// By the rule of the original code the positions of the same image are others.
+#[test]
+fn positions_may_be_resampled_as_in_the_original_code() {
+    let fixture = parity();
+    let mut found = FoundVit::find(&folder("dinov2")).unwrap();
+    found.config.resampling = Resampling::Hub;
+    let model = VitModel::<Flex>::from_found(found, &Default::default()).unwrap();
+    let output = model.embed(fixture.float("dinov2.other.pixels"));
+    let expected = fixture.float::<Flex, 2>("dinov2.hub.class");
+    assert_close("original", &output, &expected, TOLERANCE);
+    let other = fixture.float::<Flex, 2>("dinov2.other.class");
+    assert!(relative_error(&output, &other) > 1e-3);
 }
 
 #[test]

@@ -72,6 +72,7 @@ fn presets_are_those_of_torchvision() {
         ("dreamsim", presets::DREAMSIM, Resize::Squash { side: 28 }),
         ("dinov3", presets::DINO_V3, Resize::Squash { side: 28 }),
         ("hpsv2", presets::HPS_V2, Resize::LongSide { side: 28 }),
+        ("hpsv2-legacy", presets::HPS_V2_LEGACY, Resize::LongSide { side: 28 }),
     ] {
         for (width, height) in [(60, 45), (37, 51), (20, 23)] {
             let found = small(preset, resize).apply(&image(width, height, 1));
