@@ -17,6 +17,7 @@ import make_attention_fixture
 import make_fixtures
 import make_fusion_fixture
 import make_image
+import make_metrics_fixtures
 import make_peft_fixture
 import torch
 from make_fixtures import DEFAULT_OUT
@@ -36,6 +37,7 @@ def make(out):
     make_peft_fixture.write(out / "peft")
     make_fusion_fixture.write(out / "fusion.safetensors")
     make_attention_fixture.write(out / "attention_sd1.safetensors")
+    make_metrics_fixtures.write(out / "metrics")
     ldm_keys.write(out / "ldm_keys.json")
     (out / "images").mkdir()
     make_image.write(out / "images" / "cmyk.jpg")
@@ -51,6 +53,9 @@ def differences(name, made, committed):
     """What differs between a file and the committed one, as sentences."""
     if name.endswith(".safetensors"):
         yield from tensor_differences(load_file(made), load_file(committed))
+    elif name.endswith((".bin", ".pth", ".pth.tar")):
+        both = [torch.load(path, weights_only=True) for path in (made, committed)]
+        yield from tensor_differences(*(weights.get("state_dict", weights) for weights in both))
     elif name.endswith(".json"):
         values = [json.loads(path.read_text(encoding="utf-8")) for path in (made, committed)]
         if name == "fixtures.json":
