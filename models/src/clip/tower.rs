@@ -80,7 +80,8 @@ impl<B: KernelBackend> ClipTextTower<B> {
         let device = self.projection.weight.device();
         let ids: Vec<i32> = texts.iter().flatten().map(|id| *id as i32).collect();
         let ids = Tensor::from_data(TensorData::new(ids, [texts.len(), length]), &device);
-        let batch = TextBatch { ids, gather: None, copies: 1 };
+        let words = vec![Vec::new(); texts.len()];
+        let batch = TextBatch { ids, gather: None, copies: 1, words };
         let none = DualAdapters::none();
         let states = self.encoder.encode(&batch, None, &none).layer(0).primal;
         let [prompts, length, width] = states.dims();
