@@ -50,8 +50,7 @@ fn dino_of_all_versions() {
 #[test]
 fn the_first_dino() {
     let fixture = Fixture::open("parity_vit.safetensors");
-    let model =
-        VitModel::<Flex>::load(&fixtures::path("tiny-vit"), &Default::default()).unwrap();
+    let model = VitModel::<Flex>::load(&fixtures::path("tiny-vit"), &Default::default()).unwrap();
     for size in ["", "other_"] {
         let found = model.embed(fixture.float(&format!("{size}pixels")));
         let expected = fixture.float::<Flex, 3>(&format!("{size}last_hidden_state"));
