@@ -138,11 +138,14 @@ impl VitConfig {
             ("image_size", self.image_size, 4096),
             ("num_channels", self.num_channels, 8192),
             ("projection_dim", self.outputs(), 8192),
-            ("num_register_tokens", self.num_register_tokens + 1, 1025),
         ] {
             if !(1..=most).contains(&value) {
                 return Err(format!("`{key}` is {value}; expected 1 to {most}"));
             }
+        }
+        if self.num_register_tokens > 1024 {
+            let found = self.num_register_tokens;
+            return Err(format!("`num_register_tokens` is {found}; expected 0 to 1024"));
         }
         if !(self.layer_norm_eps > 0.0 && self.layer_norm_eps < 1.0) {
             let found = self.layer_norm_eps;

@@ -7,7 +7,7 @@ use super::spec::{Arithmetic, Preprocessing, Resize};
 const IMAGENET: ([f32; 3], [f32; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 /// Those of CLIP's training images.
 const CLIP_IMAGES: ([f32; 3], [f32; 3]) =
-    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_58, 0.275_777_1]);
+    ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]);
 
 /// DINO and DINOv2, as the evaluations of CustomConcept101 and DINOv2 do it.
 pub const DINO: Preprocessing = Preprocessing {

@@ -120,11 +120,12 @@ fn read(text: &str, file: &Path) -> Result<Config, ModelError> {
 
 fn dino_v2(config: Config, resampling: Resampling) -> VitConfig {
     let width = config.hidden_size;
-    let inner = (width as f64 * config.mlp_ratio.unwrap_or(4.0)) as usize;
+    // Far over every limit is enough to be refused.
+    let inner = (width as f64 * config.mlp_ratio.unwrap_or(4.0)).min(1e9) as usize;
     let gated = config.use_swiglu_ffn;
     VitConfig {
         // Two thirds, so that three matrices have as many numbers as two, in steps of eight.
-        intermediate_size: if gated { (inner * 2 / 3 + 7) / 8 * 8 } else { inner },
+        intermediate_size: if gated { (inner * 2 / 3).next_multiple_of(8) } else { inner },
         image_size: config.image_size.unwrap_or(224),
         patch_size: config.patch_size.unwrap_or(14),
         layer_norm_eps: config.layer_norm_eps.unwrap_or(1e-6),
