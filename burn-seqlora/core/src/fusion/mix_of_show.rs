@@ -145,3 +145,68 @@ fn closed_form(error: &OutputError) -> DMatrix<f64> {
     }
     along * eigenvectors.transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use nalgebra::DMatrix;
+    use rand_distr::{Distribution, StandardNormal};
+
+    use super::*;
+    use crate::lora::{Gram, Role, StoredFactors};
+    use crate::rng::Seed;
+
+    const INPUTS: usize = 96;
+    const OUTPUTS: usize = 40;
+    const ROWS: usize = 8;
+
+    fn numbers(count: usize, seed: u64) -> Vec<f32> {
+        StandardNormal.sample_iter(Seed::new(seed).at(0)).take(count).collect()
+    }
+
+    /// Two concepts with 16 inputs for 96 dimensions, as prompts have them: on their own inputs both
+    /// come back, and nothing large happens elsewhere, in f64 and with the round-off of f32.
+    #[test]
+    fn few_inputs_have_a_fusion() {
+        let (part, role) = (Part::TextEncoder, Role::SelfAttention);
+        let (inputs, outputs) = (INPUTS, OUTPUTS);
+        let site = Site { name: "layer".into(), inputs, outputs, part, role };
+        let weight = || DMatrix::zeros(OUTPUTS, INPUTS);
+        let layer = Layer { site: &site, weight: &weight };
+        let factors = [0, 1].map(|concept| StoredFactors {
+            rank: 2,
+            up: numbers(OUTPUTS * 2, 10 + concept),
+            down: numbers(INPUTS * 2, 20 + concept),
+        });
+        let rows = [0, 1].map(|concept| numbers(ROWS * INPUTS, 30 + concept));
+        for (keep, solver) in [
+            (true, MixOfShow::default().solver),
+            (false, MixOfShow::default().solver),
+            (true, FusionSolver::ClosedForm),
+            (false, FusionSolver::ClosedForm),
+        ] {
+            let member = |concept: usize| {
+                let x = DMatrix::<f32>::from_row_slice(ROWS, INPUTS, &rows[concept]);
+                let values = (x.transpose() * x).iter().copied().collect();
+                let kept = if keep { rows[concept].clone() } else { Vec::new() };
+                let gram = Some(Gram { rows: ROWS, inputs, values, kept });
+                Ok(LayerMember { id: "cat", scale: 1.0, factors: Some(&factors[concept]), gram })
+            };
+            let fusion = MixOfShow { solver };
+            let patch = fusion.fuse(&layer, &mut (0..2).map(member)).unwrap();
+            let delta = patch.delta().into_iter().map(f64::from);
+            let delta = DMatrix::from_row_iterator(OUTPUTS, INPUTS, delta);
+            let mut largest = 0.0f64;
+            for (rows, factors) in rows.iter().zip(&factors) {
+                let rows = rows.iter().map(|x| f64::from(*x));
+                let x = DMatrix::from_row_iterator(ROWS, INPUTS, rows);
+                let (up, down) = factors.to_matrices();
+                let own = up * down.transpose();
+                largest = largest.max(own.norm());
+                let error =
+                    (&x * (&delta - &own).transpose()).norm() / (x * own.transpose()).norm();
+                assert!(error < 1e-3, "{solver:?}, kept {keep}: {error:.2e}");
+            }
+            assert!(delta.norm() < 2.0 * largest, "{solver:?}, kept {keep}: {}", delta.norm());
+        }
+    }
+}
