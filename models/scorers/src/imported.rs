@@ -1,8 +1,8 @@
 //! Scores from a table that was made elsewhere.
 //!
 //! The table is a CSV file with a header. The column `image` holds the path of an image, from the
-//! table's folder on, or its [`image_id`]; the column `value`, or another one, holds the score. Fields may
-//! be quoted, and a quote inside a quoted field is doubled.
+//! table's folder on, or its [`image_id`](fn@crate::image_id); the column `value`, or another one, holds
+//! the score. Fields may be quoted, and a quote inside a quoted field is doubled.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
