@@ -316,7 +316,7 @@ impl Fusion for Witness {
     }
 }
 
-/// The text encoder's rows are those from start to end of "photo of a <x>" and "<x>", those of keys and
+/// The text encoder's rows are those from start to end of `photo of a <x>` and `<x>`, those of keys and
 /// values the word and the end of both; all other layers have an image's. With one concept, whose change is
 /// kept as it is, the stages see what a single run with the concept sees.
 pub fn stages_record_what_mix_of_show_does<B: KernelBackend>(tolerance: f64) {
