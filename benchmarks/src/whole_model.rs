@@ -60,6 +60,7 @@ impl<B: TrainBackend> Setup<B> {
             noise: draw(),
             timesteps: vec![500],
             mask: Tensor::ones([1, 1, side, side], &device),
+            subject: None,
             prompts: TextBatch::new(&[tokens], &vocabulary, layers, &device),
         };
         Ok(Self { model, config, sample, side })

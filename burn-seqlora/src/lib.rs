@@ -70,7 +70,7 @@
 //! | [`model`] | the traits that a model of one's own implements |
 //! | [`jvp`], [`kernels`] | dual numbers for Hessian products, and the operations that they pass through |
 //! | [`data`], [`eval`], [`files`] | images and captions; metrics and reports; atomic files |
-//! | `models`, `toy_world` | Stable Diffusion 1.x and 2.x; the toy world behind `builtin` (features of the same names) |
+//! | `models`, `scorers`, `toy_world` | Stable Diffusion 1.x and 2.x; DINO, CLIP, DreamSim and HPSv2 as metrics; the toy world behind `builtin` (features of the same names) |
 //!
 //! The features `cpu` (the default), `wgpu` and `cuda` compile backends in; `autotune` lets GPUs choose
 //! their fastest kernels at run time.
@@ -96,6 +96,8 @@ pub use seqlora_files as files;
 pub use seqlora_kernels as kernels;
 #[cfg(feature = "models")]
 pub use seqlora_models as models;
+#[cfg(feature = "scorers")]
+pub use seqlora_scorers as scorers;
 #[cfg(feature = "toy-world")]
 pub use seqlora_toy_world as toy_world;
 

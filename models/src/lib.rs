@@ -4,7 +4,7 @@
 //! and implements `seqlora-core`'s [`DiffusionModel`](seqlora_core::model::DiffusionModel). Its
 //! networks are [`unet`], [`clip`] and [`vae`], built from the layers in [`nn`]. [`tokenizer`] reads
 //! CLIP's tokenizers, and [`weights`] is the only module that knows foreign file and key names. [`vit`]
-//! is DINO's vision transformer, for metrics.
+//! and [`clip::ClipTextTower`] are the encoders of metrics: DINO of all versions, CLIP and OpenCLIP.
 
 pub mod blueprint;
 pub mod clip;

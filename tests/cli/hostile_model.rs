@@ -320,11 +320,11 @@ fn hostile_single_files_are_refused() {
     let cases: Vec<(Change, &[&str])> = vec![
         (
             Tensors(FILE, |w| set(w, "cond_stage_model.transformer.in_proj_weight", vec![])),
-            &[FILE, "in_proj_weight` has shape [], which has no thirds"],
+            &[FILE, "in_proj_weight` has shape [], which has no 3 equal parts"],
         ),
         (
             Tensors(FILE, |w| set(w, "cond_stage_model.transformer.in_proj_bias", vec![4])),
-            &[FILE, "in_proj_bias` has shape [4], which has no thirds"],
+            &[FILE, "in_proj_bias` has shape [4], which has no 3 equal parts"],
         ),
         (
             Tensors(FILE, |w| set(w, "model.diffusion_model.input_blocks.0.0.weight", vec![])),

@@ -14,6 +14,7 @@ mod demo;
 mod files;
 #[cfg(target_os = "linux")]
 mod full_disk;
+mod fuse;
 mod generate;
 mod golden;
 mod harness;

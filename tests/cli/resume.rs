@@ -111,19 +111,21 @@ fn a_resumed_run_may_save_more_often() {
     project.learn("photos", &format!("{OPTIONS} --resume")).succeeds();
 }
 
-/// Plain LoRA goes on as exactly as the others.
+/// Methods without levels go on as exactly as the others.
 #[test]
-fn plain_lora_is_resumed() {
-    let options = "--steps 8 --save-every 3 --method lora";
-    let whole = Project::new(&["cat"]);
-    whole.learn("photos", options).succeeds();
-    let broken = Project::new(&["cat"]);
-    let mut run = broken.start_learn(options);
-    run.wait_for(&broken.path("bank/concepts/cat/metrics.jsonl"));
-    run.interrupt().fails(130, &["the state is saved"]);
-    assert!(broken.path("bank/concepts/cat/checkpoint/state.json").exists());
-    broken.learn("photos", &format!("{options} --resume")).succeeds();
-    broken.bank().assert_same(&whole.bank());
+fn methods_without_levels_are_resumed() {
+    for method in ["lora", "orthogonal-adaptation"] {
+        let options = format!("--steps 8 --save-every 3 --method {method}");
+        let whole = Project::new(&["cat"]);
+        whole.learn("photos", &options).succeeds();
+        let broken = Project::new(&["cat"]);
+        let mut run = broken.start_learn(&options);
+        run.wait_for(&broken.path("bank/concepts/cat/metrics.jsonl"));
+        run.interrupt().fails(130, &["the state is saved"]);
+        assert!(broken.path("bank/concepts/cat/checkpoint/state.json").exists());
+        broken.learn("photos", &format!("{options} --resume")).succeeds();
+        broken.bank().assert_same(&whole.bank());
+    }
 }
 
 /// Under `nohup` a terminal that is closed stops nothing; else the state is saved.

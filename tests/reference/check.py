@@ -13,8 +13,11 @@ import tempfile
 from pathlib import Path
 
 import ldm_keys
+import make_attention_fixture
 import make_fixtures
+import make_fusion_fixture
 import make_image
+import make_metrics_fixtures
 import make_peft_fixture
 import torch
 from make_fixtures import DEFAULT_OUT
@@ -23,14 +26,18 @@ from safetensors.torch import load_file
 # Relative to the largest number of a tensor. Second derivatives and 25 sampling steps add up errors.
 TOLERANCE = 1e-4
 
-# Written by this program: `SEQLORA_GOLDEN=write` and a bank of version 0.1, which nothing writes any more.
-NOT_MADE_HERE = ("golden.json", "bank-v1/", "bank-v1.latents.safetensors")
+# Written by this program (`SEQLORA_GOLDEN=write`, and a bank of version 0.1, which nothing writes any more),
+# and random keys, by `tls.sh`.
+NOT_MADE_HERE = ("golden.json", "bank-v1/", "bank-v1.latents.safetensors", "tls/")
 
 
 def make(out):
     """Write all fixtures into a folder."""
     make_fixtures.write_fixtures(out)
     make_peft_fixture.write(out / "peft")
+    make_fusion_fixture.write(out / "fusion.safetensors")
+    make_attention_fixture.write(out / "attention_sd1.safetensors")
+    make_metrics_fixtures.write(out / "metrics")
     ldm_keys.write(out / "ldm_keys.json")
     (out / "images").mkdir()
     make_image.write(out / "images" / "cmyk.jpg")
@@ -46,6 +53,9 @@ def differences(name, made, committed):
     """What differs between a file and the committed one, as sentences."""
     if name.endswith(".safetensors"):
         yield from tensor_differences(load_file(made), load_file(committed))
+    elif name.endswith((".bin", ".pth", ".pth.tar")):
+        both = [torch.load(path, weights_only=True) for path in (made, committed)]
+        yield from tensor_differences(*(weights.get("state_dict", weights) for weights in both))
     elif name.endswith(".json"):
         values = [json.loads(path.read_text(encoding="utf-8")) for path in (made, committed)]
         if name == "fixtures.json":

@@ -28,6 +28,9 @@ pub struct Generate {
     /// A concept to use, with its strength; can be repeated [default: all of the bank, at 1]
     #[arg(long, value_name = "ID[=SCALE]")]
     pub concept: Vec<String>,
+    /// What `fuse` made of these concepts, in place of their sum
+    #[arg(long, value_name = "FILE", requires = "bank")]
+    pub fused: Option<PathBuf>,
     /// A prompt for a box in the image, its corners in pixels; can be repeated. Where boxes
     /// overlap their prompts share; the prompt is for what is outside all of them. Repeat in each box
     /// what the whole image shows ("<dog6> left of <teapot>")
@@ -88,7 +91,7 @@ pub const MOST_IMAGES: usize = 1_000_000;
 const MOST_AT_ONCE: usize = 4_096;
 
 /// Schedules have 1000 steps.
-const MOST_STEPS: usize = 10_000;
+pub(super) const MOST_STEPS: usize = 10_000;
 
 /// A box and its prompt.
 #[derive(Debug, Clone)]

@@ -58,7 +58,8 @@ pub struct Learn {
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Training")]
 pub struct Train {
-    /// seqlora, alternating, or lora: each concept by itself [default: seqlora]
+    /// seqlora, alternating, or those that learn each concept by itself: lora, orthogonal-adaptation
+    /// [default: seqlora]
     #[arg(long, value_parser = PossibleValuesParser::new(NAMES), hide_possible_values = true)]
     pub method: Option<String>,
     /// Second derivatives: exact, finite-difference or none [default: exact]

@@ -2,6 +2,7 @@
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 mod compute;
+mod fuse;
 mod generate;
 mod learn;
 mod model;
@@ -15,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub use self::compute::Compute;
+pub use self::fuse::Fuse;
 pub use self::generate::{Generate, MOST_IMAGES, Region};
 pub use self::learn::Learn;
 pub use self::model::Model;
@@ -71,6 +73,8 @@ pub enum Command {
     Learn(Box<Learn>),
     /// Generate images with any of a bank's concepts
     Generate(Box<Generate>),
+    /// Make one weight per layer of several concepts of a bank
+    Fuse(Box<Fuse>),
     /// Show what is in a bank or a safetensors file
     Inspect(Inspect),
     /// List the devices this program can use

@@ -50,6 +50,8 @@ pub type Loss<'a, B> = dyn Fn(&DualAdapters<B>, Option<&Tensor<B, 2>>) -> Dual<B
 pub enum Wrt {
     /// A alone: the inner steps.
     Up,
+    /// A and the token embeddings: B is never trained.
+    UpAndEmbeddings,
     /// A, B and the token embeddings.
     All,
 }
@@ -103,7 +105,11 @@ fn gradient_within<B: TrainBackend>(
     pass: Option<&CachePass>,
 ) -> Gradient<B::InnerBackend> {
     let layout = Layout::of(at);
-    let wanted = |number| wrt == Wrt::All || layout.is_up(number);
+    let wanted = |number| match wrt {
+        Wrt::Up => layout.is_up(number),
+        Wrt::UpAndEmbeddings => layout.is_up(number) || layout.is_embeddings(number),
+        Wrt::All => true,
+    };
     let found = burn_jvp::gradient::<B>(|p| layout.evaluate(loss, p, pass), &at.vector(), wanted);
     let (AdapterSet { up, down }, embeddings) = layout.split(&found.gradient);
     Gradient { loss: found.value, up, down, embeddings }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{at_least_one, at_most, not_negative};
 use crate::data::{CaptionOptions, Transform};
+use crate::diffusion::AttentionRegularization;
 use crate::error::{Error, Result};
 use crate::lora::{Part, Site, SiteSelection};
 use crate::precision::Precision;
@@ -95,6 +96,18 @@ pub enum LrSchedule {
     Constant,
 }
 
+/// Where Orthogonal Adaptation takes its frozen B from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FrozenBasis {
+    /// Columns of one orthonormal basis that all concepts share: two concepts are exactly orthogonal
+    /// unless they draw a column in common.
+    #[default]
+    Shared,
+    /// Independent normal numbers: orthogonal in the mean only.
+    Gaussian,
+}
+
 /// The weights that a concept is trained on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -158,11 +171,14 @@ pub struct TrainConfig {
     pub base: TrainingBase,
     /// λ: ridge on A in the lower level.
     pub ridge: f64,
-    /// Decoupled weight decay of B and of the token embeddings, and of A with `lora`.
+    /// Decoupled weight decay of B and of the token embeddings, and of A with `lora` and
+    /// `orthogonal-adaptation`; B of the latter stays as it is.
     pub weight_decay: f64,
     /// Column norm of B at the start (Orthogonal Adaptation's 0.5); `lora` starts as LoRA does
     /// everywhere, with kaiming's, about 0.577.
     pub down_norm: f64,
+    /// Where B comes from with `orthogonal-adaptation`; without effect on the other methods.
+    pub frozen_basis: FrozenBasis,
     /// Words and token embeddings of a concept.
     pub tokens: TokenScheme,
     /// Standard deviation of the new word's embeddings at the start.
@@ -173,6 +189,12 @@ pub struct TrainConfig {
     pub noise_offset: f64,
     /// Whether subject masks, where given, weight the loss.
     pub masked_loss: bool,
+    /// Weight of Mix-of-Show's attention regularisation, by which the image attends to the concept's words
+    /// where the subject mask is; 0.01 there, and 0 for none. An image without a mask is the subject itself.
+    pub attention_weight: f64,
+    /// Whether that term compares the class word's attention with the whole mask, as Mix-of-Show does for
+    /// animals, or only keeps it inside.
+    pub attention_full_identity: bool,
     /// How captions are varied.
     pub captions: CaptionOptions,
     /// How images are cropped and placed.
@@ -224,11 +246,14 @@ impl Default for TrainConfig {
             ridge: 1e-8,
             weight_decay: 0.01,
             down_norm: 0.5,
+            frozen_basis: FrozenBasis::Shared,
             tokens: TokenScheme::EdLora,
             token_std: 0.013,
             token_norm_limit: 0.55,
             noise_offset: 0.01,
             masked_loss: true,
+            attention_weight: 0.0,
+            attention_full_identity: false,
             captions: CaptionOptions::default(),
             transform: Transform::default(),
             resolution: None,
@@ -251,6 +276,12 @@ impl TrainConfig {
     pub fn cache_from(&self, hvp: Hvp) -> Option<usize> {
         let caches = self.inner_activations == InnerActivations::Cache && hvp == Hvp::Exact;
         caches.then_some(CACHE_FROM)
+    }
+
+    /// The attention's term of the loss, if there is one.
+    pub fn attention(&self) -> Option<AttentionRegularization> {
+        let (weight, full_identity) = (self.attention_weight, self.attention_full_identity);
+        (weight > 0.0).then_some(AttentionRegularization { weight, full_identity })
     }
 
     /// How many directions of a site are protected, if the method is orthogonal.
@@ -295,6 +326,7 @@ impl TrainConfig {
             ("ridge", self.ridge),
             ("weight_decay", self.weight_decay),
             ("noise_offset", self.noise_offset),
+            ("attention_weight", self.attention_weight),
             ("down_norm", self.down_norm),
             ("token_std", self.token_std),
             ("token_norm_limit", self.token_norm_limit),

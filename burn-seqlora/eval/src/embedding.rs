@@ -11,9 +11,20 @@ use image::RgbImage;
 
 /// A network whose embeddings are close, by cosine, for images that show the same thing.
 pub trait ImageEncoder<B: Backend>: Debug {
-    /// `[images, width]` of pixels `[images, 3, height, width]` in [−1, 1]. The length of an embedding
-    /// does not matter.
+    /// `[images, width]` of pixels `[images, 3, height, width]` as [`pixels`](Self::pixels) makes them. The
+    /// length of an embedding does not matter.
     fn embed(&self, pixels: Tensor<B, 4>) -> Tensor<B, 2>;
+
+    /// What the encoder sees of images of one size, `[images, 3, height, width]`. An encoder that was not
+    /// trained on numbers in [−1, 1], or on images of that size, has its own.
+    fn pixels(&self, images: &[&RgbImage], device: &B::Device) -> Tensor<B, 4> {
+        to_pixels(images, device)
+    }
+
+    /// What [`pixels`](Self::pixels) does, exactly enough to repeat it elsewhere.
+    fn preprocessing(&self) -> String {
+        "each byte x of the RGB image becomes x / 127.5 − 1; the image keeps its size".into()
+    }
 }
 
 /// A unit vector on the host: the embedding of one image.
@@ -47,8 +58,8 @@ impl<B: Backend> Embedder<B> {
     }
 
     /// What happens to an image before the encoder has it.
-    pub fn preprocessing(&self) -> &'static str {
-        "each byte x of the RGB image becomes x / 127.5 − 1; the image keeps its size"
+    pub fn preprocessing(&self) -> String {
+        self.encoder.preprocessing()
     }
 
     /// The embedding of each image.
@@ -63,7 +74,7 @@ impl<B: Backend> Embedder<B> {
         // One batch for each size.
         for batch in missing.into_values() {
             let (keys, images): (Vec<u64>, Vec<&RgbImage>) = batch.into_iter().unzip();
-            let embedded = self.encoder.embed(to_pixels(&images, &self.device));
+            let embedded = self.encoder.embed(self.encoder.pixels(&images, &self.device));
             embeddings.extend(keys.into_iter().zip(unit_rows(embedded)));
         }
         keys.iter().map(|key| embeddings[key].clone()).collect()
@@ -90,6 +101,11 @@ pub fn to_pixels<B: Backend>(images: &[&RgbImage], device: &B::Device) -> Tensor
     Tensor::<B, 4>::from_data(TensorData::new(values, shape), device).permute([0, 3, 1, 2])
 }
 
+/// The cosine between two unit vectors.
+pub(crate) fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
 /// The mean of unit vectors, with length one.
 #[derive(Debug, Clone)]
 pub struct MeanDirection(Embedding);
@@ -109,7 +125,7 @@ impl MeanDirection {
 
     /// The cosine between an embedding and this direction.
     pub fn cosine(&self, embedding: &[f64]) -> f64 {
-        self.0.iter().zip(embedding).map(|(a, b)| a * b).sum()
+        cosine(&self.0, embedding)
     }
 }
 
@@ -133,7 +149,8 @@ fn key(image: &RgbImage) -> u64 {
     hasher.finish()
 }
 
-fn unit_rows<B: Backend>(rows: Tensor<B, 2>) -> Vec<Embedding> {
+/// Each row as a unit vector on the host.
+pub(crate) fn unit_rows<B: Backend>(rows: Tensor<B, 2>) -> Vec<Embedding> {
     let [_, width] = rows.dims();
     let values: Vec<f64> = rows.to_data().iter::<f64>().collect();
     values.chunks(width).map(|row| unit(row.to_vec())).collect()

@@ -40,7 +40,7 @@ impl<B: Backend> Metric for Identity<B> {
     }
 
     fn preprocessing(&self) -> String {
-        self.embedder.preprocessing().into()
+        self.embedder.preprocessing()
     }
 
     fn needs(&self) -> Needs {

@@ -6,13 +6,16 @@
 //!
 //! A [`Metric`] is anything that scores images. [`Evaluator`], [`report::Summary`] and the page go
 //! through a list of metrics and a list of methods and know none of them by name. No network is in this
-//! crate: one that embeds images implements [`ImageEncoder`].
+//! crate: one that embeds images implements [`ImageEncoder`], and one that embeds texts
+//! [`TextEncoder`].
 
 mod embedding;
 mod estimate;
 mod evaluator;
 mod identity;
 mod metric;
+mod pairwise;
+mod prompt_similarity;
 mod recognition;
 pub mod report;
 
@@ -21,4 +24,6 @@ pub use estimate::Estimate;
 pub use evaluator::{Bounds, Evaluator, References, Stages};
 pub use identity::Identity;
 pub use metric::{Context, Direction, Metric, MetricError, MetricInfo, Needs, evaluate};
+pub use pairwise::{Measure, Pairwise};
+pub use prompt_similarity::{PromptScore, PromptSimilarity, PromptText, TextEmbedder, TextEncoder};
 pub use recognition::Recognition;

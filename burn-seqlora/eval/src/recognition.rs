@@ -41,7 +41,7 @@ impl<B: Backend> Metric for Recognition<B> {
     }
 
     fn preprocessing(&self) -> String {
-        self.embedder.preprocessing().into()
+        self.embedder.preprocessing()
     }
 
     fn needs(&self) -> Needs {

@@ -54,18 +54,27 @@ impl ClipTextConfig {
     pub fn parse(text: &str, file: &Path) -> Result<Self, ModelError> {
         require_defaults(text, file, &[("model_type", "\"clip_text_model\"")])?;
         let config: Self = parse_object(text).map_err(|reason| ModelError::config(file, reason))?;
+        config.require_sizes(file)?;
+        Ok(config)
+    }
+
+    /// Checks that no size is larger than any model's, and that the heads divide the width; error
+    /// messages name `file`.
+    ///
+    /// # Errors
+    /// The error names the key, its value and the range.
+    pub fn require_sizes(&self, file: &Path) -> Result<(), ModelError> {
         for (key, value, range) in [
-            ("vocab_size", config.vocab_size, 1..=1 << 20),
-            ("hidden_size", config.hidden_size, 1..=8192),
-            ("intermediate_size", config.intermediate_size, 1..=1 << 16),
-            ("num_hidden_layers", config.num_hidden_layers, 1..=128),
+            ("vocab_size", self.vocab_size, 1..=1 << 20),
+            ("hidden_size", self.hidden_size, 1..=8192),
+            ("intermediate_size", self.intermediate_size, 1..=1 << 16),
+            ("num_hidden_layers", self.num_hidden_layers, 1..=128),
             // A text has a start and an end.
-            ("max_position_embeddings", config.max_position_embeddings, 2..=4096),
+            ("max_position_embeddings", self.max_position_embeddings, 2..=4096),
         ] {
             require_within(file, key, value, range)?;
         }
-        require_epsilon(file, "layer_norm_eps", config.layer_norm_eps)?;
-        require_parts(file, "num_attention_heads", config.hidden_size, config.num_attention_heads)?;
-        Ok(config)
+        require_epsilon(file, "layer_norm_eps", self.layer_norm_eps)?;
+        require_parts(file, "num_attention_heads", self.hidden_size, self.num_attention_heads)
     }
 }

@@ -1,7 +1,9 @@
-//! CLIP's text encoder (transformers' `CLIPTextModel`).
+//! CLIP's text encoder (transformers' `CLIPTextModel`), and its text tower with the projection.
 
 mod config;
 mod text;
+mod tower;
 
 pub use config::ClipTextConfig;
 pub use text::ClipTextModel;
+pub use tower::ClipTextTower;

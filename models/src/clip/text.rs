@@ -33,14 +33,14 @@ impl ClipTextConfig {
     /// An encoder without weights; its linear layers are registered as sites in `scope`.
     pub fn init<B: KernelBackend>(&self, scope: &mut Scope<B>) -> ClipTextModel<B> {
         let (width, device) = (self.hidden_size, scope.device);
-        let layer = EncoderLayerConfig {
+        let layer = EncoderLayerConfig::new(
             width,
-            inner: self.intermediate_size,
-            heads: self.num_attention_heads,
-            bias: true,
-            activation: self.hidden_act,
-            epsilon: self.layer_norm_eps,
-        };
+            self.intermediate_size,
+            self.num_attention_heads,
+            true,
+            self.hidden_act,
+            self.layer_norm_eps,
+        );
         ClipTextModel {
             token_embedding: Embedding::new(self.vocab_size, width, device),
             position_embedding: Embedding::new(self.max_position_embeddings, width, device),
@@ -76,10 +76,9 @@ impl<B: KernelBackend> ClipTextModel<B> {
         let width = embedded.dims()[1];
         let positions = self.position_embedding.weight.val().narrow(0, 0, length);
         let x = embedded.reshape([prompts, length, width]) + positions.unsqueeze::<3>();
-        let x = self
-            .layers
-            .iter()
-            .fold(Dual::constant(x), |x, layer| layer.forward(x, AttentionMask::Causal, adapters));
+        let x = self.layers.iter().fold(Dual::constant(x), |x, layer| {
+            layer.forward(x, AttentionMask::Causal, None, adapters)
+        });
         Context::new(self.final_layer_norm.forward(x), batch.copies)
     }
 
@@ -93,6 +92,16 @@ impl<B: KernelBackend> ClipTextModel<B> {
     /// The width of a token embedding.
     pub fn width(&self) -> usize {
         self.token_embedding.weight.shape().dims::<2>()[1]
+    }
+
+    /// The largest number of tokens in a prompt.
+    pub fn context_length(&self) -> usize {
+        self.position_embedding.weight.shape().dims::<2>()[0]
+    }
+
+    /// The number of tokens in its table.
+    pub fn vocabulary(&self) -> usize {
+        self.token_embedding.weight.shape().dims::<2>()[0]
     }
 
     /// Its linear layers, the sites among them.

@@ -1,15 +1,15 @@
 //! Multi-head attention whose four projections can carry adapters.
 
 use burn::config::Config;
-use burn::module::Module;
-use burn::tensor::backend::Backend;
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
 use seqlora_core::diffusion::{KeyValue, Source};
 use seqlora_core::lora::{DualAdapters, Role};
 use seqlora_kernels::attention::AttentionMask;
 use seqlora_kernels::{KernelBackend, ops};
 
-use super::{Linear, LinearConfig, Scope};
+use super::{Linear, LinearConfig, Rotary, Scope};
 
 /// Sizes of an [`Attention`].
 #[derive(Config, Debug)]
@@ -23,6 +23,9 @@ pub struct AttentionConfig {
     /// Whether the query, key and value projections have biases (in CLIP, but not in the UNet).
     #[config(default = false)]
     pub bias: bool,
+    /// Whether the key projection has one too, if they have biases; DINOv3's has none.
+    #[config(default = true)]
+    pub key_bias: bool,
 }
 
 /// `softmax(q kᵀ/√d) v` in several heads, with projections before and after.
@@ -48,7 +51,7 @@ impl AttentionConfig {
         let context = self.context.unwrap_or(self.channels);
         Attention {
             to_q: scope.site(query, role, linear(self.channels, self.bias)),
-            to_k: scope.site(key, role, linear(context, self.bias)),
+            to_k: scope.site(key, role, linear(context, self.bias && self.key_bias)),
             to_v: scope.site(value, role, linear(context, self.bias)),
             to_out: scope.site(output, role, linear(self.channels, true)),
             heads: self.heads,
@@ -75,6 +78,22 @@ impl<B: KernelBackend> Attention<B> {
         self.to_out.forward(self.attend(query, projected, mask), adapters)
     }
 
+    /// Self-attention of patches whose queries and keys are turned by their positions.
+    ///
+    /// # Shapes
+    /// - x and output: `[batch, tokens, channels]`
+    pub fn forward_rotated(
+        &self,
+        x: Dual<B, 3>,
+        rotary: &Rotary<B>,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 3> {
+        let query = rotary.apply(self.to_q.forward(x.clone(), adapters));
+        let KeyValue { key, value } = self.project(x, adapters);
+        let turned = KeyValue { key: rotary.apply(key), value };
+        self.to_out.forward(self.attend(query, turned, AttentionMask::Full), adapters)
+    }
+
     /// Attention to several prompts: the sum of the outputs for each source, weighted at each position
     /// by the source's share there.
     ///
@@ -92,6 +111,7 @@ impl<B: KernelBackend> Attention<B> {
         let query = self.to_q.forward(x, adapters);
         let outputs = sources.into_iter().map(|Source { prompt, share, projected }| {
             let projected = projected.unwrap_or_else(|| self.project(prompt, adapters));
+            adapters.record_attention(&query, &projected.key, self.heads);
             let output = self.attend(query.clone(), projected, AttentionMask::Full);
             match share {
                 Some(share) => output.mul_constant(share),
@@ -121,6 +141,21 @@ impl<B: KernelBackend> Attention<B> {
         mask: AttentionMask,
     ) -> Dual<B, 3> {
         ops::attention(query, key, value, self.heads, mask)
+    }
+
+    /// The layer with `delta` added to the weights of queries, keys and values, one below the other.
+    ///
+    /// # Shapes
+    /// - delta: `[3 · channels, channels]`
+    pub fn with_projections_changed(mut self, delta: Tensor<B, 2>) -> Self {
+        let channels = delta.dims()[1];
+        for (number, linear) in
+            [&mut self.to_q, &mut self.to_k, &mut self.to_v].into_iter().enumerate()
+        {
+            let change = delta.clone().narrow(0, number * channels, channels);
+            linear.weight = Param::from_tensor(linear.weight.val() + change);
+        }
+        self
     }
 
     /// Its linear layers, the sites among them.

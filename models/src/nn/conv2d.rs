@@ -24,15 +24,18 @@ pub struct Conv2dConfig {
     /// Zeros added on every side.
     #[config(default = 0)]
     pub padding: usize,
+    /// Whether it has a bias.
+    #[config(default = true)]
+    pub bias: bool,
 }
 
-/// A frozen convolution with a bias.
+/// A frozen convolution.
 #[derive(Module, Debug)]
 pub struct Conv2d<B: Backend> {
     /// `[outputs, inputs, kernel, kernel]`
     pub weight: Param<Tensor<B, 4>>,
     /// `[outputs]`
-    pub bias: Param<Tensor<B, 1>>,
+    pub bias: Option<Param<Tensor<B, 1>>>,
     stride: usize,
     padding: usize,
 }
@@ -47,7 +50,7 @@ impl Conv2dConfig {
     pub fn init<B: Backend>(&self, device: &B::Device) -> Conv2d<B> {
         Conv2d {
             weight: frozen([self.outputs, self.inputs, self.kernel, self.kernel], device),
-            bias: frozen([self.outputs], device),
+            bias: self.bias.then(|| frozen([self.outputs], device)),
             stride: self.stride,
             padding: self.padding,
         }
@@ -62,7 +65,10 @@ impl<B: KernelBackend> Conv2d<B> {
     /// - output: `[batch, outputs, height', width']` with
     ///   `height' = (height + 2 · padding − kernel) / stride + 1`, rounded down
     pub fn forward(&self, x: Dual<B, 4>, adapters: &DualAdapters<B>) -> Dual<B, 4> {
-        adapters.conv2d(x, self.weight.val(), self.bias.val(), self.stride, self.padding)
+        let weight = self.weight.val();
+        let zeros = || Tensor::zeros([weight.dims()[0]], (&weight.device(), weight.dtype()));
+        let bias = self.bias.as_ref().map_or_else(zeros, Param::val);
+        adapters.conv2d(x, weight, bias, self.stride, self.padding)
     }
 }
 

@@ -11,6 +11,7 @@ mod feed_forward;
 mod linear;
 mod norm;
 mod resnet;
+mod rotary;
 mod scope;
 mod timestep;
 
@@ -22,6 +23,7 @@ pub use feed_forward::FeedForward;
 pub use linear::{Linear, LinearConfig};
 pub use norm::{GroupNorm, LayerNorm};
 pub use resnet::{ResnetBlock, ResnetConfig};
+pub use rotary::Rotary;
 pub use scope::Scope;
 pub use timestep::{Frequency, TimestepEmbedding};
 

@@ -60,6 +60,8 @@ pub enum Activation {
     QuickGelu,
     /// x Φ(x), as in OpenCLIP (SD2) and DINO.
     Gelu,
+    /// x σ(x), as in the gated layers of the largest DINOv2 and DINOv3.
+    Silu,
 }
 
 impl From<Activation> for seqlora_kernels::Activation {
@@ -67,6 +69,7 @@ impl From<Activation> for seqlora_kernels::Activation {
         match activation {
             Activation::QuickGelu => Self::QuickGelu,
             Activation::Gelu => Self::Gelu,
+            Activation::Silu => Self::Silu,
         }
     }
 }

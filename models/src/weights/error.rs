@@ -46,6 +46,14 @@ pub enum ModelError {
         /// The first file that is missing.
         missing: String,
     },
+    /// A folder or a file holds no image or text encoder that is known.
+    #[error("{} holds no encoder that is known: {reason}", path.display())]
+    NoEncoder {
+        /// The folder or the file.
+        path: PathBuf,
+        /// What was looked for.
+        reason: String,
+    },
     /// A file is not a whole model.
     #[error("{} is not a single-file Stable Diffusion 1.x or 2.x: {reason}{hint}", path.display())]
     NotLdm {
@@ -63,6 +71,16 @@ pub enum ModelError {
         path.display()
     )]
     Pickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file that PyTorch wrote before version 1.6, or without its archive.
+    #[error(
+        "{} is a bare pickle, as PyTorch wrote them before version 1.6; load it in Python and save its \
+         `state_dict` again, with torch.save or as .safetensors",
+        path.display()
+    )]
+    OldPickle {
         /// The file.
         path: PathBuf,
     },

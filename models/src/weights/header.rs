@@ -1,4 +1,4 @@
-//! Safetensors files: their headers, which are checked as a whole, and the bytes of single tensors.
+//! Files of weights: their headers, which are checked as a whole, and the bytes of single tensors.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
@@ -7,14 +7,16 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Metadata, TensorInfo};
 use seqlora_files::open_regular;
 
-use super::ModelError;
+use super::{ModelError, pytorch};
 
 /// The largest header that is read. Stable Diffusion's take 0.3 MB.
 const LIMIT: u64 = 16 << 20;
 
-/// The header of a safetensors file: its metadata, and the types, shapes and places of its tensors.
+/// The header of a file of weights: its metadata, and the types, shapes and places of its tensors. The
+/// file is in the format of safetensors, or an archive of PyTorch's.
 ///
-/// Every shape fits the bytes that its tensor has, and the tensors together are the whole file.
+/// Every shape fits the bytes that its tensor has. In a safetensors file the tensors together are the
+/// whole file.
 #[derive(Debug)]
 pub struct Header {
     path: PathBuf,
@@ -28,13 +30,20 @@ impl Header {
     /// Reads the header of a file, and checks it, but none of the tensors' numbers.
     ///
     /// # Errors
-    /// If the file cannot be read, is truncated, or is not a safetensors file.
+    /// If the file cannot be read, is truncated, or has another format.
     pub fn read(path: &Path) -> Result<Self, ModelError> {
         let damaged = |reason: String| ModelError::Damaged { path: path.into(), reason };
         let (mut file, size) = open_regular(path)?;
         let mut length = [0; 8];
         let short = |_| damaged(format!("it has only {size} bytes"));
         file.read_exact(&mut length).map_err(short)?;
+        if pytorch::is_archive(&length) {
+            let tensors = pytorch::read(&mut file, size).map_err(damaged)?;
+            return Ok(Self { path: path.into(), tensors, metadata: BTreeMap::new(), start: 0 });
+        }
+        if pytorch::is_bare_pickle(&length) {
+            return Err(ModelError::OldPickle { path: path.into() });
+        }
         let length = u64::from_le_bytes(length);
         if length > size.min(LIMIT) {
             return Err(damaged(format!("its header would be {length} bytes long")));

@@ -36,4 +36,9 @@ impl KeyLayout {
         let name = self.table.theirs(path);
         self.renaming.as_ref().map_or(name.clone(), |renaming| renaming.from_diffusers(&name))
     }
+
+    /// Whether our path's matrix is stored as `[inputs, outputs]`.
+    pub fn is_transposed(&self, path: &str) -> bool {
+        self.table.is_transposed(path)
+    }
 }

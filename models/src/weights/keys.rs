@@ -3,20 +3,33 @@
 /// The differences between a component's keys in a checkpoint and our module paths.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyTable {
+    /// A prefix without which a key belongs to another component.
+    pub(super) required_prefix: &'static str,
     /// A prefix that only some versions of the library write.
-    optional_prefix: &'static str,
+    pub(super) optional_prefix: &'static str,
     /// Path segments: theirs and ours.
-    segments: &'static [(&'static str, &'static str)],
+    pub(super) segments: &'static [(&'static str, &'static str)],
     /// Path segments that older versions wrote: theirs and ours.
-    older: &'static [(&'static str, &'static str)],
-    /// Keys that are not parameters.
-    ignored: &'static [&'static str],
+    pub(super) older: &'static [(&'static str, &'static str)],
+    /// Keys that are not parameters; an entry that ends with a dot stands for all keys under it.
+    pub(super) ignored: &'static [&'static str],
+    /// Our paths of matrices that are stored as `[inputs, outputs]`.
+    pub(super) transposed: &'static [&'static str],
 }
 
 impl KeyTable {
+    /// A table that changes nothing.
+    pub(super) const SAME: Self = Self {
+        required_prefix: "",
+        optional_prefix: "",
+        segments: &[],
+        older: &[],
+        ignored: &[],
+        transposed: &[],
+    };
+
     /// The UNet of diffusers.
     pub const UNET: Self = Self {
-        optional_prefix: "",
         segments: &[
             ("to_out.0", "to_out"),
             ("ff.net.0.proj", "ff.proj"),
@@ -24,20 +37,18 @@ impl KeyTable {
             ("downsamplers.0", "downsample"),
             ("upsamplers.0", "upsample"),
         ],
-        older: &[],
-        ignored: &[],
+        ..Self::SAME
     };
 
     /// The VAE of diffusers, whose attention had other names before version 0.17.
     pub const VAE: Self = Self {
-        optional_prefix: "",
         segments: &[
             ("to_out.0", "to_out"),
             ("downsamplers.0", "downsample"),
             ("upsamplers.0", "upsample"),
         ],
         older: &[("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("proj_attn", "to_out")],
-        ignored: &[],
+        ..Self::SAME
     };
 
     /// The CLIP text encoder of transformers, whose keys had the prefix `text_model.` before version 5.
@@ -54,13 +65,12 @@ impl KeyTable {
             ("mlp.fc1", "fc1"),
             ("mlp.fc2", "fc2"),
         ],
-        older: &[],
         ignored: &["embeddings.position_ids"],
+        ..Self::SAME
     };
 
     /// The vision transformer of transformers, such as DINO's, without its pooler.
     pub const VIT: Self = Self {
-        optional_prefix: "",
         segments: &[
             ("embeddings.cls_token", "cls_token"),
             ("embeddings.position_embeddings", "position_embeddings"),
@@ -76,22 +86,31 @@ impl KeyTable {
             ("layernorm_after", "layer_norm2"),
             ("layernorm", "norm"),
         ],
-        older: &[],
-        ignored: &["pooler.dense.weight", "pooler.dense.bias"],
+        ignored: &["pooler."],
+        ..Self::SAME
     };
 
     /// Our module path for a checkpoint's key; `None` if the key is not a parameter.
     pub fn ours(&self, key: &str) -> Option<String> {
+        let key = key.strip_prefix(self.required_prefix)?;
         let key = key.strip_prefix(self.optional_prefix).unwrap_or(key);
         let table = self.segments.iter().chain(self.older);
         let translate = |key, (theirs, ours): &(&str, &str)| replace_segments(key, theirs, ours);
-        (!self.ignored.contains(&key)).then(|| table.fold(key.to_string(), translate))
+        let is_ignored =
+            |entry: &&str| key == *entry || (entry.ends_with('.') && key.starts_with(entry));
+        (!self.ignored.iter().any(is_ignored)).then(|| table.fold(key.to_string(), translate))
     }
 
     /// The checkpoint's key for our module path, in the current version of the library.
     pub fn theirs(&self, path: &str) -> String {
         let translate = |path, (theirs, ours): &(&str, &str)| replace_segments(path, ours, theirs);
-        self.segments.iter().fold(path.to_string(), translate)
+        let name = self.segments.iter().fold(path.to_string(), translate);
+        format!("{}{name}", self.required_prefix)
+    }
+
+    /// Whether our path's matrix is stored as `[inputs, outputs]`.
+    pub fn is_transposed(&self, path: &str) -> bool {
+        self.transposed.contains(&path)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fills a module with the weights of safetensors files. Missing and unused keys are errors.
+//! Fills a module with the weights of files. Missing and unused keys are errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;
@@ -9,9 +9,10 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Tensor, backend::Backend};
 use seqlora_core::precision::Precision;
 
+use super::fused::parts;
 use super::module_path::ModulePath;
 use super::stored::StoredWeight;
-use super::{Header, KeyLayout, ModelError, WeightFiles, ldm};
+use super::{Header, KeyLayout, ModelError, WeightFiles};
 
 /// The largest number of keys that an error message lists.
 const LISTED: usize = 12;
@@ -102,9 +103,10 @@ impl Found {
     /// Adds the parameters of a file.
     fn add(&mut self, header: &Rc<Header>, layout: &KeyLayout) {
         for key in header.tensors().keys() {
-            for (name, third) in ldm::parts(key) {
+            for (name, slice) in parts(key) {
                 let Some(path) = layout.ours(&name) else { continue };
-                match StoredWeight::new(header, key, third, &path) {
+                let transposed = layout.is_transposed(&path);
+                match StoredWeight::new(header, key, slice, transposed, &path) {
                     Ok(weight) => {
                         if let Some(other) = self.weights.insert(path, weight) {
                             let problem =

@@ -1,20 +1,24 @@
 //! The checkpoint formats of other tools: file names, key names, configs and data types.
 //!
 //! Every kind of file has one place where it is checked before anything is made of it: `header` for
-//! safetensors files, `load` for the names, types and shapes of weights, `files` for shard indices, and
-//! `config` for the numbers of a config.
+//! safetensors files and PyTorch's archives, `load` for the names, types and shapes of weights, `files`
+//! for shard indices, and `config` for the numbers of a config. [`encoders`] knows the encoders of
+//! metrics, and [`ldm`] single files.
 
 mod checksums;
 mod config;
+pub mod encoders;
 mod error;
 mod files;
 mod fingerprint;
+mod fused;
 mod header;
 mod key_layout;
 mod keys;
 pub mod ldm;
 mod load;
 mod module_path;
+mod pytorch;
 mod random;
 mod save;
 mod stored;

@@ -7,30 +7,35 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorInfo;
 use seqlora_core::precision::Precision;
 
+use super::fused::Slice;
 use super::{Header, ModelError};
 
-/// A tensor of a file, or a third of one, in our shape. Its type is one that is read, and its shape fits
+/// A tensor of a file, or a slice of one, in our shape. Its type is one that is read, and its shape fits
 /// its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct StoredWeight {
     header: Rc<Header>,
     /// Its key in the file.
     pub(super) key: String,
-    third: Option<usize>,
+    slice: Option<Slice>,
+    /// Whether its rows are columns in our module.
+    transposed: bool,
     /// Its shape in our module.
     pub(super) shape: Vec<usize>,
     dtype: DType,
 }
 
 impl StoredWeight {
-    /// The tensor `key` of a file, or its third number `third`, as the parameter `path` of our module.
+    /// The tensor `key` of a file, or a slice of it, as the parameter `path` of our module.
     ///
     /// # Errors
-    /// A sentence, if its numbers are no floating-point numbers, or it has no thirds.
+    /// A sentence, if its numbers are no floating-point numbers, or it cannot be sliced or
+    /// transposed.
     pub(super) fn new(
         header: &Rc<Header>,
         key: &str,
-        third: Option<usize>,
+        slice: Option<Slice>,
+        transposed: bool,
         path: &str,
     ) -> Result<Self, String> {
         let TensorInfo { dtype, shape, .. } = &header.tensors()[key];
@@ -38,14 +43,25 @@ impl StoredWeight {
             return Err(format!("`{key}` holds {dtype:?} numbers; F64, F32, F16 or BF16 are read"));
         };
         let mut shape = shape.clone();
-        if third.is_some() {
+        if let Some(Slice { count, .. }) = slice {
             match shape.first_mut() {
-                Some(rows) if rows.is_multiple_of(3) => *rows /= 3,
-                _ => return Err(format!("`{key}` has shape {shape:?}, which has no thirds")),
+                Some(rows) if rows.is_multiple_of(count) => *rows /= count,
+                _ => {
+                    return Err(format!(
+                        "`{key}` has shape {shape:?}, which has no {count} equal parts"
+                    ));
+                }
             }
         }
+        match &mut shape[..] {
+            [rows, columns] if transposed => std::mem::swap(rows, columns),
+            _ if transposed => {
+                return Err(format!("`{key}` has shape {shape:?}, which is no matrix"));
+            }
+            _ => {}
+        }
         let (header, key) = (Rc::clone(header), key.to_string());
-        Ok(Self { header, key, third, shape: our_shape(path, shape), dtype: number })
+        Ok(Self { header, key, slice, transposed, shape: our_shape(path, shape), dtype: number })
     }
 
     /// Reads its numbers, in `precision`.
@@ -54,12 +70,18 @@ impl StoredWeight {
     /// A sentence, if the file cannot be read, or a number is not finite or outside the precision's range.
     pub(super) fn read(&self, precision: Precision) -> Result<TensorData, String> {
         let mut bytes = self.bytes().map_err(|e| e.to_string())?;
-        if let Some(number) = self.third {
-            let length = bytes.len() / 3;
-            bytes = bytes[number * length..(number + 1) * length].to_vec();
+        if let Some(Slice { index, count }) = self.slice {
+            let length = bytes.len() / count;
+            bytes = bytes[index * length..(index + 1) * length].to_vec();
         }
         let data = TensorData::from_bytes_vec(bytes, self.shape.clone(), self.dtype);
-        let data = if self.dtype == DType::F32 { data } else { data.convert_dtype(DType::F32) };
+        let mut data = if self.dtype == DType::F32 { data } else { data.convert_dtype(DType::F32) };
+        if let ([rows, columns], true) = (&self.shape[..], self.transposed) {
+            let stored = data.as_slice::<f32>().expect("it holds f32 numbers");
+            let column = |row: usize| (0..*columns).map(move |column| stored[column * rows + row]);
+            let numbers: Vec<f32> = (0..*rows).flat_map(column).collect();
+            data = TensorData::new(numbers, self.shape.clone());
+        }
         let numbers = data.as_slice::<f32>().expect("it holds f32 numbers");
         let failed = |at: usize, why: &str| {
             Err(format!("`{}`: element {at} is {}; {why}", self.key, numbers[at]))
@@ -91,9 +113,15 @@ fn float(dtype: Dtype) -> Option<DType> {
 }
 
 /// The shape of a parameter in our module. The projections of attention are linear layers here, but
-/// 1×1 convolutions in the original VAE.
-fn our_shape(path: &str, shape: Vec<usize>) -> Vec<usize> {
+/// 1×1 convolutions in the original VAE. A ViT's own tokens are a batch of one, but a list or a single
+/// vector in CLIP.
+fn our_shape(path: &str, mut shape: Vec<usize>) -> Vec<usize> {
     let projection = path.rsplit('.').nth(1).is_some_and(|layer| layer.starts_with("to_"));
+    if ["cls_token", "position_embeddings", "register_tokens"].contains(&path) {
+        while shape.len() < 3 {
+            shape.insert(0, 1);
+        }
+    }
     match shape.strip_suffix(&[1, 1]) {
         Some(matrix) if projection => matrix.to_vec(),
         _ => shape,

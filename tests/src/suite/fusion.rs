@@ -1,33 +1,35 @@
 //! Fusions on toys, whose activations can be written down, and on the tiny models.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::fusion::{
-    Fusion, FusionRun, GramSource, Layer, LayerMember, LeastSquares, Mean, Recording,
-    StatisticsFolder, Sum, merged, patched, record_activations,
+    Fusion, FusionRun, FusionSolver, GramSource, Layer, LayerMember, LeastSquares, LoraClr, Mean,
+    MixOfShow, Progress, Recording, Stage, StagedFusion, Statistics, StatisticsFolder, Sum, merged,
+    patched, record_activations,
 };
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::lora_linear::LoraFactors;
 use burn_seqlora::kernels::{DualOps, KernelBackend};
 use burn_seqlora::lora::directions::{Columns, fresh_directions};
 use burn_seqlora::lora::{
-    ActivationProbe, ActivationStatistics, DualAdapters, PatchSet, Site, StoredAdapter,
-    StoredFactors, WeightPatch,
+    ActivationProbe, ActivationStatistics, DualAdapters, Gram, Part, PatchSet, Role, Site,
+    StoredAdapter, StoredFactors, WeightPatch,
 };
 use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::rng::Seed;
 use burn_seqlora::text::TextBatch;
+use burn_seqlora::train::Flow;
 use nalgebra::DMatrix;
 use tempfile::TempDir;
 
 use super::orthogonality::{base, id, name, training};
-use crate::fixtures::{self, assert_close, largest, relative_error};
+use crate::fixtures::{self, Fixture, assert_close, largest, relative_error};
 use crate::toy::{Net, Toy, matrix, random};
 
 /// Two layers that see different things.
@@ -204,8 +206,198 @@ pub fn concepts_with_orthogonal_inputs_are_exact<B: KernelBackend>(tolerance: f6
         };
         concepts.inputs.iter().zip(own).map(error).collect()
     };
-    for (fused, added) in errors(&LeastSquares { ridge: 1e-6 }).into_iter().zip(errors(&Sum)) {
-        assert!(fused < tolerance && added > 0.1, "least squares {fused:.2e}, sum {added:.2e}");
+    let added = errors(&Sum);
+    let least_squares = LeastSquares { ridge: 1e-6 };
+    let closed_form = MixOfShow { solver: FusionSolver::ClosedForm };
+    for fusion in [&least_squares as &dyn Fusion, &closed_form, &MixOfShow::default()] {
+        for (fused, added) in errors(fusion).into_iter().zip(&added) {
+            assert!(fused < tolerance && *added > 0.1, "{fusion:?} {fused:.2e}, sum {added:.2e}");
+        }
+    }
+}
+
+/// L-BFGS with many iterations arrives where the closed form is.
+pub fn gradient_fusion_goes_to_the_closed_form<B: KernelBackend>(tolerance: f64) {
+    let inputs = (0..3).map(|i| random([9, 7], 950 + i, DType::F32)).collect();
+    let concepts = ToyConcepts::<B>::new(TWO_LAYERS, inputs);
+    let (members, statistics) = (members(&[0.5, 1.0, -2.0]), concepts.statistics());
+    let fused = |solver| {
+        let fusion = MixOfShow { solver };
+        let run = concepts.run(&fusion, &members, Some(&statistics));
+        deltas::<B>(&concepts.fuse(&run).unwrap(), &concepts.sites)
+    };
+    let closed = fused(FusionSolver::ClosedForm);
+    let after = |iterations| {
+        let spatial_iterations = iterations;
+        fused(FusionSolver::Lbfgs { prompt_iterations: 1, spatial_iterations })
+    };
+    for (site, (found, closed)) in after(500).iter().zip(&closed).enumerate() {
+        assert_close(&format!("ΔW of layer {site}"), found, closed, tolerance);
+    }
+    let error = relative_error(&after(2)[0], &closed[0]);
+    assert!(error > 1e-2, "two iterations are not enough: {error:.2e}");
+}
+
+/// Mix-of-Show's and LoRACLR's fusions of one layer, as PyTorch makes them from rows: the iterates on the
+/// way as well as the end.
+pub fn fusions_are_those_of_pytorch<B: KernelBackend>(_: f64) {
+    let fixture = Fixture::open("fusion.safetensors");
+    let weight = fixture.float::<B, 2>("weight");
+    let [outputs, inputs] = weight.dims();
+    let (part, role, name_of_site) = (Part::Denoiser, Role::SelfAttention, "layer0".to_string());
+    let sites = [Site { name: name_of_site.clone(), inputs, outputs, part, role }];
+    let numbers = |name: String| -> Vec<f32> {
+        fixture.values(&name).into_iter().map(|x| x as f32).collect()
+    };
+    let adapter = |concept: usize| {
+        let (up, down) = (numbers(format!("{concept}.up")), numbers(format!("{concept}.down")));
+        let factors = StoredFactors { rank: down.len() / inputs, up, down };
+        StoredAdapter([(name_of_site.clone(), factors)].into())
+    };
+    let statistics = |concept: usize| {
+        let kept = numbers(format!("{concept}.inputs"));
+        let rows = kept.len() / inputs;
+        let x = DMatrix::from_row_slice(rows, inputs, &kept);
+        let values = (x.transpose() * x).iter().copied().collect();
+        let gram = Gram { rows, inputs, values, kept };
+        (name(concept), ActivationStatistics([(name_of_site.clone(), gram)].into()))
+    };
+    let (_folder, bank) = bank::<B>(&sites, 1, &[0, 1, 2].map(adapter));
+    let members = members(&[1.0, 0.75, 1.5]);
+    let statistics: BTreeMap<_, _> = [0, 1, 2].map(statistics).into();
+    let compare = |what: String, fusion: &dyn Fusion| {
+        let run = FusionRun::new(fusion, &bank, &members, &sites, Some(&statistics)).unwrap();
+        let patches = PatchSet(run.patches(|_| weight.clone()).collect::<Result<_, _>>().unwrap());
+        assert_close(&what, &deltas::<B>(&patches, &sites)[0], &fixture.float::<B, 2>(&what), 1e-5);
+    };
+    for iterations in [1, 2, 5, 15, 40] {
+        let solver = FusionSolver::Lbfgs { prompt_iterations: 1, spatial_iterations: iterations };
+        compare(format!("lbfgs.{iterations}"), &MixOfShow { solver });
+    }
+    for margin in ["0.5", "22.0"] {
+        let fusion = LoraClr { lr: 0.02, margin: margin.parse().unwrap(), ..LoraClr::default() };
+        compare(format!("loraclr.{margin}"), &fusion);
+    }
+}
+
+/// Returns the change of the only member, and writes down how many inputs each layer had.
+#[derive(Debug, Default)]
+struct Witness {
+    seen: Mutex<BTreeMap<String, Gram>>,
+}
+
+impl Fusion for Witness {
+    fn name(&self) -> &'static str {
+        "witness"
+    }
+
+    fn description(&self) -> &'static str {
+        "as one is"
+    }
+
+    fn needs(&self) -> Statistics {
+        Statistics::GramAndInputs
+    }
+
+    fn memory(&self, _: &Site, _: &[usize]) -> usize {
+        0
+    }
+
+    fn fuse(
+        &self,
+        layer: &Layer,
+        members: &mut dyn Iterator<Item = burn_seqlora::Result<LayerMember>>,
+    ) -> burn_seqlora::Result<WeightPatch> {
+        let member = members.next().expect("one member")?;
+        assert!(members.next().is_none());
+        let mut seen = self.seen.lock().unwrap();
+        assert!(seen.insert(layer.site.name.clone(), member.gram().clone()).is_none());
+        Ok(WeightPatch::LowRank(member.factors.expect("it adapts all layers").clone()))
+    }
+}
+
+/// The text encoder's rows are those from start to end of `photo of a <x>` and `<x>`, those of keys and
+/// values the word and the end of both; all other layers have an image's. With one concept, whose change is
+/// kept as it is, the stages see what a single run with the concept sees.
+pub fn stages_record_what_mix_of_show_does<B: KernelBackend>(tolerance: f64) {
+    let model = tiny::<B>(TINY[0]);
+    let sites = model.sites();
+    let (folder, bank) = bank::<B>(sites, model.token_width(), &[adapter::<B>(sites, 2, 0, 0.05)]);
+    let members = members(&[1.0]);
+    let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &model.config().scheduler, 3).unwrap();
+    let statistics = StatisticsFolder::new(folder.path().join("statistics"));
+    let witness = Witness::default();
+    let staged = StagedFusion {
+        fusion: &witness,
+        bank: &bank,
+        members: &members,
+        plan: &plan,
+        seed: 5,
+        statistics: &statistics,
+    };
+    let fused = staged.run(&model, |_| Flow::Continue).unwrap().expect("nothing stops it");
+    assert_eq!(fused.0.len(), sites.len());
+    assert!(!folder.path().join("statistics").join(name(0)).exists(), "statistics are removed");
+
+    let concept = compose::<B>(&bank, &members);
+    let prompts = vec![format!("photo of a <{}>", name(0))];
+    let recording = Recording { prompts, plan: &plan, seed: 5 };
+    let spatial = |site: &Site| Stage::Spatial.contains(site);
+    let whole = record_activations(&model, &concept, &concept.adapters, spatial, &recording);
+    let (whole, seen) = (whole.unwrap(), witness.seen.into_inner().unwrap());
+    assert!(!whole.0.is_empty());
+    for site in sites {
+        let gram = &seen[&site.name];
+        let kept = gram.kept.len() / gram.inputs;
+        match Stage::ALL.into_iter().find(|stage| stage.contains(site)).unwrap() {
+            // photo, of, a, the word; the word: each with start and end.
+            Stage::TextEncoder => assert_eq!((gram.rows, kept), (9, 9), "{}", site.name),
+            Stage::CrossAttention => assert_eq!((gram.rows, kept), (4, 4), "{}", site.name),
+            Stage::Spatial => {
+                let expected = &whole.0[&site.name];
+                assert_eq!(gram.rows, expected.rows, "{}", site.name);
+                let numbers = |gram: &Gram| {
+                    let data = TensorData::new(gram.values.clone(), [gram.inputs, gram.inputs]);
+                    Tensor::<B, 2>::from_data(data, &B::Device::default())
+                };
+                let error = relative_error(&numbers(gram), &numbers(expected));
+                assert!(error < tolerance, "{}: {error:.2e}", site.name);
+            }
+        }
+    }
+}
+
+/// All fusions that need inputs run through the stages with two concepts, and each says beforehand what
+/// memory it takes.
+pub fn every_fusion_goes_through_the_stages<B: KernelBackend>(_: f64) {
+    let model = tiny::<B>(TINY[1]);
+    let sites = model.sites();
+    let adapters = [0, 1].map(|i| adapter::<B>(sites, 2, i, 0.05));
+    let (folder, bank) = bank::<B>(sites, model.token_width(), &adapters);
+    let members = members(&[1.0, 0.5]);
+    let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &model.config().scheduler, 2).unwrap();
+    let statistics = StatisticsFolder::new(folder.path().join("statistics"));
+    for fusion in burn_seqlora::fusion::all() {
+        let staged = StagedFusion {
+            fusion: fusion.as_ref(),
+            bank: &bank,
+            members: &members,
+            plan: &plan,
+            seed: 0,
+            statistics: &statistics,
+        };
+        assert!(staged.memory(sites).unwrap().total() > 0);
+        let mut steps = 0;
+        let count = |_: Progress| {
+            steps += 1;
+            Flow::Continue
+        };
+        let fused = staged.run(&model, count).unwrap().expect("nothing stops it");
+        assert_eq!(fused.0.len(), staged.layers(sites).unwrap());
+        let recorded = if fusion.needs() == Statistics::None { 0 } else { 6 };
+        assert_eq!(steps, recorded + fused.0.len(), "{}", fusion.name());
+        patched::<B, _>(&model, &fused).unwrap();
+        assert!(staged.run(&model, |_| Flow::Stop).unwrap().is_none());
     }
 }
 
@@ -213,26 +405,33 @@ pub fn concepts_with_orthogonal_inputs_are_exact<B: KernelBackend>(tolerance: f6
 /// not, a ridge is required; ΔW is then returned on the span of the inputs, and is zero outside of it.
 pub fn one_concept_is_returned_on_its_span<B: KernelBackend>(tolerance: f64) {
     let members = members(&[1.0]);
-    let fused = |input: Tensor<B, 2>, fusion: LeastSquares| {
+    let fused = |input: Tensor<B, 2>, fusion: &dyn Fusion| {
         let concepts = ToyConcepts::<B>::new(ONE_LAYER, vec![input]);
         let statistics = concepts.statistics();
-        let run = concepts.run(&fusion, &members, Some(&statistics));
+        let run = concepts.run(fusion, &members, Some(&statistics));
         let patches = concepts.fuse(&run)?;
         let own = changes::<B>(&concepts.bank, &members, 0).remove(0);
         Ok::<_, burn_seqlora::Error>((deltas::<B>(&patches, &concepts.sites).remove(0), own))
     };
     let all = random([40, 10], 920, DType::F32);
-    let (delta, own) = fused(all, LeastSquares { ridge: 0.0 }).unwrap();
+    let (delta, own) = fused(all, &LeastSquares { ridge: 0.0 }).unwrap();
     assert_close("ΔW", &delta, &own, tolerance);
 
     let six = random::<B, 2>([40, 6], 921, DType::F32);
     let some = Tensor::cat(vec![six, Tensor::zeros([40, 4], &B::Device::default())], 1);
-    let error = fused(some.clone(), LeastSquares { ridge: 0.0 }).unwrap_err().to_string();
+    let error = fused(some.clone(), &LeastSquares { ridge: 0.0 }).unwrap_err().to_string();
     assert!(error.contains("layer0") && error.contains("`ridge`"), "{error}");
-    let (delta, own) = fused(some, LeastSquares::default()).unwrap();
-    let seen = |delta: &Tensor<B, 2>| delta.clone().narrow(1, 0, 6);
-    assert_close("ΔW on the span", &seen(&delta), &seen(&own), 1e-3);
-    assert_eq!(largest(delta.narrow(1, 6, 4).to_data().iter()), 0.0);
+    let closed_form = MixOfShow { solver: FusionSolver::ClosedForm };
+    for (fusion, tolerance) in [
+        (&LeastSquares::default() as &dyn Fusion, 1e-3),
+        (&closed_form, tolerance),
+        (&MixOfShow::default(), 1e-3),
+    ] {
+        let (delta, own) = fused(some.clone(), fusion).unwrap();
+        let seen = |delta: &Tensor<B, 2>| delta.clone().narrow(1, 0, 6);
+        assert_close("ΔW on the span", &seen(&delta), &seen(&own), tolerance);
+        assert!(largest(delta.narrow(1, 6, 4).to_data().iter()) < 1e-6);
+    }
 }
 
 /// A sum is the composition at every site, also where a concept is missing, and N times the mean.
@@ -286,9 +485,7 @@ impl Fusion for Half {
                 delta += up * down.transpose() * scale;
             }
         }
-        let values = delta.transpose().iter().map(|x| *x as f32).collect();
-        let Site { outputs, inputs, .. } = *layer.site;
-        Ok(WeightPatch::Dense { outputs, inputs, values })
+        layer.dense_patch(&delta)
     }
 }
 

@@ -11,7 +11,7 @@ use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::{
     Bases, DualAdapters, Site, StoredAdapter, directions::Columns, finish_adapter,
 };
-use burn_seqlora::methods::{Constraint, TrainState};
+use burn_seqlora::methods::{Constraint, NAMES, TrainState};
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::rng::Seed;
@@ -178,6 +178,42 @@ fn config(noise: NoiseReuse) -> TrainConfig {
         crops: 1,
         probes: 1,
         ..TrainConfig::default()
+    }
+}
+
+/// The subject in the middle of the image.
+fn mask(folder: &Path) -> PathBuf {
+    let path = folder.join("mask.png");
+    let inside = |x: u32| (16..48).contains(&x);
+    let pixel = |x, y| Rgb([if inside(x) && inside(y) { 255 } else { 0 }; 3]);
+    RgbImage::from_fn(64, 64, pixel).save(&path).unwrap();
+    path
+}
+
+/// With the attention's term samples bring subject masks, whether or not these weight the loss as well, and
+/// every method learns something else.
+pub fn attention_follows_the_subject_with_every_method<B: KernelBackend>(_: f64) {
+    let mut problem = Problem::<B>::new();
+    let mask = mask(problem.folder.path());
+    problem.source.images.iter_mut().for_each(|image| image.mask = Some(mask.clone()));
+    let off = TrainConfig { masked_loss: false, ..config(NoiseReuse::Minibatch) };
+    let on = TrainConfig { attention_weight: 0.5, ..off.clone() };
+    let sample = |config: &TrainConfig| problem.samples(config, 0).remove(0);
+    let masked = sample(&TrainConfig { masked_loss: true, ..off.clone() });
+    let (with, without) = (sample(&on), sample(&off));
+    assert!(without.subject.is_none());
+    let subject = with.subject.expect("a subject mask").to_data();
+    assert_eq!(subject, masked.mask.to_data());
+    assert_ne!(subject, with.mask.to_data());
+    assert_eq!(with.mask.to_data(), without.mask.to_data());
+    for name in NAMES {
+        let learn = |config: &TrainConfig, folder: &str| {
+            let config = TrainConfig { method: name.to_string(), ..config.clone() };
+            problem.learn(&config, &format!("{name}-{folder}"))
+        };
+        let (on, off) = (learn(&on, "on"), learn(&off, "off"));
+        assert_eq!(on.ranks(problem.model.sites()), off.ranks(problem.model.sites()));
+        assert_ne!(on, off, "{name}");
     }
 }
 

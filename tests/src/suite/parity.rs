@@ -63,7 +63,7 @@ pub fn text_encoder<B: KernelBackend>(tolerance: f64) {
     {
         let (model, fixture) = (model::<B>(name), Fixture::open(fixture));
         let ids = fixture.ids("text_encoder.input_ids");
-        let batch = TextBatch { ids, gather: None, copies: 1 };
+        let batch = TextBatch { ids, gather: None, copies: 1, words: Vec::new() };
         let context = model.encode_text(&batch, None, &DualAdapters::none());
         let expected = fixture.float::<B, 3>("text_encoder.last_hidden_state");
         assert_close(name, &context.context.layer(0).primal, &expected, tolerance);

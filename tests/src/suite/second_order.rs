@@ -8,17 +8,20 @@ use crate::derivatives::{
 use crate::derivatives::{InnerStep, hypergradient};
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, backend::Backend};
-use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
+use burn_seqlora::diffusion::{
+    AttentionRegularization, DenoisingLoss, DenoisingSample, TrainingLoss,
+};
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::{AdapterSet, Factors, Site};
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::{ModelSource, SourceOptions, StableDiffusion};
+use burn_seqlora::objective::{Objective, hessian_product_with_cache};
 use burn_seqlora::precision::Precision;
 use burn_seqlora::text::TextBatch;
 
 use super::kernel_laws::Stored;
 use crate::fixtures;
-use crate::fixtures::{Fixture, assert_near, distance};
+use crate::fixtures::{Fixture, assert_identical, assert_near, distance};
 
 /// The loss of the tiny model on the backend D, the one that is differentiated.
 pub(super) type Loss<'a, D> = DenoisingLoss<'a, StableDiffusion<D>>;
@@ -72,7 +75,8 @@ impl<D: KernelBackend> Problem<D> {
             noise: float(&format!("{prefix}noise")),
             timesteps: steps.into_iter().map(|t| t as usize).collect(),
             mask: float("mask"),
-            prompts: TextBatch { ids, gather: None, copies: 1 },
+            subject: None,
+            prompts: TextBatch { ids, gather: None, copies: 1, words: Vec::new() },
         }
     }
 }
@@ -96,6 +100,56 @@ pub fn hessian_product_matches_pytorch<B: KernelBackend>(tolerance: f64) {
     let finite = hessian_product_fd::<Autodiff<B>, _>(&loss, &at, &direction, &sample, 1e-2);
     assert_near("H_AA V by differences", &finite.up, &h_aa, 2e-2);
     assert_near("H_BA V by differences", &finite.down, &h_ba, 2e-2);
+}
+
+/// The same with the attention's term, written down in PyTorch on diffusers' probabilities; also from cached
+/// activations.
+pub fn attention_term_matches_pytorch<B: KernelBackend>(tolerance: f64) {
+    let problem = Problem::<Autodiff<B>>::new();
+    let fixture = Fixture::open("attention_sd1.safetensors");
+    let mut sample = problem.sample("");
+    sample.subject = Some(fixture.float("subject"));
+    sample.prompts.words = vec![vec![5, 6], vec![3, 4]];
+    let (at, direction) = (problem.parameters(), problem.factors("V"));
+    let factors = |kind: &str| -> Factors<B> {
+        let matrix = |site: &Site| {
+            let name = format!("{kind}.{}", site.name);
+            fixture.names().contains(&name).then(|| fixture.float(&name))
+        };
+        Factors::new(problem.model.sites().iter().map(matrix).collect())
+    };
+    for full_identity in [false, true] {
+        let attention = Some(AttentionRegularization { weight: 2.0, full_identity });
+        let loss = TrainingLoss { denoising: problem.loss(), attention };
+        let first = gradient::<Autodiff<B>, _>(&loss, &at, &sample, Wrt::All);
+        let expected = fixture.values(&format!("{full_identity}.loss"))[0];
+        let value = number(&first.loss);
+        assert!((value - expected).abs() <= tolerance * expected, "{value} {expected}");
+        let expected = factors(&format!("{full_identity}.grad_A"));
+        assert_near("∇_A L", &first.up, &expected, tolerance);
+        if !full_identity {
+            continue;
+        }
+        assert_near("∇_B L", &first.down, &factors("true.grad_B"), tolerance);
+        let (h_aa, h_ba) = (factors("true.hAA"), factors("true.hBA"));
+        let exact = hessian_product::<Autodiff<B>, _>(&loss, &at, &direction, &sample);
+        assert_near("H_AA V", &exact.up, &h_aa, tolerance);
+        assert_near("H_BA V", &exact.down, &h_ba, tolerance);
+        let (up, cache) = gradient_with_cache::<Autodiff<B>, _>(&loss, &at, &sample);
+        assert_near("∇_A L with a cache", &up, &expected, tolerance);
+        let loss = loss.on(&sample);
+        let cached = hessian_product_with_cache::<Autodiff<B>>(&loss, &at, &direction, &cache);
+        assert_near("H_AA V from a cache", &cached.up, &h_aa, tolerance);
+        assert_near("H_BA V from a cache", &cached.down, &h_ba, tolerance);
+    }
+    // Without it the loss is the denoising loss, bit for bit.
+    let loss = TrainingLoss { denoising: problem.loss(), attention: None };
+    let [without, plain] = [
+        gradient::<Autodiff<B>, _>(&loss, &at, &sample, Wrt::All),
+        gradient::<Autodiff<B>, _>(&problem.loss(), &at, &sample, Wrt::All),
+    ];
+    assert_identical("∇_A L", &without.up, &plain.up);
+    assert_eq!(number(&without.loss), number(&plain.loss));
 }
 
 /// T = 2 with a minibatch of its own for each inner step, which the second-order pass must replay:

@@ -207,6 +207,24 @@ pub fn plain_lora_is_joint_adamw<B: KernelBackend>(precision: Precision) {
     assert!(overlap > 1e-2, "it must run into the taken directions: {overlap:.2e}");
 }
 
+/// §3: Orthogonal Adaptation takes K (T + 1) steps of AdamW in A, each at its own minibatch, and no bit of
+/// B changes, whatever is decayed.
+pub fn orthogonal_adaptation_trains_up_alone<B: KernelBackend>(precision: Precision) {
+    let problem = Problem::<B>::new(precision);
+    let method = "orthogonal-adaptation".into();
+    let config = TrainConfig { method, outer: 2, weight_decay: 0.1, ..config() };
+    let states = problem.run(&config, 3);
+    let TrainState { parameters: mut at, inner: mut of_up, .. } = problem.state(&config);
+    for (samples, state) in std::iter::repeat(problem.samples(&config)).zip(&states) {
+        for sample in &samples {
+            let slope = gradient::<Autodiff<B>, _>(&problem.net, &at, sample, Wrt::All);
+            at.adapters.up = of_up.step(&at.adapters.up, &slope.up, |_| config.lr_unet, 0.1);
+        }
+        assert_near("A", &state.parameters.adapters.up, &at.adapters.up, precision.exact);
+        assert_identical("B", &state.parameters.adapters.down, &at.adapters.down);
+    }
+}
+
 /// An objective that writes down which minibatches it is evaluated on.
 struct Logged<'a, B: KernelBackend> {
     net: &'a Net<Autodiff<B>>,

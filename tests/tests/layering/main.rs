@@ -14,7 +14,7 @@ use serde_json::Value;
 use source::Source;
 
 /// All crates, lowest first: each may depend on those before it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "burn-jvp",
     "seqlora-kernels",
     "seqlora-files",
@@ -22,6 +22,7 @@ const ORDER: [&str; 13] = [
     "seqlora-data",
     "seqlora-eval",
     "seqlora-models",
+    "seqlora-scorers",
     "seqlora-toy-world",
     "burn-seqlora",
     "seqlora",
@@ -38,7 +39,7 @@ const READERS: [(&str, &[&str]); 4] = [
     ("burn-jvp", &["vector.rs"]),
     ("seqlora-kernels", &[]),
     ("seqlora-core", &["read.rs"]),
-    ("seqlora-models", &["weights/save.rs"]),
+    ("seqlora-models", &["vit/model.rs", "weights/save.rs"]),
 ];
 
 /// Burn's functions that do.

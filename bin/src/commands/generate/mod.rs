@@ -17,13 +17,15 @@ use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{Area, SamplerPlan};
 use burn_seqlora::error::Error;
 use burn_seqlora::files::check_target;
+use burn_seqlora::fusion::{patched, read_patches};
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
 use burn_seqlora::precision::Precision;
 use serde_json::json;
 
-use self::concepts::{check_prompts, members};
+use self::concepts::check_prompts;
+pub use self::concepts::members;
 use self::latents::{read_latents, write_latents};
 use self::memory::Sampling;
 use self::orders::{Order, orders, request};
@@ -49,6 +51,7 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
     let bank = args.bank.as_deref().map(Bank::open).transpose()?;
     let members = members(&args.concept, bank.as_ref())?;
     check_prompts(&texts(args, &orders), bank.as_ref(), &members, terminal)?;
+    check_strengths(args, &members)?;
     check_outputs(args)?;
     if guidance <= 1.0 && !args.negative.is_empty() {
         terminal.warning("--guidance of 1 or less is none, so --negative has no effect");
@@ -67,6 +70,16 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
         precision,
         terminal,
     })
+}
+
+/// What is fused has its strengths.
+fn check_strengths(args: &Generate, members: &[Member]) -> Result<(), Failure> {
+    match members.iter().find(|member| args.fused.is_some() && member.scale != 1.0) {
+        None => Ok(()),
+        Some(Member { id, scale }) => Err(Failure::Usage(format!(
+            "--concept {id}={scale} has no effect on what is fused already; give it to `seqlora fuse`"
+        ))),
+    }
 }
 
 /// All texts that the text encoder reads, each once if it comes in a row.
@@ -140,7 +153,7 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, settings, orders, members, terminal, .. } = &self;
         let (model, base) = model::load::<B>(&self.found, self.precision, &device)?;
-        let composition = match &args.bank {
+        let mut composition = match &args.bank {
             Some(path) => Composition::<B>::load(
                 &Bank::open_for(path, &base)?,
                 members,
@@ -149,6 +162,9 @@ impl Job for Session<'_> {
             )?,
             None => Composition::none(model.sites().len()),
         };
+        if let Some(file) = &args.fused {
+            composition.adapters = patched(&model, &read_patches(file, model.sites())?)?;
+        }
         let pipeline = Pipeline::new(&model, composition);
         warn(args, &pipeline, &texts(args, orders), model.resolution(), terminal)?;
         fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;

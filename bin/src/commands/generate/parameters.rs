@@ -41,6 +41,9 @@ impl Parameters<'_> {
             fields.push(("Bank", bank.to_string_lossy().into()));
             fields.push(("Concepts", scales.collect::<Vec<_>>().join(", ")));
         }
+        if let Some(file) = &args.fused {
+            fields.push(("Fused", file.to_string_lossy().into()));
+        }
         fields.extend(args.region.iter().map(|region| ("Region", region_text(region))));
         if let Some(file) = &args.latents {
             fields.push(("Latents", file.to_string_lossy().into()));

@@ -21,6 +21,8 @@ pub struct DenoisingSample<B: Backend> {
     pub timesteps: Vec<usize>,
     /// M in [0, 1], `[batch, 1, height, width]`: where the loss counts.
     pub mask: Tensor<B, 4>,
+    /// Where the subject is, of the same shape: for the attention's term. `None` without that term.
+    pub subject: Option<Tensor<B, 4>>,
     /// One prompt per image.
     pub prompts: TextBatch<B>,
 }
@@ -50,7 +52,7 @@ where
         embeddings: Option<&Tensor<B, 2>>,
         sample: &DenoisingSample<B>,
     ) -> Dual<B, 1> {
-        let DenoisingSample { latents, noise, timesteps, mask, prompts } = sample;
+        let DenoisingSample { latents, noise, timesteps, mask, prompts, .. } = sample;
         let Noised { input, target, timesteps } =
             noised(self.schedule, latents.clone(), noise.clone(), timesteps);
         let conditioning = self.model.encode_text(prompts, embeddings, adapters);

@@ -1,5 +1,6 @@
 //! The diffusion process: noise schedule, denoising loss, samplers.
 
+mod attention_loss;
 mod conditioning;
 mod denoising;
 pub mod regions;
@@ -7,6 +8,7 @@ mod sample;
 pub mod sampler;
 pub mod schedule;
 
+pub use attention_loss::{AttentionRegularization, TrainingLoss};
 pub use conditioning::{Conditioning, Context};
 pub use denoising::{DenoisingLoss, DenoisingSample, Noised, noised};
 pub use regions::{Area, KeyValue, Source};

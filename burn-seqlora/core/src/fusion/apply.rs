@@ -49,7 +49,7 @@ where
 }
 
 /// Adapters that apply a composition to a model, with W₀ + A Bᵀ at the sites where [`is_cheaper_dense`]
-/// and the factors at the others.
+/// and the factors at the others. Weights that take the place of W₀ do so in the result.
 pub fn merged<B, M>(model: &M, adapters: &DualAdapters<B>) -> DualAdapters<B>
 where
     B: KernelBackend,
@@ -58,15 +58,18 @@ where
     let dense = |number: usize| {
         let LoraFactors { up, down } = adapters.site(number)?;
         let ([outputs, rank], [inputs, _]) = (up.dims(), down.dims());
-        is_cheaper_dense(rank, inputs, outputs)
-            .then(|| changed(model.site_weight(number), up.primal.matmul(down.primal.transpose())))
+        is_cheaper_dense(rank, inputs, outputs).then(|| {
+            let weight = adapters.weight(number).unwrap_or_else(|| model.site_weight(number));
+            changed(weight, up.primal.matmul(down.primal.transpose()))
+        })
     };
-    let weights: Vec<Option<Tensor<B, 2>>> = (0..model.sites().len()).map(dense).collect();
-    let low_rank = weights.iter().enumerate().map(|(number, weight)| match weight {
-        Some(_) => None,
-        None => adapters.site(number),
-    });
-    DualAdapters::new(low_rank.collect()).with_weights(weights)
+    let (low_rank, weights) = (0..model.sites().len())
+        .map(|number| match dense(number) {
+            Some(weight) => (None, Some(weight)),
+            None => (adapters.site(number), adapters.weight(number)),
+        })
+        .unzip();
+    DualAdapters::new(low_rank).with_weights(weights)
 }
 
 /// W + ΔW in the precision of W.

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use nalgebra::DMatrix;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lora::{Gram, Site, StoredFactors, WeightPatch};
 
 /// Activation statistics that a fusion needs of each member.
@@ -15,12 +15,14 @@ pub enum Statistics {
     None,
     /// The Gram matrix G_i = Σ x xᵀ of a layer's inputs.
     Gram,
+    /// The Gram matrix, and the last inputs themselves: all, or as many as were kept.
+    GramAndInputs,
 }
 
 /// A way to combine the changes that several concepts make to a layer into one.
 ///
 /// It computes on the host in f64, one layer at a time.
-pub trait Fusion: Debug + Sync {
+pub trait Fusion: Debug + Send + Sync {
     /// Its name in settings and reports.
     fn name(&self) -> &'static str;
 
@@ -60,6 +62,20 @@ impl Layer<'_> {
     /// W₀ `[n, m]`, fetched from the model.
     pub fn weight(&self) -> DMatrix<f64> {
         (self.weight)()
+    }
+
+    /// The dense patch of a ΔW `[n, m]`.
+    ///
+    /// # Errors
+    /// If it is not finite.
+    pub fn dense_patch(&self, delta: &DMatrix<f64>) -> Result<WeightPatch> {
+        let Site { name, inputs, outputs, .. } = self.site;
+        // ΔWᵀ column by column is ΔW row by row.
+        let values: Vec<f32> = delta.transpose().iter().map(|x| *x as f32).collect();
+        match values.iter().all(|x| x.is_finite()) {
+            true => Ok(WeightPatch::Dense { outputs: *outputs, inputs: *inputs, values }),
+            false => Err(Error::Invalid(format!("the fused weight of `{name}` is not finite"))),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use nalgebra::DMatrix;
 
 use super::contract::{Fusion, Layer, LayerMember, Statistics};
-use super::statistics::GramSource;
+use super::statistics::{GramSource, KEPT_ROWS};
 use crate::bank::Bank;
 use crate::compose::{Member, distinct};
 use crate::error::{Error, Result};
@@ -21,6 +21,8 @@ pub struct FusionRun<'a> {
     sites: &'a [Site],
     members: Vec<(&'a Member, StoredAdapter)>,
     grams: Option<&'a dyn GramSource>,
+    /// Whether a site is to be fused, by its number.
+    selected: Vec<bool>,
 }
 
 /// An upper bound of the host memory of a fusion in bytes, without the patches that the caller keeps.
@@ -53,7 +55,7 @@ impl<'a> FusionRun<'a> {
         sites: &'a [Site],
         grams: Option<&'a dyn GramSource>,
     ) -> Result<Self> {
-        if fusion.needs() == Statistics::Gram && grams.is_none() {
+        if fusion.needs() != Statistics::None && grams.is_none() {
             let name = fusion.name();
             let reason = format!("the fusion `{name}` needs statistics of each concept's inputs");
             return Err(Error::Invalid(reason));
@@ -61,7 +63,12 @@ impl<'a> FusionRun<'a> {
         distinct(members)?;
         let read = |member: &'a Member| Ok((member, member.adapter(bank, sites)?));
         let members = members.iter().map(read).collect::<Result<_>>()?;
-        Ok(Self { fusion, sites, members, grams })
+        Ok(Self { fusion, sites, members, grams, selected: vec![true; sites.len()] })
+    }
+
+    /// Fuses those sites only for which `wanted` is true.
+    pub fn only(self, wanted: impl Fn(&Site) -> bool) -> Self {
+        Self { selected: self.sites.iter().map(wanted).collect(), ..self }
     }
 
     /// The memory that [`FusionRun::patches`] takes.
@@ -79,6 +86,7 @@ impl<'a> FusionRun<'a> {
             let statistics = match self.fusion.needs() {
                 Statistics::None => 0,
                 Statistics::Gram => gram,
+                Statistics::GramAndInputs => gram + 4 * size_of::<f32>() * KEPT_ROWS * site.inputs,
             };
             statistics + self.fusion.memory(site, &self.ranks(site))
         };
@@ -86,6 +94,11 @@ impl<'a> FusionRun<'a> {
             factors: self.members.iter().map(|(_, adapter)| factors(adapter)).sum(),
             layer: self.adapted().map(layer).max().unwrap_or(0),
         }
+    }
+
+    /// The number of layers that [`FusionRun::patches`] goes through.
+    pub fn layers(&self) -> usize {
+        self.adapted().count()
     }
 
     /// The patch of one layer after the other, with the name of its site. Layers that no member adapts
@@ -114,7 +127,8 @@ impl<'a> FusionRun<'a> {
     /// The sites that some member adapts, with their numbers.
     fn adapted(&self) -> impl Iterator<Item = (usize, &'a Site)> {
         let adapted = |site: &Site| self.ranks(site).iter().any(|rank| *rank > 0);
-        self.sites.iter().enumerate().filter(move |(_, site)| adapted(site))
+        let sites = self.sites.iter().enumerate();
+        sites.filter(move |(number, site)| self.selected[*number] && adapted(site))
     }
 
     fn ranks(&self, site: &Site) -> Vec<usize> {
@@ -128,8 +142,8 @@ impl<'a> FusionRun<'a> {
         site: &Site,
     ) -> Result<LayerMember<'s>> {
         let gram = match (self.fusion.needs(), self.grams) {
-            (Statistics::Gram, Some(grams)) => Some(grams.gram(&member.id, site)?),
-            _ => None,
+            (Statistics::None, _) | (_, None) => None,
+            (_, Some(grams)) => Some(grams.gram(&member.id, site)?),
         };
         Ok(LayerMember {
             id: &member.id,

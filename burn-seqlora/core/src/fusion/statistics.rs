@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 
 use crate::bank::{NamedTensors, read_tensors, write_tensors};
@@ -12,6 +13,13 @@ use crate::lora::{ActivationStatistics, Gram, Site};
 /// The names of the matrices in a file.
 const GRAM: &str = "gram";
 const ROWS: &str = "rows";
+const KEPT: &str = "kept";
+
+/// Inputs that are kept of each run of a model for [`Statistics::GramAndInputs`]: all of a prompt's, of which
+/// Mix-of-Show's longest has 112 with 16 copies, and some of an image's.
+///
+/// [`Statistics::GramAndInputs`]: super::Statistics::GramAndInputs
+pub const KEPT_ROWS: usize = 256;
 
 /// Gives the Gram matrix of one concept's inputs at one site.
 pub trait GramSource: Debug {
@@ -39,7 +47,8 @@ impl GramSource for BTreeMap<String, ActivationStatistics> {
 }
 
 /// A folder with a file `<id>/<site>.safetensors` for each concept and site. It holds `gram` `[m, m]` and
-/// `rows` `[1, 1]` in f32; the number of rows is exact up to 2²⁴.
+/// `rows` `[1, 1]` in f32, and `kept` `[kept rows, m]` if inputs were kept; the number of rows is exact up to
+/// 2²⁴.
 ///
 /// The statistics of one concept are Σ m² numbers over its sites, 0.5 GB for the attention layers of
 /// Stable Diffusion 1.5. From a folder, only one matrix is read at a time.
@@ -54,6 +63,20 @@ impl StatisticsFolder {
         Self { path: path.into() }
     }
 
+    /// Removes the statistics of a concept, if there are any.
+    ///
+    /// # Errors
+    /// If they cannot be removed.
+    pub fn remove(&self, concept: &str) -> Result<()> {
+        let folder = self.path.join(concept);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("cannot remove", &folder)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn file(&self, concept: &str, site: &str) -> PathBuf {
         self.path.join(concept).join(format!("{site}.safetensors"))
     }
@@ -65,12 +88,15 @@ impl StatisticsFolder {
     pub fn write(&self, concept: &str, statistics: ActivationStatistics) -> Result<()> {
         let folder = self.path.join(concept);
         fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
-        for (site, Gram { rows, inputs, values }) in statistics.0 {
-            let matrices = [
+        for (site, Gram { rows, inputs, values, kept }) in statistics.0 {
+            let mut matrices = NamedTensors::from([
                 (ROWS.to_string(), ([1, 1], vec![rows as f32])),
                 (GRAM.to_string(), ([inputs, inputs], values)),
-            ];
-            write_tensors(&self.file(concept, &site), &NamedTensors::from(matrices))?;
+            ]);
+            if !kept.is_empty() {
+                matrices.insert(KEPT.to_string(), ([kept.len() / inputs, inputs], kept));
+            }
+            write_tensors(&self.file(concept, &site), &matrices)?;
         }
         Ok(())
     }
@@ -86,7 +112,16 @@ impl GramSource for StatisticsFolder {
         };
         let rows = take(ROWS, [1, 1])?[0] as usize;
         let values = take(GRAM, [site.inputs, site.inputs])?;
-        Ok(Gram { rows, inputs: site.inputs, values })
+        let kept = match tensors.remove(KEPT) {
+            None => Vec::new(),
+            Some(([_, inputs], kept)) if inputs == site.inputs => kept,
+            Some((shape, _)) => {
+                let reason =
+                    format!("`{KEPT}` has the shape {shape:?} with {} inputs", site.inputs);
+                return Err(Error::damaged(&file, reason));
+            }
+        };
+        Ok(Gram { rows, inputs: site.inputs, values, kept })
     }
 }
 
@@ -106,7 +141,7 @@ mod tests {
         };
         let gram = |rows, inputs: usize| {
             let values = (0..inputs * inputs).map(|x| x as f32).collect();
-            Gram { rows, inputs, values }
+            Gram { rows, inputs, values, kept: vec![1.0; inputs * (rows % 2)] }
         };
         let entries = [("a".to_string(), gram(3, 2)), ("b".to_string(), gram(81_920, 5))];
         let statistics = ActivationStatistics(entries.into());

@@ -1,19 +1,23 @@
 //! Low-rank adapters: where they sit, and their factors A and B; dense patches and activation probes at
 //! the same sites.
 
+mod attention_maps;
 mod bases;
 pub mod directions;
 mod factors;
 mod patch;
 mod probe;
 mod set;
+mod shared_basis;
 mod site;
 mod stored;
 
+pub use attention_maps::AttentionMaps;
 pub use bases::Bases;
 pub use factors::Factors;
 pub use patch::{PatchSet, WeightPatch};
 pub use probe::{ActivationProbe, ActivationStatistics, Gram};
 pub use set::{AdapterSet, DualAdapters};
+pub use shared_basis::shared_basis;
 pub use site::{Part, Role, Site, SiteRegistry, SiteSelection};
 pub use stored::{StoredAdapter, StoredFactors, finish_adapter};

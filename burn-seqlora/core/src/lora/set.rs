@@ -8,7 +8,7 @@ use burn_jvp::Dual;
 use seqlora_kernels::lora_linear::LoraFactors;
 use seqlora_kernels::{CachePass, KernelBackend, ops};
 
-use super::{ActivationProbe, Factors};
+use super::{ActivationProbe, AttentionMaps, Factors};
 
 /// ΔW = A Bᵀ at every adapted site. There is no further scale: λ of a composition is folded into A.
 #[derive(Debug, Clone)]
@@ -52,20 +52,22 @@ impl<B: AutodiffBackend> AdapterSet<B> {
 
 /// What an evaluation of a model gives to its layers. By the number of their site they look up low-rank
 /// factors, with tangents where they move. At inference there can also be a weight in place of the
-/// layer's own, and a probe of the inputs; in training, the pass of an activation cache.
+/// layer's own, and a probe of the inputs; in training, maps of the attention and the pass of an
+/// activation cache.
 #[derive(Debug, Clone)]
 pub struct DualAdapters<B: Backend> {
     factors: Vec<Option<LoraFactors<B>>>,
     /// W₀ + ΔW of the sites that have a dense ΔW; empty without any.
     weights: Vec<Option<Tensor<B, 2>>>,
     probe: Option<Arc<ActivationProbe<B>>>,
+    maps: Option<Arc<AttentionMaps<B>>>,
     pass: Option<CachePass>,
 }
 
 impl<B: Backend> DualAdapters<B> {
     /// One entry per site, in the order of the sites' numbers.
     pub fn new(factors: Vec<Option<LoraFactors<B>>>) -> Self {
-        Self { factors, weights: Vec::new(), probe: None, pass: None }
+        Self { factors, weights: Vec::new(), probe: None, maps: None, pass: None }
     }
 
     /// No site adapted.
@@ -82,6 +84,21 @@ impl<B: Backend> DualAdapters<B> {
     /// With a probe that records the inputs of the layers.
     pub fn with_probe(self, probe: Arc<ActivationProbe<B>>) -> Self {
         Self { probe: Some(probe), ..self }
+    }
+
+    /// With maps that collect where cross-attention looks.
+    pub fn with_attention_maps(self, maps: Arc<AttentionMaps<B>>) -> Self {
+        Self { maps: Some(maps), ..self }
+    }
+
+    /// Records where a layer of cross-attention looks, if that is asked for.
+    ///
+    /// # Shapes
+    /// - query: `[prompts, places, heads × d]`, key: `[prompts, length, heads × d]`
+    pub fn record_attention(&self, query: &Dual<B, 3>, key: &Dual<B, 3>, heads: usize) {
+        if let Some(maps) = &self.maps {
+            maps.record(query, key, heads);
+        }
     }
 
     /// For one evaluation that fills or reads an activation cache, as layers without a site do too.
@@ -102,6 +119,7 @@ impl<B: Backend> DualAdapters<B> {
             factors: (0..sites).map(join).collect(),
             weights: self.weights.clone(),
             probe: self.probe.clone(),
+            maps: self.maps.clone(),
             pass: self.pass.clone(),
         }
     }
@@ -117,6 +135,7 @@ impl<B: Backend> DualAdapters<B> {
             factors: self.factors.iter().cloned().map(|factors| factors.map(site)).collect(),
             weights: self.weights.iter().map(weight).collect(),
             probe: self.probe.clone(),
+            maps: self.maps.clone(),
             pass: self.pass.clone(),
         }
     }

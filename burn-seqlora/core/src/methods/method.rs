@@ -63,7 +63,9 @@ pub trait Method<B: TrainBackend>: Debug + Sync {
     /// The columns of B before the first step; A begins at zero. `avoided` are the directions that the
     /// constraint forbids at this site.
     ///
-    /// Fewer columns than `rank` mean that there are no more directions.
+    /// Fewer columns than `rank` mean that there are no more directions. What `rng` gives is a function
+    /// of the training seed, the concept's id and the site's name: two concepts draw different numbers
+    /// with the same training seed.
     fn initial_down(
         &self,
         site: &Site,

@@ -9,6 +9,7 @@ mod bilevel;
 mod initial;
 mod lora;
 mod method;
+mod orthogonal;
 mod problem;
 mod seqlora;
 mod state;
@@ -17,6 +18,7 @@ pub use alternating::Alternating;
 pub use initial::initial_embeddings;
 pub use lora::PlainLora;
 pub use method::{Constraint, Method, Work};
+pub use orthogonal::OrthogonalAdaptation;
 pub use problem::{Losses, Problem, StepTensors};
 pub use seqlora::SeqLora;
 pub use state::TrainState;
@@ -42,6 +44,7 @@ registry! {
     SeqLora,
     Alternating,
     PlainLora,
+    OrthogonalAdaptation,
 }
 
 /// The method of this name.

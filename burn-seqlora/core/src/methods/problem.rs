@@ -38,7 +38,7 @@ pub struct Problem<'a, B: TrainBackend> {
 pub struct StepTensors<B: Backend> {
     /// The loss at the last gradient in all parameters.
     pub loss: Tensor<B, 1>,
-    /// Norm of the (projected) gradient of B in the last step.
+    /// Norm of the (projected) gradient of B in the last step; of that of A where B is never trained.
     pub slope: Tensor<B, 1>,
     /// Mean norm of the token embeddings; `None` if they are not trained.
     pub embedding_norm: Option<Tensor<B, 1>>,

@@ -14,6 +14,8 @@ pub struct TextBatch<B: Backend> {
     pub gather: Option<Tensor<B, 1, Int>>,
     /// How often each prompt is encoded.
     pub copies: usize,
+    /// The positions of concepts' words in each prompt.
+    pub words: Vec<Vec<usize>>,
 }
 
 impl<B: Backend> TextBatch<B> {
@@ -40,6 +42,7 @@ impl<B: Backend> TextBatch<B> {
                 }
             }
         }
+        let of_words = |p: &Tokens| p.words.iter().map(|(position, _)| *position).collect();
         let mentions_concepts = prompts.iter().any(|p| !p.words.is_empty());
         let shape = [prompts.len() * copies, length];
         Self {
@@ -47,6 +50,7 @@ impl<B: Backend> TextBatch<B> {
             gather: mentions_concepts
                 .then(|| Tensor::from_data(TensorData::new(gather, [positions]), device)),
             copies,
+            words: prompts.iter().map(of_words).collect(),
         }
     }
 }

@@ -48,11 +48,20 @@ impl CheckpointRecord {
 /// If they differ in what the result depends on; names the setting.
 pub fn check_unchanged(id: &str, before: (&Value, &str), now: (&TrainConfig, &str)) -> Result<()> {
     let images = || (before.1 != now.1).then(|| "the images or captions have changed".into());
-    let [settings, wanted] = [before.0.clone(), json!(now.0)].map(with_effect);
+    let [settings, wanted] = [complete(before.0), json!(now.0)].map(with_effect);
     match difference(&settings, &wanted).or_else(images) {
         Some(difference) => Err(Error::ResumeMismatch { id: id.into(), difference }),
         None => Ok(()),
     }
+}
+
+/// Settings that an older version did not have yet count as their default, which is what it did.
+fn complete(settings: &Value) -> Value {
+    let mut complete = json!(TrainConfig::default());
+    if let (Value::Object(complete), Value::Object(settings)) = (&mut complete, settings) {
+        complete.extend(settings.clone());
+    }
+    complete
 }
 
 fn with_effect(mut settings: Value) -> Value {
@@ -190,4 +199,25 @@ fn tensor<B: Backend>(
 ) -> Option<Tensor<B, 2>> {
     let (shape, values) = tensors.remove(name)?;
     Some(Tensor::from_data(TensorData::new(values, shape), device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::FrozenBasis;
+
+    /// A version without some setting did what its default does.
+    #[test]
+    fn settings_of_an_older_version_count_as_their_default() {
+        let mut older = json!(TrainConfig { rank: 2, ..TrainConfig::default() });
+        older.as_object_mut().unwrap().remove("frozen_basis").expect("a newer setting");
+        let check =
+            |config: &TrainConfig| check_unchanged("cat", (&older, "digest"), (config, "digest"));
+        let same = TrainConfig { rank: 2, ..TrainConfig::default() };
+        check(&same).unwrap();
+        let other = TrainConfig { frozen_basis: FrozenBasis::Gaussian, ..same.clone() };
+        assert!(check(&other).unwrap_err().to_string().contains("`frozen_basis`"));
+        let other = TrainConfig { rank: 3, ..same };
+        assert!(check(&other).unwrap_err().to_string().contains("`rank` was 2, now it is 3"));
+    }
 }

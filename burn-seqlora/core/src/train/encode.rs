@@ -47,6 +47,8 @@ struct Latents<B: Backend> {
     std: Tensor<B, 4>,
     /// Where the loss counts, `[placements, 1, height, width]`.
     mask: Tensor<B, 4>,
+    /// Where the subject is, for the attention's term.
+    subject: Option<Tensor<B, 4>>,
 }
 
 /// The side of the images that a concept is learnt from, in pixels.
@@ -107,7 +109,7 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
     /// If the folder cannot be written.
     pub fn with_cache(self, folder: &Path, data: &str, model: &str) -> Result<Self> {
         let TrainConfig { seed, transform, masked_loss, .. } = self.config;
-        let identity = json!({
+        let mut identity = json!({
             "program": env!("CARGO_PKG_VERSION"),
             "data": data,
             "model": model,
@@ -117,7 +119,11 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
             "masked_loss": masked_loss,
             "size": self.size,
         });
-        let values = (2 * self.model.latent_channels() + 1) * self.side() * self.side();
+        if self.planes() > 1 {
+            identity["subject"] = json!(true);
+        }
+        let planes = 2 * self.model.latent_channels() + self.planes();
+        let values = planes * self.side() * self.side();
         let cache = LatentCache::open(folder, &identity, values)?;
         // Only tests compute in other types.
         let is_f32 = Tensor::<B, 1>::zeros([1], &self.device).dtype() == DType::F32;
@@ -127,6 +133,11 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
     /// Latents per side.
     fn side(&self) -> usize {
         self.size / self.model.downscale()
+    }
+
+    /// Masks of a placement: where the loss counts, and for the attention's term where the subject is.
+    fn planes(&self) -> usize {
+        1 + usize::from(self.config.attention().is_some())
     }
 
     fn placements(&self) -> usize {
@@ -200,7 +211,13 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let cat = |part: fn(&Latents<B>) -> &Tensor<B, 4>| {
             Tensor::cat(all.iter().map(|latents| part(latents).clone()).collect(), 0)
         };
-        Ok(Latents { mean: cat(|l| &l.mean), std: cat(|l| &l.std), mask: cat(|l| &l.mask) })
+        let subject = all.iter().map(|latents| latents.subject.clone()).collect::<Option<Vec<_>>>();
+        Ok(Latents {
+            mean: cat(|l| &l.mean),
+            std: cat(|l| &l.std),
+            mask: cat(|l| &l.mask),
+            subject: subject.map(|subject| Tensor::cat(subject, 0)),
+        })
     }
 
     /// One placement, from the cache or from the image.
@@ -208,17 +225,20 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let Some(cache) = &self.cache else { return self.encode(number) };
         if let Some(values) = cache.get(number)? {
             let (side, channels) = (self.side(), self.model.latent_channels());
-            let (moments, mask) = values.split_at(2 * channels * side * side);
+            let (moments, masks) = values.split_at(2 * channels * side * side);
+            let mut masks =
+                masks.chunks(side * side).map(|mask| self.tensor(mask, [1, 1, side, side]));
             let (mean, std) = moments.split_at(moments.len() / 2);
             let latents = |values| self.tensor(values, [1, channels, side, side]);
-            let mask = self.tensor(mask, [1, 1, side, side]);
-            return Ok(Latents { mean: latents(mean), std: latents(std), mask });
+            let mask = masks.next().expect("a mask");
+            let subject = masks.next();
+            return Ok(Latents { mean: latents(mean), std: latents(std), mask, subject });
         }
         let latents = self.encode(number)?;
-        let Latents { mean, std, mask } = &latents;
-        let values =
-            [mean, std, mask].map(|t| read::data(t.clone()).iter::<f32>().collect::<Vec<_>>());
-        cache.put(number, &values.concat())?;
+        let Latents { mean, std, mask, subject } = &latents;
+        let parts = [mean, std, mask].into_iter().chain(subject);
+        let values = parts.flat_map(|t| read::data(t.clone()).iter::<f32>().collect::<Vec<_>>());
+        cache.put(number, &values.collect::<Vec<_>>())?;
         Ok(latents)
     }
 
@@ -230,7 +250,9 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let pixels = self.tensor(&example.pixels, [1, 3, self.size, self.size]);
         let LatentPosterior { mean, std } = self.model.encode_image(pixels);
         let mask = if self.config.masked_loss { &example.mask } else { &example.frame };
-        Ok(Latents { mean, std, mask: self.tensor(mask, [1, 1, self.side(), self.side()]) })
+        let mask_shape = [1, 1, self.side(), self.side()];
+        let subject = self.config.attention().map(|_| self.tensor(&example.mask, mask_shape));
+        Ok(Latents { mean, std, mask: self.tensor(mask, mask_shape), subject })
     }
 
     fn tensor(&self, values: &[f32], shape: [usize; 4]) -> Tensor<B, 4> {
@@ -245,13 +267,14 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         seed: &Seed,
         counter: u64,
     ) -> DenoisingSample<B> {
-        let Latents { mean, std, mask } = latents;
+        let Latents { mean, std, mask, subject } = latents;
         let shape @ [batch, channels, _, _] = mean.dims();
         let draw =
             |purpose: &str, shape| normal(shape, &mut seed.fork(purpose).at(counter), &self.device);
         let latents = mean.clone() + std.clone() * draw("latents", shape);
         let offset: Tensor<B, 4> = draw("offset", [batch, channels, 1, 1]);
         let noise = draw("noise", shape) + offset.mul_scalar(self.config.noise_offset);
-        DenoisingSample { latents, noise, timesteps, mask: mask.clone(), prompts }
+        let (mask, subject) = (mask.clone(), subject.clone());
+        DenoisingSample { latents, noise, timesteps, mask, subject, prompts }
     }
 }

@@ -8,7 +8,7 @@ use seqlora_kernels::{KernelBackend, TrainBackend};
 use super::encode::resolution;
 use super::plan::ConceptPlan;
 use super::prompts::{concept_vocabulary, tokens};
-use crate::diffusion::{DenoisingLoss, DenoisingSample};
+use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use crate::error::Result;
 use crate::lora::DualAdapters;
 use crate::methods::Work;
@@ -43,7 +43,8 @@ where
     let words = concept.config.tokens;
     let rows = words.words() * words.embeddings_per_word(layers);
     let embeddings = Tensor::zeros([rows, model.token_width()], &model.device());
-    let loss = DenoisingLoss { model, schedule: model.noise_schedule() };
+    let denoising = DenoisingLoss { model, schedule: model.noise_schedule() };
+    let loss = TrainingLoss { denoising, attention: concept.config.attention() };
     let time = || {
         let start = Instant::now();
         // Reading the number waits for the device.
@@ -74,6 +75,7 @@ fn blank<B: KernelBackend, M: DiffusionModel<B>>(
         noise: zeros(model.latent_channels()),
         timesteps: vec![timestep; config.batch],
         mask: zeros(1).add_scalar(1.0),
+        subject: config.attention().map(|_| zeros(1).add_scalar(1.0)),
         prompts: TextBatch::new(&vec![prompt; config.batch], &vocabulary, layers, &device),
     })
 }

@@ -15,7 +15,7 @@ use super::plan::{ConceptPlan, LearnPlan};
 use super::prompts;
 use super::trainer::{StepReport, Trainer};
 use crate::bank::{Bank, ConceptRecord, TrainingRecord};
-use crate::diffusion::{DenoisingLoss, DenoisingSample};
+use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::lora::directions::{Columns, from_columns};
@@ -110,7 +110,7 @@ struct ConceptRun<'a, B: TrainBackend, M> {
     seed: Seed,
     sites: Vec<Site>,
     encoded: EncodedConcept<'a, B, M>,
-    objective: OnBase<B, DenoisingLoss<'a, M>>,
+    objective: OnBase<B, TrainingLoss<'a, M>>,
     /// Q, which B is compared with.
     basis: Bases<B::InnerBackend>,
     /// The directions that B keeps away from.
@@ -135,6 +135,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let device = model.device();
         let folder = bank.folder().check(Bank::checkpoint_inside(&plan.id))?;
         let base = &bank.base().fingerprint;
+        let denoising = DenoisingLoss { model, schedule: model.noise_schedule() };
         let encoded = EncodedConcept::new(model, *data, config, &seed)?;
         Ok(Self {
             model,
@@ -142,7 +143,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             plan,
             encoded: encoded.with_cache(&folder, data_digest, base)?,
             objective: OnBase {
-                objective: DenoisingLoss { model, schedule: model.noise_schedule() },
+                objective: TrainingLoss { denoising, attention: config.attention() },
                 earlier: earlier::<B>(config.base, bank, &sites, &device)?,
             },
             basis: basis(&occupied, &device),
@@ -152,7 +153,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         })
     }
 
-    fn trainer(&self) -> Trainer<'_, B, OnBase<B, DenoisingLoss<'a, M>>> {
+    fn trainer(&self) -> Trainer<'_, B, OnBase<B, TrainingLoss<'a, M>>> {
         let Self { objective, method, sites, basis, .. } = self;
         Trainer { objective, method: *method, settings: &self.plan.config, sites, basis }
     }

@@ -35,7 +35,8 @@ pub struct StepReport {
     pub step: usize,
     /// The loss at the last gradient in all parameters.
     pub loss: f64,
-    /// Norm of the projected hypergradient, which is ∇_B L without levels.
+    /// Norm of the projected hypergradient, which is ∇_B L without levels, and ∇_A L where B is never
+    /// trained.
     pub hypergradient: f64,
     /// Mutual coherence with Q: the largest |entry| of Qᵀ B with unit columns, both rounded to the
     /// precision in which layers take them.

@@ -4,11 +4,9 @@
 //! [`infer`] derives the sizes from the shapes, and [`unet`], [`text_encoder`] and [`vae`] compute the
 //! name of each parameter from the sizes.
 
-mod fused;
 mod infer;
 mod keys;
 
-pub(super) use fused::parts;
 pub use infer::{Family, Inferred, ends_in_pure_noise, infer, predicts_velocity};
 pub use keys::{Renaming, text_encoder, unet, vae};
 

@@ -46,6 +46,7 @@ impl Default for ClassifierConfig {
                 qkv_bias: true,
                 layer_norm_eps: 1e-6,
                 hidden_act: Activation::Gelu,
+                ..VitConfig::default()
             },
             projection_dim: 64,
         }

@@ -22,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     data::CAPTION,
     data::IMAGE,
     model::MODEL_CONFIG,
+    model::ENCODER,
     model::SCHEDULER,
     model::SHARDS,
     model::SINGLE_FILE,

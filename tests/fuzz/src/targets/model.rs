@@ -7,6 +7,7 @@ use seqlora_core::diffusion::{NoiseSchedule, SamplerKind, SamplerPlan, Scheduler
 use seqlora_core::text::Piece;
 use seqlora_models::tokenizer::ClipTokenizer;
 use seqlora_models::vit::VitConfig;
+use seqlora_models::weights::encoders::{FoundTextTower, FoundVit};
 use seqlora_models::weights::{Variant, WeightFiles, needed_files};
 use seqlora_models::{ModelSource, SourceOptions, StableDiffusionConfig};
 use serde_json::{Value, json};
@@ -32,6 +33,31 @@ pub const MODEL_CONFIG: Target = Target {
         holds(vit.as_ref().is_ok_and(|vit| vit.grid() > 0) || vit.is_err(), "an image has patches");
         let config = StableDiffusionConfig::read(folder).map(|config| use_config(&config));
         config.and(vit).is_ok()
+    },
+};
+
+/// The config of an image encoder beside its weights, and weights in an archive of PyTorch's.
+pub const ENCODER: Target = Target {
+    name: "encoder",
+    files: || {
+        let read = |name: &str| fs::read(fixture("metrics").join(name)).expect("a fixture");
+        vec![
+            ("config.json".into(), read("dinov3/config.json")),
+            ("weights.pth".into(), read("dreamsim/clip_vitb16_pretrain.pth.tar")),
+            ("model.safetensors".into(), b"\x02\0\0\0\0\0\0\0{}".to_vec()),
+        ]
+    },
+    read: |folder| {
+        let archive = folder.join("weights.pth");
+        let _ = [folder, &archive].map(|path| FoundTextTower::find(path).is_ok());
+        let found = [folder, &archive].map(|path| match FoundVit::find(path) {
+            Ok(found) => {
+                holds(found.config.check().is_ok(), "sizes fit each other");
+                true
+            }
+            Err(_) => false,
+        });
+        found == [true; 2]
     },
 };
 

@@ -1,0 +1,87 @@
+//! `seqlora fuse`, and images with what it made.
+
+use std::ffi::OsString;
+use std::fs;
+
+use crate::harness::Project;
+use crate::run::Run;
+use crate::weights::read;
+
+/// `seqlora fuse` of the bank into `fused.safetensors`.
+fn fuse(project: &Project, options: &str) -> Run {
+    let mut command = project.command(&["fuse", "--bank", "bank", "--model"]);
+    let model: OsString = crate::harness::fixture("tiny-sd1").into();
+    command.arg(model).args(["--out", "fused.safetensors", "--json"]);
+    command.args(options.split_whitespace());
+    Run::of(command)
+}
+
+/// The pixels of an image of two concepts.
+fn pixels(project: &Project, options: &str) -> Vec<u8> {
+    project.generate("a <mug> near a <cat>", &format!("--bank bank {options}")).succeeds();
+    project.pixels()
+}
+
+/// How much two images differ, per colour.
+fn difference(a: &[u8], b: &[u8]) -> f64 {
+    let sum: f64 = a.iter().zip(b).map(|(a, b)| f64::from(a.abs_diff(*b))).sum();
+    sum / a.len() as f64
+}
+
+/// A sum is what a composition does without fusing; its strengths are those of the fusion.
+#[test]
+fn a_fused_sum_is_the_composition() {
+    let project = Project::with_bank();
+    let composed = pixels(&project, "--concept mug=0.5 --concept cat=2");
+    let run = fuse(&project, "--method sum --concept mug=0.5 --concept cat=2").succeeds().json();
+    assert_eq!((&run["dense_layers"], &run["method"]), (&0.into(), &"sum".into()));
+    assert_eq!(run["concepts"][1]["scale"], 2.0);
+    let fused = pixels(&project, "--concept mug --concept cat --fused fused.safetensors");
+    assert!(difference(&composed, &fused) < 0.5);
+    let plain = pixels(&project, "--concept mug --concept cat");
+    assert!(difference(&composed, &plain) > difference(&composed, &fused));
+    let strong = "--bank bank --concept mug=2 --concept cat --fused fused.safetensors";
+    project.generate("a <mug>", strong).fails(2, &["--concept mug=2", "seqlora fuse"]);
+}
+
+/// Fusions that need inputs record them, leave nothing behind and give weights that images can be made with.
+#[test]
+fn inputs_are_recorded_where_they_are_needed() {
+    let project = Project::with_bank();
+    for method in ["least-squares", "mix-of-show", "loraclr"] {
+        let run = fuse(&project, &format!("--method {method} --steps 2")).succeeds().json();
+        assert_eq!(run["dense_layers"], run["layers"], "{method}");
+        assert!(!project.path("fused.statistics").exists());
+        pixels(&project, "--fused fused.safetensors");
+    }
+}
+
+/// A rank makes one LoRA of a fusion, and tells what that loses.
+#[test]
+fn a_rank_makes_one_lora() {
+    let project = Project::with_bank();
+    let lost = |rank: usize| {
+        let options = format!("--method sum --rank {rank}");
+        let run = fuse(&project, &options).succeeds().json();
+        assert_eq!((&run["rank"], &run["dense_layers"]), (&rank.into(), &0.into()));
+        run["relative_error_of_rank"].as_f64().unwrap()
+    };
+    // Three concepts of rank 2.
+    let losses = [1, 2, 4, 6].map(lost);
+    assert!(losses.windows(2).all(|pair| pair[1] < pair[0]), "{losses:?}");
+    assert!(losses[3] == 0.0 && losses[0] < 1.0, "{losses:?}");
+    lost(1);
+    let weights = read(&project.path("fused.safetensors"));
+    assert!(weights.keys().all(|name| name.ends_with(".lora_up") || name.ends_with(".lora_down")));
+}
+
+#[test]
+fn what_cannot_be_fused_is_refused_before_the_model_is_loaded() {
+    let project = Project::with_bank();
+    fuse(&project, "--method median").fails(2, &["median", "mix-of-show"]);
+    fuse(&project, "--method sum --concept bird").fails(1, &["bird"]);
+    fuse(&project, "--method sum --rank 0").fails(2, &["--rank"]);
+    fs::create_dir(project.path("fused.statistics")).unwrap();
+    fuse(&project, "--method loraclr").fails(2, &["fused.statistics", "--out"]);
+    assert!(!project.path("fused.safetensors").exists());
+}

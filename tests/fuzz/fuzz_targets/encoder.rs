@@ -1,0 +1,4 @@
+//! `encoder` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("encoder");
