@@ -73,7 +73,7 @@ fn images_show_what_prompts_state() -> Result<(), Box<dyn Error>> {
         for number in 0..3 {
             let image = pipeline.generate(Prompt::new(prompt).number(number).steps(12))?;
             let shown = classifier.classify(pixels(&image)).remove(0).agreement(&stated);
-            let stated = [shown.class, shown.colour, shown.background];
+            let stated = [shown.class, shown.main, shown.background];
             assert_eq!(stated, [Some(true); 3], "{prompt}, image {number}");
         }
     }
