@@ -130,7 +130,7 @@ impl Default for PretrainConfig {
             },
             text_encoder: TaskConfig { steps: 2500, batch: 48, ..TaskConfig::default() },
             denoiser: TaskConfig {
-                steps: 14_000,
+                steps: 10_000,
                 batch: 32,
                 lr: 1.5e-3,
                 optimizer: OptimizerKind::Muon,
