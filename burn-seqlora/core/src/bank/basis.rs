@@ -129,6 +129,13 @@ impl<'a> BasisCache<'a> {
         self.store(&mut index, entry, &block)
     }
 
+    /// Whether it holds all of these concepts, by its index and its size.
+    pub fn is_complete(&self, concepts: &[ConceptId]) -> bool {
+        self.index(concepts).is_some_and(|index| {
+            index.concepts.len() == concepts.len() && self.length() == Some(index.bytes(self.sites))
+        })
+    }
+
     /// The ranks of a concept at the bank's sites that count as reserved, if the cache knows them.
     pub fn reserved(&self, concepts: &[ConceptId], id: &ConceptId) -> Option<Vec<usize>> {
         let entry = self.index(concepts)?.concepts.into_iter().find(|entry| entry.id == *id)?;

@@ -74,6 +74,10 @@ impl Bank {
         for id in bank.concepts() {
             bank.remove_checkpoint(id)?;
         }
+        // That concept may be missing in the cache too. If another one is damaged, it stays so for now.
+        if !bank.basis_cache().is_complete(bank.concepts()) {
+            let _ = bank.directions(bank.sites());
+        }
         Ok(bank)
     }
 
