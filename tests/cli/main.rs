@@ -4,6 +4,7 @@
 //! images mean nothing; what counts is what is written, what is refused, and how it is said.
 
 mod bad_input;
+mod bank;
 mod bank_versions;
 mod before_loading;
 mod builtin;

@@ -23,6 +23,7 @@ pub mod fusion;
 pub mod lora;
 pub mod methods;
 pub mod model;
+mod nearest;
 pub mod objective;
 pub mod optim;
 pub mod pipeline;

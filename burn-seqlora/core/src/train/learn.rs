@@ -128,7 +128,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let ConceptPlan { data, config, data_digest, .. } = plan;
         let seed = Seed::new(config.seed).fork(data.id());
         let sites = model.sites().to_vec();
-        let occupied = bank.directions(&sites)?;
+        let occupied = bank.directions(&sites, None)?;
         let orthogonal = method.constraint().is_orthogonal();
         let occupied =
             if orthogonal { with_protected(model, &sites, config, occupied)? } else { occupied };
