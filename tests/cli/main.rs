@@ -3,6 +3,7 @@
 //! Everything happens in temporary folders. `tests/fixtures/tiny-sd1` has random weights, so the
 //! images mean nothing; what counts is what is written, what is refused, and how it is said.
 
+mod audit;
 mod bad_input;
 mod bank;
 mod bank_versions;

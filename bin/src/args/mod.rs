@@ -1,6 +1,7 @@
 //! Exactly what can be typed. The doc comments are the help texts as shown, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
+mod audit;
 mod bank;
 mod compute;
 mod fuse;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+pub use self::audit::Audit;
 pub use self::bank::{Bank, BankCommand, RemoveConcept};
 pub use self::compute::Compute;
 pub use self::fuse::Fuse;
@@ -79,6 +81,8 @@ pub enum Command {
     Fuse(Box<Fuse>),
     /// Show what is in a bank or a safetensors file
     Inspect(Inspect),
+    /// Tell whether adapters interfere with each other
+    Audit(Box<Audit>),
     /// List, verify or remove the concepts of a bank
     Bank(Bank),
     /// List the devices this program can use

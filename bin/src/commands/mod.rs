@@ -1,5 +1,6 @@
 //! One file per command: check, call the library, print.
 
+pub mod audit;
 pub mod bank;
 mod builtin;
 pub mod demo;

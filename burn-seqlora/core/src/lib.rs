@@ -12,6 +12,7 @@
 //!
 //! The crate decodes no image and names no network: [`model`] holds the few traits that it asks for.
 
+pub mod audit;
 pub mod bank;
 pub mod check;
 pub mod compose;
