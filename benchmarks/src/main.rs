@@ -1,14 +1,16 @@
-//! Timings of this project next to PyTorch's, in one run on one machine; and what the method's free
-//! choices do.
+//! Timings of this project next to PyTorch's, in one run on one machine; what the method's free choices
+//! do; and whether the paper's theorem on convergence holds.
 //!
 //! ```text
 //! cargo run --release -p seqlora-benchmarks -- compare [--only ROW]... [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- convergence [--out DIR]
 //! ```
 
 #[path = "../../bin/src/allocator.rs"]
 mod allocator;
 mod compare;
+mod convergence;
 mod failure;
 mod measure;
 mod operations;
@@ -28,6 +30,8 @@ enum Command {
     Compare(compare::Options),
     /// Learns concepts of the toy world in several ways, and prints what became of them.
     Sweep(sweep::Options),
+    /// Descends on a small network under the conditions of the paper's first theorem, and checks it.
+    Convergence(convergence::Options),
 }
 
 fn main() -> Result<(), Failure> {
@@ -35,5 +39,6 @@ fn main() -> Result<(), Failure> {
     match Command::parse() {
         Command::Compare(options) => options.run(),
         Command::Sweep(options) => options.run(),
+        Command::Convergence(options) => options.run(),
     }
 }

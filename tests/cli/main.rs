@@ -19,6 +19,7 @@ mod full_disk;
 mod fuse;
 mod generate;
 mod golden;
+mod groups;
 mod harness;
 #[cfg(unix)]
 mod hostile_bank;

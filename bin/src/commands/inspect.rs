@@ -70,6 +70,8 @@ struct RecordLine<'a> {
     /// Those that are adapted.
     sites: usize,
     words: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -93,8 +95,10 @@ struct SiteLine<'a> {
 impl<'a> BankSummary<'a> {
     fn new(path: &'a Path, bank: &'a Bank, states: &'a [ConceptState], max_overlap: f64) -> Self {
         // Of those that are damaged the cache may know the ranks; otherwise nobody does.
-        let used = bank.reserved(bank.sites(), None).unwrap_or_else(|_| by_records(bank, states));
         let last = states.iter().rev().find_map(|s| s.record.as_ref().zip(s.training.as_ref()));
+        let group = last.and_then(|(record, _)| record.group.as_deref());
+        let used = bank.reserved(bank.sites(), group);
+        let used = used.unwrap_or_else(|_| by_records(bank, states));
         let capacity = bank.sites().iter().zip(used).map(|(site, used)| {
             // As a next concept with the last one's settings finds it.
             let protected = last.map_or(0, |last| protected(site, last));
@@ -169,6 +173,7 @@ impl<'a> ConceptLine<'a> {
                 sites: record.sites.len(),
                 ranks,
                 words: record.words,
+                group: record.group.as_deref(),
             }
         });
         let training = training.as_ref().map(|training| TrainingLine {

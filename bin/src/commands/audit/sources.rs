@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use burn_seqlora::audit::Subject;
-use burn_seqlora::bank::{Bank, BaseModel, formats};
+use burn_seqlora::bank::{Bank, BaseModel, ConceptId, formats};
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::{Site, StoredAdapter};
 use burn_seqlora::model::DiffusionModel;
@@ -84,9 +84,8 @@ impl Source {
             }
             Self::Bank(bank, prefix) => {
                 let bank = Bank::open_for(bank.path(), base)?;
-                let subject = |id: &burn_seqlora::bank::ConceptId| {
-                    let subject = Subject::of_bank(&bank, id, model)?;
-                    Ok(Subject { id: format!("{prefix}{id}"), ..subject })
+                let subject = |id: &ConceptId| {
+                    Ok(Subject::of_bank(&bank, id, model)?.called(format!("{prefix}{id}")))
                 };
                 bank.concepts().iter().map(subject).collect()
             }

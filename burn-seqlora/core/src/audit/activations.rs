@@ -53,6 +53,11 @@ impl<B: KernelBackend> Subject<B> {
         Self { id: id.into(), adapter, concept: Composition::none(0), prompts }
     }
 
+    /// The same under another name.
+    pub fn called(self, id: String) -> Self {
+        Self { id, ..self }
+    }
+
     /// The same with other prompts.
     pub fn with_prompts(self, prompts: Vec<String>) -> Self {
         Self { prompts, ..self }

@@ -174,13 +174,7 @@ impl Bank {
     pub fn reserved(&self, sites: &[Site], group: Option<&str>) -> Result<Vec<usize>> {
         let mut reserved: BTreeMap<&str, usize> = BTreeMap::new();
         for owner in self.owners() {
-            let CachedRanks { reserves_directions, group: of, ranks } = match self.ranks(&owner) {
-                Ok(ranks) => ranks,
-                Err(error) => self
-                    .basis_cache()
-                    .ranks(&owner)
-                    .ok_or_else(|| self.damaged_earlier(&owner.id, error))?,
-            };
+            let CachedRanks { reserves_directions, group: of, ranks } = self.known_ranks(&owner)?;
             if !reserves_directions || !concerns(group, of.as_deref()) {
                 continue;
             }
@@ -190,6 +184,19 @@ impl Bank {
         }
         let of_site = |site: &Site| reserved.get(site.name.as_str()).copied().unwrap_or(0);
         Ok(sites.iter().map(of_site).collect())
+    }
+
+    /// How many concepts a new one of a group, or of none, has to stay orthogonal to, with removed ones
+    /// whose directions are reserved.
+    ///
+    /// # Errors
+    /// If the record of one can be read neither from its files nor from the cache.
+    pub fn concerning(&self, group: Option<&str>) -> Result<usize> {
+        let mut count = 0;
+        for owner in self.owners() {
+            count += usize::from(concerns(group, self.known_ranks(&owner)?.group.as_deref()));
+        }
+        Ok(count)
     }
 
     /// Whose directions there are: those of removed concepts, then those of the bank's.
@@ -222,6 +229,14 @@ impl Bank {
         let record = self.record(&owner.id)?;
         let (adapter, _) = self.read_adapter(&record)?;
         Ok(Block::of(&record, Down::of(&adapter)))
+    }
+
+    /// How many directions an owner has, from its own files or from the cache.
+    fn known_ranks(&self, owner: &Owner) -> Result<CachedRanks> {
+        self.ranks(owner).or_else(|error| {
+            let cached = self.basis_cache().ranks(owner);
+            cached.ok_or_else(|| self.damaged_earlier(&owner.id, error))
+        })
     }
 
     /// How many directions an owner has, from its own files.
