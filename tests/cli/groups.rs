@@ -52,7 +52,7 @@ fn groups_are_kept_apart_within_and_not_from_each_other() {
 #[test]
 fn groups_go_beyond_the_capacity_of_a_layer() {
     let project = Project::new(&["cat", "dog", "mug"]);
-    let options = "--steps 1 --rank 16 --sites cross-attention --strict-capacity";
+    let options = "--steps 1 --rank 12 --sites cross-attention --strict-capacity";
     let learn = |thing: &str, group: &str| {
         project.learn(&format!("photos/{thing}"), &format!("{options} {group}"))
     };

@@ -13,7 +13,6 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
-use burn::backend::Autodiff;
 use burn_seqlora::kernels::Flex;
 use burn_seqlora::lora::Bases;
 use burn_seqlora::methods::{self, TrainState};
@@ -22,10 +21,8 @@ use burn_seqlora::train::{StepReport, Trainer};
 use clap::Args;
 
 use self::chart::{Curve, chart};
-use self::network::{Network, Problem, Sample};
+use self::network::{Network, Problem, Sample, Tape};
 use crate::failure::Failure;
-
-type B = Autodiff<Flex>;
 
 /// The share of η‖P∇F‖² by which F has to fall.
 const ARMIJO: f64 = 1e-4;
@@ -174,10 +171,10 @@ fn step(
 fn trainer<'a>(
     problem: &'a Problem,
     config: &'a TrainConfig,
-) -> Result<Trainer<'a, B, Network>, Failure> {
+) -> Result<Trainer<'a, Tape, Network>, Failure> {
     let Problem { network, sites, basis, .. } = problem;
     let basis: &Bases<Flex> = basis;
-    let method = methods::by_name::<B>(&config.method)?;
+    let method = methods::by_name::<Tape>(&config.method)?;
     Ok(Trainer { objective: network, method, settings: config, sites, basis })
 }
 

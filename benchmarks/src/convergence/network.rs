@@ -1,5 +1,6 @@
 //! A small network that learns its second concept, in f64.
 
+use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::{DualOps, Flex, KernelBackend};
@@ -10,8 +11,10 @@ use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::settings::TrainConfig;
 
-use super::B;
 use crate::failure::Failure;
+
+/// The CPU, with a tape.
+pub type Tape = Autodiff<Flex>;
 
 /// Inputs of both layers, then the outputs.
 const WIDTHS: [usize; 3] = [16, 12, 10];
@@ -27,25 +30,25 @@ const MINIBATCH: usize = 8;
 /// Two adapted linear layers with a SiLU in between, and the loss ½‖y − target‖² / rows.
 #[derive(Debug)]
 pub struct Network {
-    weights: [Tensor<B, 2>; 2],
+    weights: [Tensor<Tape, 2>; 2],
 }
 
 /// Inputs with their targets, row by row.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    input: Tensor<B, 2>,
-    target: Tensor<B, 2>,
+    input: Tensor<Tape, 2>,
+    target: Tensor<Tape, 2>,
 }
 
-impl Objective<B> for Network {
+impl Objective<Tape> for Network {
     type Sample = Sample;
 
     fn loss(
         &self,
-        adapters: &DualAdapters<B>,
-        _: Option<&Tensor<B, 2>>,
+        adapters: &DualAdapters<Tape>,
+        _: Option<&Tensor<Tape, 2>>,
         Sample { input, target }: &Sample,
-    ) -> Dual<B, 1> {
+    ) -> Dual<Tape, 1> {
         let [first, second] = &self.weights;
         let x = Dual::constant(input.clone());
         let x = adapters.linear(Some(0), x, first.clone(), None).silu();
@@ -81,7 +84,7 @@ impl Problem {
         };
         let weights = [0, 1].map(|layer| weight(layer, "weight", 1.0));
         let other = [0, 1].map(|layer| weights[layer].clone() + weight(layer, "change", 0.5));
-        let input: Tensor<B, 2> = random("input", [ROWS, WIDTHS[0]]);
+        let input: Tensor<Tape, 2> = random("input", [ROWS, WIDTHS[0]]);
         let hidden = input.clone().matmul(other[0].clone().transpose());
         let hidden = hidden.clone() * burn::tensor::activation::sigmoid(hidden);
         let target = hidden.matmul(other[1].clone().transpose());
@@ -98,7 +101,7 @@ impl Problem {
 
     /// The state before the first step, in f64.
     pub fn state(&self, config: &TrainConfig) -> Result<TrainState<Flex>, Failure> {
-        let method = methods::by_name::<B>(&config.method)?;
+        let method = methods::by_name::<Tape>(&config.method)?;
         let (ranks, embeddings) = ([RANK; 2], Tensor::zeros([1, 1], &Default::default()));
         let (sites, seed) = (&self.sites, self.seed.fork("concept"));
         let mut state =
@@ -120,7 +123,7 @@ impl Problem {
     /// Consecutive rows of the full batch, another part in each step.
     pub fn minibatch(&self, step: usize) -> Sample {
         let start = step * MINIBATCH % ROWS;
-        let part = |rows: &Tensor<B, 2>| rows.clone().narrow(0, start, MINIBATCH);
+        let part = |rows: &Tensor<Tape, 2>| rows.clone().narrow(0, start, MINIBATCH);
         Sample { input: part(&self.full.input), target: part(&self.full.target) }
     }
 }

@@ -8,7 +8,8 @@
 //! [`text`] and [`diffusion`] (encoded prompts, noise, the denoising loss over dual numbers),
 //! [`objective`] (its derivatives), [`methods`] and [`optim`] (how parameters move), [`train`] (the
 //! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`fusion`] (one
-//! weight per layer for several concepts), [`pipeline`] (from prompts to images).
+//! weight per layer for several concepts), [`pipeline`] (from prompts to images), [`audit`] (whether
+//! adapters interfere).
 //!
 //! The crate decodes no image and names no network: [`model`] holds the few traits that it asks for.
 

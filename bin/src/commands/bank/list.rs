@@ -6,7 +6,6 @@ use burn_seqlora::bank::{Bank, ConceptId, ConceptRecord};
 use burn_seqlora::error::Error;
 use serde_json::{Value, json};
 
-use super::text;
 use crate::failure::Failure;
 use crate::terminal::{Terminal, table};
 
@@ -22,7 +21,7 @@ pub fn run(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
         .collect();
     let value = json!({
         "version": 1,
-        "bank": text(path),
+        "bank": path.to_string_lossy(),
         "base": bank.base(),
         "method": bank.method(),
         "concepts": concepts,

@@ -4,8 +4,6 @@ mod list;
 mod remove;
 mod verify;
 
-use std::path::Path;
-
 use crate::args::BankCommand;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
@@ -17,9 +15,4 @@ pub fn run(command: &BankCommand, terminal: &Terminal) -> Result<(), Failure> {
         BankCommand::Verify(args) => verify::run(&args.bank, terminal),
         BankCommand::Remove(args) => remove::run(args, terminal),
     }
-}
-
-/// A path for JSON, with U+FFFD for what is no UTF-8.
-fn text(path: &Path) -> String {
-    path.to_string_lossy().into()
 }

@@ -3,7 +3,6 @@
 use burn_seqlora::bank::{Bank, Directions, Removal};
 use serde_json::json;
 
-use super::text;
 use crate::args::RemoveConcept;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
@@ -17,7 +16,7 @@ pub fn run(args: &RemoveConcept, terminal: &Terminal) -> Result<(), Failure> {
         [&removal.reserved, &removal.freed].map(|ranks| ranks.iter().sum());
     let value = json!({
         "version": 1,
-        "bank": text(&args.bank),
+        "bank": args.bank.to_string_lossy(),
         "id": removal.id,
         "was_listed": removal.was_listed,
         "reserved_directions": reserved,

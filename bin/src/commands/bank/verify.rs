@@ -5,7 +5,6 @@ use std::path::Path;
 use burn_seqlora::bank::{Bank, LARGEST_OVERLAP, PairOverlap, Verification};
 use serde_json::{Value, json};
 
-use super::text;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -31,7 +30,7 @@ fn value(path: &Path, found: &Verification) -> Value {
         .map(|(id, problem)| {
             json!({
                 "concept": id,
-                "file": text(&problem.file),
+                "file": problem.file.to_string_lossy(),
                 "problem": problem.text,
                 "remedy": problem.remedy,
             })
@@ -41,7 +40,7 @@ fn value(path: &Path, found: &Verification) -> Value {
     let reserved: Vec<&str> = found.reserved.iter().map(|state| state.id.as_str()).collect();
     json!({
         "version": 1,
-        "bank": text(path),
+        "bank": path.to_string_lossy(),
         "sound": found.is_sound(),
         "concepts": concepts,
         "reserved_for_removed": reserved,

@@ -160,6 +160,14 @@ fn a_hostile_list_of_concepts_or_sites_is_refused() {
         ("/version", json!(null), "`version`"),
         ("/version", json!(0), "`version`"),
         ("/owner", json!("me"), "unknown field `owner`"),
+        (
+            "/reserved",
+            json!([{ "id": "fox", "directions": "../../../etc/passwd" }]),
+            "`reserved[0].directions` is no SHA-256",
+        ),
+        ("/reserved", json!([{ "id": "../fox", "directions": "" }]), "`../fox` is not a valid id"),
+        ("/leftovers", json!(["CAT"]), "`leftovers`: `CAT` is a concept"),
+        ("/leftovers", json!([".."]), "`..` is not a valid id"),
     ];
     for (pointer, value, text) in cases {
         let (folder, _bank) = bank();

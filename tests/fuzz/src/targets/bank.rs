@@ -117,6 +117,7 @@ fn read_bank(folder: &Path) -> bool {
     let whole = bank.concepts().iter().map(|id| read_concept(&bank, id).is_ok());
     let whole = whole.fold(true, |all, one| all & one);
     let _ = bank.inspect();
+    let _ = bank.verify();
     let overlaps = overlaps(&bank).is_ok();
     let reserved = bank.reserved(bank.sites(), None).is_ok();
     bank.directions(bank.sites(), None).is_ok() && overlaps && reserved && whole
