@@ -1,10 +1,11 @@
 //! Timings of this project next to PyTorch's, in one run on one machine; what the method's free choices
-//! do; and whether the paper's theorem on convergence holds.
+//! do; and whether the paper's theorems hold.
 //!
 //! ```text
 //! cargo run --release -p seqlora-benchmarks -- compare [--only ROW]... [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- convergence [--out DIR]
+//! cargo run --release -p seqlora-benchmarks -- forgetting [--csv FILE]
 //! ```
 
 #[path = "../../bin/src/allocator.rs"]
@@ -12,6 +13,7 @@ mod allocator;
 mod compare;
 mod convergence;
 mod failure;
+mod forgetting;
 mod measure;
 mod operations;
 mod peer;
@@ -32,6 +34,8 @@ enum Command {
     Sweep(sweep::Options),
     /// Descends on a small network under the conditions of the paper's first theorem, and checks it.
     Convergence(convergence::Options),
+    /// Compares what concepts do to each other's inputs with the bound of the paper's second theorem.
+    Forgetting(forgetting::Options),
 }
 
 fn main() -> Result<(), Failure> {
@@ -40,5 +44,6 @@ fn main() -> Result<(), Failure> {
         Command::Compare(options) => options.run(),
         Command::Sweep(options) => options.run(),
         Command::Convergence(options) => options.run(),
+        Command::Forgetting(options) => options.run(),
     }
 }

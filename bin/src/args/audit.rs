@@ -9,7 +9,9 @@ use super::generate::MOST_STEPS;
 use super::model::Model;
 use super::parse::count;
 
+// Other commands require the model.
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("model", |model| model.required(false)))]
 pub struct Audit {
     /// Banks, or folders with an adapter in a known format (native, PEFT)
     #[arg(required = true, value_name = "BANK")]
