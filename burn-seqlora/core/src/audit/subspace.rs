@@ -66,7 +66,7 @@ pub(super) mod tests {
     #[test]
     fn a_planted_overlap_is_found_with_its_angles() {
         let q = orthonormal_basis(&normal(20, 6, 1));
-        let planted = [0.3, 1.1, 0.02];
+        let planted: [f64; 3] = [0.3, 1.1, 0.02];
         let mut turned = DMatrix::zeros(20, 3);
         for (i, angle) in planted.iter().enumerate() {
             turned.set_column(i, &(q.column(i) * angle.cos() + q.column(3 + i) * angle.sin()));
