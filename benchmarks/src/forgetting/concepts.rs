@@ -132,7 +132,7 @@ fn learn_one(
     let wanted = random("change", [OUTPUTS, INPUTS]).mul_scalar(0.5);
     let target = input.clone().matmul(wanted.transpose());
     let layer =
-        Layer { weight: Tensor::zeros([OUTPUTS, INPUTS], &Default::default()).cast(DType::F64) };
+        Layer { weight: Tensor::zeros([OUTPUTS, INPUTS], (&Default::default(), DType::F64)) };
     let sites = [Site {
         name: "layer".into(),
         inputs: INPUTS,
