@@ -23,7 +23,7 @@ use super::versions::{parse, read_text};
 use super::{ConceptId, ConceptRecord, places::Places};
 use crate::error::Result;
 use crate::lora::Site;
-use crate::lora::directions::Columns;
+use crate::lora::directions::{Columns, orthonormal_gauge};
 
 /// The cache's folder in that of the bank, and its files.
 pub const FOLDER: &str = "basis";
@@ -125,6 +125,9 @@ impl<'a> BasisCache<'a> {
     /// The columns of B at each of the bank's sites of all owners that concern a new concept of a group.
     /// Blocks that are missing are read from the owners' own files, and stored if the bank may be written.
     ///
+    /// Concepts of different groups may overlap: where a new one without a group has to stay orthogonal to
+    /// both, what is returned is an orthonormal basis of all their directions.
+    ///
     /// # Errors
     /// If an owner's file cannot be read.
     pub fn columns(
@@ -135,27 +138,33 @@ impl<'a> BasisCache<'a> {
         writable: bool,
     ) -> Result<Vec<Columns>> {
         let none = || vec![Columns::new(); self.sites.len()];
-        let mut columns = none();
+        let (mut columns, mut grouped) = (none(), false);
         let mut add = |entry: &Entry, bytes: &[u8]| {
             if concerns(group, entry.group.as_deref()) {
+                grouped |= group != entry.group.as_deref();
                 self.add_columns(entry, bytes, &mut columns);
             }
         };
         let (mut index, known) = match self.read(owners, &mut add) {
             Some(read) => read,
             None => {
-                columns = none();
+                (columns, grouped) = (none(), false);
                 (self.empty(), 0)
             }
         };
         for owner in &owners[known..] {
             let (entry, bytes) = self.entry(owner, block(owner)?);
             if concerns(group, entry.group.as_deref()) {
+                grouped |= group != entry.group.as_deref();
                 self.add_columns(&entry, &bytes, &mut columns);
             }
             if writable && index.blocks(self.sites).of(owner).is_none() {
                 self.store(&mut index, entry, &bytes)?;
             }
+        }
+        if grouped {
+            let basis = |columns| orthonormal_gauge(columns, &Columns::new()).0;
+            columns = columns.into_iter().map(basis).collect();
         }
         Ok(columns)
     }
@@ -547,10 +556,25 @@ mod tests {
         let (guarded, sites) = (GuardedFolder::new(folder.path()), sites());
         let cache = BasisCache::new(&guarded, &sites);
         for _ in 0..2 {
-            let read = |group| cache.columns(&owners(3), group, |o| Ok(block(o)), true).unwrap();
-            let [all, pets, others] = [None, Some("pets"), Some("cars")].map(read);
-            assert_eq!((all[0].len(), others[0].len()), (6, 0));
-            assert_eq!(pets[0], all[0][4..]);
+            let read = |count, group| {
+                cache.columns(&owners(count), group, |o| Ok(block(o)), true).unwrap()
+            };
+            let [pets, others] = ["pets", "cars"].map(|group| read(3, Some(group)));
+            let raw: Vec<f64> =
+                block(&owner(2)).down.at(&sites[0]).iter().map(|x| (*x).into()).collect();
+            assert_eq!((pets[0].concat(), others[0].len()), (raw, 0));
+            // Without a group in it, all columns are as they are.
+            assert_eq!(read(2, None)[0].len(), 4);
+            // With one, they are a basis of the same plane.
+            let all = &read(3, None)[0];
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            assert_eq!(all.len(), 2);
+            assert!(
+                dot(&all[0], &all[1]).abs() < 1e-12 && (dot(&all[1], &all[1]) - 1.0).abs() < 1e-12
+            );
+            let outside =
+                |x: &Vec<f64>| dot(x, x) - all.iter().map(|q| dot(x, q).powi(2)).sum::<f64>();
+            assert!(read(2, None)[0].iter().all(|x| outside(x).abs() < 1e-12));
         }
     }
 

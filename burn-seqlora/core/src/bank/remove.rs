@@ -103,6 +103,9 @@ impl Bank {
 
     /// Gives up what is reserved of concepts of this id that were removed before.
     fn free_reserved(&mut self, removal: &mut Removal) -> Result<()> {
+        if self.record.reserved.iter().all(|gone| gone.id != removal.id) {
+            return Ok(());
+        }
         let of_id = self.record.reserved.iter().filter(|gone| gone.id == removal.id);
         for gone in of_id {
             // How many they were is told if their file can be read; they are freed in any case.
