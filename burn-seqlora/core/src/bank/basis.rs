@@ -434,7 +434,7 @@ mod tests {
         if seed > 0 {
             of.insert(&b, down(1, 5));
         }
-        let group = (seed == 2).then(|| "pets".to_string());
+        let group = (seed == 3).then(|| "pets".to_string());
         Block { reserves_directions: true, group, down: of }
     }
 
@@ -559,14 +559,14 @@ mod tests {
             let read = |count, group| {
                 cache.columns(&owners(count), group, |o| Ok(block(o)), true).unwrap()
             };
-            let [pets, others] = ["pets", "cars"].map(|group| read(3, Some(group)));
+            let [pets, others] = ["pets", "cars"].map(|group| read(4, Some(group)));
             let raw: Vec<f64> =
-                block(&owner(2)).down.at(&sites[0]).iter().map(|x| (*x).into()).collect();
+                block(&owner(3)).down.at(&sites[0]).iter().map(|x| (*x).into()).collect();
             assert_eq!((pets[0].concat(), others[0].len()), (raw, 0));
             // Without a group in it, all columns are as they are.
-            assert_eq!(read(2, None)[0].len(), 4);
+            assert_eq!(read(3, None)[0].len(), 6);
             // With one, they are a basis of the same plane.
-            let all = &read(3, None)[0];
+            let all = &read(4, None)[0];
             let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
             assert_eq!(all.len(), 2);
             assert!(
@@ -574,7 +574,7 @@ mod tests {
             );
             let outside =
                 |x: &Vec<f64>| dot(x, x) - all.iter().map(|q| dot(x, q).powi(2)).sum::<f64>();
-            assert!(read(2, None)[0].iter().all(|x| outside(x).abs() < 1e-12));
+            assert!(read(3, None)[0].iter().all(|x| outside(x).abs() < 1e-12));
         }
     }
 

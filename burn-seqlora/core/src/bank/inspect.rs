@@ -1,7 +1,7 @@
 //! What is wrong with the concepts of a bank.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::basis::concerns;
 use super::overlap::Overlaps;
@@ -113,7 +113,7 @@ impl Bank {
 
 impl ConceptState {
     /// What was read, or `None` and a further problem.
-    fn take<T>(&mut self, read: Result<T>, folder: &PathBuf) -> Option<T> {
+    fn take<T>(&mut self, read: Result<T>, folder: &Path) -> Option<T> {
         read.map_err(|error| self.problems.push(Problem::of(&error, folder, RESTORE))).ok()
     }
 
@@ -124,11 +124,11 @@ impl ConceptState {
 
 impl Problem {
     /// What an error says, of its own file or else of this one.
-    pub(super) fn of(error: &Error, otherwise: &PathBuf, remedy: &'static str) -> Self {
+    pub(super) fn of(error: &Error, otherwise: &Path, remedy: &'static str) -> Self {
         let file = match error {
             Error::File(error) => error.path().into(),
             Error::NewerVersion { path, .. } => path.clone(),
-            _ => otherwise.clone(),
+            _ => otherwise.into(),
         };
         Self { file, text: error.to_string(), remedy }
     }
