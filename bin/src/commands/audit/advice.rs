@@ -41,8 +41,9 @@ pub fn advice(
         .collect();
     if !on_common.is_empty() {
         advice.push(format!(
-            "{}: keys and values answer to prompts without it. Learn it again with `protected_directions` \
-             and `common_prompts` in --config",
+            "{}: keys and values answer to prompts without it as to its own. If it was trained for a few steps \
+             only, train longer; otherwise learn it again with `protected_directions` and `common_prompts` \
+             in --config",
             few(&on_common)
         ));
     }

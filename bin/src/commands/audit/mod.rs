@@ -17,7 +17,7 @@ use burn_seqlora::lora::{Site, StoredAdapter};
 use burn_seqlora::model::DiffusionModel;
 
 use self::report::Report;
-use self::sources::{Source, sources};
+use self::sources::{Adapters, Source, sources, without_model};
 use super::model;
 use crate::args::{Audit, Compute};
 use crate::device::Job;
@@ -35,7 +35,7 @@ pub fn run(args: &Audit, compute: &Compute, terminal: &Terminal) -> Result<(), F
             compute.device.run(Session { args, compute, sources, settings, found, terminal })
         }
         None => {
-            let (named, sites) = sources::without_model(&sources)?;
+            let Adapters { named, sites } = without_model(&sources)?;
             let adapters: Vec<&StoredAdapter> = named.iter().map(|(_, adapter)| adapter).collect();
             let weights = weight_overlaps(&adapters, &sites);
             let ids = named.iter().map(|(id, _)| id.clone()).collect();

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 /// Adapters of one path, under the names that reports give them.
 pub enum Source {
     /// A bank, and what precedes its concepts' ids.
-    Bank(Bank, String),
+    Bank(Box<Bank>, String),
     /// A folder with one adapter, and its name.
     Folder(PathBuf, String),
 }
@@ -27,7 +27,7 @@ pub fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
         let name = name(path);
         if path.join("bank.json").exists() {
             let prefix = if paths.len() > 1 { format!("{name}/") } else { String::new() };
-            return Ok(Source::Bank(Bank::open(path)?, prefix));
+            return Ok(Source::Bank(Box::new(Bank::open(path)?), prefix));
         }
         match formats::all().into_iter().any(|format| format.detect(path)) {
             true => Ok(Source::Folder(path.clone(), name)),
@@ -93,14 +93,20 @@ impl Source {
     }
 }
 
-/// The adapters of banks by name, and the sites that all of the banks have.
+/// The adapters of banks, without a model.
+pub struct Adapters {
+    /// By name.
+    pub named: Vec<(String, StoredAdapter)>,
+    /// The sites of the model that all of them were made for.
+    pub sites: Vec<Site>,
+}
+
+/// The adapters of banks.
 ///
 /// # Errors
 /// If a path is no bank, the banks were made for different models, or an adapter is damaged.
-pub fn without_model(
-    sources: &[Source],
-) -> Result<(Vec<(String, StoredAdapter)>, Vec<Site>), Failure> {
-    let mut adapters = Vec::new();
+pub fn without_model(sources: &[Source]) -> Result<Adapters, Failure> {
+    let mut named = Vec::new();
     let mut first: Option<&Bank> = None;
     for source in sources {
         let Source::Bank(bank, _) = source else {
@@ -116,9 +122,9 @@ pub fn without_model(
             )));
         }
         for (name, id) in source.ids().into_iter().zip(bank.concepts()) {
-            adapters.push((name, bank.adapter(id)?));
+            named.push((name, bank.adapter(id)?));
         }
     }
     let sites = first.map(|bank| bank.sites().to_vec()).unwrap_or_default();
-    Ok((adapters, sites))
+    Ok(Adapters { named, sites })
 }
