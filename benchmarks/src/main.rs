@@ -14,6 +14,7 @@ mod compare;
 mod convergence;
 mod failure;
 mod forgetting;
+mod least_squares;
 mod measure;
 mod operations;
 mod peer;

@@ -1,6 +1,6 @@
 //! The paper's first theorem on a small network: under its conditions the objective of the upper level
-//! never rises and its projected gradient vanishes. The default settings run beside it, for which nothing
-//! is promised.
+//! never rises and its projected gradient goes to zero. The default settings, for which the theorem promises
+//! nothing, run for comparison.
 //!
 //! Its conditions are a full batch, plain gradient descent in A and B, A rerun after every step in B, and
 //! rates that are small enough, which backtracking finds here: a step is halved until the lower level
@@ -21,8 +21,9 @@ use burn_seqlora::train::{StepReport, Trainer};
 use clap::Args;
 
 use self::chart::{Curve, chart};
-use self::network::{Network, Problem, Sample, Tape};
+use self::network::{Network, Problem};
 use crate::failure::Failure;
+use crate::least_squares::{Sample, Tape};
 
 /// The share of η‖P∇F‖² by which F has to fall.
 const ARMIJO: f64 = 1e-4;

@@ -1,6 +1,5 @@
 //! A small network that learns its second concept, in f64.
 
-use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::{DualOps, Flex, KernelBackend};
@@ -12,9 +11,7 @@ use burn_seqlora::rng::{Seed, normal};
 use burn_seqlora::settings::TrainConfig;
 
 use crate::failure::Failure;
-
-/// The CPU, with a tape.
-pub type Tape = Autodiff<Flex>;
+use crate::least_squares::{Sample, Tape};
 
 /// Inputs of both layers, then the outputs.
 const WIDTHS: [usize; 3] = [16, 12, 10];
@@ -33,13 +30,6 @@ pub struct Network {
     weights: [Tensor<Tape, 2>; 2],
 }
 
-/// Inputs with their targets, row by row.
-#[derive(Debug, Clone)]
-pub struct Sample {
-    input: Tensor<Tape, 2>,
-    target: Tensor<Tape, 2>,
-}
-
 impl Objective<Tape> for Network {
     type Sample = Sample;
 
@@ -47,15 +37,12 @@ impl Objective<Tape> for Network {
         &self,
         adapters: &DualAdapters<Tape>,
         _: Option<&Tensor<Tape, 2>>,
-        Sample { input, target }: &Sample,
+        sample: &Sample,
     ) -> Dual<Tape, 1> {
         let [first, second] = &self.weights;
-        let x = Dual::constant(input.clone());
+        let x = Dual::constant(sample.input.clone());
         let x = adapters.linear(Some(0), x, first.clone(), None).silu();
-        let y = adapters.linear(Some(1), x, second.clone(), None);
-        let error = y.add_constant(-target.clone());
-        let rows = input.dims()[0] as f64;
-        (error.clone() * error).sum().scale(0.5 / rows)
+        sample.loss(adapters.linear(Some(1), x, second.clone(), None))
     }
 }
 

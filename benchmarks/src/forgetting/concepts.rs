@@ -1,6 +1,5 @@
 //! Concepts of one layer that are learnt one after the other, in f64.
 
-use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData};
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::Flex;
@@ -14,8 +13,7 @@ use burn_seqlora::train::Trainer;
 
 use super::bound::dot;
 use crate::failure::Failure;
-
-type Tape = Autodiff<Flex>;
+use crate::least_squares::{Sample, Tape};
 
 /// m, n and r.
 const INPUTS: usize = 64;
@@ -37,12 +35,6 @@ struct Layer {
     weight: Tensor<Tape, 2>,
 }
 
-#[derive(Debug)]
-struct Sample {
-    input: Tensor<Tape, 2>,
-    target: Tensor<Tape, 2>,
-}
-
 impl Objective<Tape> for Layer {
     type Sample = Sample;
 
@@ -50,12 +42,10 @@ impl Objective<Tape> for Layer {
         &self,
         adapters: &DualAdapters<Tape>,
         _: Option<&Tensor<Tape, 2>>,
-        Sample { input, target }: &Sample,
+        sample: &Sample,
     ) -> Dual<Tape, 1> {
-        let output =
-            adapters.linear(Some(0), Dual::constant(input.clone()), self.weight.clone(), None);
-        let error = output.add_constant(-target.clone());
-        (error.clone() * error).sum().scale(0.5 / ROWS as f64)
+        let input = Dual::constant(sample.input.clone());
+        sample.loss(adapters.linear(Some(0), input, self.weight.clone(), None))
     }
 }
 

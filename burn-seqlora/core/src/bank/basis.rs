@@ -176,23 +176,24 @@ impl<'a> BasisCache<'a> {
     /// If the disk is full.
     pub fn append(&self, owners: &[Owner], block: Block) -> Result<()> {
         let Some((new, earlier)) = owners.split_last() else { return Ok(()) };
-        let mut index = self.index().unwrap_or_else(|| self.empty());
-        let blocks = index.blocks(self.sites);
-        let complete = earlier.iter().all(|owner| blocks.of(owner).is_some());
-        if !complete || self.length() != Some(index.bytes(self.sites)) {
-            return Ok(());
-        }
+        let Some(mut index) = self.complete(earlier) else { return Ok(()) };
         let (entry, bytes) = self.entry(new, block);
         self.store(&mut index, entry, &bytes)
     }
 
     /// Whether it holds the blocks of all these owners, by its index and its size.
     pub fn is_complete(&self, owners: &[Owner]) -> bool {
-        self.index().is_some_and(|index| {
-            let blocks = index.blocks(self.sites);
-            owners.iter().all(|owner| blocks.of(owner).is_some())
-                && self.length() == Some(index.bytes(self.sites))
-        })
+        self.complete(owners).is_some()
+    }
+
+    /// The index, if there are the blocks of all these owners.
+    fn complete(&self, owners: &[Owner]) -> Option<Index> {
+        let index = self.index().unwrap_or_else(|| self.empty());
+        let blocks = index.blocks(self.sites);
+        let complete = owners.iter().all(|owner| blocks.of(owner).is_some())
+            && self.length() == Some(index.bytes(self.sites));
+        drop(blocks);
+        complete.then_some(index)
     }
 
     /// Drops the blocks of all others than these owners. A loss of power meanwhile leaves no cache.

@@ -108,8 +108,8 @@ impl Bank {
             self.remove_checkpoint(id)?;
         }
         self.remove_leftovers()?;
-        // A concept that has just been listed may be missing in the cache. If another one is damaged, it
-        // stays so for now.
+        // A process that ended right after listing a concept has not added it to the cache. A damaged
+        // concept keeps the cache incomplete, and is told by whoever needs its directions.
         if !self.basis_cache().is_complete(&self.owners()) {
             let _ = self.directions(self.sites(), None);
         }
