@@ -1,17 +1,22 @@
-//! Timings of this project next to PyTorch's, in one run on one machine; and what the method's free
-//! choices do.
+//! Timings of this project next to PyTorch's, in one run on one machine; what the method's free choices
+//! do; and whether the paper's theorems hold.
 //!
 //! ```text
 //! cargo run --release -p seqlora-benchmarks -- compare [--only ROW]... [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- blind --demo DIR --out DIR
 //! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- convergence [--out DIR]
+//! cargo run --release -p seqlora-benchmarks -- forgetting [--csv FILE]
 //! ```
 
 #[path = "../../bin/src/allocator.rs"]
 mod allocator;
 mod blind;
 mod compare;
+mod convergence;
 mod failure;
+mod forgetting;
+mod least_squares;
 mod measure;
 mod operations;
 mod peer;
@@ -32,6 +37,10 @@ enum Command {
     Compare(compare::Options),
     /// Learns concepts of the toy world in several ways, and prints what became of them.
     Sweep(sweep::Options),
+    /// Descends on a small network under the conditions of the paper's first theorem, and checks it.
+    Convergence(convergence::Options),
+    /// Compares what concepts do to each other's inputs with the bound of the paper's second theorem.
+    Forgetting(forgetting::Options),
 }
 
 fn main() -> Result<(), Failure> {
@@ -40,5 +49,7 @@ fn main() -> Result<(), Failure> {
         Command::Blind(options) => options.run(),
         Command::Compare(options) => options.run(),
         Command::Sweep(options) => options.run(),
+        Command::Convergence(options) => options.run(),
+        Command::Forgetting(options) => options.run(),
     }
 }

@@ -36,13 +36,21 @@ fn of_core(error: &CoreError) -> Option<String> {
         CoreError::DamagedConcept { .. } => {
             "--concept chooses the concepts of an image, and `inspect` lists what is damaged"
         }
-        CoreError::DamagedEarlier { .. } => "`inspect` lists what is damaged",
+        CoreError::DamagedEarlier { id, bank, .. } => {
+            let bank = bank.display();
+            return Some(format!(
+                "`seqlora bank remove {bank} {id} --free-directions` goes on without it"
+            ));
+        }
+        CoreError::UnreadableDirections { .. } => "--free-directions gives them up",
         CoreError::NotABank { .. } => "--bank chooses the folder",
         CoreError::OtherBase { .. } => "--model chooses the model, and --bank the bank",
         CoreError::DuplicateConcept { .. } => {
             "--id sets the id of a single concept, and --resume continues an earlier run"
         }
-        CoreError::Interrupted { .. } => "--resume continues the run",
+        CoreError::Interrupted { .. } | CoreError::Unfinished { .. } => {
+            "--resume continues the run"
+        }
         CoreError::TooLittleMemory { .. } => {
             "--batch, --resolution and --precision set these, and --force starts anyway"
         }

@@ -9,6 +9,7 @@ use seqlora_kernels::KernelBackend;
 use serde::Serialize;
 
 use crate::StableDiffusion;
+use crate::unet::UNetConfig;
 
 /// The memory of a training run in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,7 +57,8 @@ pub fn adapter_parameters(sites: &[Site], ranks: &[usize]) -> usize {
 /// the given work.
 ///
 /// The activations are counted as a number of tensors of each UNet level's size. Attention keeps no
-/// score matrices. The two numbers are fitted to SD1.5 at 256 pixels on the CPU, which takes 5.9 GB for
+/// score matrices, except for its regularisation, which computes the probabilities of cross-attention a
+/// second time and keeps them. The two numbers are fitted to SD1.5 at 256 pixels on the CPU, which takes 5.9 GB for
 /// a gradient, 7.2 GB for a Hessian product, and 9.1 GB for an iteration that caches the activations of
 /// two inner steps (README, "Measured"). Latents are on disk, but for one minibatch.
 pub fn training_estimate<B: KernelBackend>(
@@ -75,6 +77,8 @@ pub fn training_estimate<B: KernelBackend>(
     // A Hessian product keeps the tangents as well.
     let passes = if work.hessian_products > 0 { 2 } else { 1 };
     let tensors = TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached;
+    let length = config.text_encoder.max_position_embeddings;
+    let probabilities = probabilities(unet, latents, length);
     let pixels = side.pow(2) as u64;
     let finest = config.vae.block_out_channels.first().copied().unwrap_or(0);
     // Sizes are within the limits of settings, but their products may not fit 64 bits.
@@ -86,11 +90,37 @@ pub fn training_estimate<B: KernelBackend>(
         // Eight f32 numbers per parameter: the parameter, its two moments, and the gradients, adjoints
         // and steps of one iteration.
         trainable: 4 * 8 * adapter_parameters(model.sites(), &capacity.ranks) as u64,
-        activations: product(&[train.precision.bytes(), train.batch, tensors, tensor]),
+        activations: product(&[train.precision.bytes(), train.batch, tensors, tensor])
+            .saturating_add(match train.attention() {
+                Some(_) => product(&[4, train.batch, MAPS[passes - 1], probabilities]),
+                None => 0,
+            }),
         encoding: pixels * (4 * ENCODER_TENSORS * finest as u64 + EXAMPLE)
             + DECODED * *largest_image as u64,
     }
 }
+
+/// The probabilities of all cross-attention layers for one image with prompts of this length: heads × places ×
+/// length of each.
+fn probabilities(unet: &UNetConfig, latents: usize, length: usize) -> usize {
+    let levels = unet.block_out_channels.len();
+    let attends = |kind: Option<&String>| kind.is_some_and(|kind| kind.starts_with("CrossAttn"));
+    let of_level = |level: usize| {
+        let down =
+            if attends(unet.down_block_types.get(level)) { unet.layers_per_block } else { 0 };
+        let up = unet.up_block_types.iter().rev().nth(level);
+        let up = if attends(up) { unet.layers_per_block + 1 } else { 0 };
+        let middle = usize::from(level + 1 == levels);
+        let layers = (down + up + middle) * unet.transformer_layers_per_block.at(level);
+        layers * unet.heads(level) * (latents >> level).pow(2) * length
+    };
+    (0..levels).map(of_level).sum()
+}
+
+/// The number of such matrices that the tape keeps in f32 for a gradient: the exponentials, in two operations;
+/// and with tangents, for which the probabilities, the tangents of the scores and those without their mean are
+/// kept as well.
+const MAPS: [usize; 2] = [2, 5];
 
 /// The number of tensors of a level's size that a residual block and its transformer keep on the tape.
 const TENSORS_PER_BLOCK: usize = 130;
@@ -107,3 +137,15 @@ const EXAMPLE: u64 = 24;
 
 /// Bytes per pixel of a decoded image in two colour types, and of its mask.
 const DECODED: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SD1.5 at 512 pixels: 5 layers of 8 heads at 64 × 64, 32 × 32 and 16 × 16 places, and one at 8 × 8.
+    #[test]
+    fn probabilities_are_counted_layer_by_layer() {
+        let places = 5 * (64 * 64 + 32 * 32 + 16 * 16) + 8 * 8;
+        assert_eq!(probabilities(&UNetConfig::default(), 64, 77), 8 * 77 * places);
+    }
+}

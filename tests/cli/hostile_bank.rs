@@ -126,8 +126,15 @@ const CONCEPTS: [Case; 15] = [
 ];
 
 /// Links out of the bank. No command writes through them.
-const LINKS: [&str; 6] =
-    [".lock", "concepts", "basis", "concepts/dog", "concepts/dog/checkpoint", "concepts/fox"];
+const LINKS: [&str; 7] = [
+    ".lock",
+    "concepts",
+    "basis",
+    "reserved",
+    "concepts/dog",
+    "concepts/dog/checkpoint",
+    "concepts/fox",
+];
 
 fn first_id(stranger: &Stranger, id: &str) {
     stranger.bank(|bank| bank["concepts"][0] = json!(id));

@@ -3,7 +3,9 @@
 //! Everything happens in temporary folders. `tests/fixtures/tiny-sd1` has random weights, so the
 //! images mean nothing; what counts is what is written, what is refused, and how it is said.
 
+mod audit;
 mod bad_input;
+mod bank;
 mod bank_versions;
 mod before_loading;
 mod builtin;
@@ -17,6 +19,7 @@ mod full_disk;
 mod fuse;
 mod generate;
 mod golden;
+mod groups;
 mod harness;
 #[cfg(unix)]
 mod hostile_bank;

@@ -44,6 +44,21 @@ fn a_plan_tells_memory_and_time() {
     }
 }
 
+/// The regularisation of attention keeps probabilities, which are part of the estimate.
+#[test]
+fn maps_of_the_attention_are_counted() {
+    let activations = |settings: &str| {
+        let project = Project::new(&["cat"]);
+        let usual = fs::read_to_string(project.path("settings.toml")).unwrap();
+        project.write("settings.toml", usual + settings);
+        let plan = project.learn("photos", "--plan --json").succeeds().json();
+        plan["memory"]["parts"]["activations"].as_u64().expect("a number")
+    };
+    let (without, with) = (activations(""), activations("attention_weight = 0.01\n"));
+    // Heads, places and 77 tokens of each layer, in f32, five times.
+    assert!(with > without && (with - without).is_multiple_of(4 * 5 * 77), "{without} {with}");
+}
+
 /// A run that cannot fit does not start, and neither does one whose sizes make no sense.
 #[test]
 fn sizes_are_compared_with_the_machine() {

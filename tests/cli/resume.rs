@@ -81,6 +81,17 @@ fn a_run_killed_at_once_needs_no_resume() {
     project.bank().assert_same(unbroken());
 }
 
+/// SIGKILL after the bank lists the last concept and before its basis holds it.
+#[test]
+fn the_last_concept_is_added_to_the_basis_later() {
+    let project = Project::new(&["cat", "dog"]);
+    unbroken().write(&project.path("bank"));
+    for file in ["bank/basis/index.json", "bank/basis/columns.f32"] {
+        std::fs::remove_file(project.path(file)).unwrap();
+        resumes_to_the_same_bank(&project);
+    }
+}
+
 /// Ctrl-C saves the state between checkpoints and exits with 130.
 #[test]
 fn an_interrupted_run_has_saved_its_state() {

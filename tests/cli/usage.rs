@@ -8,10 +8,12 @@ use crate::harness::Project;
 #[test]
 fn help_and_version() {
     let project = Project::new(&[]);
-    for command in ["learn", "generate", "fuse", "inspect", "devices", "demo", "pretrain"] {
+    for command in
+        ["learn", "generate", "fuse", "inspect", "audit", "bank", "devices", "demo", "pretrain"]
+    {
         let help = project.run(&[command, "--help"]).succeeds().stdout;
         assert!(help.contains(&format!("Usage: seqlora {command}")), "{help}");
-        let computes = !["inspect", "devices"].contains(&command);
+        let computes = !["inspect", "bank", "devices"].contains(&command);
         assert_eq!(help.contains("--device <DEVICE>"), computes, "{help}");
     }
     assert!(project.run(&["--help"]).succeeds().stdout.contains("Commands:"));

@@ -179,7 +179,7 @@ fn a_thousand_concepts_cost_no_more_than_four_times_a_quarter_of_them() {
     // The basis comes from the cache, and holds what the adapters hold.
     let bank = Bank::open(folder.path()).unwrap();
     let start = Instant::now();
-    let directions = bank.directions(&sites()).unwrap();
+    let directions = bank.directions(&sites(), None).unwrap();
     println!("orthonormal basis: {:.3} s", start.elapsed().as_secs_f64());
     assert!(directions.iter().all(|columns| columns.len() == 1000));
     let start = Instant::now();

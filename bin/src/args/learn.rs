@@ -103,6 +103,10 @@ pub struct Train {
     /// capacity
     #[arg(long, value_name = "N")]
     pub concepts: Option<usize>,
+    /// Keep B orthogonal to the concepts of this group only: each group has a layer's whole capacity,
+    /// and concepts of different groups may interfere (`audit` shows how much) [default: to all]
+    #[arg(long, value_name = "GROUP")]
+    pub orthogonal_within: Option<String>,
     /// Stop if a layer has room for less than the rank, instead of shrinking or skipping it
     #[arg(long)]
     pub strict_capacity: bool,
@@ -150,6 +154,9 @@ impl Train {
         set(&mut config.save_every, self.save_every);
         config.resolution = self.resolution.or(config.resolution);
         config.concepts = self.concepts.or(config.concepts);
+        if self.orthogonal_within.is_some() {
+            config.orthogonal_within.clone_from(&self.orthogonal_within);
+        }
         config.strict_capacity |= self.strict_capacity;
     }
 }

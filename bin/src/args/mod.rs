@@ -1,6 +1,8 @@
 //! Exactly what can be typed. The doc comments are the help texts as shown, not Markdown.
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
+mod audit;
+mod bank;
 mod compute;
 mod fuse;
 mod generate;
@@ -15,6 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
+pub use self::audit::Audit;
+pub use self::bank::{Bank, BankCommand, RemoveConcept};
 pub use self::compute::Compute;
 pub use self::fuse::Fuse;
 pub use self::generate::{Generate, MOST_IMAGES, Region};
@@ -77,6 +81,10 @@ pub enum Command {
     Fuse(Box<Fuse>),
     /// Show what is in a bank or a safetensors file
     Inspect(Inspect),
+    /// Tell whether adapters interfere with each other
+    Audit(Box<Audit>),
+    /// List, verify or remove the concepts of a bank
+    Bank(Bank),
     /// List the devices this program can use
     Devices,
     /// Learn concepts of a toy world in sequence with the built-in model, offline, and report

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, ConceptState, TrainingRecord};
+use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, ConceptState, Problem, TrainingRecord};
 use burn_seqlora::lora::Site;
 use burn_seqlora::models::weights::ModelError;
 use burn_seqlora::models::weights::ldm::Header;
@@ -58,7 +58,7 @@ struct ConceptLine<'a> {
     record: Option<RecordLine<'a>>,
     #[serde(flatten)]
     training: Option<TrainingLine<'a>>,
-    problems: &'a [String],
+    problems: Vec<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -70,6 +70,8 @@ struct RecordLine<'a> {
     /// Those that are adapted.
     sites: usize,
     words: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -92,14 +94,11 @@ struct SiteLine<'a> {
 
 impl<'a> BankSummary<'a> {
     fn new(path: &'a Path, bank: &'a Bank, states: &'a [ConceptState], max_overlap: f64) -> Self {
-        let records = || states.iter().filter_map(|state| state.record.as_ref());
-        let reserving = records().filter(|record| record.reserves_directions);
-        let mut used = vec![0; bank.sites().len()];
-        for record in reserving {
-            let ranks = record.ranks(bank.sites());
-            used.iter_mut().zip(ranks).for_each(|(used, rank)| *used += rank);
-        }
+        // Of those that are damaged the cache may know the ranks; otherwise nobody does.
         let last = states.iter().rev().find_map(|s| s.record.as_ref().zip(s.training.as_ref()));
+        let group = last.and_then(|(record, _)| record.group.as_deref());
+        let used = bank.reserved(bank.sites(), group);
+        let used = used.unwrap_or_else(|_| by_records(bank, states));
         let capacity = bank.sites().iter().zip(used).map(|(site, used)| {
             // As a next concept with the last one's settings finds it.
             let protected = last.map_or(0, |last| protected(site, last));
@@ -130,7 +129,7 @@ impl<'a> BankSummary<'a> {
             format!("\ndirections left in the narrowest layer  {left}")
         });
         let problems = |concept: &ConceptLine| {
-            let line = |problem| format!("\n{}: {problem}", concept.id);
+            let line = |problem: &&str| format!("\n{}: {problem}", concept.id);
             concept.problems.iter().map(line).collect::<String>()
         };
         let problems: String = self.damaged().map(problems).collect();
@@ -141,6 +140,17 @@ impl<'a> BankSummary<'a> {
             table(&rows)
         )
     }
+}
+
+/// The directions that the readable records reserve at each site.
+fn by_records(bank: &Bank, states: &[ConceptState]) -> Vec<usize> {
+    let mut used = vec![0; bank.sites().len()];
+    let records = states.iter().filter_map(|state| state.record.as_ref());
+    for record in records.filter(|record| record.reserves_directions) {
+        let ranks = record.ranks(bank.sites());
+        used.iter_mut().zip(ranks).for_each(|(used, rank)| *used += rank);
+    }
+    used
 }
 
 /// The directions that a concept's settings protect at a site, as far as this program can read them.
@@ -163,6 +173,7 @@ impl<'a> ConceptLine<'a> {
                 sites: record.sites.len(),
                 ranks,
                 words: record.words,
+                group: record.group.as_deref(),
             }
         });
         let training = training.as_ref().map(|training| TrainingLine {
@@ -172,6 +183,7 @@ impl<'a> ConceptLine<'a> {
             initial_loss: training.initial_loss,
             final_loss: training.final_loss,
         });
+        let problems = problems.iter().map(|problem: &Problem| problem.text.as_str()).collect();
         Self { id, record, training, problems }
     }
 

@@ -1,5 +1,7 @@
 //! One file per command: check, call the library, print.
 
+pub mod audit;
+pub mod bank;
 mod builtin;
 pub mod demo;
 pub mod devices;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use seqlora_files::FileError;
 
 use crate::diffusion::schedule::ScheduleError;
+use crate::nearest::nearest;
 
 /// The result of everything fallible in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -88,24 +89,47 @@ pub enum Error {
     /// A concept that further ones have to stay orthogonal to cannot be read.
     #[error(
         "further concepts have to stay orthogonal to `{id}`, which is damaged: {source}; restore its \
-         folder from a copy of the bank, or go on without it: delete it from `concepts` in {}",
+         folder from a copy of the bank, or go on without it: remove it from {} and free its directions",
         bank.display()
     )]
     DamagedEarlier {
         /// The id.
         id: String,
-        /// The bank's record.
+        /// The bank.
         bank: PathBuf,
         /// What is wrong with its files.
         source: FileError,
     },
+    /// The directions of a concept that is to be removed cannot be kept.
+    #[error(
+        "the directions of `{id}` cannot be kept, because they can be read neither from it nor from the \
+         cache: {source}; restore its folder from a copy of the bank, or free its directions"
+    )]
+    UnreadableDirections {
+        /// The id.
+        id: String,
+        /// What is wrong with its files.
+        source: FileError,
+    },
+    /// A concept is being trained on a bank that is to lose one.
+    #[error(
+        "`{id}` is being trained, and goes on from the concepts that were there when that began; resume \
+         it first, or delete {} to give it up",
+        checkpoint.display()
+    )]
+    Unfinished {
+        /// The concept in training.
+        id: String,
+        /// The folder with its state.
+        checkpoint: PathBuf,
+    },
     /// A prompt or an option names a concept that is not there.
-    #[error("there is no concept <{id}>; {}", known_concepts(known))]
+    #[error("there is no concept <{id}>; {}", known_concepts(id, known))]
     UnknownConcept {
         /// The id.
         id: String,
-        /// The known ones, with commas; empty if there are none.
-        known: String,
+        /// The known ones.
+        known: Vec<String>,
     },
     /// There is no method, fusion or format of this name.
     #[error("unknown {what} `{name}`; choose one of {}", known.join(", "))]
@@ -213,14 +237,27 @@ pub enum Error {
     Schedule(#[from] ScheduleError),
 }
 
-fn known_concepts(known: &str) -> String {
-    match known {
-        "" => "none are known: give a bank that holds it, or write it without < >".into(),
-        known => format!("known: {known}"),
+fn known_concepts(id: &str, known: &[String]) -> String {
+    let names = known.join(", ");
+    match nearest(id, known.iter().map(String::as_str)) {
+        _ if known.is_empty() => {
+            "none are known: give a bank that holds it, or write it without < >".into()
+        }
+        Some(near) => format!("did you mean <{near}>? known: {names}"),
+        None => format!("known: {names}"),
     }
 }
 
 impl Error {
+    /// There is no concept of this id among the known ones.
+    pub fn unknown_concept<'a>(
+        id: impl Into<String>,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let known = known.into_iter().map(String::from).collect();
+        Self::UnknownConcept { id: id.into(), known }
+    }
+
     /// For `map_err` on file operations.
     pub fn io(
         action: &'static str,

@@ -8,10 +8,12 @@
 //! [`text`] and [`diffusion`] (encoded prompts, noise, the denoising loss over dual numbers),
 //! [`objective`] (its derivatives), [`methods`] and [`optim`] (how parameters move), [`train`] (the
 //! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`fusion`] (one
-//! weight per layer for several concepts), [`pipeline`] (from prompts to images).
+//! weight per layer for several concepts), [`pipeline`] (from prompts to images), [`audit`] (whether
+//! adapters interfere).
 //!
 //! The crate decodes no image and names no network: [`model`] holds the few traits that it asks for.
 
+pub mod audit;
 pub mod bank;
 pub mod check;
 pub mod compose;
@@ -23,6 +25,7 @@ pub mod fusion;
 pub mod lora;
 pub mod methods;
 pub mod model;
+mod nearest;
 pub mod objective;
 pub mod optim;
 pub mod pipeline;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bank::is_concept_id;
 use crate::check::{at_least_one, at_most, not_negative};
 use crate::data::{CaptionOptions, Transform};
 use crate::diffusion::AttentionRegularization;
@@ -208,6 +209,12 @@ pub struct TrainConfig {
     /// The number of concepts that will share the model, if known, with those in the bank: each gets the
     /// same capacity.
     pub concepts: Option<usize>,
+    /// The name of a group: B stays orthogonal to the concepts of the same group only, so that each group
+    /// has a layer's whole capacity, and concepts of different groups may interfere. `None` in the paper:
+    /// B stays orthogonal to all concepts that are there, whatever their group. Without effect on a method
+    /// that is not orthogonal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub orthogonal_within: Option<String>,
     /// Layers that are full, or have room for less than `rank`, are an error instead of a warning. If
     /// all are full, it is an error in any case.
     pub strict_capacity: bool,
@@ -260,6 +267,7 @@ impl Default for TrainConfig {
             crops: 4,
             probes: 4,
             concepts: None,
+            orthogonal_within: None,
             strict_capacity: false,
             precision: Precision::F32,
             save_every: 50,
@@ -314,6 +322,12 @@ impl TrainConfig {
         }
         if let Some((_, id, _)) = self.common_prompts.iter().find_map(|p| next_placeholder(p)) {
             return Err(Error::Invalid(format!("`common_prompts` may not name <{id}>")));
+        }
+        if let Some(group) = self.orthogonal_within.as_ref().filter(|name| !is_concept_id(name)) {
+            let group = group.escape_debug();
+            return Err(Error::Invalid(format!(
+                "`orthogonal_within` is `{group}`; use letters A-Z a-z, digits, `.`, `_` and `-`"
+            )));
         }
         self.transform.validate()?;
         self.check_precision()?;
@@ -391,6 +405,18 @@ mod tests {
         with.validate().unwrap();
         let named = TrainConfig { common_prompts: vec!["a <dog6>".into()], ..with };
         assert!(named.validate().unwrap_err().to_string().contains("<dog6>"));
+    }
+
+    #[test]
+    fn groups_have_names_that_can_be_printed() {
+        let group = |name: &str| TrainConfig {
+            orthogonal_within: Some(name.into()),
+            ..TrainConfig::default()
+        };
+        group("pets-2").validate().unwrap();
+        for bad in ["", "my pets", "\u{1b}[2J"] {
+            assert!(group(bad).validate().unwrap_err().to_string().contains("`orthogonal_within`"));
+        }
     }
 
     #[test]

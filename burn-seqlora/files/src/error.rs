@@ -1,7 +1,7 @@
 //! Errors that name the file.
 
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The result of an operation on files.
 pub type Result<T, E = FileError> = std::result::Result<T, E>;
@@ -63,6 +63,19 @@ pub enum FileError {
 }
 
 impl FileError {
+    /// The file or folder that it is about.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Io { path, .. }
+            | Self::Damaged { path, .. }
+            | Self::NotRegular { path }
+            | Self::TooLarge { path, .. }
+            | Self::Link { path }
+            | Self::Outside { path }
+            | Self::Locked { path } => path,
+        }
+    }
+
     /// For `map_err`: an I/O error of `action` on `path`.
     pub fn io(
         action: &'static str,

@@ -50,7 +50,7 @@ impl Filled {
         let mut filled =
             Self { _folder: folder, bank, plans: vec![], reports: vec![], files: vec![] };
         for concept in 0..CONCEPTS {
-            let occupied = filled.bank.directions(&sites).unwrap();
+            let occupied = filled.bank.directions(&sites, None).unwrap();
             let used: Vec<usize> = occupied.iter().map(Columns::len).collect();
             let plan = plan_ranks(&sites, &used, &config, Constraint::EarlierConcepts);
             let basis = toy.basis(&occupied);

@@ -80,8 +80,7 @@ fn unknown(id: &str, bank: Option<&Bank>, members: &[Member]) -> Failure {
              --concept {id}"
         ));
     }
-    let known: Vec<&str> = members.iter().map(|member| member.id.as_str()).collect();
-    Error::UnknownConcept { id: id.into(), known: known.join(", ") }.into()
+    Error::unknown_concept(id, members.iter().map(|member| member.id.as_str())).into()
 }
 
 /// Whether an id stands in a text as a word.

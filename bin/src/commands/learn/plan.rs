@@ -91,7 +91,7 @@ pub fn show_plan(
             first.config.steps, config.batch, config.outer, config.inner, config.seed
         ),
     );
-    let used = bank.reserved(sites)?;
+    let used = bank.reserved(sites, config.orthogonal_within.as_deref())?;
     show_capacity(plan, sites, &used, config, constraint, terminal);
     Ok(())
 }

@@ -2,7 +2,8 @@
 
 use seqlora_files::{sha256, sha256_of_file, to_json};
 
-use super::basis::BasisCache;
+use super::basis::{BasisCache, Block};
+use super::down::Down;
 use super::formats::native;
 use super::tensors::{Matrix, NamedTensors, to_safetensors};
 use super::{
@@ -75,13 +76,13 @@ impl Bank {
         self.folder.write_json(BANK, &bank)?;
         self.record = bank;
         // If this fails, the cache is completed when it is read next.
-        let _ = self.basis_cache().append(self.concepts(), &record, adapter);
+        let _ = self.basis_cache().append(&self.owners(), Block::of(&record, Down::of(adapter)));
         self.remove_checkpoint(&id)
     }
 
     /// The cache of the columns of B.
     pub(super) fn basis_cache(&self) -> BasisCache<'_> {
-        BasisCache::new(&self.folder, self.sites(), &self.record.digests)
+        BasisCache::new(&self.folder, self.sites())
     }
 
     /// Checks that a record describes these parts, as reading does.

@@ -12,8 +12,11 @@ use super::record::check_name;
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, StoredFactors};
 
-/// The layout that this version writes. Version 2 has no digests of `training.json` and `metrics.jsonl`.
-pub(super) const VERSION: u32 = 3;
+/// The newest layout. Version 2 has no digests of `training.json` and `metrics.jsonl`, version 3 no groups.
+pub(super) const VERSION: u32 = 4;
+
+/// The version of a concept without a group: programs that know no other can read it.
+const WITHOUT_GROUP: u32 = 3;
 
 /// The largest `concept.json` in bytes: 1000 sites take 0.2 MB.
 pub(super) const LARGEST: u64 = 16 << 20;
@@ -42,6 +45,10 @@ pub struct ConceptRecord {
     pub embeddings_per_word: usize,
     /// Whether later concepts have to stay orthogonal to it.
     pub reserves_directions: bool,
+    /// The group within which concepts are orthogonal to each other; `None` if it is orthogonal to all
+    /// that were there before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// The adapted sites by name.
     pub sites: BTreeMap<String, AdaptedSite>,
     /// SHA-256 of its other files, in hexadecimal, by name; empty in banks of version 1.
@@ -97,15 +104,22 @@ impl ConceptRecord {
             outputs: factors.outputs(),
         };
         Self {
-            version: VERSION,
+            version: WITHOUT_GROUP,
             id: id.clone(),
             class_word: class_word.into(),
             words,
             embeddings_per_word,
             reserves_directions,
+            group: None,
             sites: adapter.0.iter().map(|(name, f)| (name.clone(), site(f))).collect(),
             digests: BTreeMap::new(),
         }
+    }
+
+    /// The same in a group, or in none.
+    pub fn in_group(self, group: Option<String>) -> Self {
+        let version = if group.is_some() { VERSION } else { WITHOUT_GROUP };
+        Self { version, group, ..self }
     }
 
     /// Checks a record for a concept of a bank with these sites.
@@ -114,6 +128,7 @@ impl ConceptRecord {
     /// Names the first key that is wrong.
     pub(super) fn check(&self, sites: &[Site]) -> Result<(), String> {
         check_name("class_word", &self.class_word)?;
+        check_name("group", self.group.as_deref().unwrap_or_default())?;
         for (key, value, most) in [
             ("words", self.words, MOST_WORDS),
             ("embeddings_per_word", self.embeddings_per_word, MOST_EMBEDDINGS_PER_WORD),

@@ -11,16 +11,19 @@
 //! BANK/concepts/<id>/metrics.jsonl        one line per training step
 //! BANK/concepts/<id>/checkpoint/          only while the concept is being trained
 //! BANK/basis/                             the columns of B of all concepts, a cache
+//! BANK/reserved/<sha256>.safetensors      <site>.lora_down [r, m] of a removed concept, to which later
+//!                                         ones stay orthogonal
 //! ```
 //!
 //! The stored B has orthonormal columns, so a layer's basis Q is the B of all concepts concatenated.
 //! With plain LoRA that holds within a concept only; a bank holds the concepts of one method, so that its
-//! name tells whether they interfere where they are added. A concept counts once `bank.json` lists it;
-//! until then nothing refers to its folder.
+//! name tells whether they interfere where they are added. A concept counts while `bank.json` lists it;
+//! before and after that nothing refers to its folder.
 
 mod append;
 mod basis;
 mod concept;
+mod down;
 pub mod formats;
 mod id;
 mod inspect;
@@ -30,18 +33,24 @@ mod overlap;
 mod places;
 mod read;
 mod record;
+mod remove;
+mod reserved;
 mod tensors;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod versions;
 
 pub use concept::{AdaptedSite, ConceptRecord, TrainingRecord};
 pub use id::{ConceptId, InvalidId, is_concept_id};
-pub use inspect::ConceptState;
+pub use inspect::{ConceptState, LARGEST_OVERLAP, Problem};
 pub use overlap::{max_overlap, overlaps};
-pub use record::{BankRecord, BaseModel};
+pub use record::{BankRecord, BaseModel, Reserved};
+pub use remove::{Directions, Removal};
 pub(crate) use tensors::parse_tensors;
 pub use tensors::{Matrix, NamedTensors, read_tensors, to_safetensors, write_tensors};
+
+pub use verify::{PairOverlap, ReservedState, SiteOverlap, Verification};
 
 use std::path::{Path, PathBuf};
 
@@ -94,6 +103,16 @@ impl Bank {
     /// The ids of the concepts, in the order in which they were learnt.
     pub fn concepts(&self) -> &[ConceptId] {
         &self.record.concepts
+    }
+
+    /// What is left of removed concepts: directions that later ones stay orthogonal to.
+    pub fn removed_concepts(&self) -> &[Reserved] {
+        &self.record.reserved
+    }
+
+    /// The ids of all whose directions there are: removed concepts, then the bank's.
+    pub(crate) fn earlier(&self) -> Vec<String> {
+        self.owners().into_iter().map(|owner| owner.id.into()).collect()
     }
 
     /// Whether a concept is in the bank.

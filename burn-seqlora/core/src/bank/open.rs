@@ -5,7 +5,7 @@ use std::path::Path;
 
 use seqlora_files::{FolderLock, GuardedFolder, LOCK, is_temporary};
 
-use super::{BANK, Bank, BankRecord, BaseModel, CONCEPTS, basis};
+use super::{BANK, Bank, BankRecord, BaseModel, CONCEPTS, basis, reserved};
 use crate::error::{Error, Result};
 use crate::lora::Site;
 
@@ -37,6 +37,27 @@ impl Bank {
         Self::open_or_create_in(GuardedFolder::new(path), base, sites)
     }
 
+    /// Opens a bank to change what is in it without a model; the base model is not checked.
+    ///
+    /// # Errors
+    /// If there is none, it is damaged or written by a newer version, another process has it open for
+    /// writing, or something in the bank that would be written to is a link.
+    pub fn open_to_change(path: &Path) -> Result<Self> {
+        Self::open_to_change_in(GuardedFolder::new(path))
+    }
+
+    /// The same through any storage.
+    pub(crate) fn open_to_change_in(folder: GuardedFolder) -> Result<Self> {
+        let file = folder.path().join(BANK);
+        if !file.exists() {
+            return Err(Error::NoBank { path: file });
+        }
+        let lock = Self::lock(&folder)?;
+        let mut bank = Self::read_from(folder, Some(lock))?;
+        bank.clean()?;
+        Ok(bank)
+    }
+
     /// The same through any storage.
     pub(crate) fn open_or_create_in(
         folder: GuardedFolder,
@@ -49,15 +70,9 @@ impl Bank {
         if !is_bank() && !is_empty_but_for_ours(path)? {
             return Err(Error::NotABank { path: path.into() });
         }
-        for inside in [CONCEPTS, basis::FOLDER] {
-            folder.check(inside)?;
-        }
-        let lock = FolderLock::take(path)?;
-        for inside in ["", basis::FOLDER] {
-            folder.remove_temporary(inside)?;
-        }
+        let lock = Self::lock(&folder)?;
         // Asked again: another process may have made it before the lock was ours.
-        let bank = match is_bank() {
+        let mut bank = match is_bank() {
             true => Self::read_from(folder, Some(lock))?,
             false => {
                 let record = BankRecord::new(base.clone(), sites.to_vec());
@@ -66,15 +81,39 @@ impl Bank {
             }
         };
         bank.check_base(base)?;
+        bank.clean()?;
+        Ok(bank)
+    }
+
+    /// Takes the lock of a folder in which nothing is a link, and removes what killed processes left.
+    fn lock(folder: &GuardedFolder) -> Result<FolderLock> {
+        for inside in [CONCEPTS, basis::FOLDER, reserved::FOLDER] {
+            folder.check(inside)?;
+        }
+        let lock = FolderLock::take(folder.path())?;
+        for inside in ["", basis::FOLDER, reserved::FOLDER] {
+            folder.remove_temporary(inside)?;
+        }
+        Ok(lock)
+    }
+
+    /// Removes what finished trainings and unfinished removals have left.
+    fn clean(&mut self) -> Result<()> {
         // All before the first: nothing is removed from a bank that has a link anywhere.
-        for id in bank.concepts() {
-            bank.folder.check(Self::checkpoint_inside(id))?;
+        for id in self.concepts().iter().chain(&self.record.leftovers) {
+            self.folder.check(Self::checkpoint_inside(id))?;
         }
         // A finished concept's checkpoint is left over if the process ended right after listing it.
-        for id in bank.concepts() {
-            bank.remove_checkpoint(id)?;
+        for id in self.concepts() {
+            self.remove_checkpoint(id)?;
         }
-        Ok(bank)
+        self.remove_leftovers()?;
+        // A process that ended right after listing a concept has not added it to the cache. A damaged
+        // concept keeps the cache incomplete, and is told by whoever needs its directions.
+        if !self.basis_cache().is_complete(&self.owners()) {
+            let _ = self.directions(self.sites(), None);
+        }
+        Ok(())
     }
 
     /// A bank that is not on disk, for a dry run: nothing in the folder is touched.

@@ -27,11 +27,11 @@ const BLOCK: usize = 256;
 /// # Errors
 /// If the cache does not hold B of a concept, and its adapter cannot be read.
 pub fn overlaps(bank: &Bank) -> Result<Vec<Vec<f64>>> {
-    let places = match bank.basis_cache().places(bank.concepts()) {
+    let places = match bank.basis_cache().places(&bank.concept_owners()) {
         Some(places) => places,
         None => bank.concepts().iter().map(|id| bank.places(id)).collect::<Result<_>>()?,
     };
-    coherence(&places, bank.sites())
+    Ok(Overlaps::of(&places, bank.sites())?.pairs)
 }
 
 /// The largest of all [`overlaps`]; NaN if one is.
@@ -42,24 +42,52 @@ pub fn max_overlap(bank: &Bank) -> Result<f64> {
     Ok(greatest(overlaps(bank)?.into_iter().flatten()))
 }
 
-/// The mutual coherence of every pair of these concepts.
-///
-/// # Errors
-/// If a file cannot be read.
-pub(super) fn coherence(concepts: &[Places], sites: &[Site]) -> Result<Vec<Vec<f64>>> {
-    let mut overlaps = vec![vec![0.0; concepts.len()]; concepts.len()];
-    for (number, site) in sites.iter().enumerate() {
-        let ranks: Vec<usize> = concepts.iter().map(|places| places.rank(number)).collect();
-        let blocks: Vec<DMatrix<f64>> = blocks(&ranks)
-            .into_par_iter()
-            .map(|block| unit_columns(&concepts[block], number, site.inputs))
-            .collect::<Result<_>>()?;
-        for (i, j, overlap) in site_overlaps(&blocks, &ranks) {
-            overlaps[i][j] = greatest([overlaps[i][j], overlap]);
-            overlaps[j][i] = overlaps[i][j];
+/// How far some concepts are from orthogonal.
+#[derive(Debug)]
+pub(super) struct Overlaps {
+    /// The mutual coherence of every pair; 0 on the diagonal.
+    pairs: Vec<Vec<f64>>,
+    /// For each site, the pair [i, j] with i > j whose coherence is largest there, and what it is; NaN is
+    /// larger than any number. `None` where less than two concepts are adapted.
+    pub by_site: Vec<Option<([usize; 2], f64)>>,
+}
+
+impl Overlaps {
+    /// Those of concepts whose B lies at these places.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn of(concepts: &[Places], sites: &[Site]) -> Result<Self> {
+        let mut pairs = vec![vec![0.0; concepts.len()]; concepts.len()];
+        let mut by_site = Vec::new();
+        for (number, site) in sites.iter().enumerate() {
+            let ranks: Vec<usize> = concepts.iter().map(|places| places.rank(number)).collect();
+            let blocks: Vec<DMatrix<f64>> = blocks(&ranks)
+                .into_par_iter()
+                .map(|block| unit_columns(&concepts[block], number, site.inputs))
+                .collect::<Result<_>>()?;
+            let mut worst: Option<([usize; 2], f64)> = None;
+            for (i, j, overlap) in site_overlaps(&blocks, &ranks) {
+                pairs[i][j] = greatest([pairs[i][j], overlap]);
+                pairs[j][i] = pairs[i][j];
+                if worst.is_none_or(|(_, most)| overlap > most || overlap.is_nan()) {
+                    worst = Some(([i, j], overlap));
+                }
+            }
+            by_site.push(worst);
         }
+        Ok(Self { pairs, by_site })
     }
-    Ok(overlaps)
+
+    /// The mutual coherence of two of them.
+    pub fn of_pair(&self, i: usize, j: usize) -> f64 {
+        self.pairs[i][j]
+    }
+
+    /// The largest of all; NaN if one is.
+    pub fn greatest(&self) -> f64 {
+        greatest(self.pairs.iter().flatten().copied())
+    }
 }
 
 /// Runs of concepts with about [`BLOCK`] columns.
@@ -173,7 +201,7 @@ mod tests {
     fn blocks_give_what_the_definition_gives() {
         let ranks: Vec<[usize; 2]> = (0..300).map(|i| [i % 4, (i + 1) % 3]).collect();
         let (_file, places, columns) = random(&ranks);
-        let overlaps = coherence(&places, &sites()).unwrap();
+        let overlaps = Overlaps::of(&places, &sites()).unwrap().pairs;
         for (i, row) in overlaps.iter().enumerate() {
             for (j, overlap) in row.iter().enumerate() {
                 let expected = if i == j { 0.0 } else { by_definition(&columns[i], &columns[j]) };
@@ -188,8 +216,8 @@ mod tests {
         let bytes = vec![0; 4 * INPUTS];
         std::io::Seek::seek(&mut file.as_file(), std::io::SeekFrom::Start(0)).unwrap();
         file.as_file().write_all(&bytes).unwrap();
-        let overlaps = coherence(&places, &sites()).unwrap();
+        let overlaps = Overlaps::of(&places, &sites()).unwrap().pairs;
         assert!(overlaps[1][0].is_nan() && greatest(overlaps.into_iter().flatten()).is_nan());
-        assert!(coherence(&[], &sites()).unwrap().is_empty());
+        assert!(Overlaps::of(&[], &sites()).unwrap().pairs.is_empty());
     }
 }

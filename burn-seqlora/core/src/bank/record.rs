@@ -12,9 +12,13 @@ use crate::diffusion::Prediction;
 use crate::error::{Error, Result};
 use crate::lora::Site;
 
-/// The layout that this version writes. Version 1 kept inference and training in one record and ranks
-/// by position (`legacy.rs`); versions 1 and 2 have no `digests` here and no digest of the tokenizer.
-pub(super) const VERSION: u32 = 3;
+/// The newest layout. Version 1 kept inference and training in one record and ranks by position
+/// (`legacy.rs`); versions 1 and 2 have no `digests` here and no digest of the tokenizer; version 3 has no
+/// removed concepts.
+pub(super) const VERSION: u32 = 4;
+
+/// The version of a bank from which nothing was removed: programs that know no other can read it.
+const WITHOUT_REMOVED: u32 = 3;
 
 /// The largest `bank.json` in bytes: 65,536 concepts take about 15 MB.
 const LARGEST: u64 = 32 << 20;
@@ -94,23 +98,85 @@ pub struct BankRecord {
     /// learnt by earlier versions have none.
     #[serde(default)]
     pub digests: BTreeMap<ConceptId, String>,
+    /// Concepts that were removed, and whose directions later ones stay orthogonal to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Reserved>,
+    /// Removed concepts whose folders have not been removed yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) leftovers: Vec<ConceptId>,
     /// The sites of the base model.
     pub sites: Vec<Site>,
+}
+
+/// What is left of a removed concept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reserved {
+    /// The id that it had; a later concept may have it too.
+    pub id: ConceptId,
+    /// SHA-256 of the `concept.json` that it had, if the bank knew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// The group within which later concepts have to stay orthogonal to it; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// SHA-256 of the file with its B, which is also the file's name.
+    pub directions: String,
 }
 
 impl BankRecord {
     /// A bank without concepts.
     pub fn new(base: BaseModel, sites: Vec<Site>) -> Self {
-        let (concepts, digests) = (Vec::new(), BTreeMap::new());
-        Self { version: VERSION, base, method: None, concepts, digests, sites }
+        Self {
+            version: WITHOUT_REMOVED,
+            base,
+            method: None,
+            concepts: Vec::new(),
+            digests: BTreeMap::new(),
+            reserved: Vec::new(),
+            leftovers: Vec::new(),
+            sites,
+        }
     }
 
     /// The same with one concept more.
     pub(super) fn with(&self, id: &ConceptId, sha256: String, method: &str) -> Self {
-        let mut record = Self { version: VERSION, method: Some(method.into()), ..self.clone() };
+        let mut record = Self { method: Some(method.into()), ..self.clone() };
         record.concepts.push(id.clone());
         record.digests.insert(id.clone(), sha256);
-        record
+        record.in_its_version()
+    }
+
+    /// The same with one concept less, whose folder is left over, and with what is left of it.
+    pub(super) fn without(&self, id: &ConceptId, reserved: Option<Reserved>) -> Self {
+        let mut record = self.clone();
+        record.concepts.retain(|known| known != id);
+        record.digests.remove(id);
+        record.leftovers.push(id.clone());
+        record.reserved.extend(reserved);
+        record.in_its_version()
+    }
+
+    /// The same without the directions of removed concepts of this id.
+    pub(super) fn without_reserved(&self, id: &str) -> Self {
+        let mut record = self.clone();
+        record.reserved.retain(|reserved| reserved.id != *id);
+        record.in_its_version()
+    }
+
+    /// The same once the folders that were left over are gone.
+    pub(super) fn without_leftovers(&self) -> Self {
+        Self { leftovers: Vec::new(), ..self.clone() }.in_its_version()
+    }
+
+    /// In the oldest version that can say it. The method belongs to what there is of it.
+    fn in_its_version(self) -> Self {
+        let Self { concepts, reserved, leftovers, .. } = &self;
+        let nothing_removed = reserved.is_empty() && leftovers.is_empty();
+        let version = if nothing_removed { WITHOUT_REMOVED } else { VERSION };
+        let is_empty = concepts.is_empty() && reserved.is_empty();
+        let method = self.method.clone().filter(|_| !is_empty);
+        Self { version, method, ..self }
     }
 
     /// # Errors
@@ -128,6 +194,8 @@ impl BankRecord {
     fn check(&self) -> Result<(), String> {
         for (key, count, most) in [
             ("concepts", self.concepts.len(), MOST_CONCEPTS),
+            ("reserved", self.reserved.len(), MOST_CONCEPTS),
+            ("leftovers", self.leftovers.len(), MOST_CONCEPTS),
             ("sites", self.sites.len(), MOST_SITES),
         ] {
             if count > most {
@@ -139,6 +207,20 @@ impl BankRecord {
             if !folders.insert(id.to_ascii_lowercase()) {
                 return Err(format!("`concepts[{number}]`: `{id}` is listed twice"));
             }
+        }
+        // The folder of a concept must never be taken for one that is left over.
+        if let Some(id) =
+            self.leftovers.iter().find(|id| folders.contains(&id.to_ascii_lowercase()))
+        {
+            return Err(format!("`leftovers`: `{id}` is a concept"));
+        }
+        for (number, Reserved { directions, group, .. }) in self.reserved.iter().enumerate() {
+            let is_digest = directions.len() == 64 && directions.bytes().all(is_hexadecimal);
+            if !is_digest {
+                return Err(format!("`reserved[{number}].directions` is no SHA-256"));
+            }
+            let group = group.as_deref().unwrap_or_default();
+            check_name(&format!("reserved[{number}].group"), group)?;
         }
         self.check_sites()?;
         let BaseModel { fingerprint, tokenizer, prediction: _, name, .. } = &self.base;
@@ -165,6 +247,10 @@ impl BankRecord {
         }
         Ok(())
     }
+}
+
+fn is_hexadecimal(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
 /// Refuses what would garble a terminal or a table.

@@ -12,16 +12,16 @@ use super::*;
 use crate::error::{Error, Result};
 use crate::lora::{Part, Role, StoredAdapter, StoredFactors};
 
-fn site(name: &str) -> Site {
+pub fn site(name: &str) -> Site {
     let (part, role) = (Part::Denoiser, Role::CrossAttention);
     Site { name: name.into(), inputs: 3, outputs: 2, part, role }
 }
 
-fn sites() -> Vec<Site> {
+pub fn sites() -> Vec<Site> {
     ["unet.a.to_k", "unet.a.to_v"].map(site).to_vec()
 }
 
-fn base() -> BaseModel {
+pub fn base() -> BaseModel {
     let fingerprint = "0123".into();
     let (tokenizer, prediction, name) = (None, None, "tiny".into());
     BaseModel {
@@ -34,7 +34,7 @@ fn base() -> BaseModel {
     }
 }
 
-fn training() -> TrainingRecord {
+pub fn training() -> TrainingRecord {
     TrainingRecord {
         method: "seqlora".into(),
         images: vec!["0.png".into()],
@@ -56,7 +56,7 @@ fn append(bank: &mut Bank, record: ConceptRecord) -> Result<()> {
     bank.append(record, &training(), &adapter(), ([1, 2], vec![0.1, 0.2]))
 }
 
-fn id(id: &str) -> ConceptId {
+pub fn id(id: &str) -> ConceptId {
     ConceptId::new(id).unwrap()
 }
 
@@ -109,7 +109,7 @@ fn what_is_appended_is_read() {
     let (record, read) = bank.concept("dog").unwrap();
     assert_eq!(read, training());
     assert_eq!(bank.embeddings(&record).unwrap(), ([1, 2], vec![0.1, 0.2]));
-    assert_eq!(bank.reserved(&sites()).unwrap(), [0, 2]);
+    assert_eq!(bank.reserved(&sites(), None).unwrap(), [0, 2]);
 }
 
 #[test]
@@ -160,6 +160,14 @@ fn a_hostile_list_of_concepts_or_sites_is_refused() {
         ("/version", json!(null), "`version`"),
         ("/version", json!(0), "`version`"),
         ("/owner", json!("me"), "unknown field `owner`"),
+        (
+            "/reserved",
+            json!([{ "id": "fox", "directions": "../../../etc/passwd" }]),
+            "`reserved[0].directions` is no SHA-256",
+        ),
+        ("/reserved", json!([{ "id": "../fox", "directions": "" }]), "`../fox` is not a valid id"),
+        ("/leftovers", json!(["CAT"]), "`leftovers`: `CAT` is a concept"),
+        ("/leftovers", json!([".."]), "`..` is not a valid id"),
     ];
     for (pointer, value, text) in cases {
         let (folder, _bank) = bank();
@@ -178,7 +186,7 @@ fn a_newer_version_is_told_before_its_unknown_keys() {
         change(file, "/version", json!(9));
         change(file, "/later", json!("yes"));
         let result = Bank::open(folder.path()).and_then(|bank| bank.concept("cat"));
-        assert!(matches!(result, Err(Error::NewerVersion { version: 9, known: 3, .. })));
+        assert!(matches!(result, Err(Error::NewerVersion { version: 9, known: 4, .. })));
         assert_says(result, file, "has version 9");
     }
 }

@@ -141,10 +141,12 @@ fn at_places<B: KernelBackend>(mask: &Tensor<B, 4>, places: usize) -> Tensor<B, 
 
 #[cfg(all(test, feature = "cpu"))]
 mod tests {
-    use burn::tensor::TensorData;
+    use burn::backend::Autodiff;
+    use burn::tensor::{DType, TensorData};
     use seqlora_kernels::Flex;
 
     use super::*;
+    use crate::rng::{Seed, normal};
 
     fn tensor<const D: usize>(values: &[f32], shape: [usize; D]) -> Tensor<Flex, D> {
         let data = TensorData::new(values.to_vec(), shape);
@@ -176,6 +178,90 @@ mod tests {
         // A single place is within the subject, so that a mask has no zero there: no term at all.
         let with_one = maps().into_iter().chain([Dual::constant(tensor(&[0.3, 0.3], [1, 1, 2]))]);
         assert_eq!(term(true, with_one.collect()), 0.0);
+    }
+
+    /// Two layers of 4 × 4 places and one of 2 × 2, two prompts with two words each, in f64.
+    fn random_maps<B: KernelBackend>(counter: u64) -> Vec<Tensor<B, 3>> {
+        let shapes = [[2, 16, 2], [2, 16, 2], [2, 4, 2]];
+        let map = |(number, shape): (usize, [usize; 3])| {
+            let mut rng = Seed::new(counter).at(number as u64);
+            // Positive, as probabilities are; the largest one is no tie.
+            normal::<B, 3>(shape, &mut rng, &Default::default()).cast(DType::F64).tanh() + 1.5
+        };
+        shapes.into_iter().enumerate().map(map).collect()
+    }
+
+    fn moved<B: KernelBackend>(
+        maps: &[Tensor<B, 3>],
+        direction: &[Tensor<B, 3>],
+        by: f64,
+    ) -> Vec<Tensor<B, 3>> {
+        maps.iter().zip(direction).map(|(m, d)| m.clone() + d.clone().mul_scalar(by)).collect()
+    }
+
+    /// Half of each mask is the subject.
+    fn half_masks<B: KernelBackend>() -> Tensor<B, 4> {
+        let values: Vec<f32> = (0..2 * 64).map(|i| f32::from(u8::from(i % 64 < 32))).collect();
+        Tensor::from_data(TensorData::new(values, [2, 1, 8, 8]), &Default::default())
+    }
+
+    type Tape = Autodiff<Flex>;
+
+    /// Gradients of the term's value and of its tangent along `direction`, in all maps.
+    fn gradients(
+        term: AttentionRegularization,
+        maps: &[Tensor<Flex, 3>],
+        direction: &[Tensor<Flex, 3>],
+        of_tangent: bool,
+    ) -> Vec<Tensor<Flex, 3>> {
+        let leaf =
+            |map: &Tensor<Flex, 3>| Tensor::<Tape, 3>::from_inner(map.clone()).require_grad();
+        let leaves: Vec<Tensor<Tape, 3>> = maps.iter().map(leaf).collect();
+        let dual = |(map, d): (&Tensor<Tape, 3>, &Tensor<Flex, 3>)| {
+            Dual::new(map.clone(), Tensor::from_inner(d.clone()))
+        };
+        let duals = leaves.iter().zip(direction).map(dual).collect();
+        let value = term.term(duals, &half_masks());
+        let value = if of_tangent { value.tangent.expect("it moves") } else { value.primal };
+        let mut gradients = value.backward();
+        leaves.iter().map(|leaf| leaf.grad_remove(&mut gradients).expect("a gradient")).collect()
+    }
+
+    fn inner(a: &[Tensor<Flex, 3>], b: &[Tensor<Flex, 3>]) -> f64 {
+        let product = |(a, b): (&Tensor<Flex, 3>, &Tensor<Flex, 3>)| {
+            (a.clone() * b.clone()).sum().to_data().iter::<f64>().next().unwrap()
+        };
+        a.iter().zip(b).map(product).sum()
+    }
+
+    /// Tangent, gradient and Hessian product of the term are those of central differences, for either form
+    /// of the class word's part and with the derivative through the largest value.
+    #[test]
+    fn the_derivatives_are_those_of_central_differences() {
+        let (maps, d, e) = (random_maps(1), random_maps(2), random_maps(3));
+        let step = 1e-5;
+        for full_identity in [false, true] {
+            let term = AttentionRegularization { weight: 0.7, full_identity };
+            let at = |maps: Vec<Tensor<Flex, 3>>| {
+                number(term.term(maps.into_iter().map(Dual::constant).collect(), &half_masks()))
+            };
+            let difference =
+                (at(moved(&maps, &d, step)) - at(moved(&maps, &d, -step))) / (2.0 * step);
+            let duals = maps.iter().zip(&d).map(|(m, d)| Dual::new(m.clone(), d.clone())).collect();
+            let tangent = term.term(duals, &half_masks()).tangent.expect("it moves");
+            let tangent = tangent.to_data().iter::<f64>().next().unwrap();
+            let gradient = inner(&gradients(term, &maps, &d, false), &d);
+            for (what, found) in [("tangent", tangent), ("gradient", gradient)] {
+                let error = (found - difference).abs();
+                assert!(difference.abs() > 1e-3 && error < 1e-8, "{what}: {found} {difference}");
+            }
+            // ⟨H d, e⟩ from the tangent's gradient, and from the difference of two gradients.
+            let product = inner(&gradients(term, &maps, &d, true), &e);
+            let along = |by| inner(&gradients(term, &moved(&maps, &d, by), &d, false), &e);
+            let difference = (along(step) - along(-step)) / (2.0 * step);
+            let error = (product - difference).abs();
+            assert!(difference.abs() > 1e-3 && error < 1e-7, "product: {product} {difference}");
+        }
     }
 
     /// As `nearest` of PyTorch's interpolation.

@@ -103,12 +103,8 @@ impl Vocabulary {
         let mut pieces = Vec::new();
         let mut rest = prompt;
         while let Some((before, id, after)) = next_placeholder(rest) {
-            let words = self.concepts.iter().find(|(known, _)| known == id).ok_or_else(|| {
-                Error::UnknownConcept {
-                    id: id.to_string(),
-                    known: self.concepts().collect::<Vec<_>>().join(", "),
-                }
-            })?;
+            let words = self.concepts.iter().find(|(known, _)| known == id);
+            let words = words.ok_or_else(|| Error::unknown_concept(id, self.concepts()))?;
             pieces.push(Piece::Text(before.to_string()));
             pieces.extend(words.1.clone().map(Piece::Word));
             rest = after;

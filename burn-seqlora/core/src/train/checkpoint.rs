@@ -114,7 +114,7 @@ pub fn save<B: Backend>(
         metrics_bytes,
         config: config.clone(),
         data_digest: data_digest.into(),
-        earlier: bank.concepts().iter().map(String::from).collect(),
+        earlier: bank.earlier(),
     };
     record.checksum = record.checksum_with(&sha256(&tensors));
     bank.folder().write(&file, &tensors)?;

@@ -128,7 +128,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let ConceptPlan { data, config, data_digest, .. } = plan;
         let seed = Seed::new(config.seed).fork(data.id());
         let sites = model.sites().to_vec();
-        let occupied = bank.directions(&sites)?;
+        let occupied = bank.directions(&sites, config.orthogonal_within.as_deref())?;
         let orthogonal = method.constraint().is_orthogonal();
         let occupied =
             if orthogonal { with_protected(model, &sites, config, occupied)? } else { occupied };
@@ -232,7 +232,9 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let layers = self.model.cross_attention_layers();
         let words = [config.tokens.words(), config.tokens.embeddings_per_word(layers)];
         let reserves = self.method.constraint().is_orthogonal();
+        let group = config.orthogonal_within.clone().filter(|_| reserves);
         let record = ConceptRecord::new(id, data.class_word(), words, reserves, &adapter);
+        let record = record.in_group(group);
         let training = TrainingRecord {
             method: self.method.name().into(),
             images: data.image_names(),

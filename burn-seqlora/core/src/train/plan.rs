@@ -77,7 +77,7 @@ pub fn plan<'a, B: TrainBackend>(
         check_protected(sites, config)?;
     }
     check_rank(sites, config)?;
-    let mut used = bank.reserved(sites)?;
+    let mut used = bank.reserved(sites, config.orthogonal_within.as_deref())?;
     let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
     for data in data {
         let config = TrainConfig { steps: data.steps().unwrap_or(config.steps), ..config.clone() };
@@ -100,8 +100,8 @@ pub fn plan<'a, B: TrainBackend>(
         let capacity = plan_ranks(sites, &used, &config, constraint);
         check_capacity(sites, &config, &capacity, data.id())?;
         let planned = plan.concepts.iter().map(|concept| concept.data.id());
-        let earlier = bank.concepts().iter().map(ConceptId::as_str).chain(planned);
-        let earlier: Vec<String> = earlier.map(String::from).collect();
+        let earlier: Vec<String> =
+            bank.earlier().into_iter().chain(planned.map(String::from)).collect();
         let resume_at = resume_at(bank, &id, resume, |record| {
             record.check(data.id(), &config, &data_digest, &earlier)
         })?;
@@ -124,11 +124,17 @@ pub fn plan<'a, B: TrainBackend>(
 
 /// The announced number of concepts divides the capacity among all that share the model.
 fn check_announced(bank: &Bank, new: usize, config: &TrainConfig) -> Result<()> {
-    let known = bank.concepts().len();
+    let known = bank.concerning(config.orthogonal_within.as_deref())?;
     match config.concepts {
-        Some(announced) if announced < known + new => Err(Error::Invalid(format!(
-            "`concepts` is {announced}, but the bank holds {known}, and {new} more are to be learnt"
-        ))),
+        Some(announced) if announced < known + new => {
+            let of_group = config.orthogonal_within.iter();
+            let of_group: String =
+                of_group.map(|group| format!(" of the group `{group}`")).collect();
+            Err(Error::Invalid(format!(
+                "`concepts` is {announced}, but the bank holds {known}{of_group}, and {new} more are to be \
+                 learnt"
+            )))
+        }
         _ => Ok(()),
     }
 }

@@ -117,9 +117,10 @@ fn read_bank(folder: &Path) -> bool {
     let whole = bank.concepts().iter().map(|id| read_concept(&bank, id).is_ok());
     let whole = whole.fold(true, |all, one| all & one);
     let _ = bank.inspect();
+    let _ = bank.verify();
     let overlaps = overlaps(&bank).is_ok();
-    let reserved = bank.reserved(bank.sites()).is_ok();
-    bank.directions(bank.sites()).is_ok() && overlaps && reserved && whole
+    let reserved = bank.reserved(bank.sites(), None).is_ok();
+    bank.directions(bank.sites(), None).is_ok() && overlaps && reserved && whole
 }
 
 fn read_concept(bank: &Bank, id: &str) -> seqlora_core::Result<()> {

@@ -2,6 +2,7 @@
 //! concepts that were learnt before, and the same run goes on from it to the same bytes.
 
 mod recorder;
+mod removal;
 mod states;
 
 use std::collections::BTreeMap;
@@ -78,17 +79,17 @@ fn run(folder: GuardedFolder, mut learnt: impl FnMut(usize)) -> Result<()> {
     for (number, id) in CONCEPTS.into_iter().enumerate() {
         learnt(number);
         if !bank.contains(id) {
-            learn(&mut bank, &ConceptId::new(id).unwrap())?;
+            learn(&mut bank, &ConceptId::new(id).unwrap(), false)?;
         }
     }
     learnt(CONCEPTS.len());
     // What reads B next completes the cache.
-    bank.directions(&sites()).map(drop)
+    bank.directions(&sites(), None).map(drop)
 }
 
-fn learn(bank: &mut Bank, id: &ConceptId) -> Result<()> {
+fn learn(bank: &mut Bank, id: &ConceptId, reserves: bool) -> Result<()> {
     let sites = sites();
-    bank.directions(&sites)?;
+    let occupied = bank.directions(&sites, None)?;
     let mut state = match CheckpointRecord::find(bank, id)? {
         Some(record) => {
             let run = (&sites[..], &RANKS[..], EMBEDDINGS);
@@ -111,8 +112,9 @@ fn learn(bank: &mut Bank, id: &ConceptId) -> Result<()> {
         }
     }
     metrics.sync()?;
-    let adapter = finish_adapter(&state.parameters.adapters, &sites, &[vec![], vec![]]);
-    let record = ConceptRecord::new(id, "animal", [1, 1], false, &adapter);
+    let avoided = if reserves { occupied } else { vec![vec![], vec![]] };
+    let adapter = finish_adapter(&state.parameters.adapters, &sites, &avoided);
+    let record = ConceptRecord::new(id, "animal", [1, 1], reserves, &adapter);
     let training = TrainingRecord {
         method: PlainLora::NAME.into(),
         images: vec![],
@@ -142,15 +144,18 @@ fn result(root: &Path) -> Tree {
     tree
 }
 
-/// Every state that a loss of power can leave, with the least and the greatest stage that the bank may have
-/// reached in it: 0 without a bank, 1 without concepts, one more with each.
-fn all_states(recorder: &Recorder, moments: &[usize]) -> BTreeMap<Tree, [usize; 2]> {
+/// Every state that a loss of power can leave after so many operations, with the least and the greatest
+/// stage that may have been reached in it. At each of the moments one more is.
+fn all_states(recorder: &Recorder, moments: &[usize], after: usize) -> BTreeMap<Tree, [usize; 2]> {
     let mut journal = Journal::default();
     let mut states: BTreeMap<Tree, [usize; 2]> = BTreeMap::new();
     let log = recorder.log();
     for done in 0..=log.len() {
         if done > 0 {
             journal.add(&log[done - 1]);
+        }
+        if done < after {
+            continue;
         }
         let stage = moments.iter().filter(|moment| **moment <= done).count();
         for state in journal.states() {
@@ -169,7 +174,7 @@ fn a_loss_of_power_leaves_the_last_good_bank_or_the_next() {
     let (recorder, finished) = run_in(folder.path(), |_, operations| moments.push(operations));
     finished.unwrap();
     let expected = result(folder.path());
-    let states = all_states(&recorder, &moments);
+    let states = all_states(&recorder, &moments, 0);
     println!("{} operations, {} states", recorder.log().len(), states.len());
     assert!(states.len() > 100);
     for (state, [least, most]) in states {
