@@ -28,7 +28,7 @@ pub struct Demo {
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Methods to compare
-    #[arg(long, value_parser = PossibleValuesParser::new(NAMES), value_delimiter = ',', default_value = "seqlora,lora")]
+    #[arg(long, value_parser = PossibleValuesParser::new(NAMES), value_delimiter = ',', default_value = "seqlora,alternating,lora")]
     pub method: Vec<String>,
     /// Settings as TOML, as `learn` takes them; what it leaves out keeps the demo's value, and
     /// `--method` and `--concepts` win over it

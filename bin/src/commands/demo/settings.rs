@@ -69,7 +69,9 @@ impl Settings {
             ),
         };
         format!(
-            "Not as in the paper: the base model is a small one of drawings instead of Stable Diffusion 1.5;              K is {} instead of {}; the learning rates of the UNet, the text encoder and token embeddings              are {} instead of {}{protected}.",
+            "Not as in the paper: the base model is a small one of drawings instead of Stable Diffusion 1.5; \
+             K is {} instead of {}; the learning rates of the UNet, the text encoder and token embeddings \
+             are {} instead of {}{protected}.",
             train.outer,
             paper.outer,
             rates(train),

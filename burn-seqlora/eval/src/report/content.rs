@@ -24,6 +24,17 @@ pub struct Report {
     pub pairs: Vec<PairImages>,
     /// The loss of each step of each concept, for each method in the summary's order.
     pub losses: Vec<Vec<Vec<f64>>>,
+    /// A longer run that was made before.
+    pub recorded: Option<RecordedRun>,
+}
+
+/// The numbers of a run that was made before.
+#[derive(Debug, Clone)]
+pub struct RecordedRun {
+    /// How it was made: the command, the commit, the machine.
+    pub source: String,
+    /// Its numbers.
+    pub summary: Summary,
 }
 
 /// The images of one concept.

@@ -13,7 +13,7 @@ mod summary;
 mod svg;
 mod table;
 
-pub use content::{ConceptImages, PairImages, Report};
+pub use content::{ConceptImages, PairImages, RecordedRun, Report};
 pub use summary::{
     ConceptSummary, LearntConcept, MethodScores, MethodSummary, PairScores, Summary,
 };
@@ -44,6 +44,7 @@ mod tests {
             pairs: vec![PairImages { title: "<a> and <b>".into(), generated: vec![image(5); 3] }],
             losses: vec![vec![vec![0.5, 0.25]; 3]; 3],
             summary: summary(),
+            recorded: None,
         }
     }
 
@@ -70,6 +71,16 @@ mod tests {
         let at = |text: &str| table.find(text).unwrap_or_else(|| panic!("no {text} in {table}"));
         assert!(at("likeness") < at("distance"));
         assert!(at("The Z") < at("The Y") && at("The Y") < at("The X"));
+    }
+
+    #[test]
+    fn a_run_that_was_made_before_is_labelled_as_such() {
+        let recorded = RecordedRun { source: "seqlora demo --concepts 3".into(), summary: summary() };
+        let html = Report { recorded: Some(recorded), ..report() }.to_html();
+        assert!(html.contains("<h2>Forgetting over 3 concepts, from an earlier run</h2>"), "{html}");
+        assert!(html.contains("Not from this run: seqlora demo --concepts 3"), "{html}");
+        assert_eq!(html.matches("<table>").count(), 2);
+        assert!(!report().to_html().contains("earlier run"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The page from top to bottom.
 
 use super::charts::{coherence_map, colour, loss_curves, loss_range, score_bars, short};
-use super::content::Report;
+use super::content::{RecordedRun, Report};
 use super::gallery::{concept_name, concepts, method_name, overview, pairs};
 use super::html::Html;
 use super::summary::{MethodSummary, Summary};
@@ -9,6 +9,10 @@ use super::table::{duration, numbers};
 use crate::{Direction, MetricInfo};
 
 const STYLE: &str = include_str!("style.css");
+
+/// What the bars of scores mean.
+const BARS: &str = "Filled: at the end. Outline: just learnt. Dashed: the references, each against the others. \
+                    Dotted: the base model asked for the class.";
 
 /// Concepts whose curves can be told apart by colour.
 const DISTINCT: usize = 12;
@@ -65,13 +69,9 @@ fn parts(report: &Report) -> Vec<Html> {
         section("Just learnt, and at the end", &gallery, concepts(report)),
     ];
     parts.extend(pairs);
+    parts.extend(report.recorded.as_ref().map(recorded));
     parts.extend([
-        section(
-            &format!("The {primary} of each concept"),
-            "Filled: at the end. Outline: just learnt. Dashed: the references, each against the \
-             others. Dotted: the base model asked for the class.",
-            [legend(summary), score_bars(summary)].into_iter().collect(),
-        ),
+        section(&format!("The {primary} of each concept"), BARS, bars(summary)),
         section(
             "Mutual coherence of concepts",
             "The largest entry of |BⱼᵀBᵢ| with unit columns over all layers, for each pair: 0 if they \
@@ -82,6 +82,18 @@ fn parts(report: &Report) -> Vec<Html> {
         section("How it was made", "", details(report)),
     ]);
     parts
+}
+
+/// The numbers of a run that was made before.
+fn recorded(RecordedRun { source, summary }: &RecordedRun) -> Html {
+    let heading =
+        format!("Forgetting over {} concepts, from an earlier run", summary.concepts.len());
+    let note = format!("Not from this run: {source} {BARS}");
+    section(&heading, &note, [numbers(summary), bars(summary)].into_iter().collect())
+}
+
+fn bars(summary: &Summary) -> Html {
+    [legend(summary), score_bars(summary)].into_iter().collect()
 }
 
 fn header(report: &Report) -> Html {
