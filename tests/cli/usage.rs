@@ -8,7 +8,9 @@ use crate::harness::Project;
 #[test]
 fn help_and_version() {
     let project = Project::new(&[]);
-    for command in ["learn", "generate", "fuse", "inspect", "devices", "demo", "pretrain"] {
+    for command in
+        ["learn", "generate", "evaluate", "fuse", "inspect", "devices", "demo", "pretrain"]
+    {
         let help = project.run(&[command, "--help"]).succeeds().stdout;
         assert!(help.contains(&format!("Usage: seqlora {command}")), "{help}");
         let computes = !["inspect", "devices"].contains(&command);

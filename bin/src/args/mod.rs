@@ -2,6 +2,7 @@
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 mod compute;
+mod evaluate;
 mod fuse;
 mod generate;
 mod learn;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub use self::compute::Compute;
+pub use self::evaluate::{Evaluate, Named, Shard};
 pub use self::fuse::Fuse;
 pub use self::generate::{Generate, MOST_IMAGES, Region};
 pub use self::learn::Learn;
@@ -73,6 +75,8 @@ pub enum Command {
     Learn(Box<Learn>),
     /// Generate images with any of a bank's concepts
     Generate(Box<Generate>),
+    /// Generate images of all concepts, score them, and report
+    Evaluate(Box<Evaluate>),
     /// Make one weight per layer of several concepts of a bank
     Fuse(Box<Fuse>),
     /// Show what is in a bank or a safetensors file

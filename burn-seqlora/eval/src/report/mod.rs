@@ -4,13 +4,13 @@
 //! images and charts are inside it, it has no scripts, and it follows light and dark mode. Charts are
 //! SVG made here, because the colours of a plotting library's charts would be fixed.
 
-mod charts;
+pub(crate) mod charts;
 mod content;
 mod gallery;
-mod html;
+pub(crate) mod html;
 mod page;
 mod summary;
-mod svg;
+pub(crate) mod svg;
 mod table;
 
 pub use content::{ConceptImages, PairImages, Report};
