@@ -10,7 +10,6 @@ use burn_seqlora::scorers::image_id;
 use image::RgbImage;
 use rayon::prelude::*;
 
-use super::settings::Settings;
 use crate::args::Evaluate;
 use crate::failure::Failure;
 
@@ -31,11 +30,11 @@ impl Data {
     ///
     /// # Errors
     /// If the data cannot be read, or a concept that is asked for is not in them.
-    pub fn read(args: &Evaluate, settings: &Settings) -> Result<Self, Failure> {
+    pub fn read(args: &Evaluate) -> Result<Self, Failure> {
         let images_root = args.images_root.clone();
         let options = DiscoverOptions { images_root, ..DiscoverOptions::default() };
         let manifest = Manifest::discover(&args.data, &options)?;
-        let prompts = match settings.protocol.prompts.is_some() && args.prompts.is_some() {
+        let prompts = match args.prompts.is_some() {
             true => vec![None; manifest.concepts.len()],
             false => evaluation_prompts(&args.data, &manifest)?,
         };

@@ -13,7 +13,6 @@ use burn_seqlora::files::read_json;
 use burn_seqlora::scorers::image_id;
 
 use super::methods::{Method, Source};
-use super::store;
 use crate::failure::Failure;
 use crate::images::encode_png;
 
@@ -62,9 +61,9 @@ fn read(folder: &Path, run: &RunFolder) -> Result<Vec<PlannedImage>, Failure> {
     for file in files(if samples.is_dir() { &samples } else { folder })? {
         let image = load_rgb(&file)?;
         let key = image_id(&image);
-        if run.state(&key).map_err(store)? == ImageState::Missing {
+        if run.state(&key)? == ImageState::Missing {
             let png = encode_png(&image, "").map_err(Error::io("cannot encode", &file))?;
-            run.add_image(&key, &png).map_err(store)?;
+            run.add_image(&key, &png)?;
         }
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
         let prompt = prompts.get(stem.as_ref()).map_or("", String::as_str);

@@ -17,7 +17,7 @@ use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::pipeline::{Image, ImageRequest, Pipeline, SamplingSettings};
 
 use super::methods::{Method, Source};
-use super::{Session, store};
+use super::session::Session;
 use crate::commands::model;
 use crate::failure::Failure;
 use crate::images::{encode_png, to_rgb_image};
@@ -46,7 +46,7 @@ impl Session<'_> {
                 let range = start..(start + self.args.batch).min(group.images.len());
                 let mut missing = false;
                 for image in &group.images[range.clone()] {
-                    missing |= self.run.state(&image.key).map_err(store)? == ImageState::Missing;
+                    missing |= self.run.state(&image.key)? == ImageState::Missing;
                 }
                 if missing {
                     todo.push((number, range));
@@ -133,7 +133,7 @@ impl Session<'_> {
             }
             Err(Failure::Failed(error)) if is_not_finite(error.as_ref()) => match images {
                 [image] => {
-                    self.run.add_failure(&image.key, &error.to_string()).map_err(store)?;
+                    self.run.add_failure(&image.key, &error.to_string())?;
                     let text = format!("`{}`, seed {}: {error}", image.prompt, image.seed);
                     bar.suspend(|| self.terminal.warning(text));
                 }
@@ -191,7 +191,7 @@ impl Session<'_> {
         );
         let png = encode_png(&to_rgb_image(pixels), &parameters);
         let png = png.map_err(Error::io("cannot encode", self.run.path()))?;
-        self.run.add_image(&image.key, &png).map_err(store)
+        self.run.add_image(&image.key, &png)
     }
 }
 

@@ -18,7 +18,7 @@ use burn_seqlora::toy_world::builtin;
 use burn_seqlora::toy_world::classifier::Classifier;
 use image::RgbImage;
 
-use super::Session;
+use super::session::Session;
 use crate::commands::builtin::is_meant;
 use crate::failure::Failure;
 

@@ -12,18 +12,18 @@ mod methods;
 mod metrics;
 mod report;
 mod score;
+mod session;
 mod settings;
 
-use burn_seqlora::FoundModel;
-use burn_seqlora::eval::protocol::{ImageGroup, Protocol, ScoreSet, images, score_sets};
-use burn_seqlora::eval::store::{RunFolder, RunRecord, StoreError};
+use burn_seqlora::eval::protocol::{images, score_sets};
+use burn_seqlora::eval::store::{RunFolder, RunRecord};
 use burn_seqlora::kernels::TrainBackend;
 
 use self::data::Data;
-use self::methods::Method;
+use self::session::Session;
 use self::settings::Settings;
 use super::model;
-use crate::args::{Compute, Evaluate, Shard};
+use crate::args::{Compute, Evaluate};
 use crate::device::Job;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
@@ -31,7 +31,7 @@ use crate::terminal::Terminal;
 /// Everything is checked before the model is loaded.
 pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
     let settings = Settings::read(args, compute)?;
-    let data = Data::read(args, &settings)?;
+    let data = Data::read(args)?;
     let protocol = settings.protocol(args, &data)?;
     let found = model::find(&args.model, terminal)?;
     let sizes = found.config().image_sizes();
@@ -53,9 +53,9 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
         methods: methods.iter().map(|method| method.plan.clone()).collect(),
         protocol,
     };
-    let run = RunFolder::open(&args.out, &record).map_err(store)?;
+    let run = RunFolder::open(&args.out, &record)?;
     for folder in &args.merge {
-        let merged = run.merge(folder, &record).map_err(store)?;
+        let merged = run.merge(folder, &record)?;
         let text =
             format!("{} files from {}, {} were here", merged.new, folder.display(), merged.equal);
         terminal.line("merged", text);
@@ -79,31 +79,6 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
     compute.device.run(session)
 }
 
-/// What all stages share.
-struct Session<'a> {
-    args: &'a Evaluate,
-    settings: &'a Settings,
-    data: &'a Data,
-    found: FoundModel,
-    methods: Vec<Method>,
-    record: RunRecord,
-    run: RunFolder,
-    groups: Vec<ImageGroup>,
-    sets: Vec<ScoreSet>,
-    terminal: &'a Terminal,
-}
-
-impl Session<'_> {
-    fn protocol(&self) -> &Protocol {
-        &self.record.protocol
-    }
-
-    /// The part that is done here.
-    fn shard(&self) -> Shard {
-        self.args.shard.unwrap_or(Shard { number: 0, count: 1 })
-    }
-}
-
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         // Metrics that cannot be used are told before hours of generating; their networks are not held
@@ -119,16 +94,5 @@ impl Job for Session<'_> {
             Some(shard) if shard.count > 1 => self.report_shard(&scored),
             _ => self.report(scored),
         }
-    }
-}
-
-/// A folder that cannot be used, in the words of the options that choose it.
-fn store(error: StoreError) -> Failure {
-    match error {
-        StoreError::Other { .. } => Failure::Usage(format!(
-            "{error}; give the same data and options, or choose another --out"
-        )),
-        StoreError::Foreign { .. } => Failure::Usage(format!("{error}; choose another --out")),
-        error => error.into(),
     }
 }

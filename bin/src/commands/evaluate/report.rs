@@ -13,7 +13,7 @@ use image::{ImageFormat, RgbImage};
 use serde_json::json;
 
 use super::score::Scored;
-use super::{Session, store};
+use super::session::Session;
 use crate::failure::Failure;
 use crate::terminal::table;
 
@@ -32,8 +32,7 @@ impl Session<'_> {
         let missing = [skipped, failed];
         let summary = summarise(self.info()?, self.protocol(), methods, &metrics, &table, missing);
         let json = serde_json::to_value(&summary)?;
-        let write =
-            |name: &str, text: String| self.run.write_report(name, text.as_bytes()).map_err(store);
+        let write = |name: &str, text: String| self.run.write_report(name, text.as_bytes());
         write("summary.json", format!("{json:#}\n"))?;
         write("per_concept.csv", concepts_csv(&summary))?;
         write("per_image.csv", images_csv(&summary, &metrics, &self.sets, &table))?;
@@ -112,7 +111,7 @@ impl Session<'_> {
         keys.dedup();
         let mut images = ImageCounts { planned: keys.len(), failed: 0 };
         for key in keys {
-            images.failed += usize::from(self.run.state(key).map_err(store)? == ImageState::Failed);
+            images.failed += usize::from(self.run.state(key)? == ImageState::Failed);
         }
         let sampling = &protocol.sampling;
         let [width, height] = self.record.size;
@@ -157,7 +156,7 @@ impl Session<'_> {
                 let mut png = Cursor::new(Vec::new());
                 shrunk(image).write_to(&mut png, ImageFormat::Png)?;
                 let name = format!("references/{concept:03}-{number}.png");
-                self.run.write_report(&name, &png.into_inner()).map_err(store)?;
+                self.run.write_report(&name, &png.into_inner())?;
                 files.push(name);
             }
             all.push(files);

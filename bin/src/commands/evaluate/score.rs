@@ -7,7 +7,7 @@ use burn_seqlora::eval::{Metric, MetricError, MetricInfo};
 use burn_seqlora::scorers::external::ExternalError;
 
 use super::metrics::Metrics;
-use super::{Session, store};
+use super::session::Session;
 use crate::failure::Failure;
 
 /// All scores, and what has none.
@@ -49,7 +49,7 @@ impl Session<'_> {
                     continue;
                 }
                 let protocol = self.protocol();
-                let there = self.run.scores(metric.as_ref(), set, protocol).map_err(store)?;
+                let there = self.run.scores(metric.as_ref(), set, protocol)?;
                 let scores = match there {
                     Some(scores) => scores,
                     None if broken => continue,
@@ -85,9 +85,9 @@ impl Session<'_> {
         set: &ScoreSet,
     ) -> Result<Result<Vec<burn_seqlora::eval::store::Scored>, MetricError>, Failure> {
         let library = Library { run: &self.run, references: &self.data.references };
-        let scores = score(metric, set, &library, &concerns_one_image).map_err(store)?;
+        let scores = score(metric, set, &library, &concerns_one_image)?;
         if let Ok(scores) = &scores {
-            self.run.add_scores(metric, set, self.protocol(), scores).map_err(store)?;
+            self.run.add_scores(metric, set, self.protocol(), scores)?;
         }
         Ok(scores)
     }
@@ -99,7 +99,7 @@ impl Session<'_> {
             let (ImageSource::Generated(key) | ImageSource::Cropped(key, _)) = image else {
                 continue;
             };
-            if self.run.state(key).map_err(store)? == ImageState::Missing {
+            if self.run.state(key)? == ImageState::Missing {
                 return Ok(false);
             }
         }

@@ -63,15 +63,21 @@ pub(super) fn heading(measure: &str) -> String {
             "margin",
             "Interference: how much closer an image is to its own concept than to the next one",
         ),
-        ("drift", "Drift: distance from the base model's images of prompts about nothing learnt"),
-        ("unrelated", "Fit to prompts about nothing learnt"),
-        ("unrelated_loss", "How much worse that fit is than the base model's"),
-        ("pair", "Two concepts by the prompt alone, whole image, mean of both"),
-        ("pair_worse", "Two concepts by the prompt alone, whole image, worse of both"),
-        ("pair_boxes", "Two concepts with boxes, whole image, mean of both"),
-        ("pair_boxes_worse", "Two concepts with boxes, whole image, worse of both"),
-        ("pair_cropped", "Two concepts with boxes, each in its box, mean of both"),
-        ("pair_cropped_worse", "Two concepts with boxes, each in its box, worse of both"),
+        (
+            "drift",
+            "Drift: distance from the base model's images of prompts about nothing learnt; over prompts",
+        ),
+        ("unrelated", "Fit to prompts about nothing learnt; over prompts"),
+        ("unrelated_loss", "How much worse that fit is than the base model's; over prompts"),
+        ("pair", "Two concepts by the prompt alone, whole image, mean of both; over pairs"),
+        ("pair_worse", "Two concepts by the prompt alone, whole image, worse of both; over pairs"),
+        ("pair_boxes", "Two concepts with boxes, whole image, mean of both; over pairs"),
+        ("pair_boxes_worse", "Two concepts with boxes, whole image, worse of both; over pairs"),
+        ("pair_cropped", "Two concepts with boxes, each in its box, mean of both; over pairs"),
+        (
+            "pair_cropped_worse",
+            "Two concepts with boxes, each in its box, worse of both; over pairs",
+        ),
     ];
     let known = known.iter().find(|(name, _)| *name == measure).map(|(_, text)| text.to_string());
     let shift = measure.strip_prefix("shift_");
@@ -115,8 +121,14 @@ pub(super) fn lines<'a>(
 pub(super) fn value(row: Option<&MeasureRow>) -> Option<(String, Option<String>, bool)> {
     let row = row?;
     let statistics = row.statistics?;
-    let sem = statistics.sem.map(|sem| format!("{sem:.3}"));
-    Some((format!("{:.3}", statistics.mean), sem, row.missing > 0))
+    let sem = statistics.sem.map(rounded);
+    Some((rounded(statistics.mean), sem, row.missing > 0))
+}
+
+/// Three places; what rounds to zero has no sign.
+fn rounded(value: f64) -> String {
+    let text = format!("{value:.3}");
+    if text == "-0.000" { "0.000".into() } else { text }
 }
 
 pub(super) fn arrow(better: Direction) -> &'static str {

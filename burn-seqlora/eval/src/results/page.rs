@@ -10,11 +10,7 @@ use crate::report::html::Html;
 const STYLE: &str = include_str!("../report/style.css");
 
 /// Sheets are as wide as their images need.
-const SHEETS: &str = ".sheet{overflow-x:auto;margin:0 0 20px}.sheet table{width:auto;white-space:normal}\
-    .sheet th,.sheet td{padding:4px 6px;vertical-align:top;font-size:13px}.sheet tbody tr+tr>*{border:0}\
-    .sheet tbody th{width:190px;font-weight:400;color:var(--quiet);text-align:right}\
-    .sheet td{width:196px;min-width:196px}.sheet img{width:192px}.large img{image-rendering:auto}\
-    .missing{display:grid;place-items:center;width:192px;height:192px;border-radius:6px;background:var(--rule);color:var(--quiet)}";
+const SHEETS: &str = include_str!("sheets.css");
 
 /// Concepts and pairs whose sheets are open; the others unfold.
 const AT_ONCE: usize = 6;

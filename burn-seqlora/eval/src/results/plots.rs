@@ -20,11 +20,7 @@ pub struct Plot {
 const WIDTH: f64 = 720.0;
 
 /// The style of a drawing outside of the page.
-const STYLE: &str = "svg{background:#fbfaf7;font:12.5px system-ui,sans-serif}text{fill:#667085}\
-    .grid{stroke:#e4e2dc}.base{stroke:#1d2129;stroke-dasharray:2 3;stroke-width:1.5}\
-    .references{stroke:#1d2129;stroke-dasharray:6 4;opacity:.55}.error{stroke:#1d2129;stroke-width:1.2}\
-    .bar{fill:var(--m)}.ghost{fill:none;stroke:var(--m);stroke-width:1.5}.frame{fill:none;stroke:#e4e2dc}\
-    .m0{--m:#0d7a70}.m1{--m:#c2570c}.m2{--m:#6d4bc4}.m3{--m:#1d5fb8}.m4{--m:#b3305e}.m5{--m:#6b7012}";
+const STYLE: &str = include_str!("plots.css");
 
 impl Plot {
     /// The drawing as a file of its own.
