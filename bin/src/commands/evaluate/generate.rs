@@ -191,7 +191,7 @@ impl Session<'_> {
         );
         let png = encode_png(&to_rgb_image(pixels), &parameters);
         let png = png.map_err(Error::io("cannot encode", self.run.path()))?;
-        self.run.add_image(&image.key, &png)
+        Ok(self.run.add_image(&image.key, &png)?)
     }
 }
 

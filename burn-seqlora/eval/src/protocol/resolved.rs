@@ -183,11 +183,19 @@ impl Protocol {
             if first == second {
                 return invalid(format!("a pair has `{first}` twice"));
             }
-            check_prompts(
-                &format!("prompts of `{first}` and `{second}`"),
-                prompts,
-                &["{0}", "{1}"],
-            )?;
+            let list = format!("prompts of `{first}` and `{second}`");
+            check_prompts(&list, prompts, &[])?;
+            // One published prompt names only one of its concepts.
+            let lacks = |prompt: &String| !prompt.contains("{0}") && !prompt.contains("{1}");
+            if let Some(number) = prompts.iter().position(lacks) {
+                let (prompt, placeholder) = (prompts[number].clone(), "{0} and {1}");
+                return Err(ProtocolError::NoPlaceholder {
+                    list,
+                    number: number + 1,
+                    prompt,
+                    placeholder,
+                });
+            }
         }
         check_prompts("`box_prompt`", std::slice::from_ref(&self.box_prompt), &["{}"])?;
         if config.drift {
@@ -294,6 +302,13 @@ pub(crate) mod tests {
         assert!(refusal(&|c| c.guidance = Some(f64::NAN)).contains("`guidance` is NaN"));
         assert!(refusal(&|c| c.pair = vec![pair("rex", "bob", "")]).contains("no concept `bob`"));
         assert!(refusal(&|c| c.pair = vec![pair("rex", "rex", "")]).contains("twice"));
+        let both = |prompt: &str| {
+            let pair = vec![pair("rex", "bob", prompt)];
+            let config = EvaluationConfig { pair, ..EvaluationConfig::default() };
+            Protocol::new(&config, vec![given("rex", "dog"), given("bob", "dog")])
+        };
+        assert!(both("{0} asleep beside {0}").is_ok());
+        assert!(both("two dogs").unwrap_err().to_string().contains("lacks {0} and {1}"));
         assert!(refusal(&|c| c.bootstrap.level = 1.0).contains("bootstrap.level"));
         let none = Protocol::new(&EvaluationConfig::default(), Vec::new()).unwrap_err();
         assert!(none.to_string().contains("`concepts`: 0"));

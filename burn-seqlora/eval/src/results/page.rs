@@ -3,7 +3,8 @@
 use super::markdown::{arrow, columns, has_bounds, headings, lines, value};
 use super::plots::plots;
 use super::sheets::{Sheet, SheetSource, worst_first};
-use super::summary::{EvaluationSummary, MissingMetric};
+use super::summary::{EvaluationSummary, MeasureRow, MissingMetric};
+use crate::MetricInfo;
 use crate::protocol::{ImageGroup, MethodPlan, Protocol};
 use crate::report::html::Html;
 
@@ -36,10 +37,13 @@ pub fn page(
     let pairs = folded(pairs.collect(), "more pairs");
     let has_pairs = !protocol.pairs.is_empty();
     let pairs = has_pairs.then(|| section("Two concepts in one image", "The first seed.", pairs));
-    let tables = headings(summary).into_iter().map(|(measure, heading)| {
+    let is_main = |(measure, _): &(String, String)| has_bounds(measure) || measure == "forgetting";
+    let (main, others): (Vec<_>, Vec<_>) = headings(summary).into_iter().partition(is_main);
+    let tables = main.into_iter().map(|(measure, heading)| {
         let heading = Html::element("h3", &[], [Html::text(heading)]);
         [heading, table(summary, &measure)].into_iter().collect::<Html>()
     });
+    let tables = tables.chain((!others.is_empty()).then(|| further(summary, &others)));
     let parts = [
         header(summary),
         section("In numbers", &meaning(summary), tables.collect()),
@@ -114,30 +118,58 @@ fn section(heading: &str, note: &str, content: Html) -> Html {
     Html::element("section", &[], [heading].into_iter().chain(note).chain([content]))
 }
 
+fn cell(tag: &'static str, text: String) -> Html {
+    Html::element(tag, &[], [Html::text(text)])
+}
+
 fn table(summary: &EvaluationSummary, measure: &str) -> Html {
-    let cell = |tag: &'static str, text: String| Html::element(tag, &[], [Html::text(text)]);
     let head = columns(summary, measure).into_iter().map(|metric| {
         let arrow = if has_bounds(measure) { arrow(metric.better) } else { "" };
         cell("th", format!("{} {arrow}", metric.name))
     });
     let head = Html::element("tr", &[], [cell("th", String::new())].into_iter().chain(head));
     let rows = lines(summary, measure).into_iter().map(|(name, rows)| {
-        let cells = rows.into_iter().map(|row| match value(row) {
-            Some((mean, sem, incomplete)) => {
-                let sem = sem.map(|sem| format!(" ± {sem}")).unwrap_or_default();
-                let interval = row.and_then(|row| row.statistics?.interval);
-                let note = interval.map(|[low, high]| format!("interval {low:.3} to {high:.3}"));
-                let text = format!("{mean}{sem}{}", if incomplete { " *" } else { "" });
-                let note = note.unwrap_or_default();
-                Html::element("td", &[("title", &note)], [Html::text(text)])
-            }
-            None => cell("td", "–".into()),
-        });
+        let cells = rows.into_iter().map(number);
         Html::element("tr", &[], [cell("th", name)].into_iter().chain(cells))
     });
-    let (head, body) = (Html::element("thead", &[], [head]), Html::element("tbody", &[], rows));
+    framed(head, rows.collect())
+}
+
+/// All other measures in one table, each below a line that says what it is.
+fn further(summary: &EvaluationSummary, measures: &[(String, String)]) -> Html {
+    let span = summary.metrics.len() + 1;
+    let head = summary.metrics.iter().map(|metric| cell("th", metric.name.clone()));
+    let head = Html::element("tr", &[], [cell("th", String::new())].into_iter().chain(head));
+    let rows = measures.iter().flat_map(|(measure, heading)| {
+        let heading = Html::element("td", &[("colspan", &span)], [Html::text(heading)]);
+        let heading = Html::element("tr", &[("class", &"measure")], [heading]);
+        let rows = summary.run.methods.iter().map(move |method| {
+            let of = |metric: &MetricInfo| {
+                number(summary.row(&metric.name, Some(&method.name), measure))
+            };
+            let cells = summary.metrics.iter().map(of);
+            Html::element("tr", &[], [cell("th", method.name.clone())].into_iter().chain(cells))
+        });
+        [heading].into_iter().chain(rows)
+    });
+    let title = cell("h3", "Everything else".into());
+    [title, framed(head, rows.collect())].into_iter().collect()
+}
+
+fn framed(head: Html, rows: Html) -> Html {
+    let (head, body) = (Html::element("thead", &[], [head]), Html::element("tbody", &[], [rows]));
     let table = Html::element("table", &[], [head, body]);
     Html::element("div", &[("class", &"scroll")], [table])
+}
+
+/// A mean with its standard error; the interval shows under the pointer.
+fn number(row: Option<&MeasureRow>) -> Html {
+    let Some((mean, sem, incomplete)) = value(row) else { return cell("td", "–".into()) };
+    let sem = sem.map(|sem| format!(" ± {sem}")).unwrap_or_default();
+    let interval = row.and_then(|row| row.statistics?.interval);
+    let note = interval.map(|[low, high]| format!("interval {low:.3} to {high:.3}"));
+    let text = format!("{mean}{sem}{}", if incomplete { " *" } else { "" });
+    Html::element("td", &[("title", &note.unwrap_or_default())], [Html::text(text)])
 }
 
 fn figures(summary: &EvaluationSummary) -> Html {
@@ -187,7 +219,7 @@ fn folded(mut sheets: Vec<Html>, more: &str) -> Html {
 
 fn details(summary: &EvaluationSummary) -> Html {
     let run = &summary.run;
-    let metric = |metric: &crate::MetricInfo| {
+    let metric = |metric: &MetricInfo| {
         (metric.name.clone(), format!("{}; {}", metric.description, metric.preprocessing))
     };
     let rows = [
