@@ -180,7 +180,7 @@ fn products(config: &UNetConfig, size: [usize; 2], scale: usize) -> f64 {
     let channels: Vec<f64> = config.block_out_channels.iter().map(|c| *c as f64).collect();
     let layers = config.layers_per_block;
     let places = |level: usize| {
-        size.iter().map(|side| (side / scale >> level).max(1) as f64).product::<f64>()
+        size.iter().map(|side| ((side / scale) >> level).max(1) as f64).product::<f64>()
     };
     let resnet = |t: f64, from: f64, to: f64| 9.0 * t * (from * to + to * to) + t * from * to;
     let width = config.cross_attention_dim as f64;

@@ -77,17 +77,17 @@ impl Session<'_> {
         let (model, base) = model::load::<B>(&self.found, self.record.precision, device)?;
         let steps = self.protocol().sampling.steps;
         let bar = terminal.bar("generate", images * steps, "steps");
-        let mut pipeline: Option<((Option<usize>, Stage), Pipeline<B, _>)> = None;
+        let (mut pipeline, mut loaded) = (None, None);
         for (number, range) in todo {
             let group = &self.groups[*number];
             let state = (group.method, group.stage);
             // Groups of one model follow each other.
-            if pipeline.as_ref().is_none_or(|(loaded, _)| *loaded != state) {
+            if loaded != Some(state) {
                 drop(pipeline.take());
                 let composition = self.composition(&model, &base, state, device)?;
-                pipeline = Some((state, Pipeline::new(&model, composition)));
+                (pipeline, loaded) = (Some(Pipeline::new(&model, composition)), Some(state));
             }
-            let (_, pipeline) = pipeline.as_ref().expect("it was just made");
+            let pipeline = pipeline.as_ref().expect("it was just made");
             self.batch(pipeline, &group.images[range.clone()], &bar)?;
         }
         bar.finish_and_clear();

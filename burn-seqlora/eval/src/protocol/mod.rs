@@ -16,10 +16,7 @@ mod resolved;
 mod scores;
 mod shift;
 #[cfg(test)]
-pub(crate) mod tests_support {
-    pub use super::images::tests::method;
-    pub use super::resolved::tests::protocol;
-}
+pub(crate) mod tests_support;
 
 pub use config::{ConceptConfig, EvaluationConfig, PairConfig};
 pub use images::{ImageGroup, MethodPlan, PlannedImage, Purpose, Stage, images};
