@@ -6,6 +6,7 @@ use std::error::Error;
 
 use burn_seqlora::data::DataError;
 use burn_seqlora::error::Error as CoreError;
+use burn_seqlora::eval::store::StoreError;
 use burn_seqlora::models::weights::ModelError;
 
 /// What to tell about the options that help with an error; `None` if there are none.
@@ -15,8 +16,9 @@ pub fn hint(error: &(dyn Error + 'static)) -> Option<String> {
     }
     let core = error.downcast_ref().and_then(of_core);
     let data = || error.downcast_ref().and_then(of_data).map(String::from);
+    let store = || error.downcast_ref().and_then(of_store).map(String::from);
     let model = || error.downcast_ref().and_then(of_model).map(String::from);
-    core.or_else(data).or_else(model)
+    core.or_else(data).or_else(model).or_else(store)
 }
 
 /// Whether an error says that an option does not fit: wrong usage, whoever finds it.
@@ -24,7 +26,9 @@ pub fn concerns_an_option(error: &(dyn Error + 'static)) -> bool {
     if let Some(CoreError::Data(inner)) = error.downcast_ref() {
         return concerns_an_option(inner.as_ref());
     }
+    let run = error.downcast_ref();
     matches!(error.downcast_ref(), Some(DataError::Option { .. }))
+        || matches!(run, Some(StoreError::Other { .. } | StoreError::Foreign { .. }))
 }
 
 fn of_core(error: &CoreError) -> Option<String> {
@@ -74,6 +78,16 @@ fn of_data(error: &DataError) -> Option<&'static str> {
         DataError::Option { name: "id", .. } => Some("--id sets `id`"),
         DataError::Option { name: "images_root", .. } => Some("--images-root sets `images_root`"),
         DataError::Option { name: "resolution", .. } => Some("--resolution sets `resolution`"),
+        _ => None,
+    }
+}
+
+fn of_store(error: &StoreError) -> Option<&'static str> {
+    match error {
+        StoreError::Other { .. } => {
+            Some("the same data and options go on with it, and --out chooses another folder")
+        }
+        StoreError::Foreign { .. } => Some("--out chooses the folder"),
         _ => None,
     }
 }

@@ -69,7 +69,11 @@ pub fn numbered(folder: &Path, number: usize) -> PathBuf {
     folder.join(format!("{number:05}.png"))
 }
 
-fn encode_png(image: &RgbImage, parameters: &str) -> io::Result<Vec<u8>> {
+/// The bytes of a PNG file with its settings as the text `parameters`.
+///
+/// # Errors
+/// If it cannot be encoded.
+pub fn encode_png(image: &RgbImage, parameters: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, image.width(), image.height());
     encoder.set_color(png::ColorType::Rgb);

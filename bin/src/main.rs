@@ -46,6 +46,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         Command::Learn(args) => commands::learn::run(&args, &args.compute, terminal),
         Command::Generate(args) => commands::generate::run(&args, &args.compute, terminal),
+        Command::Evaluate(args) => commands::evaluate::run(&args, &args.compute, terminal),
         Command::Fuse(args) => commands::fuse::run(&args, &args.compute, terminal),
         Command::Inspect(args) => commands::inspect::run(&args, terminal),
         Command::Audit(args) => commands::audit::run(&args, &args.compute, terminal),

@@ -95,6 +95,11 @@ impl ProgressBar {
         self.log_if_due();
     }
 
+    /// How much is done so far.
+    pub fn position(&self) -> u64 {
+        self.bar.position()
+    }
+
     /// More is done.
     pub fn inc(&self, more: u64) {
         self.bar.inc(more);

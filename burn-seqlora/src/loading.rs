@@ -129,6 +129,19 @@ impl FoundModel {
         &self.source.config
     }
 
+    /// What banks call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The fingerprint of its weights, all of which are read, but not loaded.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn fingerprint(&self) -> Result<String, LoadError> {
+        Ok(self.source.fingerprint()?)
+    }
+
     /// Loads the weights, and reads all of them for the fingerprint.
     ///
     /// # Errors

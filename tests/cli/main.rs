@@ -13,6 +13,7 @@ mod builtin;
 mod crash;
 mod damaged_bank;
 mod demo;
+mod evaluate;
 mod files;
 #[cfg(target_os = "linux")]
 mod full_disk;

@@ -8,9 +8,10 @@ use crate::harness::Project;
 #[test]
 fn help_and_version() {
     let project = Project::new(&[]);
-    for command in
-        ["learn", "generate", "fuse", "inspect", "audit", "bank", "devices", "demo", "pretrain"]
-    {
+    for command in [
+        "learn", "generate", "evaluate", "fuse", "inspect", "audit", "bank", "devices", "demo",
+        "pretrain",
+    ] {
         let help = project.run(&[command, "--help"]).succeeds().stdout;
         assert!(help.contains(&format!("Usage: seqlora {command}")), "{help}");
         let computes = !["inspect", "bank", "devices"].contains(&command);

@@ -88,7 +88,7 @@ pub struct Generate {
 pub const MOST_IMAGES: usize = 1_000_000;
 
 /// Images that are sampled at once.
-const MOST_AT_ONCE: usize = 4_096;
+pub(super) const MOST_AT_ONCE: usize = 4_096;
 
 /// Schedules have 1000 steps.
 pub(super) const MOST_STEPS: usize = 10_000;
@@ -111,7 +111,7 @@ fn parse_region(text: &str) -> Result<Region, String> {
     Ok(Region { corners, prompt: prompt.trim().to_string() })
 }
 
-fn parse_size(text: &str) -> Result<(usize, usize), String> {
+pub(super) fn parse_size(text: &str) -> Result<(usize, usize), String> {
     let (width, height) = text.split_once(['x', 'X']).unwrap_or((text, text));
     let number = |s: &str| s.parse().map_err(|_| format!("`{text}` is no size like 512x768"));
     Ok((number(width)?, number(height)?))

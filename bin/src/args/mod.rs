@@ -4,6 +4,7 @@
 mod audit;
 mod bank;
 mod compute;
+mod evaluate;
 mod fuse;
 mod generate;
 mod learn;
@@ -20,6 +21,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub use self::audit::Audit;
 pub use self::bank::{Bank, BankCommand, RemoveConcept};
 pub use self::compute::Compute;
+pub use self::evaluate::{Evaluate, Named, Shard};
 pub use self::fuse::Fuse;
 pub use self::generate::{Generate, MOST_IMAGES, Region};
 pub use self::learn::Learn;
@@ -77,6 +79,8 @@ pub enum Command {
     Learn(Box<Learn>),
     /// Generate images with any of a bank's concepts
     Generate(Box<Generate>),
+    /// Generate images of all concepts, score them, and report
+    Evaluate(Box<Evaluate>),
     /// Make one weight per layer of several concepts of a bank
     Fuse(Box<Fuse>),
     /// Show what is in a bank or a safetensors file

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use burn_seqlora::toy_world::world::{unknown_words, vocabulary};
+use burn_seqlora::toy_world::world::{Class, unknown_words, vocabulary};
 use burn_seqlora::toy_world::{builtin, pretrain};
 
 use crate::failure::Failure;
@@ -23,6 +23,20 @@ pub fn usual_guidance(model: &Path) -> f64 {
 /// The folder of the model that `--model` names.
 pub fn resolve(model: &Path) -> Result<Cow<'_, Path>, Failure> {
     if is_meant(model) { Ok(Cow::Owned(builtin::folder()?)) } else { Ok(Cow::Borrowed(model)) }
+}
+
+/// Prompts about classes of the toy world of which no concept is.
+pub fn unrelated(classes: &[&str]) -> Vec<String> {
+    let free = Class::ALL.map(Class::word).into_iter().filter(|word| !classes.contains(word));
+    let prompt = |(number, word): (usize, &str)| {
+        if number.is_multiple_of(2) {
+            format!("a photo of a {word}")
+        } else {
+            format!("a {word} on grass")
+        }
+    };
+    let prompts: Vec<String> = free.enumerate().map(prompt).take(6).collect();
+    if prompts.is_empty() { vec!["grass".into(), "snow".into()] } else { prompts }
 }
 
 /// Warns of words that are not in the built-in model's vocabulary, if that model is used.

@@ -5,6 +5,7 @@ pub mod bank;
 mod builtin;
 pub mod demo;
 pub mod devices;
+pub mod evaluate;
 pub mod fuse;
 pub mod generate;
 pub mod inspect;

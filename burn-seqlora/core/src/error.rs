@@ -223,6 +223,12 @@ pub enum Error {
         /// What it is.
         value: f64,
     },
+    /// An image holds numbers that are not finite.
+    #[error(
+        "an image came out as numbers that are not finite: take a lower guidance or the precision f32, or \
+         check the model and the bank"
+    )]
+    ImageNotFinite,
     /// A setting has no meaning.
     #[error("{0}")]
     Invalid(String),

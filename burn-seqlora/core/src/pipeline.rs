@@ -173,14 +173,12 @@ impl Image {
     /// One decoded image, `[1, 3, height, width]` in [−1, 1].
     ///
     /// # Errors
-    /// If it holds numbers that are not finite.
+    /// [`Error::ImageNotFinite`].
     pub fn from_pixels<B: Backend>(pixels: Tensor<B, 4>) -> Result<Self> {
         let [_, _, height, width] = pixels.dims();
         let values: Vec<f32> = read::data(pixels.permute([0, 2, 3, 1])).iter::<f32>().collect();
         if values.iter().any(|x| !x.is_finite()) {
-            let text = "an image came out as numbers that are not finite: take a lower guidance or the \
-                        precision f32, or check the model and the bank";
-            return Err(Error::Invalid(text.into()));
+            return Err(Error::ImageNotFinite);
         }
         let byte = |x: f32| ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
         Ok(Self { width, height, rgb: values.into_iter().map(byte).collect() })

@@ -125,7 +125,7 @@ fn find(root: &Path, dir: &str) -> Option<PathBuf> {
     [root.join(dir), root.join(last_component(dir))].into_iter().find(|folder| folder.is_dir())
 }
 
-fn last_component(dir: &str) -> &str {
+pub(crate) fn last_component(dir: &str) -> &str {
     dir.trim_end_matches('/').rsplit('/').next().unwrap_or(dir)
 }
 

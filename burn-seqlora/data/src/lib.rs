@@ -13,9 +13,11 @@ mod canvas;
 mod caption;
 mod concept_data;
 mod concept_list;
+mod concept_pairs;
 mod dataset;
 mod dreambooth;
 mod error;
+mod evaluation_prompts;
 mod examine;
 #[cfg(test)]
 mod fixtures;
@@ -39,9 +41,11 @@ mod toml_manifest;
 mod transform;
 
 pub use self::canvas::Canvas;
+pub use self::concept_pairs::{ConceptPair, read_pairs};
 pub use self::dataset::Dataset;
 pub use self::dreambooth::DreamBoothIndex;
 pub use self::error::DataError;
+pub use self::evaluation_prompts::evaluation_prompts;
 pub use self::image::load_rgb;
 pub use self::kind::ConceptKind;
 pub use self::layout::DataLayout;

@@ -26,7 +26,7 @@ pub struct Sampling {
 }
 
 /// The bytes that sampling takes besides the weights.
-fn estimate(config: &StableDiffusionConfig, sampling: Sampling) -> usize {
+pub fn estimate(config: &StableDiffusionConfig, sampling: Sampling) -> usize {
     let Sampling { batch, latents: [_, channels, height, width], kept } = sampling;
     let first = |channels: &[usize], at: usize| channels.get(at).or(channels.last()).copied();
     let unet = first(&config.unet.block_out_channels, 0).unwrap_or(0);

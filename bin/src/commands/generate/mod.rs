@@ -2,7 +2,7 @@
 
 mod concepts;
 mod latents;
-mod memory;
+pub mod memory;
 mod orders;
 mod parameters;
 

@@ -4,13 +4,13 @@
 //! images and charts are inside it, it has no scripts, and it follows light and dark mode. Charts are
 //! SVG made here, because the colours of a plotting library's charts would be fixed.
 
-mod charts;
+pub(crate) mod charts;
 mod content;
 mod gallery;
-mod html;
+pub(crate) mod html;
 mod page;
 mod summary;
-mod svg;
+pub(crate) mod svg;
 mod table;
 
 pub use content::{ConceptImages, PairImages, RecordedRun, Report};
@@ -75,9 +75,13 @@ mod tests {
 
     #[test]
     fn a_run_that_was_made_before_is_labelled_as_such() {
-        let recorded = RecordedRun { source: "seqlora demo --concepts 3".into(), summary: summary() };
+        let recorded =
+            RecordedRun { source: "seqlora demo --concepts 3".into(), summary: summary() };
         let html = Report { recorded: Some(recorded), ..report() }.to_html();
-        assert!(html.contains("<h2>Forgetting over 3 concepts, from an earlier run</h2>"), "{html}");
+        assert!(
+            html.contains("<h2>Forgetting over 3 concepts, from an earlier run</h2>"),
+            "{html}"
+        );
         assert!(html.contains("Not from this run: seqlora demo --concepts 3"), "{html}");
         assert_eq!(html.matches("<table>").count(), 2);
         assert!(!report().to_html().contains("earlier run"));

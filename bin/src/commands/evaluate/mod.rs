@@ -1,0 +1,98 @@
+//! `seqlora evaluate`: images of all concepts, their scores, and a report.
+//!
+//! Three stages follow each other: images are generated, images are scored, the report is written. Each does
+//! what is not in the folder yet, so that the same command goes on where an earlier one stopped. Everything is
+//! written atomically, so Ctrl-C may end the program at any moment.
+
+mod data;
+mod forecast;
+mod foreign;
+mod generate;
+mod methods;
+mod metrics;
+mod report;
+mod score;
+mod session;
+mod settings;
+
+use burn_seqlora::eval::protocol::{images, score_sets};
+use burn_seqlora::eval::store::{RunFolder, RunRecord};
+use burn_seqlora::kernels::TrainBackend;
+
+use self::data::Data;
+use self::session::Session;
+use self::settings::Settings;
+use super::model;
+use crate::args::{Compute, Evaluate};
+use crate::device::Job;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// Everything is checked before the model is loaded.
+pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
+    let settings = Settings::read(args, compute)?;
+    let data = Data::read(args)?;
+    let protocol = settings.protocol(args, &data)?;
+    let found = model::find(&args.model, terminal)?;
+    let sizes = found.config().image_sizes();
+    let wrong_size = |error: burn_seqlora::error::Error| Failure::Usage(format!("--{error}"));
+    let size = sizes.pixels(protocol.sampling.size).map_err(wrong_size)?;
+    generate::check_sampling(&protocol, &found)?;
+    if args.plan {
+        let (settings, data) = (&settings, &data);
+        let plan = forecast::Plan { args, settings, data, protocol, found, size, terminal };
+        return compute.device.run(plan);
+    }
+    let (methods, base) = methods::read(args, &protocol, &found)?;
+    let record = RunRecord {
+        version: RunRecord::VERSION,
+        base: [found.name().to_string(), base],
+        size,
+        precision: compute.precision.unwrap_or_default(),
+        batch: args.batch,
+        methods: methods.iter().map(|method| method.plan.clone()).collect(),
+        protocol,
+    };
+    let run = RunFolder::open(&args.out, &record)?;
+    for folder in &args.merge {
+        let merged = run.merge(folder, &record)?;
+        let text =
+            format!("{} files from {}, {} were here", merged.new, folder.display(), merged.equal);
+        terminal.line("merged", text);
+    }
+    let groups = images(&record.protocol, &record.methods, record.base_model(), size);
+    let concepts: Vec<String> = record.protocol.concepts.iter().map(|c| c.id.clone()).collect();
+    let groups = foreign::add(groups, &methods, &run, &concepts)?;
+    let sets = score_sets(&record.protocol, &record.methods, &groups, size);
+    let session = Session {
+        args,
+        settings: &settings,
+        data: &data,
+        found,
+        methods,
+        record,
+        run,
+        groups,
+        sets,
+        terminal,
+    };
+    compute.device.run(session)
+}
+
+impl Job for Session<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
+        // Metrics that cannot be used are told before hours of generating; their networks are not held
+        // meanwhile.
+        let todo = self.to_generate()?;
+        if !todo.is_empty() {
+            drop(self.metrics::<B>(&device)?);
+        }
+        self.generate::<B>(&todo, &device)?;
+        let metrics = self.metrics::<B>(&device)?;
+        let scored = self.score(metrics)?;
+        match self.args.shard {
+            Some(shard) if shard.count > 1 => self.report_shard(&scored),
+            _ => self.report(scored),
+        }
+    }
+}

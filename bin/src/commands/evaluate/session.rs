@@ -1,0 +1,37 @@
+//! What the stages of an evaluation share.
+
+use burn_seqlora::FoundModel;
+use burn_seqlora::eval::protocol::{ImageGroup, Protocol, ScoreSet};
+use burn_seqlora::eval::store::{RunFolder, RunRecord};
+
+use super::data::Data;
+use super::methods::Method;
+use super::settings::Settings;
+use crate::args::{Evaluate, Shard};
+use crate::terminal::Terminal;
+
+/// What all stages share.
+pub struct Session<'a> {
+    pub args: &'a Evaluate,
+    pub settings: &'a Settings,
+    pub data: &'a Data,
+    pub found: FoundModel,
+    pub methods: Vec<Method>,
+    pub record: RunRecord,
+    pub run: RunFolder,
+    pub groups: Vec<ImageGroup>,
+    pub sets: Vec<ScoreSet>,
+    pub terminal: &'a Terminal,
+}
+
+impl Session<'_> {
+    /// What is evaluated.
+    pub fn protocol(&self) -> &Protocol {
+        &self.record.protocol
+    }
+
+    /// The part that is done here.
+    pub fn shard(&self) -> Shard {
+        self.args.shard.unwrap_or(Shard { number: 0, count: 1 })
+    }
+}

@@ -1,0 +1,29 @@
+//! From scores to the numbers, tables, plots and the page of an evaluation.
+//!
+//! ```text
+//! ScoreTable ─ summarise ─► EvaluationSummary ─► summary.json, CSV, Markdown, LaTeX, SVG, report.html
+//! ```
+
+mod comparisons;
+mod csv;
+mod latex;
+mod markdown;
+mod measures;
+mod page;
+mod plots;
+mod score_table;
+mod sheets;
+mod summarise;
+mod summary;
+
+pub use csv::{concepts_csv, forgetting_csv, images_csv, pairs_csv};
+pub use latex::latex;
+pub use markdown::markdown;
+pub use page::page;
+pub use plots::{Plot, plots};
+pub use score_table::ScoreTable;
+pub use summarise::summarise;
+pub use summary::{
+    Comparison, ConceptInfo, ConceptRow, Confusion, EvaluationSummary, ImageCounts, MeasureRow,
+    MethodInfo, MissingMetric, PairRow, RunInfo,
+};
