@@ -11,6 +11,7 @@ mod builtin;
 mod crash;
 mod damaged_bank;
 mod demo;
+mod export;
 mod files;
 #[cfg(target_os = "linux")]
 mod full_disk;

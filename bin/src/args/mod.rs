@@ -2,6 +2,7 @@
 #![allow(rustdoc::invalid_html_tags, rustdoc::broken_intra_doc_links)]
 
 mod compute;
+mod export;
 mod fuse;
 mod generate;
 mod learn;
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub use self::compute::Compute;
+pub use self::export::{Export, ExportFormat};
 pub use self::fuse::Fuse;
 pub use self::generate::{Generate, MOST_IMAGES, Region};
 pub use self::learn::Learn;
@@ -75,6 +77,8 @@ pub enum Command {
     Generate(Box<Generate>),
     /// Make one weight per layer of several concepts of a bank
     Fuse(Box<Fuse>),
+    /// Write concepts as files of A1111, ComfyUI, kohya, diffusers and PEFT
+    Export(Export),
     /// Show what is in a bank or a safetensors file
     Inspect(Inspect),
     /// List the devices this program can use

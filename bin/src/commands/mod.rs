@@ -3,6 +3,7 @@
 mod builtin;
 pub mod demo;
 pub mod devices;
+pub mod export;
 pub mod fuse;
 pub mod generate;
 pub mod inspect;

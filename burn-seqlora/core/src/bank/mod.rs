@@ -21,6 +21,7 @@
 mod append;
 mod basis;
 mod concept;
+mod export;
 pub mod formats;
 mod id;
 mod inspect;
@@ -36,6 +37,9 @@ mod tests;
 mod versions;
 
 pub use concept::{AdaptedSite, ConceptRecord, TrainingRecord};
+pub use export::{
+    ExportedAdapter, WordEmbeddings, composed_adapter, export_adapter, export_words, word_embeddings,
+};
 pub use id::{ConceptId, InvalidId, is_concept_id};
 pub use inspect::ConceptState;
 pub use overlap::{max_overlap, overlaps};

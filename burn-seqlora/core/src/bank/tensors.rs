@@ -1,6 +1,6 @@
 //! Safetensors files of matrices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use burn::tensor::{bf16, f16};
@@ -29,17 +29,37 @@ pub fn write_tensors(path: &Path, tensors: &NamedTensors) -> Result<()> {
 
 /// The bytes of a safetensors file; the path is for messages.
 pub fn to_safetensors(path: &Path, tensors: &NamedTensors) -> Result<Vec<u8>> {
-    let bytes: Vec<(&str, [usize; 2], Vec<u8>)> = tensors
+    let array = |(name, (shape, values)): (&String, &Matrix)| {
+        (name.clone(), (shape.to_vec(), values.clone()))
+    };
+    arrays_to_bytes(path, &tensors.iter().map(array).collect(), None)
+}
+
+/// Writes f32 tensors and metadata as safetensors, atomically.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_arrays(path: &Path, (tensors, metadata): &ArraysAndMetadata) -> Result<()> {
+    let metadata = metadata.iter().map(|(key, text)| (key.clone(), text.clone())).collect();
+    Ok(write_atomic(path, &arrays_to_bytes(path, tensors, Some(metadata))?)?)
+}
+
+fn arrays_to_bytes(
+    path: &Path,
+    tensors: &BTreeMap<String, Array>,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>> {
+    let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {
-            (name.as_str(), *shape, values.iter().flat_map(|x| x.to_le_bytes()).collect())
+            (name.as_str(), &shape[..], values.iter().flat_map(|x| x.to_le_bytes()).collect())
         })
         .collect();
     let views = bytes.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("bytes fit the shape");
         (*name, view)
     });
-    safetensors::serialize(views, None).map_err(|e| Error::damaged(path, e))
+    safetensors::serialize(views, metadata).map_err(|e| Error::damaged(path, e))
 }
 
 /// Reads f32 matrices.
@@ -51,13 +71,24 @@ pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
     parse_tensors(path, &bytes)
 }
 
-/// Reads matrices of any floating-point type, which other tools write, as f32.
+/// A tensor of any number of dimensions: its shape, and its numbers in row-major order.
+pub type Array = (Vec<usize>, Vec<f32>);
+
+/// What a safetensors file of another tool holds: tensors, and text by key.
+pub type ArraysAndMetadata = (BTreeMap<String, Array>, BTreeMap<String, String>);
+
+/// Reads tensors of any floating-point type and shape, which other tools write, as f32, with the file's
+/// metadata.
 ///
 /// # Errors
-/// If the file is missing, cut off, or holds anything but matrices whose numbers are finite in f32.
-pub fn read_float_tensors(path: &Path) -> Result<NamedTensors> {
+/// If the file is missing, cut off, or holds anything but numbers that are finite in f32.
+pub fn read_arrays(path: &Path) -> Result<ArraysAndMetadata> {
     let bytes = read_bytes(path, LARGEST)?;
-    parse(path, &bytes, floats)
+    let tensors = parse(path, &bytes, floats, |shape| Some(shape.to_vec()))?;
+    let (_, header) =
+        SafeTensors::read_metadata(&bytes).map_err(|e| Error::damaged(path, e))?;
+    let metadata = header.metadata().iter().flatten();
+    Ok((tensors, metadata.map(|(key, text)| (key.clone(), text.clone())).collect()))
 }
 
 /// The matrices in the bytes of a safetensors file; the path is for messages.
@@ -65,24 +96,26 @@ pub fn read_float_tensors(path: &Path) -> Result<NamedTensors> {
 /// # Errors
 /// If the file is cut off, or holds anything but finite f32 matrices.
 pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<NamedTensors> {
-    parse(path, bytes, |view| match view.dtype() {
+    let numbers = |view: &TensorView| match view.dtype() {
         Dtype::F32 => floats(view),
         other => Err(format!("is not f32 but {other}")),
-    })
+    };
+    parse(path, bytes, numbers, |shape| shape.try_into().ok())
 }
 
-/// The matrices in the bytes of a file; `numbers` gives the numbers of a tensor, or says why their type
-/// is refused.
-fn parse(
+/// The tensors in the bytes of a file; `numbers` gives the numbers of a tensor, or says why their type
+/// is refused, and `shape` its shape, unless that is no matrix's where matrices are wanted.
+fn parse<S>(
     path: &Path,
     bytes: &[u8],
     numbers: impl Fn(&TensorView) -> Result<Vec<f32>, String>,
-) -> Result<NamedTensors> {
+    shape: impl Fn(&[usize]) -> Option<S>,
+) -> Result<BTreeMap<String, (S, Vec<f32>)>> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| Error::damaged(path, e))?;
     let matrix = |(name, view): (String, TensorView)| {
         let damaged = |reason: String| Error::damaged(path, format!("`{name}` {reason}"));
-        let no_matrix = |_| damaged(format!("is no matrix: its shape is {:?}", view.shape()));
-        let shape: [usize; 2] = view.shape().try_into().map_err(no_matrix)?;
+        let no_matrix = || damaged(format!("is no matrix: its shape is {:?}", view.shape()));
+        let shape = shape(view.shape()).ok_or_else(no_matrix)?;
         let values = numbers(&view).map_err(damaged)?;
         match values.iter().all(|x| x.is_finite()) {
             true => Ok((name, (shape, values))),
@@ -111,25 +144,30 @@ fn floats(view: &TensorView) -> Result<Vec<f32>, String> {
 mod tests {
     use super::*;
 
-    fn read(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> [Result<NamedTensors>; 2] {
+    /// As matrices of f32 only, and as whatever another tool writes.
+    fn read(
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: &[u8],
+    ) -> (Result<NamedTensors>, Result<ArraysAndMetadata>) {
         let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), safetensors::serialize([("x", view)], None).unwrap()).unwrap();
-        [read_tensors(file.path()), read_float_tensors(file.path())]
+        (read_tensors(file.path()), read_arrays(file.path()))
     }
 
     #[test]
     fn other_types_are_read_only_where_they_are_wanted() {
         let numbers = [1.5f32, -0.25];
-        let matrix = NamedTensors::from([("x".into(), ([1, 2], numbers.to_vec()))]);
+        let expected = BTreeMap::from([("x".into(), (vec![1, 2], numbers.to_vec()))]);
         let files = [
             (Dtype::F16, numbers.map(|x| f16::from_f32(x).to_le_bytes()).concat()),
             (Dtype::BF16, numbers.map(|x| bf16::from_f32(x).to_le_bytes()).concat()),
             (Dtype::F64, numbers.map(|x| f64::from(x).to_le_bytes()).concat()),
         ];
         for (dtype, bytes) in files {
-            let [strict, converted] = read(dtype, &[1, 2], &bytes);
-            assert_eq!(converted.unwrap(), matrix, "{dtype}");
+            let (strict, converted) = read(dtype, &[1, 2], &bytes);
+            assert_eq!(converted.unwrap().0, expected, "{dtype}");
             let error = strict.unwrap_err().to_string();
             assert!(error.contains(&format!("`x` is not f32 but {dtype}")), "{error}");
         }
@@ -137,12 +175,23 @@ mod tests {
 
     #[test]
     fn other_tensors_are_named() {
-        let error = |[_, converted]: [Result<NamedTensors>; 2]| converted.unwrap_err().to_string();
-        let kernel = error(read(Dtype::F32, &[1, 1, 1, 1], &[0; 4]));
+        let (strict, converted) = read(Dtype::F32, &[1, 1, 1, 1], &[0; 4]);
+        assert_eq!(converted.unwrap().0["x"].0, [1, 1, 1, 1]);
+        let kernel = strict.unwrap_err().to_string();
         assert!(kernel.contains("`x` is no matrix: its shape is [1, 1, 1, 1]"), "{kernel}");
-        let integer = error(read(Dtype::I64, &[1, 1], &[0; 8]));
+        let error = |dtype, bytes: &[u8]| read(dtype, &[1, 1], bytes).1.unwrap_err().to_string();
+        let integer = error(Dtype::I64, &[0; 8]);
         assert!(integer.contains("`x` holds numbers of type I64"), "{integer}");
-        let large = error(read(Dtype::F64, &[1, 1], &1e300f64.to_le_bytes()));
+        let large = error(Dtype::F64, &1e300f64.to_le_bytes());
         assert!(large.contains("`x` holds numbers that are not finite"), "{large}");
+    }
+
+    #[test]
+    fn metadata_come_back() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let tensors = BTreeMap::from([("x.alpha".to_string(), (vec![], vec![4.0]))]);
+        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+        write_arrays(file.path(), &(tensors.clone(), metadata.clone())).unwrap();
+        assert_eq!(read_arrays(file.path()).unwrap(), (tensors, metadata));
     }
 }
