@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use serde_json::Value;
-
 use crate::harness::Project;
 use crate::resume::unbroken;
 
@@ -59,20 +57,24 @@ fn a_pack_is_one_adapter() {
     let result = project.run(&[&start[..], &pack].concat()).succeeds().json();
     assert_eq!(result["adapters"].as_array().unwrap().len(), 1);
     assert_eq!(result["adapters"][0]["concepts"], serde_json::json!(["cat", "dog"]));
-    let tensors = project.run(&["inspect", "out/kohya/pets.safetensors", "--json"]);
-    let tensors = tensors.succeeds().json();
+    let pack = project.run(&["inspect", "out/kohya/pets.safetensors", "--json"]).succeeds().json();
+    assert_eq!(
+        (&pack["format"], &pack["metadata"]["ss_output_name"]),
+        (&"kohya".into(), &"pets".into())
+    );
     let bank = project.run(&["inspect", "bank", "--json"]).succeeds().json();
     let rank = |concept: usize| bank["concepts"][concept]["rank"].as_u64().unwrap();
-    let widest = |name: &Value| name["shape"][0].as_u64().unwrap();
-    let downs = tensors["tensors"].as_array().unwrap().iter();
-    let downs = downs.filter(|t| t["name"].as_str().unwrap().ends_with("lora_down.weight"));
-    assert_eq!(downs.map(widest).max(), Some(rank(0) + rank(1)));
+    let modules = pack["modules"].as_array().unwrap();
+    let ranks = modules.iter().map(|module| module["rank"].as_u64().unwrap());
+    assert_eq!(ranks.max(), Some(rank(0) + rank(1)));
+    assert!(modules.iter().all(|module| module["alpha"].as_f64() == module["rank"].as_f64()));
 }
 
 #[test]
 fn what_cannot_be_exported_is_refused() {
     let project = project();
-    let run = |options: &[&str]| project.run(&[&["export", "bank", "--out", "out"], options].concat());
+    let run =
+        |options: &[&str]| project.run(&[&["export", "bank", "--out", "out"], options].concat());
     run(&[]).fails(2, &["--format"]);
     run(&["--format", "ckpt"]).fails(2, &["kohya", "diffusers", "peft", "textual-inversion"]);
     run(&["--format", "peft", "--concept", "cow"]).fails(1, &["cow", "cat, dog"]);

@@ -44,7 +44,13 @@ fn delta_weight(factors: &StoredFactors) -> Vec<f64> {
 /// # Panics
 /// Unless the adapter has the modules that PEFT has adapted, and its ΔW.
 fn assert_is_pefts(adapter: &StoredAdapter) {
-    let fixture = Fixture::open("peft/delta_weight.safetensors");
+    assert_has_deltas(adapter, "peft/delta_weight.safetensors", TOLERANCE);
+}
+
+/// # Panics
+/// Unless the adapter has the modules of a fixture, and their ΔW.
+fn assert_has_deltas(adapter: &StoredAdapter, fixture: &str, tolerance: f64) {
+    let fixture = Fixture::open(fixture);
     let names: BTreeSet<String> = fixture.names().into_iter().collect();
     assert_eq!(adapter.0.keys().cloned().collect::<BTreeSet<_>>(), names);
     for (name, factors) in &adapter.0 {
@@ -54,7 +60,7 @@ fn assert_is_pefts(adapter: &StoredAdapter) {
         let scale = expected.iter().fold(0f64, |m, x| m.max(x.abs()));
         for (found, expected) in found.iter().zip(&expected) {
             assert!(
-                (found - expected).abs() <= TOLERANCE * scale,
+                (found - expected).abs() <= tolerance * scale,
                 "{name}: {found} for {expected}"
             );
         }
@@ -122,4 +128,26 @@ fn assert_names_agree(folder: &Path) {
         .collect();
     assert_eq!(named, stored);
     assert_eq!(config["alpha_pattern"], config["rank_pattern"], "every scale is one");
+}
+
+/// The same adapter as diffusers, kohya and Mix-of-Show store it is the one that PEFT has after diffusers
+/// has loaded it.
+#[test]
+fn adapters_of_other_tools_are_read() {
+    for (file, format, tolerance) in [
+        ("pytorch_lora_weights.safetensors", "diffusers", TOLERANCE),
+        // Its factors are rounded to f16.
+        ("kohya.safetensors", "kohya", 2e-3),
+        ("edlora.pth", "mix-of-show", TOLERANCE),
+    ] {
+        let path = fixtures::path("adapters").join(file);
+        let (found, foreign) = formats::open(&path).unwrap();
+        assert_eq!(found.name(), format);
+        let matched = foreign.matched(found, &sites()).unwrap();
+        assert_eq!(matched.others, [""; 0], "{file}");
+        assert_has_deltas(&matched.adapter, "adapters/delta_weight.safetensors", tolerance);
+        let words: Vec<&String> = foreign.words.keys().collect();
+        let expected = if format == "mix-of-show" { &["<potter1>", "<potter2>"][..] } else { &[] };
+        assert_eq!(words, expected);
+    }
 }

@@ -79,7 +79,7 @@ pub enum Command {
     Fuse(Box<Fuse>),
     /// Write concepts as files of A1111, ComfyUI, kohya, diffusers and PEFT
     Export(Export),
-    /// Show what is in a bank or a safetensors file
+    /// Show what is in a bank, an adapter of any tool, or a file of tensors
     Inspect(Inspect),
     /// List the devices this program can use
     Devices,
@@ -91,6 +91,6 @@ pub enum Command {
 
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
-    /// A bank or a safetensors file
+    /// A bank, an adapter of kohya, diffusers, PEFT or Mix-of-Show, or a safetensors or PyTorch file
     pub path: PathBuf,
 }

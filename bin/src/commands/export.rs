@@ -81,7 +81,8 @@ fn packs(args: &Export, members: &[Member]) -> Result<Vec<Pack>, Failure> {
             Ok(vec![Pack { name: name.clone(), members: members.to_vec() }])
         }
         None => {
-            let one = |member: &Member| Pack { name: member.id.clone(), members: vec![member.clone()] };
+            let one =
+                |member: &Member| Pack { name: member.id.clone(), members: vec![member.clone()] };
             Ok(members.iter().map(one).collect())
         }
     }

@@ -7,6 +7,7 @@ pub mod export;
 pub mod fuse;
 pub mod generate;
 pub mod inspect;
+mod inspect_adapter;
 pub mod learn;
 mod model;
 pub mod pretrain;

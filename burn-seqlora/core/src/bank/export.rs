@@ -90,7 +90,11 @@ pub fn export_adapter(
     let read = foreign.matched(found, sites)?;
     let differs = |reason: String| Err(Error::damaged(&path, reason));
     if found.name() != format.name() {
-        return differs(format!("it was written as {}, and is read as {}", format.name(), found.name()));
+        return differs(format!(
+            "it was written as {}, and is read as {}",
+            format.name(),
+            found.name()
+        ));
     }
     if !read.adapter.0.keys().eq(adapter.0.keys()) || !read.others.is_empty() {
         return differs(format!("{} modules were written, others are read", adapter.0.len()));
@@ -100,7 +104,9 @@ pub fn export_adapter(
         error = error.max(difference(factors, &read.adapter.0[site]));
         // A comparison that a NaN fails.
         if !(error <= TOLERANCE) {
-            return differs(format!("ΔW of `{site}` differs by {error:.1e} where it is read again"));
+            return differs(format!(
+                "ΔW of `{site}` differs by {error:.1e} where it is read again"
+            ));
         }
     }
     Ok(ExportedAdapter { path, modules: adapter.0.len(), error })

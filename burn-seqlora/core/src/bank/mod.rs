@@ -38,7 +38,8 @@ mod versions;
 
 pub use concept::{AdaptedSite, ConceptRecord, TrainingRecord};
 pub use export::{
-    ExportedAdapter, WordEmbeddings, composed_adapter, export_adapter, export_words, word_embeddings,
+    ExportedAdapter, WordEmbeddings, composed_adapter, export_adapter, export_words,
+    word_embeddings,
 };
 pub use id::{ConceptId, InvalidId, is_concept_id};
 pub use inspect::ConceptState;

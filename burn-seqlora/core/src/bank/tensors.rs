@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use burn::tensor::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use seqlora_files::{read_bytes, write_atomic};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo, TensorView};
+use seqlora_files::{FileError, Header, read_bytes, write_atomic};
 
 use crate::error::{Error, Result};
 
@@ -39,14 +39,18 @@ pub fn to_safetensors(path: &Path, tensors: &NamedTensors) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_arrays(path: &Path, (tensors, metadata): &ArraysAndMetadata) -> Result<()> {
-    let metadata = metadata.iter().map(|(key, text)| (key.clone(), text.clone())).collect();
-    Ok(write_atomic(path, &arrays_to_bytes(path, tensors, Some(metadata))?)?)
+pub fn write_arrays(
+    path: &Path,
+    tensors: &NamedArrays,
+    metadata: BTreeMap<String, String>,
+) -> Result<()> {
+    let metadata = (!metadata.is_empty()).then(|| metadata.into_iter().collect());
+    Ok(write_atomic(path, &arrays_to_bytes(path, tensors, metadata)?)?)
 }
 
 fn arrays_to_bytes(
     path: &Path,
-    tensors: &BTreeMap<String, Array>,
+    tensors: &NamedArrays,
     metadata: Option<HashMap<String, String>>,
 ) -> Result<Vec<u8>> {
     let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
@@ -74,21 +78,29 @@ pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
 /// A tensor of any number of dimensions: its shape, and its numbers in row-major order.
 pub type Array = (Vec<usize>, Vec<f32>);
 
-/// What a safetensors file of another tool holds: tensors, and text by key.
-pub type ArraysAndMetadata = (BTreeMap<String, Array>, BTreeMap<String, String>);
+/// Tensors by name, of any number of dimensions.
+pub type NamedArrays = BTreeMap<String, Array>;
 
-/// Reads tensors of any floating-point type and shape, which other tools write, as f32, with the file's
-/// metadata.
+/// Reads all tensors of a file of another tool as f32, whatever their shapes and floating-point types.
 ///
 /// # Errors
-/// If the file is missing, cut off, or holds anything but numbers that are finite in f32.
-pub fn read_arrays(path: &Path) -> Result<ArraysAndMetadata> {
-    let bytes = read_bytes(path, LARGEST)?;
-    let tensors = parse(path, &bytes, floats, |shape| Some(shape.to_vec()))?;
-    let (_, header) =
-        SafeTensors::read_metadata(&bytes).map_err(|e| Error::damaged(path, e))?;
-    let metadata = header.metadata().iter().flatten();
-    Ok((tensors, metadata.map(|(key, text)| (key.clone(), text.clone())).collect()))
+/// If the file is too large for an adapter or cut off, or holds anything but numbers that are finite in
+/// f32.
+pub fn read_arrays(header: &Header) -> Result<NamedArrays> {
+    let path = header.path();
+    let bytes = |info: &TensorInfo| (info.data_offsets.1 - info.data_offsets.0) as u64;
+    if header.tensors().values().map(bytes).sum::<u64>() > LARGEST {
+        return Err(FileError::TooLarge { path: path.into(), limit: LARGEST }.into());
+    }
+    let array = |(name, info): (&String, &TensorInfo)| {
+        let damaged = |reason: String| Error::damaged(path, format!("`{name}` {reason}"));
+        let values = floats(info.dtype, &header.bytes(info)?).map_err(damaged)?;
+        match values.iter().all(|x| x.is_finite()) {
+            true => Ok((name.clone(), (info.shape.clone(), values))),
+            false => Err(damaged(NOT_FINITE.into())),
+        }
+    };
+    header.tensors().iter().map(array).collect()
 }
 
 /// The matrices in the bytes of a safetensors file; the path is for messages.
@@ -96,42 +108,31 @@ pub fn read_arrays(path: &Path) -> Result<ArraysAndMetadata> {
 /// # Errors
 /// If the file is cut off, or holds anything but finite f32 matrices.
 pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<NamedTensors> {
-    let numbers = |view: &TensorView| match view.dtype() {
-        Dtype::F32 => floats(view),
-        other => Err(format!("is not f32 but {other}")),
-    };
-    parse(path, bytes, numbers, |shape| shape.try_into().ok())
-}
-
-/// The tensors in the bytes of a file; `numbers` gives the numbers of a tensor, or says why their type
-/// is refused, and `shape` its shape, unless that is no matrix's where matrices are wanted.
-fn parse<S>(
-    path: &Path,
-    bytes: &[u8],
-    numbers: impl Fn(&TensorView) -> Result<Vec<f32>, String>,
-    shape: impl Fn(&[usize]) -> Option<S>,
-) -> Result<BTreeMap<String, (S, Vec<f32>)>> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| Error::damaged(path, e))?;
     let matrix = |(name, view): (String, TensorView)| {
         let damaged = |reason: String| Error::damaged(path, format!("`{name}` {reason}"));
-        let no_matrix = || damaged(format!("is no matrix: its shape is {:?}", view.shape()));
-        let shape = shape(view.shape()).ok_or_else(no_matrix)?;
-        let values = numbers(&view).map_err(damaged)?;
+        let no_matrix = |_| damaged(format!("is no matrix: its shape is {:?}", view.shape()));
+        let shape: [usize; 2] = view.shape().try_into().map_err(no_matrix)?;
+        let values = match view.dtype() {
+            Dtype::F32 => floats(Dtype::F32, view.data()).map_err(damaged)?,
+            other => return Err(damaged(format!("is not f32 but {other}"))),
+        };
         match values.iter().all(|x| x.is_finite()) {
             true => Ok((name, (shape, values))),
-            false => Err(damaged("holds numbers that are not finite".into())),
+            false => Err(damaged(NOT_FINITE.into())),
         }
     };
     file.tensors().into_iter().map(matrix).collect()
 }
 
-/// The numbers of a tensor of any floating-point type, rounded to f32.
-fn floats(view: &TensorView) -> Result<Vec<f32>, String> {
+const NOT_FINITE: &str = "holds numbers that are not finite";
+
+/// Numbers of any floating-point type, rounded to f32.
+fn floats(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
     fn convert<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         bytes.chunks_exact(N).map(|b| number(b.try_into().expect("N bytes"))).collect()
     }
-    let bytes = view.data();
-    match view.dtype() {
+    match dtype {
         Dtype::F16 => Ok(convert(bytes, |b| f16::from_le_bytes(b).to_f32())),
         Dtype::BF16 => Ok(convert(bytes, |b| bf16::from_le_bytes(b).to_f32())),
         Dtype::F32 => Ok(convert(bytes, f32::from_le_bytes)),
@@ -149,11 +150,11 @@ mod tests {
         dtype: Dtype,
         shape: &[usize],
         bytes: &[u8],
-    ) -> (Result<NamedTensors>, Result<ArraysAndMetadata>) {
+    ) -> (Result<NamedTensors>, Result<NamedArrays>) {
         let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), safetensors::serialize([("x", view)], None).unwrap()).unwrap();
-        (read_tensors(file.path()), read_arrays(file.path()))
+        (read_tensors(file.path()), read_arrays(&Header::read(file.path()).unwrap()))
     }
 
     #[test]
@@ -167,7 +168,7 @@ mod tests {
         ];
         for (dtype, bytes) in files {
             let (strict, converted) = read(dtype, &[1, 2], &bytes);
-            assert_eq!(converted.unwrap().0, expected, "{dtype}");
+            assert_eq!(converted.unwrap(), expected, "{dtype}");
             let error = strict.unwrap_err().to_string();
             assert!(error.contains(&format!("`x` is not f32 but {dtype}")), "{error}");
         }
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn other_tensors_are_named() {
         let (strict, converted) = read(Dtype::F32, &[1, 1, 1, 1], &[0; 4]);
-        assert_eq!(converted.unwrap().0["x"].0, [1, 1, 1, 1]);
+        assert_eq!(converted.unwrap()["x"].0, [1, 1, 1, 1]);
         let kernel = strict.unwrap_err().to_string();
         assert!(kernel.contains("`x` is no matrix: its shape is [1, 1, 1, 1]"), "{kernel}");
         let error = |dtype, bytes: &[u8]| read(dtype, &[1, 1], bytes).1.unwrap_err().to_string();
@@ -191,7 +192,8 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let tensors = BTreeMap::from([("x.alpha".to_string(), (vec![], vec![4.0]))]);
         let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-        write_arrays(file.path(), &(tensors.clone(), metadata.clone())).unwrap();
-        assert_eq!(read_arrays(file.path()).unwrap(), (tensors, metadata));
+        write_arrays(file.path(), &tensors, metadata.clone()).unwrap();
+        let header = Header::read(file.path()).unwrap();
+        assert_eq!((read_arrays(&header).unwrap(), header.metadata()), (tensors, &metadata));
     }
 }

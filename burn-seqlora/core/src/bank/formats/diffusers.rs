@@ -16,8 +16,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use super::modules::{Piece, modules};
-use super::peft::{COMPONENTS, Config};
+use super::modules::{Piece, read_modules};
+use super::peft::{COMPONENTS, Config, both_versions};
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Module, Source};
 use crate::bank::tensors::write_arrays;
 use crate::error::{Error, Result};
@@ -64,30 +64,27 @@ impl AdapterFormat for Diffusers {
     fn detect(&self, source: &Source) -> bool {
         match source {
             Source::Folder(folder) => folder.join(FILE).is_file(),
-            Source::File(_) => source.file_with(|key| component(key).is_some()).is_some(),
+            Source::File(header) => {
+                source.is_file_of(|key| component(key).is_some())
+                    && header.tensors().keys().any(|key| split(key).is_some())
+            }
         }
     }
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
-        let file = match source {
-            Source::File(file) => file,
-            Source::Folder(folder) => match Source::open(&folder.join(FILE))? {
-                Source::File(file) => file,
-                Source::Folder(path) => return Err(Error::damaged(path, "it is a folder")),
-            },
-        };
-        let modules = modules(&file.path, file.tensors, split)?;
-        let settings = Settings::read(&file.path, &file.metadata)?;
+        let header = source.header(FILE)?;
+        let settings = Settings::read(header.path(), header.metadata())?;
         let scaled = |(name, module): (String, Module)| {
             let module = settings.scaled(&name, module);
             (name, module)
         };
-        let modules = modules.into_iter().map(scaled).collect();
-        Ok(ForeignAdapter { path: file.path, modules, metadata: file.metadata })
+        let modules = read_modules(&header, split)?;
+        Ok(ForeignAdapter::new(&header, modules.into_iter().map(scaled).collect()))
     }
 
+    /// What is written has the older name, which newer versions read too.
     fn module_names(&self, site: &str) -> Vec<String> {
-        vec![site.into()]
+        both_versions(site)
     }
 
     fn file_name(&self, _: &str) -> Option<String> {
@@ -117,15 +114,15 @@ impl AdapterFormat for Diffusers {
         }
         let metadata = [("format", "pt".to_string()), (SETTINGS, settings(adapter, rank))];
         let metadata = metadata.map(|(key, text)| (key.to_string(), text));
-        write_arrays(&file, &(tensors, metadata.into()))
+        write_arrays(&file, &tensors, metadata.into())
     }
 }
 
 /// The component that a key begins with.
 fn component(key: &str) -> Option<&'static str> {
-    COMPONENTS.into_iter().find(|component| {
-        key.strip_prefix(component).is_some_and(|rest| rest.starts_with('.'))
-    })
+    COMPONENTS
+        .into_iter()
+        .find(|component| key.strip_prefix(component).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// A module's name today, and which of its tensors it is.
@@ -219,10 +216,9 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{card, factors, site};
+    use super::super::testing::{card, factors, read_file, site};
     use super::super::{open, read};
     use super::*;
-    use crate::bank::tensors::read_arrays;
 
     const UNET: &str = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0";
     const TEXT: &str = "text_encoder.text_model.encoder.layers.0.self_attn.q_proj";
@@ -230,8 +226,7 @@ mod tests {
     fn written(ranks: [usize; 2]) -> (tempfile::TempDir, std::path::PathBuf, StoredAdapter) {
         let entries = [UNET, TEXT].iter().zip(ranks);
         let entries = entries.map(|(name, rank)| (name.to_string(), factors(rank)));
-        let (folder, adapter) =
-            (tempfile::tempdir().unwrap(), StoredAdapter(entries.collect()));
+        let (folder, adapter) = (tempfile::tempdir().unwrap(), StoredAdapter(entries.collect()));
         Diffusers.write(folder.path(), &adapter, &card("dog6")).unwrap();
         let file = folder.path().join(FILE);
         (folder, file, adapter)
@@ -240,11 +235,14 @@ mod tests {
     #[test]
     fn what_is_written_has_one_rank_and_comes_back() {
         let (folder, file, adapter) = written([2, 1]);
-        let (tensors, metadata) = read_arrays(&file).unwrap();
+        let (tensors, metadata) = read_file(&file);
         assert_eq!(tensors[&format!("{UNET}.lora.up.weight")].0, [2, 2]);
         assert_eq!(tensors[&format!("{TEXT}.lora_linear_layer.down.weight")].0, [2, 3]);
         let settings: Value = serde_json::from_str(&metadata[SETTINGS]).unwrap();
-        assert_eq!((&settings["unet.r"], &settings["text_encoder.lora_alpha"]), (&2.into(), &2.into()));
+        assert_eq!(
+            (&settings["unet.r"], &settings["text_encoder.lora_alpha"]),
+            (&2.into(), &2.into())
+        );
         assert_eq!(open(folder.path()).unwrap().0.name(), "diffusers", "a folder with the file");
         let found = read(&file, &[UNET, TEXT].map(site)).unwrap();
         assert_eq!(found.get(UNET), adapter.get(UNET));
@@ -256,7 +254,7 @@ mod tests {
     #[test]
     fn older_dialects_are_read() {
         let (_folder, file, adapter) = written([2, 2]);
-        let (today, _) = read_arrays(&file).unwrap();
+        let (today, _) = read_file(&file);
         let oldest = |key: &str| {
             key.replace(".to_out.0.lora.", ".processor.to_out_lora.")
                 .replace(".q_proj.lora_linear_layer.", ".to_q_lora.")
@@ -271,7 +269,7 @@ mod tests {
             let tensors: BTreeMap<_, _> =
                 today.iter().map(|(key, tensor)| (dialect(key), tensor.clone())).collect();
             assert!(tensors.keys().all(|key| !today.contains_key(key)), "{tensors:?}");
-            write_arrays(&file, &(tensors, BTreeMap::new())).unwrap();
+            write_arrays(&file, &tensors, BTreeMap::new()).unwrap();
             assert_eq!(read(&file, &[UNET, TEXT].map(site)).unwrap(), adapter);
         }
     }
@@ -279,11 +277,11 @@ mod tests {
     #[test]
     fn settings_set_the_scale() {
         let (_folder, file, adapter) = written([2, 2]);
-        let (tensors, mut metadata) = read_arrays(&file).unwrap();
+        let (tensors, mut metadata) = read_file(&file);
         let mut settings: Value = serde_json::from_str(&metadata[SETTINGS]).unwrap();
         settings["unet.lora_alpha"] = 1.into();
         metadata.insert(SETTINGS.into(), settings.to_string());
-        write_arrays(&file, &(tensors.clone(), metadata.clone())).unwrap();
+        write_arrays(&file, &tensors, metadata.clone()).unwrap();
         let found = read(&file, &[UNET, TEXT].map(site)).unwrap();
         let half: Vec<f32> = adapter.get(UNET).unwrap().up.iter().map(|x| x / 2.0).collect();
         assert_eq!(found.get(UNET).unwrap().up, half);
@@ -291,7 +289,7 @@ mod tests {
 
         settings["unet.use_dora"] = true.into();
         metadata.insert(SETTINGS.into(), settings.to_string());
-        write_arrays(&file, &(tensors, metadata)).unwrap();
+        write_arrays(&file, &tensors, metadata).unwrap();
         let error = open(&file).unwrap_err().to_string();
         assert!(error.contains("`use_dora`"), "{error}");
     }

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use super::{AdapterCard, ForeignAdapter, Source};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lora::StoredAdapter;
 
 /// A tool's way to store an adapter.
@@ -21,15 +21,19 @@ pub trait AdapterFormat: Debug + Sync {
     /// If a file is missing or damaged, or holds anything but plain LoRA.
     fn read(&self, source: Source) -> Result<ForeignAdapter>;
 
-    /// The names that a tool may give to the module of our site, beginning with the one that is written.
+    /// The names that a tool may give to the module of our site.
     fn module_names(&self, site: &str) -> Vec<String>;
 
     /// The file that it writes in a folder for an adapter of this name; `None` if it writes several.
-    fn file_name(&self, name: &str) -> Option<String>;
+    fn file_name(&self, _name: &str) -> Option<String> {
+        None
+    }
 
     /// Writes an adapter into a folder that exists.
     ///
     /// # Errors
-    /// If a file cannot be written, or the format has no place for a site.
-    fn write(&self, folder: &Path, adapter: &StoredAdapter, card: &AdapterCard) -> Result<()>;
+    /// If a file cannot be written, the format has no place for a site, or it is only read.
+    fn write(&self, _folder: &Path, _adapter: &StoredAdapter, _card: &AdapterCard) -> Result<()> {
+        Err(Error::Invalid(format!("adapters are not written in the format {}", self.name())))
+    }
 }

@@ -10,24 +10,18 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::modules::{Piece, modules};
+use super::modules::{Piece, read_modules};
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Source};
 use crate::bank::tensors::write_arrays;
 use crate::error::{Error, Result};
 use crate::lora::StoredAdapter;
 
 /// What begins our sites' names, and theirs.
-const PREFIXES: [(&str, &str); 3] = [
-    ("unet.", "lora_unet_"),
-    ("text_encoder.", "lora_te_"),
-    ("text_encoder.", "lora_te1_"),
-];
+const PREFIXES: [(&str, &str); 3] =
+    [("unet.", "lora_unet_"), ("text_encoder.", "lora_te_"), ("text_encoder.", "lora_te1_")];
 
-const PIECES: [(&str, Piece); 3] = [
-    (".lora_down.weight", Piece::Down),
-    (".lora_up.weight", Piece::Up),
-    (".alpha", Piece::Alpha),
-];
+const PIECES: [(&str, Piece); 3] =
+    [(".lora_down.weight", Piece::Down), (".lora_up.weight", Piece::Up), (".alpha", Piece::Alpha)];
 
 /// kohya's LoRA file.
 #[derive(Debug, Clone, Copy)]
@@ -40,21 +34,17 @@ impl AdapterFormat for Kohya {
 
     fn detect(&self, source: &Source) -> bool {
         let begins = |key: &str| PREFIXES.iter().any(|(_, theirs)| key.starts_with(theirs));
-        source.file_with(begins).is_some()
+        source.is_file_of(begins)
     }
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
-        let Source::File(file) = source else {
-            return Err(Error::damaged(source.path(), "kohya's format is a file"));
-        };
+        let header = source.header("")?;
         let split = |key: &str| {
-            let piece = |(end, piece): &(&str, Piece)| {
-                Some((key.strip_suffix(end)?.to_string(), *piece))
-            };
+            let piece =
+                |(end, piece): &(&str, Piece)| Some((key.strip_suffix(end)?.to_string(), *piece));
             PIECES.iter().find_map(piece)
         };
-        let modules = modules(&file.path, file.tensors, split)?;
-        Ok(ForeignAdapter { path: file.path, modules, metadata: file.metadata })
+        Ok(ForeignAdapter::new(&header, read_modules(&header, split)?))
     }
 
     fn module_names(&self, site: &str) -> Vec<String> {
@@ -86,7 +76,7 @@ impl AdapterFormat for Kohya {
                 tensors.insert(format!("{name}{end}"), value);
             }
         }
-        write_arrays(&file, &(tensors, metadata(adapter, card)))
+        write_arrays(&file, &tensors, metadata(adapter, card))
     }
 }
 
@@ -123,10 +113,9 @@ fn metadata(adapter: &StoredAdapter, card: &AdapterCard) -> BTreeMap<String, Str
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{card, factors, site};
+    use super::super::testing::{card, factors, read_file, site};
     use super::super::{open, read};
     use super::*;
-    use crate::bank::tensors::read_arrays;
     use crate::lora::Site;
 
     const UNET: &str = "unet.up_blocks.3.attentions.2.transformer_blocks.0.attn1.to_out.0";
@@ -148,7 +137,7 @@ mod tests {
     #[test]
     fn what_is_written_has_kohyas_names() {
         let (_folder, file, adapter) = written();
-        let (tensors, metadata) = read_arrays(&file).unwrap();
+        let (tensors, metadata) = read_file(&file);
         let unet = "lora_unet_up_blocks_3_attentions_2_transformer_blocks_0_attn1_to_out_0";
         let text = "lora_te_text_model_encoder_layers_11_mlp_fc1";
         let keys: Vec<String> = [text, unet]
@@ -172,7 +161,7 @@ mod tests {
     #[test]
     fn alpha_scales_the_product() {
         let (_folder, file, adapter) = written();
-        let (tensors, metadata) = read_arrays(&file).unwrap();
+        let (tensors, metadata) = read_file(&file);
         let change = |(key, (shape, values)): (String, (Vec<usize>, Vec<f32>))| {
             let is_unet = key.starts_with("lora_unet");
             match key.ends_with(".alpha") {
@@ -182,7 +171,7 @@ mod tests {
             }
         };
         let tensors = tensors.into_iter().filter_map(change).collect();
-        write_arrays(&file, &(tensors, metadata)).unwrap();
+        write_arrays(&file, &tensors, metadata).unwrap();
         let found = read(&file, &sites()).unwrap();
         let half = |x: &f32| x / 2.0;
         let expected: Vec<f32> = adapter.get(UNET).unwrap().up.iter().map(half).collect();
@@ -195,9 +184,9 @@ mod tests {
         let (_folder, file, _) = written();
         let error = read(&file, &sites()[..1]).unwrap_err().to_string();
         assert!(error.contains("`lora_te_text_model_encoder_layers_11_mlp_fc1` belongs to no"));
-        let (mut tensors, metadata) = read_arrays(&file).unwrap();
+        let (mut tensors, metadata) = read_file(&file);
         tensors.insert("lora_unet_x.dora_scale".into(), (vec![1], vec![1.0]));
-        write_arrays(&file, &(tensors, metadata)).unwrap();
+        write_arrays(&file, &tensors, metadata).unwrap();
         let error = read(&file, &sites()).unwrap_err().to_string();
         assert!(error.contains("`lora_unet_x.dora_scale` is not a factor"), "{error}");
     }

@@ -8,6 +8,7 @@ mod card;
 mod diffusers;
 mod format;
 mod kohya;
+mod mix_of_show;
 mod modules;
 pub(super) mod native;
 mod peft;
@@ -20,11 +21,12 @@ pub use card::AdapterCard;
 pub use diffusers::Diffusers;
 pub use format::AdapterFormat;
 pub use kohya::Kohya;
+pub use mix_of_show::MixOfShow;
 pub use modules::{ForeignAdapter, Matched, Module};
 pub use native::Native;
 pub(crate) use native::{from_tensors, to_tensors};
 pub use peft::Peft;
-pub use source::{Source, TensorFile};
+pub use source::Source;
 pub use textual_inversion::{read_textual_inversion, write_textual_inversion};
 
 use std::path::Path;
@@ -33,8 +35,8 @@ use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter};
 
 /// Every format of this crate.
-pub fn all() -> [&'static dyn AdapterFormat; 4] {
-    [&Native, &Kohya, &Diffusers, &Peft]
+pub fn all() -> [&'static dyn AdapterFormat; 5] {
+    [&Native, &Kohya, &Diffusers, &Peft, &MixOfShow]
 }
 
 /// The format of this name.
@@ -51,13 +53,18 @@ fn names() -> String {
     all().map(|format| format.name()).join(", ")
 }
 
+/// The format that a file or a folder has, if it is one of them.
+pub fn detect(source: &Source) -> Option<&'static dyn AdapterFormat> {
+    all().into_iter().find(|format| format.detect(source))
+}
+
 /// Reads what lies at a path in whatever format it is.
 ///
 /// # Errors
 /// If no format knows it, or reading fails.
 pub fn open(path: &Path) -> Result<(&'static dyn AdapterFormat, ForeignAdapter)> {
     let source = Source::open(path)?;
-    match all().into_iter().find(|format| format.detect(&source)) {
+    match detect(&source) {
         Some(format) => Ok((format, format.read(source)?)),
         None => {
             let reason = format!("it holds no adapter in a known format ({})", names());
@@ -79,7 +86,9 @@ pub fn read(path: &Path, sites: &[Site]) -> Result<StoredAdapter> {
             let count = matched.others.len();
             let reason = match count {
                 1 => format!("`{name}` belongs to no layer that can be adapted"),
-                _ => format!("{count} modules belong to no layer that can be adapted, e.g. `{name}`"),
+                _ => {
+                    format!("{count} modules belong to no layer that can be adapted, e.g. `{name}`")
+                }
             };
             Err(Error::damaged(path, reason))
         }

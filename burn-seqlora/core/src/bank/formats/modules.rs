@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use seqlora_files::Header;
+
 use super::AdapterFormat;
-use crate::bank::tensors::Array;
+use crate::bank::tensors::{Array, Matrix, NamedArrays, read_arrays};
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, StoredFactors};
 
@@ -15,6 +17,8 @@ pub struct ForeignAdapter {
     pub path: PathBuf,
     /// By the name that the tool gives the module.
     pub modules: BTreeMap<String, Module>,
+    /// The embeddings `[rows, width]` of the words that come with it, by word.
+    pub words: BTreeMap<String, Matrix>,
     /// What the file says besides: settings, captions, the base model.
     pub metadata: BTreeMap<String, String>,
 }
@@ -94,6 +98,12 @@ impl Module {
 }
 
 impl ForeignAdapter {
+    /// The modules of a file.
+    pub fn new(header: &Header, modules: BTreeMap<String, Module>) -> Self {
+        let (path, metadata) = (header.path().into(), header.metadata().clone());
+        Self { path, modules, words: BTreeMap::new(), metadata }
+    }
+
     /// Finds its modules among a model's sites, by the names that its format has for them.
     ///
     /// # Errors
@@ -120,9 +130,17 @@ impl ForeignAdapter {
 ///
 /// # Errors
 /// If a tensor is no factor and no alpha of a module, or a module is incomplete.
+pub fn read_modules(
+    header: &Header,
+    split: impl Fn(&str) -> Option<(String, Piece)>,
+) -> Result<BTreeMap<String, Module>> {
+    modules(header.path(), read_arrays(header)?, split)
+}
+
+/// The same of tensors that have been read.
 pub fn modules(
     path: &Path,
-    tensors: BTreeMap<String, Array>,
+    tensors: NamedArrays,
     split: impl Fn(&str) -> Option<(String, Piece)>,
 ) -> Result<BTreeMap<String, Module>> {
     let mut pieces: BTreeMap<String, Pieces> = BTreeMap::new();

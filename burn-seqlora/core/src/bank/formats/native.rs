@@ -5,10 +5,10 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use seqlora_files::write_atomic;
 
-use super::modules::{Piece, modules};
+use super::modules::{Piece, read_modules};
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Source};
 use crate::bank::places::Places;
-use crate::bank::tensors::{NamedTensors, parse_tensors, read_arrays, to_safetensors};
+use crate::bank::tensors::{NamedTensors, parse_tensors, to_safetensors};
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, StoredFactors};
 
@@ -30,20 +30,13 @@ impl AdapterFormat for Native {
     fn detect(&self, source: &Source) -> bool {
         match source {
             Source::Folder(folder) => folder.join(FILE).is_file(),
-            Source::File(_) => source.file_with(|key| split(key).is_some()).is_some(),
+            Source::File(_) => source.is_file_of(|key| split(key).is_some()),
         }
     }
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
-        let (path, tensors, metadata) = match source {
-            Source::File(file) => (file.path, file.tensors, file.metadata),
-            Source::Folder(folder) => {
-                let path = folder.join(FILE);
-                let (tensors, metadata) = read_arrays(&path)?;
-                (path, tensors, metadata)
-            }
-        };
-        Ok(ForeignAdapter { modules: modules(&path, tensors, split)?, path, metadata })
+        let header = source.header(FILE)?;
+        Ok(ForeignAdapter::new(&header, read_modules(&header, split)?))
     }
 
     fn module_names(&self, site: &str) -> Vec<String> {

@@ -1,59 +1,58 @@
 //! What is at a path, before it is known which tool wrote it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::bank::tensors::{Array, read_arrays};
+use seqlora_files::Header;
+
 use crate::error::Result;
 
-/// A folder or a file with an adapter.
-#[derive(Debug, Clone)]
+/// A folder or a file that may hold an adapter.
+#[derive(Debug)]
 pub enum Source {
     /// A folder; its format reads what is in it.
     Folder(PathBuf),
-    /// A file, which has been read.
-    File(TensorFile),
-}
-
-/// A file of tensors.
-#[derive(Debug, Clone)]
-pub struct TensorFile {
-    /// Where it lies.
-    pub path: PathBuf,
-    /// Its tensors by key.
-    pub tensors: BTreeMap<String, Array>,
-    /// What it says besides.
-    pub metadata: BTreeMap<String, String>,
+    /// A file of tensors, whose numbers have not been read.
+    File(Header),
 }
 
 impl Source {
-    /// Opens a folder, or reads a file.
+    /// Opens a folder, or reads the header of a file.
     ///
     /// # Errors
-    /// If there is nothing, or a file holds anything but tensors of finite numbers.
+    /// If there is nothing, or a file is no file of tensors.
     pub fn open(path: &Path) -> Result<Self> {
-        if path.is_dir() {
-            return Ok(Self::Folder(path.into()));
+        match path.is_dir() {
+            true => Ok(Self::Folder(path.into())),
+            false => Ok(Self::File(Header::read(path)?)),
         }
-        let (tensors, metadata) = read_arrays(path)?;
-        Ok(Self::File(TensorFile { path: path.into(), tensors, metadata }))
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         match self {
             Self::Folder(path) => path,
-            Self::File(file) => &file.path,
+            Self::File(header) => header.path(),
         }
     }
 
-    /// The file, if it is one whose keys all satisfy a condition.
-    pub fn file_with(&self, is_key: impl Fn(&str) -> bool) -> Option<&TensorFile> {
+    /// Whether it is a file whose keys all satisfy a condition.
+    pub fn is_file_of(&self, is_key: impl Fn(&str) -> bool) -> bool {
         match self {
-            Self::File(file) if !file.tensors.is_empty() => {
-                file.tensors.keys().all(|key| is_key(key)).then_some(file)
+            Self::Folder(_) => false,
+            Self::File(header) => {
+                !header.tensors().is_empty() && header.tensors().keys().all(|key| is_key(key))
             }
-            _ => None,
+        }
+    }
+
+    /// The header of the file, or of the file of this name in the folder.
+    ///
+    /// # Errors
+    /// If it is not there, or no file of tensors.
+    pub fn header(self, name: &str) -> Result<Header> {
+        match self {
+            Self::File(header) => Ok(header),
+            Self::Folder(folder) => Ok(Header::read(&folder.join(name))?),
         }
     }
 }

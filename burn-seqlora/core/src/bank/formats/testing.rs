@@ -1,6 +1,12 @@
 //! What the tests of the formats share.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use seqlora_files::Header;
+
 use super::AdapterCard;
+use crate::bank::tensors::{NamedArrays, read_arrays};
 use crate::diffusion::Prediction;
 use crate::lora::{Part, Role, Site, StoredFactors};
 
@@ -25,4 +31,10 @@ pub fn card(name: &str) -> AdapterCard {
         token_width: 768,
         prediction: Some(Prediction::Epsilon),
     }
+}
+
+/// A file's tensors and metadata.
+pub fn read_file(file: &Path) -> (NamedArrays, BTreeMap<String, String>) {
+    let header = Header::read(file).unwrap();
+    (read_arrays(&header).unwrap(), header.metadata().clone())
 }

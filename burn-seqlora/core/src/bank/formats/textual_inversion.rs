@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use seqlora_files::Header;
+
 use crate::bank::tensors::{Matrix, read_arrays, write_arrays};
 use crate::error::{Error, Result};
 
@@ -18,7 +20,7 @@ const KEY: &str = "emb_params";
 /// If the file cannot be written.
 pub fn write_textual_inversion(file: &Path, (shape, values): &Matrix) -> Result<()> {
     let tensors = BTreeMap::from([(KEY.to_string(), (shape.to_vec(), values.clone()))]);
-    write_arrays(file, &(tensors, BTreeMap::new()))
+    write_arrays(file, &tensors, BTreeMap::new())
 }
 
 /// Reads embeddings `[words, width]`.
@@ -26,7 +28,7 @@ pub fn write_textual_inversion(file: &Path, (shape, values): &Matrix) -> Result<
 /// # Errors
 /// If the file is missing or damaged, or holds anything else.
 pub fn read_textual_inversion(file: &Path) -> Result<Matrix> {
-    let (mut tensors, _) = read_arrays(file)?;
+    let mut tensors = read_arrays(&Header::read(file)?)?;
     let found = tensors.remove(KEY).filter(|_| tensors.is_empty());
     let damaged = || Error::damaged(file, format!("it does not hold `{KEY}` alone"));
     let (shape, values) = found.ok_or_else(damaged)?;

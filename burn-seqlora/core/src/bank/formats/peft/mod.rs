@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use seqlora_files::write_json;
+use seqlora_files::{Header, write_json};
 
 pub(super) use self::config::Config;
-use super::modules::{Piece, modules};
+use super::modules::{Piece, read_modules};
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Module, Source};
-use crate::bank::tensors::{NamedTensors, read_arrays, write_tensors};
+use crate::bank::tensors::{NamedTensors, write_tensors};
 use crate::error::{Error, Result};
 use crate::lora::{StoredAdapter, StoredFactors};
 
@@ -58,19 +58,12 @@ impl AdapterFormat for Peft {
                 all.extend(read_component(&folder, component)?);
             }
         }
-        Ok(ForeignAdapter { path, modules: all, metadata: BTreeMap::new() })
+        let (words, metadata) = (BTreeMap::new(), BTreeMap::new());
+        Ok(ForeignAdapter { path, modules: all, words, metadata })
     }
 
     fn module_names(&self, site: &str) -> Vec<String> {
-        let (component, module) = split_site(site);
-        match module.strip_prefix(TEXT_MODEL) {
-            Some(short) => vec![format!("{component}.{short}"), site.into()],
-            None => vec![site.into()],
-        }
-    }
-
-    fn file_name(&self, _: &str) -> Option<String> {
-        None
+        both_versions(site)
     }
 
     fn write(&self, folder: &Path, adapter: &StoredAdapter, _: &AdapterCard) -> Result<()> {
@@ -88,6 +81,13 @@ impl AdapterFormat for Peft {
         }
         Ok(())
     }
+}
+
+/// A module's names with transformers 5, and before.
+pub(super) fn both_versions(site: &str) -> Vec<String> {
+    let (component, module) = split_site(site);
+    let short = module.strip_prefix(TEXT_MODEL).map(|short| format!("{component}.{short}"));
+    short.into_iter().chain([site.to_string()]).collect()
 }
 
 /// A site's component, and the path of its module there.
@@ -111,7 +111,6 @@ fn write_component(folder: &Path, factors: &BTreeMap<&str, &StoredFactors>) -> R
 fn read_component(folder: &Path, component: &str) -> Result<BTreeMap<String, Module>> {
     let config = Config::read(&folder.join(CONFIG))?;
     let file = folder.join(MODEL);
-    let (tensors, _) = read_arrays(&file)?;
     let split = |key: &str| {
         let key = key.strip_prefix(PREFIX)?;
         let piece = |end, piece| Some((key.strip_suffix(end)?.to_string(), piece));
@@ -127,7 +126,7 @@ fn read_component(folder: &Path, component: &str) -> Result<BTreeMap<String, Mod
         let scale = config.scale(&name);
         Ok((format!("{component}.{name}"), module.scaled(scale)))
     };
-    modules(&file, tensors, split)?.into_iter().map(scaled).collect()
+    read_modules(&Header::read(&file)?, split)?.into_iter().map(scaled).collect()
 }
 
 #[cfg(test)]
