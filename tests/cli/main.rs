@@ -29,6 +29,7 @@ mod hub;
 mod hub_server;
 mod images;
 mod learn;
+mod lora;
 mod memory;
 mod model_files;
 mod options;

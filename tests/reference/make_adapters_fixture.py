@@ -12,6 +12,10 @@ What is written, with random factors:
                                       into `up` here), with two words
     delta_weight.safetensors          ΔW of every adapted module, float32, under our site names: what
                                       PEFT says after diffusers has loaded the first file
+    convolutions.safetensors          another adapter, of the transformers' projections and of two
+                                      convolutions of every residual block, as kohya names them
+    latents.safetensors               `noise`, and the final latents of StableDiffusionPipeline without
+                                      an adapter and with each of the two
 """
 
 import argparse
@@ -19,9 +23,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 from diffusers.utils import convert_state_dict_to_diffusers, convert_state_dict_to_kohya
-from make_fixtures import DEFAULT_OUT, randn, write_tensors
+from make_fixtures import DEFAULT_OUT, TEXT2IMAGE, randn, write_tensors
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
@@ -41,18 +45,24 @@ def load_pipeline():
     )
 
 
+CONVOLUTIONS = LoraConfig(r=2, lora_alpha=1, target_modules=["proj_in", "proj_out", "conv1", "conv2"])
+
+
+def adapt(model, config, label, size):
+    """Adapt a model at random; its factors as PEFT names them."""
+    model.add_adapter(config)
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            parameter.data.copy_(size * randn(f"adapters/{label}/{name}", *parameter.shape))
+    return get_peft_model_state_dict(model)
+
+
 def save_diffusers(out):
     """Adapt both components at random and save them as diffusers' training scripts do."""
     pipeline = load_pipeline()
     layers, settings = {}, {}
     for component, config in CONFIGS.items():
-        model = getattr(pipeline, component)
-        model.add_adapter(config)
-        for name, parameter in model.named_parameters():
-            if ".lora_" in name:
-                value = randn(f"adapters/{component}/{name}", *parameter.shape)
-                parameter.data.copy_(0.1 * value)
-        layers[component] = get_peft_model_state_dict(model)
+        layers[component] = adapt(getattr(pipeline, component), config, component, 0.1)
         settings[component] = config.to_dict() | {
             # A set has another order in every run, and the path is one of this machine.
             "target_modules": sorted(config.target_modules),
@@ -86,18 +96,49 @@ def site(component, module):
     return f"text_model.{module}" if inside else module
 
 
+def to_kohya(component, weights, alpha):
+    """Factors by diffusers' converter, with alpha as the scripts of kohya write it."""
+    named = {f"{component}.{site(component, key)}": value for key, value in weights.items()}
+    return {
+        key: torch.tensor(float(alpha)) if key.endswith(".alpha") else value
+        for key, value in convert_state_dict_to_kohya(named).items()
+    }
+
+
 def save_kohya(layers, out):
-    """The same adapter by diffusers' converter, with alpha as the scripts of kohya write it."""
+    """The same adapter in kohya's format, rounded to float16 as its scripts save it."""
     everything = {}
     for component, weights in layers.items():
-        named = {f"{component}.{site(component, key)}": value for key, value in weights.items()}
-        converted = convert_state_dict_to_kohya(named)
-        alpha = float(CONFIGS[component].lora_alpha)
-        everything |= {
-            key: torch.tensor(alpha) if key.endswith(".alpha") else value.half()
-            for key, value in converted.items()
-        }
-    write_tensors(out / "kohya.safetensors", everything)
+        everything |= to_kohya(component, weights, CONFIGS[component].lora_alpha)
+    halves = {
+        key: value if key.endswith(".alpha") else value.half() for key, value in everything.items()
+    }
+    write_tensors(out / "kohya.safetensors", halves)
+
+
+def latents(pipeline):
+    """The final latents of a short run from fixed noise."""
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline(**TEXT2IMAGE, latents=noise(), output_type="latent").images
+
+
+def noise():
+    """Where all runs start."""
+    return randn("adapters/noise", 1, 4, 8, 8)
+
+
+def save_latents(out):
+    """The second adapter, and what the model draws without and with each of the two."""
+    base, lora, convolutions = (load_pipeline() for _ in range(3))
+    lora.load_lora_weights(out, weight_name=NAME)
+    weights = adapt(convolutions.unet, CONVOLUTIONS, "convolutions", 0.2)
+    kohya = to_kohya("unet", weights, CONVOLUTIONS.lora_alpha)
+    write_tensors(out / "convolutions.safetensors", kohya)
+    tensors = {"noise": noise(), "base": latents(base), "lora": latents(lora)}
+    write_tensors(
+        out / "latents.safetensors", tensors | {"convolutions": latents(convolutions)}
+    )
 
 
 def save_mix_of_show(layers, out):
@@ -127,6 +168,7 @@ def write(out):
     save_kohya(layers, out)
     save_mix_of_show(layers, out)
     write_tensors(out / "delta_weight.safetensors", delta_weights(out / NAME))
+    save_latents(out)
 
 
 def main():

@@ -19,7 +19,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand};
 pub use self::compute::Compute;
 pub use self::export::{Export, ExportFormat};
 pub use self::fuse::Fuse;
-pub use self::generate::{Generate, MOST_IMAGES, Region};
+pub use self::generate::{Generate, Lora, MOST_IMAGES, Region};
 pub use self::learn::Learn;
 pub use self::model::Model;
 pub use self::world::{Demo, Part, Pretrain};

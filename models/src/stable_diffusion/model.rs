@@ -26,8 +26,8 @@ use crate::weights::ModelError;
 /// Images are `[batch, 3, height, width]` in [-1, 1], latents `[batch, 4, height / 8, width / 8]`.
 #[derive(Debug)]
 pub struct StableDiffusion<B: Backend> {
-    unet: UNet<B>,
-    text_encoder: ClipTextModel<B>,
+    pub(super) unet: UNet<B>,
+    pub(super) text_encoder: ClipTextModel<B>,
     vae: Vae<B>,
     tokenizer: ClipTokenizer,
     schedule: NoiseSchedule,

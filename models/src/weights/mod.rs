@@ -32,6 +32,7 @@ pub use fingerprint::fingerprint;
 pub use key_layout::KeyLayout;
 pub use keys::KeyTable;
 pub use load::{CheckedWeights, load_weights};
+pub(crate) use module_path::ModulePath;
 pub use random::random_weights;
 pub use save::{Stored, save_weights};
 pub use seqlora_files::Header;
