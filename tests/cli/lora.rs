@@ -1,5 +1,8 @@
 //! `generate --lora`: adapters of other tools in the model's weights.
 
+use std::path::Path;
+
+use crate::files::Files;
 use crate::harness::{Project, fixture};
 use crate::resume::unbroken;
 use crate::run::Run;
@@ -25,7 +28,8 @@ fn draw(project: &Project, options: &[&str]) -> Run {
     let noise = weights::read(&fixture("adapters/latents.safetensors"));
     weights::write_latents(&project.path("noise"), [1, 4, 8, 8], &numbers(&noise, "noise"));
     let run = ["generate", "--prompt", "a photo of a red plushie on the table", "--negative"];
-    let settings = ["lowres, bad anatomy", "--steps", "5", "--sampler", "ddim", "--guidance", "7.5"];
+    let settings =
+        ["lowres, bad anatomy", "--steps", "5", "--sampler", "ddim", "--guidance", "7.5"];
     let files = ["--latents", "noise", "--save-latents", "latents", "--out", "drawn"];
     let mut command = project.command(&[&run[..], &settings, &files, options].concat());
     command.arg("--model").arg(&project.model);
@@ -81,6 +85,7 @@ fn every_module_counts() {
 }
 
 /// What is exported and read again draws what the concept of the bank draws.
+/// `reference/check_export.py` draws the same with diffusers from the folder that `SEQLORA_EXPORT_OUT` names.
 #[test]
 fn an_exported_concept_is_the_concept() {
     let project = Project::new(&["cat", "dog"]);
@@ -89,6 +94,11 @@ fn an_exported_concept_is_the_concept() {
     let formats = ["--format", "kohya", "--format", "diffusers", "--format", "peft"];
     project.run(&[&export[..], &formats].concat()).succeeds();
     let concept = latents(&project, &["--bank", "bank", "--concept", "cat=0.5"]);
+    if let Some(folder) = std::env::var_os("SEQLORA_EXPORT_OUT") {
+        let drawn = std::fs::read(project.path("latents")).unwrap();
+        Files::read(&project.path("out")).write(Path::new(&folder));
+        std::fs::write(Path::new(&folder).join("latents.safetensors"), drawn).unwrap();
+    }
     let base = latents(&project, &[]);
     assert!(difference(&base, &concept) > 1e-3, "the concept changes too little to be seen");
     for path in ["out/kohya/cat.safetensors", "out/diffusers/cat", "out/peft/cat"] {
