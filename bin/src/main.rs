@@ -48,6 +48,7 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Generate(args) => commands::generate::run(&args, &args.compute, terminal),
         Command::Fuse(args) => commands::fuse::run(&args, &args.compute, terminal),
         Command::Export(args) => commands::export::run(&args, terminal),
+        Command::Import(args) => commands::import::run(&args, &args.compute, terminal),
         Command::Inspect(args) => commands::inspect::run(&args, terminal),
         Command::Devices => commands::devices::run(terminal),
         Command::Pretrain(args) => commands::pretrain::run(&args, &args.compute, terminal),

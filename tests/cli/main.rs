@@ -28,6 +28,7 @@ mod hostile_model;
 mod hub;
 mod hub_server;
 mod images;
+mod import;
 mod learn;
 mod lora;
 mod memory;

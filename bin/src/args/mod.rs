@@ -5,6 +5,7 @@ mod compute;
 mod export;
 mod fuse;
 mod generate;
+mod import;
 mod learn;
 mod model;
 mod parse;
@@ -20,6 +21,7 @@ pub use self::compute::Compute;
 pub use self::export::{Export, ExportFormat};
 pub use self::fuse::Fuse;
 pub use self::generate::{Generate, Lora, MOST_IMAGES, Region};
+pub use self::import::Import;
 pub use self::learn::Learn;
 pub use self::model::Model;
 pub use self::world::{Demo, Part, Pretrain};
@@ -79,6 +81,8 @@ pub enum Command {
     Fuse(Box<Fuse>),
     /// Write concepts as files of A1111, ComfyUI, kohya, diffusers and PEFT
     Export(Export),
+    /// Add an adapter of another tool to a bank, as one of its concepts
+    Import(Box<Import>),
     /// Show what is in a bank, an adapter of any tool, or a file of tensors
     Inspect(Inspect),
     /// List the devices this program can use

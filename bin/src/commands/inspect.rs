@@ -205,7 +205,10 @@ impl<'a> ConceptLine<'a> {
             record(|r| r.rank.to_string()),
             record(|r| r.sites.to_string()),
             training(|t| t.steps.to_string()),
-            training(|t| format!("{:.4} → {:.4}", t.initial_loss, t.final_loss)),
+            training(|t| match t.final_loss.is_nan() {
+                true => "unknown".into(),
+                false => format!("{:.4} → {:.4}", t.initial_loss, t.final_loss),
+            }),
         ]
     }
 }

@@ -6,6 +6,7 @@ pub mod devices;
 pub mod export;
 pub mod fuse;
 pub mod generate;
+pub mod import;
 pub mod inspect;
 mod inspect_adapter;
 pub mod learn;

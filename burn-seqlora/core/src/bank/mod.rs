@@ -24,6 +24,7 @@ mod concept;
 mod export;
 pub mod formats;
 mod id;
+mod import;
 mod inspect;
 mod legacy;
 mod open;
@@ -42,6 +43,7 @@ pub use export::{
     word_embeddings,
 };
 pub use id::{ConceptId, InvalidId, is_concept_id};
+pub use import::{GaugedAdapter, gauged};
 pub use inspect::ConceptState;
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use nalgebra::DMatrix;
 use seqlora_files::Header;
 
 use super::AdapterFormat;
@@ -94,6 +95,18 @@ impl Module {
             true => Ok(StoredFactors { up, ..factors }),
             false => Err(format!("is not finite any more when it is multiplied with {scale}")),
         }
+    }
+}
+
+impl Module {
+    /// ‖ΔW‖², the sum of the squares of all entries.
+    pub fn energy(&self) -> f64 {
+        let factors =
+            StoredFactors { rank: self.rank, up: self.up.clone(), down: self.down.clone() };
+        let (up, down) = factors.to_matrices();
+        // ‖A Bᵀ‖² = tr(AᵀA BᵀB)
+        let gram = |m: &DMatrix<f64>| m.transpose() * m;
+        self.scale.powi(2) * gram(&up).component_mul(&gram(&down)).sum()
     }
 }
 
