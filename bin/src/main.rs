@@ -48,6 +48,8 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Generate(args) => commands::generate::run(&args, &args.compute, terminal),
         Command::Evaluate(args) => commands::evaluate::run(&args, &args.compute, terminal),
         Command::Fuse(args) => commands::fuse::run(&args, &args.compute, terminal),
+        Command::Export(args) => commands::export::run(&args, terminal),
+        Command::Import(args) => commands::import::run(&args, &args.compute, terminal),
         Command::Inspect(args) => commands::inspect::run(&args, terminal),
         Command::Audit(args) => commands::audit::run(&args, &args.compute, terminal),
         Command::Bank(args) => commands::bank::run(&args.command, terminal),

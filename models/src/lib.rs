@@ -19,4 +19,6 @@ pub mod vit;
 pub mod weights;
 
 pub use random_model::write_random_model;
-pub use stable_diffusion::{ModelSource, SourceOptions, StableDiffusion, StableDiffusionConfig};
+pub use stable_diffusion::{
+    MergeError, ModelSource, SourceOptions, StableDiffusion, StableDiffusionConfig,
+};

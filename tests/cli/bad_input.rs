@@ -235,7 +235,7 @@ fn other_folders_are_no_banks() {
     project.learn("photos", "").fails(1, &["bank is not a bank", "choose another folder"]);
     project.generate("<cat>", "--bank bank").fails(1, &["bank/bank.json"]);
     project.run(&["inspect", "bank"]).fails(1, &["bank/bank.json"]);
-    project.run(&["inspect", "settings.toml"]).fails(2, &["neither a bank nor a safetensors"]);
+    project.run(&["inspect", "settings.toml"]).fails(2, &["neither a bank nor a file of tensors"]);
     project.run(&["inspect", "nothing"]).fails(2, &["nothing: No such file"]);
 
     project.write("bank/bank.json", "{}");

@@ -70,7 +70,8 @@ impl Learnt {
 #[derive(Debug)]
 pub struct Project {
     folder: TempDir,
-    model: PathBuf,
+    /// The base model.
+    pub model: PathBuf,
 }
 
 impl Project {

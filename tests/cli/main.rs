@@ -14,6 +14,7 @@ mod crash;
 mod damaged_bank;
 mod demo;
 mod evaluate;
+mod export;
 mod files;
 #[cfg(target_os = "linux")]
 mod full_disk;
@@ -31,7 +32,9 @@ mod hostile_model;
 mod hub;
 mod hub_server;
 mod images;
+mod import;
 mod learn;
+mod lora;
 mod memory;
 mod model_files;
 mod options;

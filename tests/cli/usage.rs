@@ -9,12 +9,12 @@ use crate::harness::Project;
 fn help_and_version() {
     let project = Project::new(&[]);
     for command in [
-        "learn", "generate", "evaluate", "fuse", "inspect", "audit", "bank", "devices", "demo",
-        "pretrain",
+        "learn", "generate", "evaluate", "fuse", "export", "import", "inspect", "audit", "bank",
+        "devices", "demo", "pretrain",
     ] {
         let help = project.run(&[command, "--help"]).succeeds().stdout;
         assert!(help.contains(&format!("Usage: seqlora {command}")), "{help}");
-        let computes = !["inspect", "bank", "devices"].contains(&command);
+        let computes = !["export", "inspect", "bank", "devices"].contains(&command);
         assert_eq!(help.contains("--device <DEVICE>"), computes, "{help}");
     }
     assert!(project.run(&["--help"]).succeeds().stdout.contains("Commands:"));

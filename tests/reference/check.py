@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 import ldm_keys
+import make_adapters_fixture
 import make_attention_fixture
 import make_fixtures
 import make_fusion_fixture
@@ -35,6 +36,7 @@ def make(out):
     """Write all fixtures into a folder."""
     make_fixtures.write_fixtures(out)
     make_peft_fixture.write(out / "peft")
+    make_adapters_fixture.write(out / "adapters")
     make_fusion_fixture.write(out / "fusion.safetensors")
     make_attention_fixture.write(out / "attention_sd1.safetensors")
     make_metrics_fixtures.write(out / "metrics")
@@ -55,7 +57,7 @@ def differences(name, made, committed):
         yield from tensor_differences(load_file(made), load_file(committed))
     elif name.endswith((".bin", ".pth", ".pth.tar")):
         both = [torch.load(path, weights_only=True) for path in (made, committed)]
-        yield from tensor_differences(*(weights.get("state_dict", weights) for weights in both))
+        yield from tensor_differences(*(flat(weights) for weights in both))
     elif name.endswith(".json"):
         values = [json.loads(path.read_text(encoding="utf-8")) for path in (made, committed)]
         if name == "fixtures.json":
@@ -66,6 +68,16 @@ def differences(name, made, committed):
         yield from json_differences("", *values)
     elif made.read_bytes() != committed.read_bytes():
         yield "its bytes differ"
+
+
+def flat(weights):
+    """The tensors of a PyTorch file by name, without what they are nested in."""
+    weights = weights.get("state_dict", weights.get("params", weights))
+    tensors = {}
+    for name, value in weights.items():
+        inner = {"": value} if isinstance(value, torch.Tensor) else value
+        tensors |= {f"{name}.{key}": tensor for key, tensor in inner.items()}
+    return tensors
 
 
 def tensor_differences(made, committed):

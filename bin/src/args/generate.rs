@@ -31,6 +31,10 @@ pub struct Generate {
     /// What `fuse` made of these concepts, in place of their sum
     #[arg(long, value_name = "FILE", requires = "bank")]
     pub fused: Option<PathBuf>,
+    /// A LoRA of kohya, diffusers, PEFT or Mix-of-Show, with its strength [1 if none is given]; can be
+    /// repeated
+    #[arg(long, value_name = "FILE[=SCALE]", value_parser = parse_lora)]
+    pub lora: Vec<Lora>,
     /// A prompt for a box in the image, its corners in pixels; can be repeated. Where boxes
     /// overlap their prompts share; the prompt is for what is outside all of them. Repeat in each box
     /// what the whole image shows ("<dog6> left of <teapot>")
@@ -100,6 +104,25 @@ pub struct Region {
     pub corners: [usize; 4],
     /// What is in it.
     pub prompt: String,
+}
+
+/// A LoRA of another tool.
+#[derive(Debug, Clone)]
+pub struct Lora {
+    /// Where it lies.
+    pub file: PathBuf,
+    /// What its change is multiplied with.
+    pub scale: f64,
+}
+
+fn parse_lora(text: &str) -> Result<Lora, String> {
+    let lora = |file: &str, scale| Lora { file: file.into(), scale };
+    match text.rsplit_once('=').map(|(file, scale)| (file, scale.parse::<f64>())) {
+        Some((file, Ok(scale))) if scale.is_finite() => Ok(lora(file, scale)),
+        Some((_, Ok(scale))) => Err(format!("the strength {scale} is not finite")),
+        // A name may contain `=`.
+        _ => Ok(lora(text, 1.0)),
+    }
 }
 
 fn parse_region(text: &str) -> Result<Region, String> {

@@ -5,8 +5,10 @@ mod audit;
 mod bank;
 mod compute;
 mod evaluate;
+mod export;
 mod fuse;
 mod generate;
+mod import;
 mod learn;
 mod model;
 mod parse;
@@ -22,8 +24,10 @@ pub use self::audit::Audit;
 pub use self::bank::{Bank, BankCommand, RemoveConcept};
 pub use self::compute::Compute;
 pub use self::evaluate::{Evaluate, Named, Shard};
+pub use self::export::{Export, ExportFormat};
 pub use self::fuse::Fuse;
-pub use self::generate::{Generate, MOST_IMAGES, Region};
+pub use self::generate::{Generate, Lora, MOST_IMAGES, Region};
+pub use self::import::Import;
 pub use self::learn::Learn;
 pub use self::model::Model;
 pub use self::world::{Demo, Part, Pretrain};
@@ -83,7 +87,11 @@ pub enum Command {
     Evaluate(Box<Evaluate>),
     /// Make one weight per layer of several concepts of a bank
     Fuse(Box<Fuse>),
-    /// Show what is in a bank or a safetensors file
+    /// Write concepts as files of A1111, ComfyUI, kohya, diffusers and PEFT
+    Export(Export),
+    /// Add an adapter of another tool to a bank, as one of its concepts
+    Import(Box<Import>),
+    /// Show what is in a bank, an adapter of any tool, or a file of tensors
     Inspect(Inspect),
     /// Tell whether adapters interfere with each other
     Audit(Box<Audit>),
@@ -99,6 +107,6 @@ pub enum Command {
 
 #[derive(Debug, ClapArgs)]
 pub struct Inspect {
-    /// A bank or a safetensors file
+    /// A bank, an adapter of kohya, diffusers, PEFT or Mix-of-Show, or a safetensors or PyTorch file
     pub path: PathBuf,
 }

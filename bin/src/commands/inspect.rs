@@ -3,22 +3,39 @@
 use std::borrow::Cow;
 use std::path::Path;
 
+use burn_seqlora::bank::formats::{self, Source};
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord, ConceptState, Problem, TrainingRecord};
+use burn_seqlora::error::Error;
+use burn_seqlora::files::{FileError, Header};
 use burn_seqlora::lora::Site;
-use burn_seqlora::models::weights::ModelError;
-use burn_seqlora::models::weights::ldm::Header;
 use burn_seqlora::settings::TrainConfig;
 use safetensors::tensor::TensorInfo;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::inspect_adapter;
 use crate::args::Inspect;
 use crate::failure::Failure;
 use crate::terminal::{Terminal, table};
 
-/// Shows a bank or a safetensors file.
+/// Shows a bank, an adapter in any format, or a file of tensors.
 pub fn run(args: &Inspect, terminal: &Terminal) -> Result<(), Failure> {
-    if args.path.is_dir() { bank(&args.path, terminal) } else { file(&args.path, terminal) }
+    let source = open(&args.path)?;
+    match formats::detect(&source) {
+        Some(format) => inspect_adapter::run(format, source, terminal),
+        None => match source {
+            Source::Folder(folder) => bank(&folder, terminal),
+            Source::File(header) => file(&header, terminal),
+        },
+    }
+}
+
+fn open(path: &Path) -> Result<Source, Failure> {
+    let usage = |reason: String| Failure::Usage(format!("{}: {reason}", path.display()));
+    Source::open(path).map_err(|error| match error {
+        Error::File(FileError::Io { source, .. }) => usage(source.to_string()),
+        other => usage(format!("it is neither a bank nor a file of tensors ({other})")),
+    })
 }
 
 /// Shows a bank, and fails if something in it is damaged.
@@ -200,23 +217,22 @@ impl<'a> ConceptLine<'a> {
             record(|r| r.rank.to_string()),
             record(|r| r.sites.to_string()),
             training(|t| t.steps.to_string()),
-            training(|t| format!("{:.4} → {:.4}", t.initial_loss, t.final_loss)),
+            training(|t| match t.final_loss.is_nan() {
+                true => "unknown".into(),
+                false => format!("{:.4} → {:.4}", t.initial_loss, t.final_loss),
+            }),
         ]
     }
 }
 
-fn file(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
-    let usage = |reason: String| Failure::Usage(format!("{}: {reason}", path.display()));
-    let header = Header::read(path).map_err(|error| match error {
-        ModelError::Io { source, .. } => usage(source.to_string()),
-        other => usage(format!("it is neither a bank nor a safetensors file ({other})")),
-    })?;
+fn file(header: &Header, terminal: &Terminal) -> Result<(), Failure> {
     let names = header.tensors();
     let list: Vec<Value> = names
         .iter()
         .map(|(name, info)| json!({ "name": name, "dtype": format!("{:?}", info.dtype), "shape": info.shape }))
         .collect();
-    terminal.result(&json!({ "path": path.to_string_lossy(), "tensors": list }), || {
+    let result = json!({ "path": header.path().to_string_lossy(), "tensors": list });
+    terminal.result(&result, || {
         let head = ["tensor", "type", "shape"].map(String::from).to_vec();
         let row = |(name, info): (&String, &TensorInfo)| {
             vec![name.clone(), format!("{:?}", info.dtype), format!("{:?}", info.shape)]

@@ -1,5 +1,5 @@
-//! Atomic writes, folder locks, safe opening of foreign files, digests, and JSON files whose errors name
-//! the file.
+//! Atomic writes, folder locks, safe opening of foreign files, digests, JSON files whose errors name the
+//! file, and headers of files of tensors.
 
 mod digest;
 mod error;
@@ -10,6 +10,7 @@ mod object;
 mod open;
 mod printable;
 mod storage;
+mod tensors;
 
 pub use digest::{sha256, sha256_of_file};
 pub use error::{FileError, Result};
@@ -24,3 +25,4 @@ pub use open::{
 };
 pub use printable::printable;
 pub use storage::{Disk, Storage, is_temporary};
+pub use tensors::Header;

@@ -1,9 +1,11 @@
 //! A whole Stable Diffusion model: its configs, where its files are, and the loaded network.
 
 mod config;
+mod merge;
 mod model;
 mod source;
 
 pub use config::StableDiffusionConfig;
+pub use merge::MergeError;
 pub use model::StableDiffusion;
 pub use source::{ModelSource, SourceOptions};

@@ -5,6 +5,7 @@ use std::path::Path;
 use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_jvp::Dual;
+use seqlora_core::bank::Matrix;
 use seqlora_core::diffusion::{Conditioning, NoiseSchedule, SchedulerConfig};
 use seqlora_core::error::{Error, Result};
 use seqlora_core::lora::{DualAdapters, Site};
@@ -26,15 +27,15 @@ use crate::weights::ModelError;
 /// Images are `[batch, 3, height, width]` in [-1, 1], latents `[batch, 4, height / 8, width / 8]`.
 #[derive(Debug)]
 pub struct StableDiffusion<B: Backend> {
-    unet: UNet<B>,
-    text_encoder: ClipTextModel<B>,
-    vae: Vae<B>,
-    tokenizer: ClipTokenizer,
-    schedule: NoiseSchedule,
-    config: StableDiffusionConfig,
-    sites: Vec<Site>,
-    precision: Precision,
-    device: B::Device,
+    pub(super) unet: UNet<B>,
+    pub(super) text_encoder: ClipTextModel<B>,
+    pub(super) vae: Vae<B>,
+    pub(super) tokenizer: ClipTokenizer,
+    pub(super) schedule: NoiseSchedule,
+    pub(super) config: StableDiffusionConfig,
+    pub(super) sites: Vec<Site>,
+    pub(super) precision: Precision,
+    pub(super) device: B::Device,
 }
 
 impl<B: KernelBackend> StableDiffusion<B> {
@@ -82,6 +83,20 @@ impl<B: KernelBackend> StableDiffusion<B> {
     /// The digest of its tokenizer, see [`ClipTokenizer::digest`].
     pub fn tokenizer_digest(&self) -> &str {
         self.tokenizer.digest()
+    }
+
+    /// The embeddings of a text's tokens `[tokens, width]`, row by row: what a concept has to begin with
+    /// that another tool calls by this text.
+    ///
+    /// # Errors
+    /// If it has no tokens.
+    pub fn token_embeddings(&self, text: &str) -> Result<Matrix> {
+        let ids = self.tokenizer.encode(text);
+        if ids.is_empty() {
+            return Err(Error::Prompt(format!("`{text}` has no tokens")));
+        }
+        let tokens = self.text_encoder.embed(&ids).cast(FloatDType::F32);
+        Ok((tokens.dims(), tokens.into_data().iter::<f32>().collect()))
     }
 
     /// The size of all weights in bytes.

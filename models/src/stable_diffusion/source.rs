@@ -230,7 +230,7 @@ fn prediction(
     if let Some(given) = sidecar.scheduler.get("prediction_type").and_then(Value::as_str) {
         return said(given.into());
     }
-    match (header.metadata("modelspec.prediction_type"), family) {
+    match (header.metadata().get("modelspec.prediction_type").map(String::as_str), family) {
         (Some("epsilon"), _) => said(name(Prediction::Epsilon)),
         (Some("v"), _) => said(name(Prediction::VPrediction)),
         _ if ldm::predicts_velocity(header) => said(name(Prediction::VPrediction)),

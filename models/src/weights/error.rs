@@ -74,16 +74,6 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
     },
-    /// A file that PyTorch wrote before version 1.6, or without its archive.
-    #[error(
-        "{} is a bare pickle, as PyTorch wrote them before version 1.6; load it in Python and save its \
-         `state_dict` again, with torch.save or as .safetensors",
-        path.display()
-    )]
-    OldPickle {
-        /// The file.
-        path: PathBuf,
-    },
     /// There is no tokenizer next to a single file.
     #[error(
         "a single file holds no tokenizer, and there is no folder {}: copy the `tokenizer` folder of \
@@ -153,6 +143,7 @@ impl From<FileError> for ModelError {
     fn from(error: FileError) -> Self {
         match error {
             FileError::Io { path, source, .. } => Self::Io { path, source },
+            FileError::Damaged { path, reason } => Self::Damaged { path, reason },
             other => Self::File(other),
         }
     }

@@ -1,6 +1,6 @@
 //! The checkpoint formats of other tools: file names, key names, configs and data types.
 //!
-//! Every kind of file has one place where it is checked before anything is made of it: `header` for
+//! Every kind of file has one place where it is checked before anything is made of it: [`Header`] for
 //! safetensors files and PyTorch's archives, `load` for the names, types and shapes of weights, `files`
 //! for shard indices, and `config` for the numbers of a config. [`encoders`] knows the encoders of
 //! metrics, and [`ldm`] single files.
@@ -12,13 +12,11 @@ mod error;
 mod files;
 mod fingerprint;
 mod fused;
-mod header;
 mod key_layout;
 mod keys;
 pub mod ldm;
 mod load;
 mod module_path;
-mod pytorch;
 mod random;
 mod save;
 mod stored;
@@ -31,9 +29,10 @@ pub use config::{
 pub use error::ModelError;
 pub use files::{Variant, WeightFiles, needed_files};
 pub use fingerprint::fingerprint;
-pub use header::Header;
 pub use key_layout::KeyLayout;
 pub use keys::KeyTable;
 pub use load::{CheckedWeights, load_weights};
+pub(crate) use module_path::ModulePath;
 pub use random::random_weights;
 pub use save::{Stored, save_weights};
+pub use seqlora_files::Header;

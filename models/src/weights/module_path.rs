@@ -2,27 +2,27 @@
 
 /// The names of the modules around the present parameter, and its own.
 #[derive(Debug, Default)]
-pub(super) struct ModulePath {
+pub(crate) struct ModulePath {
     names: Vec<String>,
 }
 
 impl ModulePath {
     /// Goes into a field. The variants of an enum have no name in a checkpoint.
-    pub(super) fn enter(&mut self, name: &str, container: &str) {
+    pub(crate) fn enter(&mut self, name: &str, container: &str) {
         if !is_variant(container) {
             self.names.push(name.to_string());
         }
     }
 
     /// Leaves it again.
-    pub(super) fn leave(&mut self, container: &str) {
+    pub(crate) fn leave(&mut self, container: &str) {
         if !is_variant(container) {
             self.names.pop();
         }
     }
 
     /// The path with dots.
-    pub(super) fn dotted(&self) -> String {
+    pub(crate) fn dotted(&self) -> String {
         self.names.join(".")
     }
 }

@@ -97,7 +97,7 @@ impl StoredWeight {
     }
 
     fn bytes(&self) -> Result<Vec<u8>, ModelError> {
-        self.header.bytes(&self.header.tensors()[&self.key])
+        Ok(self.header.bytes(&self.header.tensors()[&self.key])?)
     }
 }
 

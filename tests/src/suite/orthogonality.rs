@@ -6,8 +6,9 @@ use std::fs;
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::Error;
-use burn_seqlora::bank::formats::{AdapterFormat, Native};
-use burn_seqlora::bank::{Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord, max_overlap};
+use burn_seqlora::bank::{
+    Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord, max_overlap, read_tensors,
+};
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::files::FileError;
 use burn_seqlora::kernels::KernelBackend;
@@ -268,7 +269,7 @@ pub fn half_precision_banks_are_refused<B: KernelBackend>(precision: Precision) 
     let view = |shape: [usize; 2]| TensorView::new(Dtype::BF16, shape.to_vec(), &bytes).unwrap();
     let tensors = [("layer1.lora_up", view([6, 1])), ("layer1.lora_down", view([1, 6]))];
     fs::write(&file, safetensors::serialize(tensors, None).unwrap()).unwrap();
-    match Native.read(&folder, filled.bank.sites()) {
+    match read_tensors(&file) {
         Err(Error::File(FileError::Damaged { reason, .. })) => {
             assert!(reason.contains("is not f32"), "{reason}")
         }

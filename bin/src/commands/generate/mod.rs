@@ -2,6 +2,7 @@
 
 mod concepts;
 mod latents;
+mod loras;
 pub mod memory;
 mod orders;
 mod parameters;
@@ -27,6 +28,7 @@ use serde_json::json;
 use self::concepts::check_prompts;
 pub use self::concepts::members;
 use self::latents::{read_latents, write_latents};
+use self::loras::LoadedLora;
 use self::memory::Sampling;
 use self::orders::{Order, orders, request};
 use self::parameters::Parameters;
@@ -57,6 +59,7 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
         terminal.warning("--guidance of 1 or less is none, so --negative has no effect");
     }
 
+    let loras = loras::read(&args.lora)?;
     let found = model::find(&args.model, terminal)?;
     let latents = check_model(args, &settings, &orders, &found, compute.device)?;
     let precision = compute.precision.unwrap_or_default();
@@ -65,6 +68,7 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
         settings,
         orders,
         members,
+        loras,
         found,
         latents,
         precision,
@@ -143,6 +147,7 @@ struct Session<'a> {
     settings: SamplingSettings,
     orders: Vec<Order>,
     members: Vec<Member>,
+    loras: Vec<LoadedLora>,
     found: FoundModel,
     latents: Vec<Option<TensorData>>,
     precision: Precision,
@@ -153,6 +158,7 @@ impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
         let Self { args, settings, orders, members, terminal, .. } = &self;
         let (model, base) = model::load::<B>(&self.found, self.precision, &device)?;
+        let model = loras::merge(model, &self.loras, terminal)?;
         let mut composition = match &args.bank {
             Some(path) => Composition::<B>::load(
                 &Bank::open_for(path, &base)?,

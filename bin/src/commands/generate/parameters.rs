@@ -7,7 +7,7 @@ use burn_seqlora::pipeline::SamplingSettings;
 use burn_seqlora::precision::Precision;
 
 use super::orders::Order;
-use crate::args::{Generate, Region};
+use crate::args::{Generate, Lora, Region};
 
 /// What all images of a run have in common.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,8 @@ impl Parameters<'_> {
         if let Some(file) = &args.fused {
             fields.push(("Fused", file.to_string_lossy().into()));
         }
+        let lora = |lora: &Lora| ("LoRA", format!("{}={}", lora.file.display(), lora.scale));
+        fields.extend(args.lora.iter().map(lora));
         fields.extend(args.region.iter().map(|region| ("Region", region_text(region))));
         if let Some(file) = &args.latents {
             fields.push(("Latents", file.to_string_lossy().into()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use seqlora_files::sha256;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::ConceptId;
@@ -79,14 +79,20 @@ pub struct TrainingRecord {
     pub data_digest: String,
     /// Minibatches trained.
     pub steps: usize,
-    /// Loss on the probes before training.
+    /// Loss on the probes before training; NaN, which is null in JSON, if another program trained it.
+    #[serde(deserialize_with = "number_or_nan")]
     pub initial_loss: f64,
     /// Loss on the same probes after training.
+    #[serde(deserialize_with = "number_or_nan")]
     pub final_loss: f64,
     /// The settings, as the program that trained it had them.
     pub settings: Value,
     /// The program and version that trained it.
     pub trained_by: String,
+}
+
+fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 impl ConceptRecord {

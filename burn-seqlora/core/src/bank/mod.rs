@@ -24,8 +24,10 @@ mod append;
 mod basis;
 mod concept;
 mod down;
+mod export;
 pub mod formats;
 mod id;
+mod import;
 mod inspect;
 mod legacy;
 mod open;
@@ -42,7 +44,12 @@ mod verify;
 mod versions;
 
 pub use concept::{AdaptedSite, ConceptRecord, TrainingRecord};
+pub use export::{
+    ExportedAdapter, WordEmbeddings, composed_adapter, export_adapter, export_words,
+    word_embeddings,
+};
 pub use id::{ConceptId, InvalidId, is_concept_id};
+pub use import::{GaugedAdapter, gauged};
 pub use inspect::{ConceptState, LARGEST_OVERLAP, Problem};
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, Reserved};

@@ -1,11 +1,11 @@
 //! Safetensors files of matrices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use burn::tensor::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use seqlora_files::{read_bytes, write_atomic};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo, TensorView};
+use seqlora_files::{FileError, Header, read_bytes, write_atomic};
 
 use crate::error::{Error, Result};
 
@@ -29,17 +29,41 @@ pub fn write_tensors(path: &Path, tensors: &NamedTensors) -> Result<()> {
 
 /// The bytes of a safetensors file; the path is for messages.
 pub fn to_safetensors(path: &Path, tensors: &NamedTensors) -> Result<Vec<u8>> {
-    let bytes: Vec<(&str, [usize; 2], Vec<u8>)> = tensors
+    let array = |(name, (shape, values)): (&String, &Matrix)| {
+        (name.clone(), (shape.to_vec(), values.clone()))
+    };
+    arrays_to_bytes(path, &tensors.iter().map(array).collect(), None)
+}
+
+/// Writes f32 tensors and metadata as safetensors, atomically.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_arrays(
+    path: &Path,
+    tensors: &NamedArrays,
+    metadata: BTreeMap<String, String>,
+) -> Result<()> {
+    let metadata = (!metadata.is_empty()).then(|| metadata.into_iter().collect());
+    Ok(write_atomic(path, &arrays_to_bytes(path, tensors, metadata)?)?)
+}
+
+fn arrays_to_bytes(
+    path: &Path,
+    tensors: &NamedArrays,
+    metadata: Option<HashMap<String, String>>,
+) -> Result<Vec<u8>> {
+    let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {
-            (name.as_str(), *shape, values.iter().flat_map(|x| x.to_le_bytes()).collect())
+            (name.as_str(), &shape[..], values.iter().flat_map(|x| x.to_le_bytes()).collect())
         })
         .collect();
     let views = bytes.iter().map(|(name, shape, bytes)| {
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("bytes fit the shape");
         (*name, view)
     });
-    safetensors::serialize(views, None).map_err(|e| Error::damaged(path, e))
+    safetensors::serialize(views, metadata).map_err(|e| Error::damaged(path, e))
 }
 
 /// Reads f32 matrices.
@@ -51,13 +75,32 @@ pub fn read_tensors(path: &Path) -> Result<NamedTensors> {
     parse_tensors(path, &bytes)
 }
 
-/// Reads matrices of any floating-point type, which other tools write, as f32.
+/// A tensor of any number of dimensions: its shape, and its numbers in row-major order.
+pub type Array = (Vec<usize>, Vec<f32>);
+
+/// Tensors by name, of any number of dimensions.
+pub type NamedArrays = BTreeMap<String, Array>;
+
+/// Reads all tensors of a file of another tool as f32, whatever their shapes and floating-point types.
 ///
 /// # Errors
-/// If the file is missing, cut off, or holds anything but matrices whose numbers are finite in f32.
-pub fn read_float_tensors(path: &Path) -> Result<NamedTensors> {
-    let bytes = read_bytes(path, LARGEST)?;
-    parse(path, &bytes, floats)
+/// If the file is too large for an adapter or cut off, or holds anything but numbers that are finite in
+/// f32.
+pub fn read_arrays(header: &Header) -> Result<NamedArrays> {
+    let path = header.path();
+    let bytes = |info: &TensorInfo| (info.data_offsets.1 - info.data_offsets.0) as u64;
+    if header.tensors().values().map(bytes).sum::<u64>() > LARGEST {
+        return Err(FileError::TooLarge { path: path.into(), limit: LARGEST }.into());
+    }
+    let array = |(name, info): (&String, &TensorInfo)| {
+        let damaged = |reason: String| Error::damaged(path, format!("`{name}` {reason}"));
+        let values = floats(info.dtype, &header.bytes(info)?).map_err(damaged)?;
+        match values.iter().all(|x| x.is_finite()) {
+            true => Ok((name.clone(), (info.shape.clone(), values))),
+            false => Err(damaged(NOT_FINITE.into())),
+        }
+    };
+    header.tensors().iter().map(array).collect()
 }
 
 /// The matrices in the bytes of a safetensors file; the path is for messages.
@@ -65,40 +108,31 @@ pub fn read_float_tensors(path: &Path) -> Result<NamedTensors> {
 /// # Errors
 /// If the file is cut off, or holds anything but finite f32 matrices.
 pub fn parse_tensors(path: &Path, bytes: &[u8]) -> Result<NamedTensors> {
-    parse(path, bytes, |view| match view.dtype() {
-        Dtype::F32 => floats(view),
-        other => Err(format!("is not f32 but {other}")),
-    })
-}
-
-/// The matrices in the bytes of a file; `numbers` gives the numbers of a tensor, or says why their type
-/// is refused.
-fn parse(
-    path: &Path,
-    bytes: &[u8],
-    numbers: impl Fn(&TensorView) -> Result<Vec<f32>, String>,
-) -> Result<NamedTensors> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| Error::damaged(path, e))?;
     let matrix = |(name, view): (String, TensorView)| {
         let damaged = |reason: String| Error::damaged(path, format!("`{name}` {reason}"));
         let no_matrix = |_| damaged(format!("is no matrix: its shape is {:?}", view.shape()));
         let shape: [usize; 2] = view.shape().try_into().map_err(no_matrix)?;
-        let values = numbers(&view).map_err(damaged)?;
+        let values = match view.dtype() {
+            Dtype::F32 => floats(Dtype::F32, view.data()).map_err(damaged)?,
+            other => return Err(damaged(format!("is not f32 but {other}"))),
+        };
         match values.iter().all(|x| x.is_finite()) {
             true => Ok((name, (shape, values))),
-            false => Err(damaged("holds numbers that are not finite".into())),
+            false => Err(damaged(NOT_FINITE.into())),
         }
     };
     file.tensors().into_iter().map(matrix).collect()
 }
 
-/// The numbers of a tensor of any floating-point type, rounded to f32.
-fn floats(view: &TensorView) -> Result<Vec<f32>, String> {
+const NOT_FINITE: &str = "holds numbers that are not finite";
+
+/// Numbers of any floating-point type, rounded to f32.
+fn floats(dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, String> {
     fn convert<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
         bytes.chunks_exact(N).map(|b| number(b.try_into().expect("N bytes"))).collect()
     }
-    let bytes = view.data();
-    match view.dtype() {
+    match dtype {
         Dtype::F16 => Ok(convert(bytes, |b| f16::from_le_bytes(b).to_f32())),
         Dtype::BF16 => Ok(convert(bytes, |b| bf16::from_le_bytes(b).to_f32())),
         Dtype::F32 => Ok(convert(bytes, f32::from_le_bytes)),
@@ -111,25 +145,30 @@ fn floats(view: &TensorView) -> Result<Vec<f32>, String> {
 mod tests {
     use super::*;
 
-    fn read(dtype: Dtype, shape: &[usize], bytes: &[u8]) -> [Result<NamedTensors>; 2] {
+    /// As matrices of f32 only, and as whatever another tool writes.
+    fn read(
+        dtype: Dtype,
+        shape: &[usize],
+        bytes: &[u8],
+    ) -> (Result<NamedTensors>, Result<NamedArrays>) {
         let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), safetensors::serialize([("x", view)], None).unwrap()).unwrap();
-        [read_tensors(file.path()), read_float_tensors(file.path())]
+        (read_tensors(file.path()), read_arrays(&Header::read(file.path()).unwrap()))
     }
 
     #[test]
     fn other_types_are_read_only_where_they_are_wanted() {
         let numbers = [1.5f32, -0.25];
-        let matrix = NamedTensors::from([("x".into(), ([1, 2], numbers.to_vec()))]);
+        let expected = BTreeMap::from([("x".into(), (vec![1, 2], numbers.to_vec()))]);
         let files = [
             (Dtype::F16, numbers.map(|x| f16::from_f32(x).to_le_bytes()).concat()),
             (Dtype::BF16, numbers.map(|x| bf16::from_f32(x).to_le_bytes()).concat()),
             (Dtype::F64, numbers.map(|x| f64::from(x).to_le_bytes()).concat()),
         ];
         for (dtype, bytes) in files {
-            let [strict, converted] = read(dtype, &[1, 2], &bytes);
-            assert_eq!(converted.unwrap(), matrix, "{dtype}");
+            let (strict, converted) = read(dtype, &[1, 2], &bytes);
+            assert_eq!(converted.unwrap(), expected, "{dtype}");
             let error = strict.unwrap_err().to_string();
             assert!(error.contains(&format!("`x` is not f32 but {dtype}")), "{error}");
         }
@@ -137,12 +176,24 @@ mod tests {
 
     #[test]
     fn other_tensors_are_named() {
-        let error = |[_, converted]: [Result<NamedTensors>; 2]| converted.unwrap_err().to_string();
-        let kernel = error(read(Dtype::F32, &[1, 1, 1, 1], &[0; 4]));
+        let (strict, converted) = read(Dtype::F32, &[1, 1, 1, 1], &[0; 4]);
+        assert_eq!(converted.unwrap()["x"].0, [1, 1, 1, 1]);
+        let kernel = strict.unwrap_err().to_string();
         assert!(kernel.contains("`x` is no matrix: its shape is [1, 1, 1, 1]"), "{kernel}");
-        let integer = error(read(Dtype::I64, &[1, 1], &[0; 8]));
+        let error = |dtype, bytes: &[u8]| read(dtype, &[1, 1], bytes).1.unwrap_err().to_string();
+        let integer = error(Dtype::I64, &[0; 8]);
         assert!(integer.contains("`x` holds numbers of type I64"), "{integer}");
-        let large = error(read(Dtype::F64, &[1, 1], &1e300f64.to_le_bytes()));
+        let large = error(Dtype::F64, &1e300f64.to_le_bytes());
         assert!(large.contains("`x` holds numbers that are not finite"), "{large}");
+    }
+
+    #[test]
+    fn metadata_come_back() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let tensors = BTreeMap::from([("x.alpha".to_string(), (vec![], vec![4.0]))]);
+        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+        write_arrays(file.path(), &tensors, metadata.clone()).unwrap();
+        let header = Header::read(file.path()).unwrap();
+        assert_eq!((read_arrays(&header).unwrap(), header.metadata()), (tensors, &metadata));
     }
 }

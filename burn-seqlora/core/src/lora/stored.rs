@@ -48,6 +48,12 @@ impl StoredFactors {
         self.down.chunks(self.inputs()).map(row).collect()
     }
 
+    /// The same change with orthonormal B, without what acts on the `avoided` directions, which are
+    /// orthonormal; `None` if nothing is left.
+    pub fn in_gauge(&self, avoided: &Columns) -> Option<Self> {
+        in_gauge(&self.up, self.down_columns(), avoided)
+    }
+
     /// A `[n, r]` and B `[m, r]` in f64.
     pub fn to_matrices(&self) -> (DMatrix<f64>, DMatrix<f64>) {
         let numbers = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
@@ -96,6 +102,20 @@ pub(super) fn first_misfit<'a, T>(
     entries.iter().find(|entry| !fits(entry)).map(|(name, _)| name.as_str())
 }
 
+/// A `[n, r]` and the columns of B in the bank's gauge; `None` if nothing is left of B.
+fn in_gauge(up: &[f32], down: Columns, avoided: &Columns) -> Option<StoredFactors> {
+    let rank = down.len();
+    let (basis, r) = orthonormal_gauge(down, avoided);
+    // A Rᵀ
+    let row = |a: &[f32]| -> Vec<f32> {
+        let product = |r: &Vec<f64>| r.iter().zip(a).map(|(r, a)| r * *a as f64).sum::<f64>();
+        r.iter().map(|r| product(r) as f32).collect()
+    };
+    let up = up.chunks(rank).flat_map(row).collect();
+    let down = basis.iter().flatten().map(|x| *x as f32).collect();
+    (!basis.is_empty()).then(|| StoredFactors { rank: basis.len(), up, down })
+}
+
 /// The trained factors in the bank's gauge: B orthonormal and orthogonal to the `avoided` directions,
 /// A Bᵀ unchanged (docs/math.md, after a concept).
 pub fn finish_adapter<B: Backend>(
@@ -105,19 +125,10 @@ pub fn finish_adapter<B: Backend>(
 ) -> StoredAdapter {
     let site = |(number, site): (usize, &Site)| {
         let (up, down) = (set.up.get(number)?, set.down.get(number)?);
-        let [outputs, rank] = up.dims();
+        let [_, rank] = up.dims();
         let values = |t: Tensor<B, 2>| read::data(t).iter::<f32>().collect::<Vec<f32>>();
-        let (up, down) = (values(up), values(down));
-        let (basis, r) = orthonormal_gauge(to_columns(&down, rank), &avoided[number]);
-        // A Rᵀ
-        let row = |a: &[f32]| -> Vec<f32> {
-            let product = |r: &Vec<f64>| r.iter().zip(a).map(|(r, a)| r * *a as f64).sum::<f64>();
-            r.iter().map(|r| product(r) as f32).collect()
-        };
-        let up: Vec<f32> = (0..outputs).flat_map(|i| row(&up[i * rank..(i + 1) * rank])).collect();
-        let down = basis.iter().flatten().map(|x| *x as f32).collect();
-        let factors = StoredFactors { rank: basis.len(), up, down };
-        (!basis.is_empty()).then(|| (site.name.clone(), factors))
+        let (up, down) = (values(up), to_columns(&values(down), rank));
+        Some((site.name.clone(), in_gauge(&up, down, &avoided[number])?))
     };
     StoredAdapter(sites.iter().enumerate().filter_map(site).collect())
 }

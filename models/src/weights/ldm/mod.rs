@@ -10,4 +10,4 @@ mod keys;
 pub use infer::{Family, Inferred, ends_in_pure_noise, infer, predicts_velocity};
 pub use keys::{Renaming, text_encoder, unet, vae};
 
-pub use super::header::Header;
+pub use seqlora_files::Header;

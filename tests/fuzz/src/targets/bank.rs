@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use seqlora_core::bank::formats::{AdapterFormat, Native, Peft};
+use seqlora_core::bank::formats::{
+    self, AdapterCard, AdapterFormat, Diffusers, Kohya, Native, Peft, read_textual_inversion,
+    write_textual_inversion,
+};
 use seqlora_core::bank::{
     Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord, is_concept_id, overlaps,
 };
@@ -33,14 +36,47 @@ pub const CONCEPT: Target = Target {
 pub const ADAPTER: Target = Target {
     name: "adapter",
     files: || in_format(&Native, "adapter.safetensors"),
-    read: |folder| read_adapter(&Native, folder),
+    read: read_adapter,
 };
 
 /// A folder of PEFT.
 pub const PEFT: Target = Target {
     name: "peft",
     files: || in_format(&Peft, "unet/adapter_config.json"),
-    read: |folder| read_adapter(&Peft, folder),
+    read: read_adapter,
+};
+
+/// kohya's file.
+pub const KOHYA: Target = Target {
+    name: "kohya",
+    files: || in_format(&Kohya, "dog6.safetensors"),
+    read: |folder| read_adapter(&folder.join("dog6.safetensors")),
+};
+
+/// diffusers' file.
+pub const DIFFUSERS: Target = Target {
+    name: "diffusers",
+    files: || in_format(&Diffusers, "pytorch_lora_weights.safetensors"),
+    read: read_adapter,
+};
+
+/// Token embeddings.
+pub const TEXTUAL_INVERSION: Target = Target {
+    name: "textual_inversion",
+    files: || {
+        let folder = tempfile::tempdir().expect("a folder");
+        let embeddings = ([2, 3], vec![0.5; 6]);
+        write_textual_inversion(&folder.path().join("dog6.safetensors"), &embeddings)
+            .expect("a file");
+        files_of(folder.path(), "dog6.safetensors")
+    },
+    read: |folder| match read_textual_inversion(&folder.join("dog6.safetensors")) {
+        Ok(([words, width], values)) => {
+            holds(values.len() == words * width, "shapes tell the number of values");
+            true
+        }
+        Err(_) => false,
+    },
 };
 
 pub fn sites() -> Vec<Site> {
@@ -107,7 +143,14 @@ pub fn bank(first: &str) -> Vec<File> {
 
 fn in_format(format: &dyn AdapterFormat, first: &str) -> Vec<File> {
     let folder = tempfile::tempdir().expect("a folder");
-    format.write(folder.path(), &adapter(), &sites()).expect("an adapter");
+    let card = AdapterCard {
+        name: "dog6".into(),
+        trigger: "dog6".into(),
+        base: "tiny".into(),
+        token_width: 3,
+        prediction: None,
+    };
+    format.write(folder.path(), &adapter(), &card).expect("an adapter");
     files_of(folder.path(), first)
 }
 
@@ -132,11 +175,8 @@ fn read_concept(bank: &Bank, id: &str) -> seqlora_core::Result<()> {
     embeddings.and(losses).map(drop)
 }
 
-fn read_adapter(format: &dyn AdapterFormat, folder: &Path) -> bool {
-    if !format.detect(folder) {
-        return false;
-    }
-    let Ok(adapter) = format.read(folder, &sites()) else { return false };
+fn read_adapter(path: &Path) -> bool {
+    let Ok(adapter) = formats::read(path, &sites()) else { return false };
     holds(adapter.misfit(&sites()).is_none(), "adapters fit their sites");
     let numbers = adapter.0.values().flat_map(|factors| factors.up.iter().chain(&factors.down));
     holds(numbers.copied().all(f32::is_finite), "adapters are finite");

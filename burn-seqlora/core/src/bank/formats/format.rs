@@ -3,26 +3,37 @@
 use std::fmt::Debug;
 use std::path::Path;
 
-use crate::error::Result;
-use crate::lora::{Site, StoredAdapter};
+use super::{AdapterCard, ForeignAdapter, Source};
+use crate::error::{Error, Result};
+use crate::lora::StoredAdapter;
 
-/// A way to store an adapter in a folder.
+/// A tool's way to store an adapter.
 pub trait AdapterFormat: Debug + Sync {
     /// Its name.
     fn name(&self) -> &'static str;
 
-    /// Whether a folder looks like this format.
-    fn detect(&self, folder: &Path) -> bool;
+    /// Whether a file or a folder looks like this format.
+    fn detect(&self, source: &Source) -> bool;
 
-    /// Reads an adapter for a model with these sites.
+    /// Reads an adapter, for whatever model it is.
     ///
     /// # Errors
-    /// If a file is missing or damaged, or a tensor belongs to no site or has another shape.
-    fn read(&self, folder: &Path, sites: &[Site]) -> Result<StoredAdapter>;
+    /// If a file is missing or damaged, or holds anything but plain LoRA.
+    fn read(&self, source: Source) -> Result<ForeignAdapter>;
+
+    /// The names that a tool may give to the module of our site.
+    fn module_names(&self, site: &str) -> Vec<String>;
+
+    /// The file that it writes in a folder for an adapter of this name; `None` if it writes several.
+    fn file_name(&self, _name: &str) -> Option<String> {
+        None
+    }
 
     /// Writes an adapter into a folder that exists.
     ///
     /// # Errors
-    /// If a file cannot be written, or the format cannot hold the adapter.
-    fn write(&self, folder: &Path, adapter: &StoredAdapter, sites: &[Site]) -> Result<()>;
+    /// If a file cannot be written, the format has no place for a site, or it is only read.
+    fn write(&self, _folder: &Path, _adapter: &StoredAdapter, _card: &AdapterCard) -> Result<()> {
+        Err(Error::Invalid(format!("adapters are not written in the format {}", self.name())))
+    }
 }

@@ -5,14 +5,18 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use seqlora_files::write_atomic;
 
-use super::AdapterFormat;
+use super::modules::{Piece, read_modules};
+use super::{AdapterCard, AdapterFormat, ForeignAdapter, Source};
 use crate::bank::places::Places;
-use crate::bank::tensors::{NamedTensors, parse_tensors, read_tensors, to_safetensors};
+use crate::bank::tensors::{NamedTensors, parse_tensors, to_safetensors};
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, StoredFactors};
 
 /// The file's name.
 pub const FILE: &str = "adapter.safetensors";
+
+const UP: &str = ".lora_up";
+const DOWN: &str = ".lora_down";
 
 /// `adapter.safetensors` as it lies in a bank.
 #[derive(Debug, Clone, Copy)]
@@ -23,19 +27,35 @@ impl AdapterFormat for Native {
         "native"
     }
 
-    fn detect(&self, folder: &Path) -> bool {
-        folder.join(FILE).is_file()
+    fn detect(&self, source: &Source) -> bool {
+        match source {
+            Source::Folder(folder) => folder.join(FILE).is_file(),
+            Source::File(_) => source.is_file_of(|key| split(key).is_some()),
+        }
     }
 
-    fn read(&self, folder: &Path, sites: &[Site]) -> Result<StoredAdapter> {
-        let file = folder.join(FILE);
-        from_tensors(&file, read_tensors(&file)?, sites)
+    fn read(&self, source: Source) -> Result<ForeignAdapter> {
+        let header = source.header(FILE)?;
+        Ok(ForeignAdapter::new(&header, read_modules(&header, split)?))
     }
 
-    fn write(&self, folder: &Path, adapter: &StoredAdapter, _: &[Site]) -> Result<()> {
+    fn module_names(&self, site: &str) -> Vec<String> {
+        vec![site.into()]
+    }
+
+    fn file_name(&self, _: &str) -> Option<String> {
+        Some(FILE.into())
+    }
+
+    fn write(&self, folder: &Path, adapter: &StoredAdapter, _: &AdapterCard) -> Result<()> {
         let file = folder.join(FILE);
         Ok(write_atomic(&file, &to_bytes(&file, adapter)?)?)
     }
+}
+
+fn split(key: &str) -> Option<(String, Piece)> {
+    let piece = |end, piece| Some((key.strip_suffix(end)?.to_string(), piece));
+    piece(UP, Piece::Up).or_else(|| piece(DOWN, Piece::Down))
 }
 
 /// The bytes of the file; the path is for messages.
@@ -48,8 +68,8 @@ pub fn to_tensors(adapter: &StoredAdapter) -> NamedTensors {
     let mut tensors = NamedTensors::new();
     for (name, factors) in &adapter.0 {
         let (rank, StoredFactors { up, down, .. }) = (factors.rank, factors);
-        tensors.insert(format!("{name}.lora_up"), ([factors.outputs(), rank], up.clone()));
-        tensors.insert(format!("{name}.lora_down"), ([rank, factors.inputs()], down.clone()));
+        tensors.insert(format!("{name}{UP}"), ([factors.outputs(), rank], up.clone()));
+        tensors.insert(format!("{name}{DOWN}"), ([rank, factors.inputs()], down.clone()));
     }
     tensors
 }
@@ -73,8 +93,8 @@ pub fn from_tensors(
 ) -> Result<StoredAdapter> {
     let mut adapter = StoredAdapter::default();
     for site in sites {
-        let up = tensors.remove(&format!("{}.lora_up", site.name));
-        let down = tensors.remove(&format!("{}.lora_down", site.name));
+        let up = tensors.remove(&format!("{}{UP}", site.name));
+        let down = tensors.remove(&format!("{}{DOWN}", site.name));
         let fits = |up: &[usize; 2], down: &[usize; 2]| {
             let rank = up[1];
             rank > 0 && *up == [site.outputs, rank] && *down == [rank, site.inputs]
@@ -106,7 +126,7 @@ pub fn from_tensors(
 pub fn places(file: &Path, bytes: &[u8], sites: &[Site]) -> Result<Places> {
     let header = SafeTensors::read_metadata(bytes).map_err(|e| Error::damaged(file, e))?;
     let (length, header) = header;
-    let place = |site: &Site| match header.info(&format!("{}.lora_down", site.name)) {
+    let place = |site: &Site| match header.info(&format!("{}{DOWN}", site.name)) {
         // Eight bytes say how long the header is.
         Some(info) => ((8 + length + info.data_offsets.0) as u64, info.shape[0]),
         None => (0, 0),
@@ -116,14 +136,9 @@ pub fn places(file: &Path, bytes: &[u8], sites: &[Site]) -> Result<Places> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::site;
     use super::*;
     use crate::bank::tensors::write_tensors;
-    use crate::lora::{Part, Role};
-
-    fn site(name: &str) -> Site {
-        let (part, role) = (Part::Denoiser, Role::CrossAttention);
-        Site { name: name.into(), inputs: 3, outputs: 2, part, role }
-    }
 
     #[test]
     fn factors_come_back_and_misfits_are_named() {
@@ -131,20 +146,19 @@ mod tests {
         let factors = StoredFactors { rank: 1, up: vec![1.0, -0.5], down: vec![0.25, 0.0, 2.0] };
         let adapter = StoredAdapter([("unet.b".to_string(), factors)].into());
         let folder = tempfile::tempdir().unwrap();
-        assert!(!Native.detect(folder.path()));
-        Native.write(folder.path(), &adapter, &sites).unwrap();
-        assert!(Native.detect(folder.path()));
-        assert_eq!(Native.read(folder.path(), &sites).unwrap(), adapter);
-
         let file = folder.path().join(FILE);
-        let whole = read_tensors(&file).unwrap();
+        std::fs::write(&file, to_bytes(&file, &adapter).unwrap()).unwrap();
+        let read = |sites: &[Site]| from_bytes(&file, &std::fs::read(&file).unwrap(), sites);
+        assert_eq!(read(&sites).unwrap(), adapter);
+
         let refused = |sites: &[Site], text: &str| {
-            let error = Native.read(folder.path(), sites).unwrap_err().to_string();
+            let error = read(sites).unwrap_err().to_string();
             assert!(error.contains(FILE) && error.contains(text), "{error}");
         };
         refused(&sites[..1], "`unet.b.lora_down` belongs to no layer");
         let wide = Site { inputs: 4, ..site("unet.b") };
         refused(&[wide], "the factors of `unet.b` do not fit the layer");
+        let whole = parse_tensors(&file, &std::fs::read(&file).unwrap()).unwrap();
         let half = whole.into_iter().filter(|(name, _)| name == "unet.b.lora_up").collect();
         write_tensors(&file, &half).unwrap();
         refused(&sites, "the factors of `unet.b` do not fit the layer");

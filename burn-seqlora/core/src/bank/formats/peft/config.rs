@@ -81,7 +81,18 @@ impl Config {
     /// # Errors
     /// If it is damaged, or describes anything but plain LoRA of linear layers; names the key.
     pub fn read(file: &Path) -> Result<Self> {
-        let keys: Keys = read_json(file)?;
+        Self::new(file, read_json(file)?)
+    }
+
+    /// The configuration in a JSON object of a file.
+    ///
+    /// # Errors
+    /// As in [`read`](Self::read).
+    pub fn from_value(file: &Path, value: Value) -> Result<Self> {
+        Self::new(file, serde_json::from_value(value).map_err(|e| Error::damaged(file, e))?)
+    }
+
+    fn new(file: &Path, keys: Keys) -> Result<Self> {
         keys.check().map_err(|reason| Error::damaged(file, reason))?;
         Ok(Self {
             rank: keys.r,
@@ -99,7 +110,12 @@ impl Config {
 
     /// What the product of a module's factors is multiplied with.
     pub fn scale(&self, module: &str) -> f64 {
-        let rank = self.rank(module) as f64;
+        self.scale_at(module, self.rank(module))
+    }
+
+    /// The same where the factors tell the rank.
+    pub fn scale_at(&self, module: &str, rank: usize) -> f64 {
+        let rank = rank as f64;
         let alpha = self.alphas.find(module).unwrap_or(&self.alpha);
         alpha / if self.rank_stabilised { rank.sqrt() } else { rank }
     }

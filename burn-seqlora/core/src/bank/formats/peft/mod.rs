@@ -11,16 +11,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use seqlora_files::write_json;
+use seqlora_files::{Header, write_json};
 
-use self::config::Config;
-use super::AdapterFormat;
-use crate::bank::tensors::{Matrix, NamedTensors, read_float_tensors, write_tensors};
+pub(super) use self::config::Config;
+use super::modules::{Piece, read_modules};
+use super::{AdapterCard, AdapterFormat, ForeignAdapter, Module, Source};
+use crate::bank::tensors::{NamedTensors, write_tensors};
 use crate::error::{Error, Result};
-use crate::lora::{Site, StoredAdapter, StoredFactors};
+use crate::lora::{StoredAdapter, StoredFactors};
 
 /// The first part of our sites' names, which is also the name of PEFT's folder.
-const COMPONENTS: [&str; 2] = ["unet", "text_encoder"];
+pub(super) const COMPONENTS: [&str; 2] = ["unet", "text_encoder"];
 
 /// Begins the module paths of transformers' `CLIPTextModel` before version 5. Our sites have it; both are
 /// read, and what is written has the paths of version 5.
@@ -41,28 +42,37 @@ impl AdapterFormat for Peft {
         "peft"
     }
 
-    fn detect(&self, folder: &Path) -> bool {
-        COMPONENTS.iter().any(|component| folder.join(component).join(CONFIG).is_file())
+    fn detect(&self, source: &Source) -> bool {
+        let has = |folder: &Path, component| folder.join(component).join(CONFIG).is_file();
+        match source {
+            Source::Folder(folder) => COMPONENTS.iter().any(|component| has(folder, component)),
+            Source::File(_) => false,
+        }
     }
 
-    fn read(&self, folder: &Path, sites: &[Site]) -> Result<StoredAdapter> {
-        let mut adapter = StoredAdapter::default();
+    fn read(&self, source: Source) -> Result<ForeignAdapter> {
+        let (path, mut all) = (source.path().to_path_buf(), BTreeMap::new());
         for component in COMPONENTS {
-            let folder = folder.join(component);
+            let folder = path.join(component);
             if folder.join(CONFIG).is_file() {
-                read_component(&folder, component, sites, &mut adapter)?;
+                all.extend(read_component(&folder, component)?);
             }
         }
-        Ok(adapter)
+        let (words, metadata) = (BTreeMap::new(), BTreeMap::new());
+        Ok(ForeignAdapter { path, modules: all, words, metadata })
     }
 
-    fn write(&self, folder: &Path, adapter: &StoredAdapter, _: &[Site]) -> Result<()> {
+    fn module_names(&self, site: &str) -> Vec<String> {
+        both_versions(site)
+    }
+
+    fn write(&self, folder: &Path, adapter: &StoredAdapter, _: &AdapterCard) -> Result<()> {
         let mut components: BTreeMap<&str, BTreeMap<&str, &StoredFactors>> = BTreeMap::new();
         for (name, factors) in &adapter.0 {
-            let (component, module) = name
-                .split_once('.')
-                .filter(|(component, _)| COMPONENTS.contains(component))
-                .ok_or_else(|| Error::damaged(folder, format!("PEFT has no place for `{name}`")))?;
+            let (component, module) = split_site(name);
+            if !COMPONENTS.contains(&component) {
+                return Err(Error::damaged(folder, format!("PEFT has no place for `{name}`")));
+            }
             let module = module.strip_prefix(TEXT_MODEL).unwrap_or(module);
             components.entry(component).or_default().insert(module, factors);
         }
@@ -71,6 +81,18 @@ impl AdapterFormat for Peft {
         }
         Ok(())
     }
+}
+
+/// A module's names with transformers 5, and before.
+pub(super) fn both_versions(site: &str) -> Vec<String> {
+    let (component, module) = split_site(site);
+    let short = module.strip_prefix(TEXT_MODEL).map(|short| format!("{component}.{short}"));
+    short.into_iter().chain([site.to_string()]).collect()
+}
+
+/// A site's component, and the path of its module there.
+fn split_site(site: &str) -> (&str, &str) {
+    site.split_once('.').unwrap_or((site, ""))
 }
 
 fn write_component(folder: &Path, factors: &BTreeMap<&str, &StoredFactors>) -> Result<()> {
@@ -85,92 +107,43 @@ fn write_component(folder: &Path, factors: &BTreeMap<&str, &StoredFactors>) -> R
     write_tensors(&folder.join(MODEL), &tensors)
 }
 
-fn read_component(
-    folder: &Path,
-    component: &str,
-    sites: &[Site],
-    adapter: &mut StoredAdapter,
-) -> Result<()> {
+/// The modules of a component by their names in the format, which begin with the component's.
+fn read_component(folder: &Path, component: &str) -> Result<BTreeMap<String, Module>> {
     let config = Config::read(&folder.join(CONFIG))?;
     let file = folder.join(MODEL);
-    let mut tensors = read_float_tensors(&file)?;
-    let sites: BTreeMap<&str, &Site> = sites.iter().map(|s| (s.name.as_str(), s)).collect();
-    while let Some((key, down)) = tensors.pop_first() {
-        // In the order of the names A comes before B, which is taken with it.
-        let Some((module, site)) = module_of(&key, component, &sites) else {
-            let reason = format!("`{key}` is not one of two factors of a layer of the base model");
+    let split = |key: &str| {
+        let key = key.strip_prefix(PREFIX)?;
+        let piece = |end, piece| Some((key.strip_suffix(end)?.to_string(), piece));
+        piece(A, Piece::Down).or_else(|| piece(B, Piece::Up))
+    };
+    let scaled = |(name, module): (String, Module)| {
+        let rank = config.rank(&name);
+        if module.rank != rank {
+            let found = module.rank;
+            let reason = format!("`{name}` has rank {found}, and {CONFIG} says {rank}");
             return Err(Error::damaged(&file, reason));
-        };
-        let up = tensors.remove(&format!("{PREFIX}{module}{B}"));
-        let factors = factors(&config, module, site, up, down)
-            .map_err(|reason| Error::damaged(&file, format!("`{module}` {reason}")))?;
-        if adapter.0.insert(site.name.clone(), factors).is_some() {
-            return Err(Error::damaged(&file, format!("`{module}` is there twice")));
         }
-    }
-    Ok(())
-}
-
-/// The module whose factor A has this key, and its site.
-fn module_of<'a>(
-    key: &'a str,
-    component: &str,
-    sites: &BTreeMap<&str, &'a Site>,
-) -> Option<(&'a str, &'a Site)> {
-    let module = key.strip_prefix(PREFIX)?.strip_suffix(A)?;
-    let names = [format!("{component}.{module}"), format!("{component}.{TEXT_MODEL}{module}")];
-    let site = names.iter().find_map(|name| sites.get(name.as_str()))?;
-    Some((module, site))
-}
-
-/// The factors of a module, or what is wrong with them.
-fn factors(
-    config: &Config,
-    module: &str,
-    site: &Site,
-    up: Option<Matrix>,
-    (down_shape, down): Matrix,
-) -> Result<StoredFactors, String> {
-    let rank = config.rank(module);
-    let Some((up_shape, mut up)) = up else { return Err(format!("has no {B}")) };
-    let expected = ([site.outputs, rank], [rank, site.inputs]);
-    if rank == 0 || (up_shape, down_shape) != expected {
-        return Err(format!(
-            "has factors of shapes {up_shape:?} and {down_shape:?}, expected {:?} and {:?}",
-            expected.0, expected.1
-        ));
-    }
-    let scale = config.scale(module) as f32;
-    up.iter_mut().for_each(|x| *x *= scale);
-    match up.iter().all(|x| x.is_finite()) {
-        true => Ok(StoredFactors { rank, up, down }),
-        false => Err(format!("is not finite any more when it is multiplied with {scale}")),
-    }
+        let scale = config.scale(&name);
+        Ok((format!("{component}.{name}"), module.scaled(scale)))
+    };
+    read_modules(&Header::read(&file)?, split)?.into_iter().map(scaled).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::read;
+    use super::super::testing::{card, factors, site};
     use super::*;
-    use crate::lora::{Part, Role};
+    use crate::lora::Site;
     use seqlora_files::read_json;
     use serde_json::{Value, json};
-
-    fn site(name: &str) -> Site {
-        let (part, role) = (Part::Denoiser, Role::CrossAttention);
-        Site { name: name.into(), inputs: 3, outputs: 2, part, role }
-    }
-
-    fn factors(rank: usize) -> StoredFactors {
-        let numbers = |count| (0..count).map(|x| x as f32 / 7.0).collect();
-        StoredFactors { rank, up: numbers(2 * rank), down: numbers(3 * rank) }
-    }
 
     /// Sites, and a folder with an adapter of this rank at all of them.
     fn written(names: &[&str], rank: usize) -> (Vec<Site>, tempfile::TempDir) {
         let sites: Vec<Site> = names.iter().map(|name| site(name)).collect();
         let entries = sites.iter().map(|s| (s.name.clone(), factors(rank)));
         let folder = tempfile::tempdir().unwrap();
-        Peft.write(folder.path(), &StoredAdapter(entries.collect()), &sites).unwrap();
+        Peft.write(folder.path(), &StoredAdapter(entries.collect()), &card("dog6")).unwrap();
         (sites, folder)
     }
 
@@ -182,12 +155,13 @@ mod tests {
         let entries = sites.iter().zip(ranks).map(|(s, rank)| (s.name.clone(), factors(rank)));
         let adapter = StoredAdapter(entries.collect());
         let folder = tempfile::tempdir().unwrap();
-        assert!(!Peft.detect(folder.path()));
-        Peft.write(folder.path(), &adapter, &sites).unwrap();
-        assert!(Peft.detect(folder.path()));
-        assert_eq!(Peft.read(folder.path(), &sites).unwrap(), adapter);
-        let missing = Peft.read(folder.path(), &sites[1..]).unwrap_err().to_string();
-        assert!(missing.contains("a.to_k.lora_A.weight` is not one of"), "{missing}");
+        let source = || Source::open(folder.path()).unwrap();
+        assert!(!Peft.detect(&source()));
+        Peft.write(folder.path(), &adapter, &card("dog6")).unwrap();
+        assert!(Peft.detect(&source()));
+        assert_eq!(read(folder.path(), &sites).unwrap(), adapter);
+        let missing = read(folder.path(), &sites[1..]).unwrap_err().to_string();
+        assert!(missing.contains("`unet.a.to_k` belongs to no layer"), "{missing}");
     }
 
     #[test]
@@ -198,55 +172,62 @@ mod tests {
         config["lora_alpha"] = 6.into();
         config["alpha_pattern"] = json!({ "b.to_k": 1 });
         write_json(&file, &config).unwrap();
-        let read = Peft.read(folder.path(), &sites).unwrap();
-        let up = |name: &str| read.get(name).unwrap().up[1];
+        let found = read(folder.path(), &sites).unwrap();
+        let up = |name: &str| found.get(name).unwrap().up[1];
         let expected = factors(2).up[1];
         assert_eq!((up("unet.a.to_k"), up("unet.b.to_k")), (expected * 3.0, expected * 0.5));
 
         config["lora_alpha"] = json!(1e300);
         write_json(&file, &config).unwrap();
-        let error = Peft.read(folder.path(), &sites).unwrap_err().to_string();
-        assert!(error.contains("`a.to_k` is not finite"), "{error}");
+        let error = read(folder.path(), &sites).unwrap_err().to_string();
+        assert!(error.contains("`unet.a.to_k` is not finite"), "{error}");
     }
 
     #[test]
     fn damaged_factors_are_named() {
         let (sites, folder) = written(&["unet.a.to_k", "unet.b.to_k"], 2);
         let file = folder.path().join("unet").join(MODEL);
-        let whole = read_float_tensors(&file).unwrap();
+        let whole = crate::bank::read_tensors(&file).unwrap();
         let refused = |change: &dyn Fn(&mut NamedTensors), text: &str| {
             let mut tensors = whole.clone();
             change(&mut tensors);
             write_tensors(&file, &tensors).unwrap();
-            let error = Peft.read(folder.path(), &sites).unwrap_err().to_string();
-            assert!(error.contains(MODEL) && error.contains(text), "{error}");
+            let error = read(folder.path(), &sites).unwrap_err().to_string();
+            assert!(error.contains("unet") && error.contains(text), "{error}");
         };
         let key = |factor| format!("{PREFIX}a.to_k{factor}");
-        refused(&|t| drop(t.remove(&key(B))), "`a.to_k` has no .lora_B.weight");
-        refused(&|t| drop(t.remove(&key(A))), "a.to_k.lora_B.weight` is not one of two factors");
+        refused(&|t| drop(t.remove(&key(B))), "`a.to_k` has one factor instead of two");
+        refused(&|t| drop(t.remove(&key(A))), "`a.to_k` has one factor instead of two");
         let thin = |t: &mut NamedTensors| drop(t.insert(key(A), ([1, 3], vec![0.0; 3])));
-        refused(&thin, "[1, 3], expected [2, 2] and [2, 3]");
+        refused(&thin, "[2, 2] and [1, 3], which do not fit");
+        let narrow = |t: &mut NamedTensors| drop(t.insert(key(A), ([2, 2], vec![0.0; 4])));
+        refused(&narrow, "2 inputs and 2 outputs, and the model's layer has 3 and 2");
+        let smaller = |t: &mut NamedTensors| {
+            t.insert(key(A), ([1, 3], vec![0.0; 3]));
+            t.insert(key(B), ([2, 1], vec![0.0; 2]));
+        };
+        refused(&smaller, "`a.to_k` has rank 1, and adapter_config.json says 2");
         let elsewhere = |t: &mut NamedTensors| drop(t.insert("a.to_k".into(), ([1, 1], vec![0.0])));
-        refused(&elsewhere, "`a.to_k` is not one of two factors");
+        refused(&elsewhere, "`a.to_k` is not a factor");
     }
 
     #[test]
     fn a_module_under_both_names_is_refused() {
         let (sites, folder) = written(&["text_encoder.text_model.q_proj"], 2);
         let file = folder.path().join("text_encoder").join(MODEL);
-        let mut tensors = read_float_tensors(&file).unwrap();
+        let mut tensors = crate::bank::read_tensors(&file).unwrap();
         for (key, matrix) in tensors.clone() {
             tensors.insert(key.replace(PREFIX, &format!("{PREFIX}{TEXT_MODEL}")), matrix);
         }
         write_tensors(&file, &tensors).unwrap();
-        let error = Peft.read(folder.path(), &sites).unwrap_err().to_string();
-        assert!(error.contains("twice"), "{error}");
+        let error = read(folder.path(), &sites).unwrap_err().to_string();
+        assert!(error.contains("under two names"), "{error}");
     }
 
     #[test]
     fn sites_of_other_components_cannot_be_written() {
         let adapter = StoredAdapter(BTreeMap::from([("text_encoder_2.q".into(), factors(1))]));
-        let error = Peft.write(Path::new("nowhere"), &adapter, &[]).unwrap_err().to_string();
+        let error = Peft.write(Path::new("nowhere"), &adapter, &card("a")).unwrap_err().to_string();
         assert!(error.contains("`text_encoder_2.q`"), "{error}");
     }
 }

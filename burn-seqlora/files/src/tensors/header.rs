@@ -5,12 +5,17 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Metadata, TensorInfo};
-use seqlora_files::open_regular;
 
-use super::{ModelError, pytorch};
+use super::pytorch;
+use crate::error::{FileError, Result};
+use crate::open::open_regular;
 
 /// The largest header that is read. Stable Diffusion's take 0.3 MB.
 const LIMIT: u64 = 16 << 20;
+
+/// What to do with files of PyTorch before version 1.6.
+const BARE_PICKLE: &str = "it is a bare pickle, as PyTorch wrote them before version 1.6; load it in \
+                           Python and save its `state_dict` again, with torch.save or as .safetensors";
 
 /// The header of a file of weights: its metadata, and the types, shapes and places of its tensors. The
 /// file is in the format of safetensors, or an archive of PyTorch's.
@@ -31,8 +36,8 @@ impl Header {
     ///
     /// # Errors
     /// If the file cannot be read, is truncated, or has another format.
-    pub fn read(path: &Path) -> Result<Self, ModelError> {
-        let damaged = |reason: String| ModelError::Damaged { path: path.into(), reason };
+    pub fn read(path: &Path) -> Result<Self> {
+        let damaged = |reason: String| FileError::Damaged { path: path.into(), reason };
         let (mut file, size) = open_regular(path)?;
         let mut length = [0; 8];
         let short = |_| damaged(format!("it has only {size} bytes"));
@@ -42,7 +47,7 @@ impl Header {
             return Ok(Self { path: path.into(), tensors, metadata: BTreeMap::new(), start: 0 });
         }
         if pytorch::is_bare_pickle(&length) {
-            return Err(ModelError::OldPickle { path: path.into() });
+            return Err(damaged(BARE_PICKLE.into()));
         }
         let length = u64::from_le_bytes(length);
         if length > size.min(LIMIT) {
@@ -78,9 +83,9 @@ impl Header {
         &self.path
     }
 
-    /// An entry of the file's own metadata.
-    pub fn metadata(&self, key: &str) -> Option<&str> {
-        self.metadata.get(key).map(String::as_str)
+    /// What the file says besides its tensors; PyTorch's files say nothing.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
     }
 
     /// All tensors by name.
@@ -108,18 +113,18 @@ impl Header {
     ///
     /// # Errors
     /// If the file cannot be read, or has become shorter since its header was read.
-    pub(super) fn bytes(&self, tensor: &TensorInfo) -> Result<Vec<u8>, ModelError> {
+    pub fn bytes(&self, tensor: &TensorInfo) -> Result<Vec<u8>> {
         let (start, end) = tensor.data_offsets;
         let (mut file, _) = open_regular(&self.path)?;
         let mut bytes = vec![0; end - start];
         file.seek(SeekFrom::Start(self.start + start as u64))
             .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(ModelError::io(&self.path))?;
+            .map_err(FileError::io("cannot read", &self.path))?;
         Ok(bytes)
     }
 
-    #[cfg(test)]
-    pub(super) fn of(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
+    /// The header of a file that is not there, of tensors of these shapes: to ask what such a file is.
+    pub fn of(tensors: impl IntoIterator<Item = (String, Vec<usize>)>) -> Self {
         let (dtype, data_offsets) = (safetensors::Dtype::F32, (0, 0));
         let info = |shape| TensorInfo { dtype, shape, data_offsets };
         let tensors = tensors.into_iter().map(|(key, shape)| (key, info(shape))).collect();

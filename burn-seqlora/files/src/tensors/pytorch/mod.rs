@@ -21,7 +21,7 @@ use pickle::{Node, Pickle, Tensor, Value};
 const LIMIT: u64 = 16 << 20;
 
 /// The keys under which training programs put the weights beside other things.
-const NESTED: [&str; 2] = ["state_dict", "model"];
+const NESTED: [&str; 3] = ["state_dict", "model", "params"];
 
 /// Whether a file starts as an archive of PyTorch does.
 pub(super) fn is_archive(start: &[u8]) -> bool {
@@ -65,15 +65,31 @@ fn weights(pickle: &Pickle) -> Result<Vec<(String, &Tensor)>, String> {
     if let Some(inner) = NESTED.iter().find_map(nested) {
         entries = inner;
     }
-    let tensor = |(key, value): (&str, Value)| match pickle.node(value) {
-        Some(Node::Tensor(tensor)) => Some((key.to_string(), tensor)),
-        _ => None,
-    };
-    let tensors: Vec<_> = entries.into_iter().filter_map(tensor).collect();
+    let mut tensors = tensors_of(pickle, "", &entries);
+    if tensors.is_empty() {
+        // Mix-of-Show puts the weights of each model into a dictionary of its own.
+        for (key, value) in entries {
+            let inner = pickle.entries(value).unwrap_or_default();
+            tensors.extend(tensors_of(pickle, &format!("{key}."), &inner));
+        }
+    }
     match tensors.is_empty() {
         true => Err("its pickle is no dictionary of tensors".into()),
         false => Ok(tensors),
     }
+}
+
+/// The entries of a dictionary that are tensors, with their keys after a prefix.
+fn tensors_of<'a>(
+    pickle: &'a Pickle,
+    prefix: &str,
+    entries: &[(&str, Value)],
+) -> Vec<(String, &'a Tensor)> {
+    let tensor = |(key, value): &(&str, Value)| match pickle.node(*value) {
+        Some(Node::Tensor(tensor)) => Some((format!("{prefix}{key}"), tensor)),
+        _ => None,
+    };
+    entries.iter().filter_map(tensor).collect()
 }
 
 /// Where a tensor's numbers lie in the file, if they are all in its storage and in order.

@@ -1,0 +1,204 @@
+//! `seqlora export`: concepts as files of other tools.
+
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::bank::formats::{self, AdapterCard, AdapterFormat};
+use burn_seqlora::bank::{
+    Bank, ConceptId, ExportedAdapter, WordEmbeddings, composed_adapter, export_adapter,
+    export_words,
+};
+use burn_seqlora::compose::Member;
+use serde::Serialize;
+use serde_json::json;
+
+use super::generate::members;
+use crate::args::{Export, ExportFormat};
+use crate::failure::Failure;
+use crate::terminal::{Terminal, table};
+
+/// The sub-folder of the words.
+const WORDS: &str = "textual-inversion";
+
+/// A mean of embeddings that loses more of them than this deserves a warning.
+const NOTICEABLE: f64 = 0.05;
+
+/// Writes the files, reads each again, and says what was found.
+pub fn run(args: &Export, terminal: &Terminal) -> Result<(), Failure> {
+    let bank = Bank::open(&args.bank)?;
+    let members = members(&args.concept, Some(&bank))?;
+    if members.is_empty() {
+        return Err(Failure::Usage(format!("{} holds no concepts", args.bank.display())));
+    }
+    let packs = packs(args, &members)?;
+    let formats = formats(args)?;
+    if !args.overwrite {
+        refuse_existing(args, &bank, &packs, &formats)?;
+    }
+    let mut adapters = Vec::new();
+    for pack in &packs {
+        let adapter = composed_adapter(&bank, &pack.members)?;
+        for format in &formats {
+            let folder = pack.folder(args, *format);
+            let card = pack.card(&bank);
+            let exported = export_adapter(*format, &folder, &adapter, &card, bank.sites())?;
+            adapters.push(AdapterLine::new(*format, pack, exported));
+        }
+    }
+    let mut words = Vec::new();
+    for Member { id, .. } in &members {
+        let record = bank.record(id)?;
+        let (path, embeddings) = export_words(&bank, &record, &args.out.join(WORDS))?;
+        words.push(WordLine::new(id, &path, &embeddings));
+    }
+    let lost = words.iter().filter(|line| line.relative_error > NOTICEABLE);
+    if let Some(worst) = lost.max_by(|a, b| a.relative_error.total_cmp(&b.relative_error)) {
+        terminal.warning(format!(
+            "textual inversion has one embedding per word, and `{}` has {}: their mean, which is \
+             written, differs from them by {:.0} % of their norm; a concept that is learnt with \
+             --tokens single loses nothing",
+            worst.id,
+            worst.embeddings_per_word,
+            100.0 * worst.relative_error
+        ));
+    }
+    terminal.result(&json!({ "version": 1, "adapters": adapters, "words": words }), || {
+        text(&adapters, &words)
+    })
+}
+
+/// One adapter that is written: a concept, or the sum of several.
+struct Pack {
+    name: String,
+    members: Vec<Member>,
+}
+
+fn packs(args: &Export, members: &[Member]) -> Result<Vec<Pack>, Failure> {
+    match &args.pack {
+        Some(name) => {
+            // It becomes the name of a file, as a concept's id does.
+            ConceptId::new(name.as_str())
+                .map_err(|error| Failure::Usage(format!("--pack {name}: {error}")))?;
+            Ok(vec![Pack { name: name.clone(), members: members.to_vec() }])
+        }
+        None => {
+            let one =
+                |member: &Member| Pack { name: member.id.clone(), members: vec![member.clone()] };
+            Ok(members.iter().map(one).collect())
+        }
+    }
+}
+
+fn formats(args: &Export) -> Result<Vec<&'static dyn AdapterFormat>, Failure> {
+    let mut names: Vec<_> = args.format.iter().filter_map(|f: &ExportFormat| f.adapter()).collect();
+    names.sort_unstable();
+    names.dedup();
+    Ok(names.into_iter().map(formats::by_name).collect::<Result<_, _>>()?)
+}
+
+impl Pack {
+    /// A folder of its own, unless the format's files are named after their adapters.
+    fn folder(&self, args: &Export, format: &dyn AdapterFormat) -> PathBuf {
+        let folder = args.out.join(format.name());
+        let is_named_alike = format.file_name("a") == format.file_name("b");
+        if is_named_alike { folder.join(&self.name) } else { folder }
+    }
+
+    fn card(&self, bank: &Bank) -> AdapterCard {
+        let ids: Vec<&str> = self.members.iter().map(|member| member.id.as_str()).collect();
+        let base = bank.base();
+        AdapterCard {
+            name: self.name.clone(),
+            trigger: ids.join(", "),
+            base: base.name.clone(),
+            token_width: base.token_width,
+            prediction: base.prediction,
+        }
+    }
+}
+
+/// # Errors
+/// Names the first file or folder that would be replaced.
+fn refuse_existing(
+    args: &Export,
+    bank: &Bank,
+    packs: &[Pack],
+    formats: &[&dyn AdapterFormat],
+) -> Result<(), Failure> {
+    let adapters = packs.iter().flat_map(|pack| {
+        formats.iter().map(|format| {
+            let folder = pack.folder(args, *format);
+            format.file_name(&pack.name).map_or(folder.clone(), |file| folder.join(file))
+        })
+    });
+    let members = packs.iter().flat_map(|pack| &pack.members);
+    let words = members.map(|m| args.out.join(WORDS).join(format!("{}.safetensors", m.id)));
+    match adapters.chain(words).find(|path| path.exists()) {
+        Some(path) => Err(Failure::Usage(format!(
+            "{} is there already; use --overwrite or another --out than that for {}",
+            path.display(),
+            bank.path().display()
+        ))),
+        None => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct AdapterLine {
+    format: &'static str,
+    name: String,
+    concepts: Vec<String>,
+    path: String,
+    modules: usize,
+    matched: usize,
+    relative_error: f64,
+}
+
+impl AdapterLine {
+    fn new(format: &dyn AdapterFormat, pack: &Pack, exported: ExportedAdapter) -> Self {
+        let ExportedAdapter { path, modules, error } = exported;
+        Self {
+            format: format.name(),
+            name: pack.name.clone(),
+            concepts: pack.members.iter().map(|member| member.id.clone()).collect(),
+            path: path.to_string_lossy().into_owned(),
+            modules,
+            // Anything else is an error.
+            matched: modules,
+            relative_error: error,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct WordLine {
+    id: String,
+    path: String,
+    words: usize,
+    embeddings_per_word: usize,
+    relative_error: f64,
+}
+
+impl WordLine {
+    fn new(id: &str, path: &Path, words: &WordEmbeddings) -> Self {
+        Self {
+            id: id.into(),
+            path: path.to_string_lossy().into_owned(),
+            words: words.embeddings.0[0],
+            embeddings_per_word: words.embeddings_per_word,
+            relative_error: words.error,
+        }
+    }
+}
+
+fn text(adapters: &[AdapterLine], words: &[WordLine]) -> String {
+    let head = ["format", "name", "matched", "file"].map(String::from).to_vec();
+    let adapter = |line: &AdapterLine| {
+        let matched = format!("{}/{}", line.matched, line.modules);
+        vec![line.format.into(), line.name.clone(), matched, line.path.clone()]
+    };
+    let word = |line: &WordLine| {
+        vec![WORDS.into(), line.id.clone(), format!("{} words", line.words), line.path.clone()]
+    };
+    let lines = adapters.iter().map(adapter).chain(words.iter().map(word));
+    table(&[head].into_iter().chain(lines).collect::<Vec<_>>())
+}

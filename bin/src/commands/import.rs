@@ -1,0 +1,204 @@
+//! `seqlora import`: an adapter of another tool as a concept of a bank.
+
+use burn_seqlora::FoundModel;
+use burn_seqlora::bank::formats::{self, AdapterFormat, ForeignAdapter};
+use burn_seqlora::bank::{
+    Bank, BaseModel, ConceptId, ConceptRecord, Matrix, TrainingRecord, gauged,
+};
+use burn_seqlora::files::sha256;
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::lora::StoredAdapter;
+use burn_seqlora::model::DiffusionModel as _;
+use burn_seqlora::models::StableDiffusion;
+use serde_json::json;
+
+use super::model;
+use crate::args::{Compute, Import};
+use crate::device::Job;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// The methods of a bank that an import begins: one whose concepts are kept apart, and one whose are not.
+const PROJECTED: &str = "seqlora";
+const PLAIN: &str = "lora";
+
+/// kohya's and ModelSpec's key of what one writes in a prompt.
+const TRIGGER: &str = "modelspec.trigger_phrase";
+
+/// Reads the adapter, and adds it.
+pub fn run(args: &Import, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
+    let (format, adapter) = formats::open(&args.file)?;
+    let id = id(args)?;
+    let found = model::find(&args.model, terminal)?;
+    compute.device.run(Session { args, compute, format, adapter, id, found, terminal })
+}
+
+/// The concept's id, by default the file's name.
+fn id(args: &Import) -> Result<ConceptId, Failure> {
+    let stem = args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let id = args.id.clone().or(stem).unwrap_or_default();
+    ConceptId::new(id).map_err(|error| Failure::Usage(format!("{error}; choose another --id")))
+}
+
+struct Session<'a> {
+    args: &'a Import,
+    compute: &'a Compute,
+    format: &'static dyn AdapterFormat,
+    adapter: ForeignAdapter,
+    id: ConceptId,
+    found: FoundModel,
+    terminal: &'a Terminal,
+}
+
+impl Job for Session<'_> {
+    fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
+        let Self { args, compute, format, adapter, id, terminal, .. } = &self;
+        let precision = compute.precision.unwrap_or_default();
+        let (model, base) = model::load::<B>(&self.found, precision, &device)?;
+        let matched = adapter.matched(*format, model.sites())?;
+        let dropped = self.dropped(&matched.others)?;
+        self.check_change(&matched.adapter)?;
+        let (embeddings, per_word) = self.words(&model, &base)?;
+        let mut bank = Bank::open_or_create(&args.bank, &base, model.sites())?;
+        let method = self.method(&bank)?;
+        let gauged = gauged(&matched.adapter, model.sites(), bank.directions(model.sites(), None)?);
+        let stored = if args.project { &gauged.projected } else { &gauged.adapter };
+        self.check_change(stored)?;
+        let words = [embeddings.0[0] / per_word, per_word];
+        let record = ConceptRecord::new(id, &args.class_word, words, args.project, stored);
+        let training = self.training(method)?;
+        bank.append(record, &training, stored, embeddings)?;
+        let result = json!({
+            "version": 1,
+            "bank": args.bank.to_string_lossy(),
+            "id": id.as_str(),
+            "format": format.name(),
+            "modules": adapter.modules.len(),
+            "matched": matched.adapter.0.len(),
+            "lost_with_modules": dropped,
+            "shared": gauged.shared,
+            "projected": args.project,
+            "words": words[0],
+        });
+        terminal.result(&result, || {
+            let (matched, modules) = (matched.adapter.0.len(), adapter.modules.len());
+            let shared = 100.0 * gauged.shared;
+            let what = match args.project {
+                true => "removed",
+                false => "which interferes with them",
+            };
+            format!(
+                "<{id}>: matched {matched}/{modules} modules; {shared:.2} % of its change acts on \
+                 directions of the bank's concepts, {what}"
+            )
+        })
+    }
+}
+
+impl Session<'_> {
+    /// The share of the change that is in modules which no concept can have.
+    fn dropped(&self, others: &[String]) -> Result<f64, Failure> {
+        let Some(first) = others.first() else { return Ok(0.0) };
+        let modules = &self.adapter.modules;
+        let total: f64 = modules.values().map(|module| module.energy()).sum();
+        let lost: f64 = others.iter().map(|name| modules[name].energy()).sum();
+        let share = lost / total.max(f64::MIN_POSITIVE);
+        let text = format!(
+            "{} of its {} modules, e.g. `{first}`, belong to no layer that a concept can adapt; they \
+             are {:.1} % of its change",
+            others.len(),
+            modules.len(),
+            100.0 * share
+        );
+        match self.args.allow_partial {
+            true => {
+                self.terminal.warning(text);
+                Ok(share)
+            }
+            false => Err(Failure::Usage(format!(
+                "{}: {text}: leave them out with --allow-partial, or use all of it with \
+                 `generate --lora`",
+                self.args.file.display()
+            ))),
+        }
+    }
+
+    /// The token embeddings of its words, and how many each word has.
+    fn words<B: TrainBackend>(
+        &self,
+        model: &StableDiffusion<B>,
+        base: &BaseModel,
+    ) -> Result<(Matrix, usize), Failure> {
+        let Self { args, adapter, .. } = self;
+        if args.trigger.is_none() && !adapter.words.is_empty() {
+            return self.own_words(base);
+        }
+        let trigger = args.trigger.as_ref().or(adapter.metadata.get(TRIGGER)).ok_or_else(|| {
+            Failure::Usage(format!(
+                "{} does not say what one writes to get the concept; give it as --trigger \"sks dog\"",
+                args.file.display()
+            ))
+        })?;
+        Ok((model.token_embeddings(trigger)?, 1))
+    }
+
+    /// The words that came with the adapter, one after another.
+    fn own_words(&self, base: &BaseModel) -> Result<(Matrix, usize), Failure> {
+        let per_word = base.cross_attention_layers;
+        let mut all = Vec::new();
+        for (word, (shape, values)) in &self.adapter.words {
+            if *shape != [per_word, base.token_width] {
+                return Err(Failure::Usage(format!(
+                    "{}: `{word}` has embeddings of shape {shape:?}, and this model's words have {:?}",
+                    self.args.file.display(),
+                    [per_word, base.token_width]
+                )));
+            }
+            all.extend(values);
+        }
+        let rows = per_word * self.adapter.words.len();
+        Ok((([rows, base.token_width], all), per_word))
+    }
+
+    /// The method of the bank's concepts. What is not projected belongs among plain LoRAs only.
+    fn method<'a>(&self, bank: &'a Bank) -> Result<&'a str, Failure> {
+        let project = self.args.project;
+        match bank.method() {
+            None => Ok(if project { PROJECTED } else { PLAIN }),
+            Some(PLAIN) if !project => Ok(PLAIN),
+            Some(PLAIN) => Err(Failure::Usage(format!(
+                "{} holds plain LoRAs, which are not kept apart; leave out --project",
+                bank.path().display()
+            ))),
+            Some(method) if project => Ok(method),
+            Some(method) => Err(Failure::Usage(format!(
+                "{} holds concepts of `{method}`, which are kept apart; use --project, or another bank",
+                bank.path().display()
+            ))),
+        }
+    }
+
+    /// Refuses an adapter of which nothing is left.
+    fn check_change(&self, adapter: &StoredAdapter) -> Result<(), Failure> {
+        match adapter.0.is_empty() {
+            false => Ok(()),
+            true => Err(Failure::Usage(format!("{} changes nothing", self.args.file.display()))),
+        }
+    }
+
+    fn training(&self, method: &str) -> Result<TrainingRecord, Failure> {
+        let Self { args, format, adapter, .. } = self;
+        let said = json!({ "format": format.name(), "metadata": adapter.metadata });
+        Ok(TrainingRecord {
+            method: method.into(),
+            images: Vec::new(),
+            // Of what was imported: there are no images to compare with.
+            data_digest: sha256(said.to_string().as_bytes()),
+            steps: 0,
+            initial_loss: f64::NAN,
+            final_loss: f64::NAN,
+            settings: json!({ "imported": said, "projected": args.project }),
+            trained_by: format!("imported by seqlora {}", env!("CARGO_PKG_VERSION")),
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! `seqlora inspect` of an adapter in another tool's format.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use burn_seqlora::bank::formats::{AdapterFormat, ForeignAdapter, Module, Source};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::failure::Failure;
+use crate::terminal::{Terminal, table};
+
+/// Metadata that are too long to be read; JSON has them whole.
+const LONGEST: usize = 100;
+
+/// Shows what an adapter holds, without a model.
+pub fn run(format: &dyn AdapterFormat, source: Source, terminal: &Terminal) -> Result<(), Failure> {
+    let adapter = format.read(source)?;
+    let summary = Summary::new(format, &adapter);
+    terminal.result(&json!(summary), || summary.text())
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    path: String,
+    format: &'static str,
+    modules: Vec<ModuleLine<'a>>,
+    words: Vec<WordLine<'a>>,
+    metadata: &'a BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct ModuleLine<'a> {
+    name: &'a str,
+    rank: usize,
+    alpha: f64,
+    inputs: usize,
+    outputs: usize,
+    kernel: [usize; 2],
+}
+
+#[derive(Serialize)]
+struct WordLine<'a> {
+    word: &'a str,
+    embeddings: usize,
+    width: usize,
+}
+
+impl<'a> Summary<'a> {
+    fn new(format: &dyn AdapterFormat, adapter: &'a ForeignAdapter) -> Self {
+        let module = |(name, module): (&'a String, &Module)| ModuleLine {
+            name,
+            rank: module.rank,
+            alpha: module.alpha(),
+            inputs: module.down.len() / module.rank,
+            outputs: module.up.len() / module.rank,
+            kernel: module.kernel,
+        };
+        let word = |(word, ([embeddings, width], _)): (&'a String, &([usize; 2], Vec<f32>))| {
+            WordLine { word, embeddings: *embeddings, width: *width }
+        };
+        Self {
+            path: adapter.path.to_string_lossy().into_owned(),
+            format: format.name(),
+            modules: adapter.modules.iter().map(module).collect(),
+            words: adapter.words.iter().map(word).collect(),
+            metadata: &adapter.metadata,
+        }
+    }
+
+    fn text(&self) -> String {
+        let convolutions = self.modules.iter().filter(|module| module.kernel != [1, 1]).count();
+        let mut lines = vec![
+            ("format", self.format.to_string()),
+            ("modules", self.modules.len().to_string()),
+            ("rank", range(self.modules.iter().map(|module| module.rank as f64))),
+            ("alpha", range(self.modules.iter().map(|module| module.alpha))),
+        ];
+        if convolutions > 0 {
+            lines.push(("convolutions", convolutions.to_string()));
+        }
+        for WordLine { word, embeddings, .. } in &self.words {
+            lines.push(("word", format!("{word} ({embeddings} embeddings)")));
+        }
+        let lines = lines.into_iter().map(|(name, text)| vec![name.to_string(), text]);
+        let metadata = self.metadata.iter().map(|(key, text)| vec![key.clone(), shortened(text)]);
+        table(&lines.chain(metadata).collect::<Vec<_>>())
+    }
+}
+
+/// The different values, or the least and the greatest of many.
+fn range(values: impl Iterator<Item = f64>) -> String {
+    let values: BTreeSet<u64> = values.map(f64::to_bits).collect();
+    let mut values: Vec<f64> = values.into_iter().map(f64::from_bits).collect();
+    values.sort_by(f64::total_cmp);
+    match values[..] {
+        [] => "none".into(),
+        [least, .., greatest] if values.len() > 4 => format!("{least} to {greatest}"),
+        _ => values.iter().map(f64::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
+}

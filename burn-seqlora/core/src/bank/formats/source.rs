@@ -1,0 +1,58 @@
+//! What is at a path, before it is known which tool wrote it.
+
+use std::path::{Path, PathBuf};
+
+use seqlora_files::Header;
+
+use crate::error::Result;
+
+/// A folder or a file that may hold an adapter.
+#[derive(Debug)]
+pub enum Source {
+    /// A folder; its format reads what is in it.
+    Folder(PathBuf),
+    /// A file of tensors, whose numbers have not been read.
+    File(Header),
+}
+
+impl Source {
+    /// Opens a folder, or reads the header of a file.
+    ///
+    /// # Errors
+    /// If there is nothing, or a file is no file of tensors.
+    pub fn open(path: &Path) -> Result<Self> {
+        match path.is_dir() {
+            true => Ok(Self::Folder(path.into())),
+            false => Ok(Self::File(Header::read(path)?)),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Folder(path) => path,
+            Self::File(header) => header.path(),
+        }
+    }
+
+    /// Whether it is a file whose keys all satisfy a condition.
+    pub fn is_file_of(&self, is_key: impl Fn(&str) -> bool) -> bool {
+        match self {
+            Self::Folder(_) => false,
+            Self::File(header) => {
+                !header.tensors().is_empty() && header.tensors().keys().all(|key| is_key(key))
+            }
+        }
+    }
+
+    /// The header of the file, or of the file of this name in the folder.
+    ///
+    /// # Errors
+    /// If it is not there, or no file of tensors.
+    pub fn header(self, name: &str) -> Result<Header> {
+        match self {
+            Self::File(header) => Ok(header),
+            Self::Folder(folder) => Ok(Header::read(&folder.join(name))?),
+        }
+    }
+}

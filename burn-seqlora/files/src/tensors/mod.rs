@@ -1,0 +1,6 @@
+//! Files of tensors: safetensors, and PyTorch's archives.
+
+mod header;
+mod pytorch;
+
+pub use header::Header;

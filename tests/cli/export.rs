@@ -1,0 +1,85 @@
+//! `seqlora export`: concepts as files of other tools.
+
+use std::fs;
+
+use crate::harness::Project;
+use crate::resume::unbroken;
+
+/// A project with a bank of `cat` and `dog`.
+fn project() -> Project {
+    let project = Project::new(&["cat", "dog"]);
+    unbroken().write(&project.path("bank"));
+    project
+}
+
+/// Each concept in each format, every module found again, and the words beside them.
+#[test]
+fn concepts_are_written_in_every_format() {
+    let project = project();
+    let formats = ["kohya", "diffusers", "peft"];
+    let options: Vec<&str> = formats.iter().flat_map(|format| ["--format", *format]).collect();
+    let start = ["export", "bank", "--out", "out", "--json"];
+    let export = || project.run(&[&start[..], &options].concat());
+    let result = export().succeeds().json();
+    let adapters = result["adapters"].as_array().unwrap();
+    assert_eq!(adapters.len(), 2 * formats.len());
+    for adapter in adapters {
+        let modules = adapter["modules"].as_u64().unwrap();
+        assert!(modules > 0 && adapter["matched"] == modules, "{adapter:#}");
+        assert!(adapter["relative_error"].as_f64().unwrap() <= 1e-6, "{adapter:#}");
+    }
+    for file in [
+        "kohya/cat.safetensors",
+        "kohya/dog.safetensors",
+        "diffusers/cat/pytorch_lora_weights.safetensors",
+        "peft/dog/unet/adapter_config.json",
+        "textual-inversion/cat.safetensors",
+    ] {
+        assert!(project.path("out").join(file).is_file(), "{file}");
+    }
+    let words = &result["words"][0];
+    assert_eq!(words["id"], "cat");
+    // The embeddings of a word differ between the layers, and their mean loses that.
+    assert!(words["embeddings_per_word"].as_u64().unwrap() > 1);
+    assert!(words["relative_error"].as_f64().unwrap() > 0.0, "{words:#}");
+
+    export().fails(2, &["out/kohya/cat.safetensors is there already", "--overwrite"]);
+    let again = project.run(&[&start[..], &options, &["--overwrite"]].concat());
+    assert_eq!(again.succeeds().json(), result);
+}
+
+/// The sum of concepts, with their strengths, as one adapter whose rank is the sum of theirs.
+#[test]
+fn a_pack_is_one_adapter() {
+    let project = project();
+    let pack = ["--pack", "pets", "--concept", "cat=0.5", "--concept", "dog", "--format", "kohya"];
+    let start = ["export", "bank", "--out", "out", "--json"];
+    let result = project.run(&[&start[..], &pack].concat()).succeeds().json();
+    assert_eq!(result["adapters"].as_array().unwrap().len(), 1);
+    assert_eq!(result["adapters"][0]["concepts"], serde_json::json!(["cat", "dog"]));
+    let pack = project.run(&["inspect", "out/kohya/pets.safetensors", "--json"]).succeeds().json();
+    assert_eq!(
+        (&pack["format"], &pack["metadata"]["ss_output_name"]),
+        (&"kohya".into(), &"pets".into())
+    );
+    let bank = project.run(&["inspect", "bank", "--json"]).succeeds().json();
+    let rank = |concept: usize| bank["concepts"][concept]["rank"].as_u64().unwrap();
+    let modules = pack["modules"].as_array().unwrap();
+    let ranks = modules.iter().map(|module| module["rank"].as_u64().unwrap());
+    assert_eq!(ranks.max(), Some(rank(0) + rank(1)));
+    assert!(modules.iter().all(|module| module["alpha"].as_f64() == module["rank"].as_f64()));
+}
+
+#[test]
+fn what_cannot_be_exported_is_refused() {
+    let project = project();
+    let run =
+        |options: &[&str]| project.run(&[&["export", "bank", "--out", "out"], options].concat());
+    run(&[]).fails(2, &["--format"]);
+    run(&["--format", "ckpt"]).fails(2, &["kohya", "diffusers", "peft", "textual-inversion"]);
+    run(&["--format", "peft", "--concept", "cow"]).fails(1, &["cow", "cat, dog"]);
+    run(&["--format", "peft", "--pack", "../pets"]).fails(2, &["--pack ../pets", "not a valid id"]);
+    assert!(!project.path("out").exists(), "nothing is written");
+    fs::write(project.path("bank/concepts/cat/adapter.safetensors"), "x").unwrap();
+    run(&["--format", "kohya"]).fails(1, &["cat", "adapter.safetensors"]);
+}

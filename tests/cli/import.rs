@@ -1,0 +1,73 @@
+//! `seqlora import`: adapters of other tools as concepts of a bank.
+
+use crate::harness::{Project, fixture};
+use crate::resume::unbroken;
+use crate::run::Run;
+
+/// Imports a file of the fixtures into `bank`.
+fn import(project: &Project, file: &str, options: &[&str]) -> Run {
+    let file = fixture("adapters").join(file);
+    let start = ["import", file.to_str().unwrap(), "--bank", "bank", "--class", "wizard"];
+    let mut command = project.command(&[&start[..], options].concat());
+    command.arg("--model").arg(&project.model);
+    Run::of(command)
+}
+
+/// Plain LoRAs in a bank of their own draw what `generate --lora` draws, and their trigger is their word.
+#[test]
+fn an_imported_adapter_draws_as_the_file_does() {
+    let project = Project::new(&[]);
+    let options = ["--id", "potter", "--trigger", "a red plushie", "--json"];
+    let file = "pytorch_lora_weights.safetensors";
+    let result = import(&project, file, &options).succeeds().json();
+    assert_eq!((&result["modules"], &result["matched"]), (&22.into(), &22.into()));
+    assert_eq!((&result["shared"], &result["words"]), (&0.0.into(), &3.into()));
+    let lora = format!("--lora {}", fixture("adapters").join(file).display());
+    let file = project.image("a photo of a red plushie", &lora);
+    project.generate("a photo of <potter>", "--bank bank --seed 0").succeeds();
+    let concept = project.pixels();
+    project.generate("a photo of a red plushie", &format!("{lora} --seed 0")).succeeds();
+    let apart = concept.iter().zip(project.pixels()).map(|(a, b)| a.abs_diff(b)).max();
+    assert!(apart <= Some(1), "{apart:?}");
+    assert!(!file.is_empty());
+
+    // Mix-of-Show's words come with the file.
+    let second = import(&project, "edlora.pth", &["--id", "second", "--json"]);
+    let second = second.succeeds().json();
+    assert_eq!(second["words"], 2);
+    // It is the same adapter, so that all of it acts where the first one does.
+    assert!((second["shared"].as_f64().unwrap() - 1.0).abs() < 1e-6, "{second:#}");
+    let bank = project.inspect();
+    assert_eq!((&bank["method"], &bank["concepts"][1]["final_loss"]), (&"lora".into(), &().into()));
+    assert_eq!(bank["concepts"][1]["problems"], serde_json::json!([]));
+}
+
+/// In a bank of concepts that are kept apart, an imported one is kept apart too, and what that loses is told.
+#[test]
+fn an_imported_adapter_is_projected() {
+    let project = Project::new(&["cat", "dog"]);
+    unbroken().write(&project.path("bank"));
+    let file = "kohya.safetensors";
+    import(&project, file, &["--trigger", "sks"]).fails(2, &["concepts of `seqlora`", "--project"]);
+    import(&project, file, &["--project"]).fails(2, &["--trigger"]);
+    assert_eq!(project.ids(), ["cat", "dog"]);
+    let options = ["--project", "--trigger", "sks", "--json"];
+    let result = import(&project, file, &options).succeeds().json();
+    let shared = result["shared"].as_f64().unwrap();
+    assert!(shared > 0.01 && shared < 1.0, "{result:#}");
+    assert_eq!(project.ids(), ["cat", "dog", "kohya"]);
+    let bank = project.inspect();
+    assert!(bank["max_overlap"].as_f64().unwrap() < 1e-6, "{bank:#}");
+    import(&project, file, &options).fails(1, &["kohya"]);
+}
+
+#[test]
+fn what_no_concept_can_have_is_left_out_on_request() {
+    let project = Project::new(&[]);
+    let file = "convolutions.safetensors";
+    let options = ["--trigger", "sks", "--json"];
+    import(&project, file, &options).fails(2, &["e.g. `lora_unet_", "100.0 %", "--allow-partial"]);
+    let partial = [&options[..], &["--allow-partial"]].concat();
+    import(&project, file, &partial).fails(2, &["changes nothing"]);
+    import(&project, file, &["--id", "../x", "--trigger", "a"]).fails(2, &["--id"]);
+}

@@ -1,0 +1,128 @@
+//! `generate --lora`: adapters of other tools in the model's weights.
+
+use std::path::Path;
+
+use crate::files::Files;
+use crate::harness::{Project, fixture};
+use crate::resume::unbroken;
+use crate::run::Run;
+use crate::weights::{self, Weights};
+
+/// Relative to the largest latent: five steps in f32, in another order of sums.
+const TOLERANCE: f32 = 1e-4;
+
+fn numbers(weights: &Weights, name: &str) -> Vec<f32> {
+    let number = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap());
+    weights[name].2.chunks_exact(4).map(number).collect()
+}
+
+/// The largest difference, relative to the largest number of the first.
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let scale = a.iter().fold(0f32, |m, x| m.max(x.abs()));
+    a.iter().zip(b).fold(0f32, |m, (x, y)| m.max((x - y).abs())) / scale
+}
+
+/// What the run of the fixture draws with these options, as tests/reference/make_adapters_fixture.py does.
+fn draw(project: &Project, options: &[&str]) -> Run {
+    let noise = weights::read(&fixture("adapters/latents.safetensors"));
+    weights::write_latents(&project.path("noise"), [1, 4, 8, 8], &numbers(&noise, "noise"));
+    let run = ["generate", "--prompt", "a photo of a red plushie on the table", "--negative"];
+    let settings =
+        ["lowres, bad anatomy", "--steps", "5", "--sampler", "ddim", "--guidance", "7.5"];
+    let files = ["--latents", "noise", "--save-latents", "latents", "--out", "drawn"];
+    let mut command = project.command(&[&run[..], &settings, &files, options].concat());
+    command.arg("--model").arg(&project.model);
+    Run::of(command)
+}
+
+fn latents(project: &Project, options: &[&str]) -> Vec<f32> {
+    draw(project, options).succeeds();
+    numbers(&weights::read(&project.path("latents")), "latents")
+}
+
+fn adapter(name: &str) -> String {
+    fixture("adapters").join(name).to_str().unwrap().to_string()
+}
+
+/// The final latents are those of diffusers, also with convolutions and with layers that no concept adapts.
+#[test]
+fn adapters_draw_what_they_draw_in_diffusers() {
+    let project = Project::new(&[]);
+    let expected = weights::read(&fixture("adapters/latents.safetensors"));
+    let base = latents(&project, &[]);
+    assert!(difference(&numbers(&expected, "base"), &base) < TOLERANCE);
+    for (file, name) in [
+        ("pytorch_lora_weights.safetensors", "lora"),
+        ("edlora.pth", "lora"),
+        ("convolutions.safetensors", "convolutions"),
+    ] {
+        let file = adapter(file);
+        let expected = numbers(&expected, name);
+        let found = latents(&project, &["--lora", &file]);
+        let apart = difference(&expected, &found);
+        assert!(apart < TOLERANCE, "{file}: {apart:.1e}");
+        assert!(difference(&expected, &base) > 0.1, "{file} changes too little to be seen");
+        let without = latents(&project, &["--lora", &format!("{file}=0")]);
+        assert!(difference(&base, &without) < 1e-6);
+    }
+}
+
+/// An adapter without one of its modules draws something else, and says how many modules it has.
+#[test]
+fn every_module_counts() {
+    let project = Project::new(&[]);
+    let mut whole = weights::read(&fixture("adapters/pytorch_lora_weights.safetensors"));
+    let count = whole.len();
+    whole.retain(|key, _| !key.contains("mid_block.attentions.0.transformer_blocks.0.attn1.to_k"));
+    assert_eq!(whole.len(), count - 2);
+    weights::write(&project.path("less.safetensors"), &whole);
+    let run = draw(&project, &["--lora", "less.safetensors"]).succeeds();
+    assert!(run.stderr.contains("matched 21/21 modules"), "{}", run.stderr);
+    let found = numbers(&weights::read(&project.path("latents")), "latents");
+    let expected = weights::read(&fixture("adapters/latents.safetensors"));
+    assert!(difference(&numbers(&expected, "lora"), &found) > TOLERANCE);
+}
+
+/// What is exported and read again draws what the concept of the bank draws.
+/// `reference/check_export.py` draws the same with diffusers from the folder that `SEQLORA_EXPORT_OUT` names.
+#[test]
+fn an_exported_concept_is_the_concept() {
+    let project = Project::new(&["cat", "dog"]);
+    unbroken().write(&project.path("bank"));
+    let export = ["export", "bank", "--out", "out"];
+    let formats = ["--format", "kohya", "--format", "diffusers", "--format", "peft"];
+    project.run(&[&export[..], &formats].concat()).succeeds();
+    let concept = latents(&project, &["--bank", "bank", "--concept", "cat=0.5"]);
+    if let Some(folder) = std::env::var_os("SEQLORA_EXPORT_OUT") {
+        let drawn = std::fs::read(project.path("latents")).unwrap();
+        Files::read(&project.path("out")).write(Path::new(&folder));
+        std::fs::write(Path::new(&folder).join("latents.safetensors"), drawn).unwrap();
+    }
+    let base = latents(&project, &[]);
+    assert!(difference(&base, &concept) > 1e-3, "the concept changes too little to be seen");
+    for path in ["out/kohya/cat.safetensors", "out/diffusers/cat", "out/peft/cat"] {
+        let found = latents(&project, &["--lora", &format!("{path}=0.5")]);
+        let apart = difference(&concept, &found);
+        assert!(apart < TOLERANCE, "{path}: {apart:.1e}");
+    }
+}
+
+#[test]
+fn adapters_that_cannot_be_used_are_named() {
+    let project = Project::new(&[]);
+    let lora = |options: &[&str]| draw(&project, options);
+    lora(&["--lora", "nothing.safetensors"]).fails(1, &["nothing.safetensors"]);
+    lora(&["--lora", "a.safetensors=inf"]).fails(2, &["strength inf is not finite"]);
+    let mut other = weights::read(&fixture("adapters/pytorch_lora_weights.safetensors"));
+    let (key, tensor) = other.pop_last().unwrap();
+    let (partner, second) = other.pop_last().unwrap();
+    for (key, tensor) in [(key, tensor), (partner, second)] {
+        other.insert(key.replace("up_blocks.1", "up_blocks.7"), tensor);
+    }
+    weights::write(&project.path("other.safetensors"), &other);
+    lora(&["--lora", "other.safetensors"]).fails(1, &["21 of its 22 modules", "up_blocks.7"]);
+    let text = ["pytorch_lora_weights.safetensors", "matched 22/22"];
+    let run = lora(&["--lora", &adapter(text[0])]).succeeds();
+    assert!(text.iter().all(|text| run.stderr.contains(text)), "{}", run.stderr);
+}

@@ -1,0 +1,4 @@
+//! `diffusers` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("diffusers");

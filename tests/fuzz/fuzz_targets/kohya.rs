@@ -1,0 +1,4 @@
+//! `kohya` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("kohya");

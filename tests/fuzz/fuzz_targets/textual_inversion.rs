@@ -1,0 +1,4 @@
+//! `textual_inversion` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("textual_inversion");
