@@ -3,8 +3,6 @@
 
 use std::fs;
 
-use burn_seqlora::bank::Bank;
-use burn_seqlora::bank::formats::{AdapterFormat, Peft};
 use serde_json::Value;
 
 use crate::harness::{Project, THREE, fixture};
@@ -98,16 +96,18 @@ fn what_weights_do_not_show_inputs_do() {
     println!("{text}");
 }
 
-/// An adapter in PEFT's layout acts on the bank's concepts; with a prompt, they act on it.
+/// An adapter in kohya's format acts on the bank's concepts; with a prompt, they act on it.
 #[test]
 fn adapters_of_other_tools_are_compared_with_a_bank() {
     let project = Project::with_bank();
-    let bank = Bank::open(&project.path("bank")).unwrap();
-    fs::create_dir(project.path("style")).unwrap();
-    Peft.write(&project.path("style"), &bank.adapter("dog").unwrap(), bank.sites()).unwrap();
-    drop(bank);
-    audit(&project, &["bank", "style"]).fails(2, &["--model"]);
-    let found = with_model(&project, &["bank", "style"], &["--json"]).succeeds().json();
+    project
+        .run(&["export", "bank", "--concept", "dog", "--format", "kohya", "--out", "out"])
+        .succeeds();
+    fs::rename(project.path("out/kohya/dog.safetensors"), project.path("style.safetensors"))
+        .unwrap();
+    let paths = ["bank", "style.safetensors"];
+    audit(&project, &paths).fails(2, &["--model"]);
+    let found = with_model(&project, &paths, &["--json"]).succeeds().json();
     assert_eq!(found["adapters"], serde_json::json!(["bank/cat", "bank/dog", "bank/mug", "style"]));
     // It is the dog.
     let pairs = list(&found, "weights");
@@ -119,7 +119,7 @@ fn adapters_of_other_tools_are_compared_with_a_bank() {
     };
     assert_eq!((of(&found, "by", "style"), of(&found, "on", "style")), (3, 0));
     let options = ["--json", "--prompt", "style=a drawing of a dog"];
-    let found = with_model(&project, &["bank", "style"], &options).succeeds().json();
+    let found = with_model(&project, &paths, &options).succeeds().json();
     assert_eq!(of(&found, "on", "style"), 3);
     assert!(!list(&found, "advice").is_empty(), "the same adapter twice");
 }

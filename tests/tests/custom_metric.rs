@@ -107,6 +107,7 @@ fn evaluated() -> Report {
         concepts: vec![images(0), images(1)],
         pairs: Vec::new(),
         losses: vec![vec![vec![1.0, 0.5]; 2]],
+        recorded: None,
     }
 }
 

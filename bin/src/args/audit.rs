@@ -13,7 +13,7 @@ use super::parse::count;
 #[derive(Debug, ClapArgs)]
 #[command(mut_arg("model", |model| model.required(false)))]
 pub struct Audit {
-    /// Banks, or folders with an adapter in a known format (native, PEFT)
+    /// Banks, or adapters in a known format (native, kohya, diffusers, PEFT, Mix-of-Show)
     #[arg(required = true, value_name = "BANK")]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Where adapters come from: banks, and folders in the formats that are known.
+//! Where adapters come from: banks, and files and folders in the formats that are known.
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,8 @@ use crate::failure::Failure;
 pub enum Source {
     /// A bank, and what precedes its concepts' ids.
     Bank(Box<Bank>, String),
-    /// A folder with one adapter, and its name.
-    Folder(PathBuf, String),
+    /// One adapter in the format of any tool, and its name.
+    Adapter(PathBuf, String),
 }
 
 /// What lies at these paths. With several, a concept's name is preceded by that of its bank.
@@ -29,12 +29,12 @@ pub fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
             let prefix = if paths.len() > 1 { format!("{name}/") } else { String::new() };
             return Ok(Source::Bank(Box::new(Bank::open(path)?), prefix));
         }
-        match formats::all().into_iter().any(|format| format.detect(path)) {
-            true => Ok(Source::Folder(path.clone(), name)),
+        match formats::Source::open(path).is_ok_and(|found| formats::detect(&found).is_some()) {
+            true => Ok(Source::Adapter(path.clone(), name)),
             false => {
                 let known = formats::all().map(|format| format.name()).join(", ");
                 Err(Failure::Usage(format!(
-                    "{} is neither a bank nor a folder with an adapter in a known format ({known})",
+                    "{} is neither a bank nor an adapter in a known format ({known})",
                     path.display()
                 )))
             }
@@ -44,7 +44,7 @@ pub fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     let ids: Vec<String> = sources.iter().flat_map(Source::ids).collect();
     let twice = ids.iter().enumerate().find(|(at, id)| ids[..*at].contains(id));
     if let Some((_, id)) = twice {
-        return Err(Failure::Usage(format!("two adapters are called `{id}`; rename a folder")));
+        return Err(Failure::Usage(format!("two adapters are called `{id}`; rename one")));
     }
     match ids.len() {
         0 | 1 => Err(Failure::Usage(format!("{} adapters: it takes two to interfere", ids.len()))),
@@ -52,9 +52,11 @@ pub fn sources(paths: &[PathBuf]) -> Result<Vec<Source>, Failure> {
     }
 }
 
+/// The name of a folder, or of a file without its extension.
 fn name(path: &Path) -> String {
-    let name = path.components().next_back();
-    name.map_or_else(String::new, |name| name.as_os_str().to_string_lossy().into())
+    let path = path.components().as_path();
+    let name = if path.is_file() { path.file_stem() } else { path.file_name() };
+    name.map_or_else(String::new, |name| name.to_string_lossy().into())
 }
 
 impl Source {
@@ -64,7 +66,7 @@ impl Source {
             Self::Bank(bank, prefix) => {
                 bank.concepts().iter().map(|id| format!("{prefix}{id}")).collect()
             }
-            Self::Folder(_, name) => vec![name.clone()],
+            Self::Adapter(_, name) => vec![name.clone()],
         }
     }
 
@@ -78,7 +80,7 @@ impl Source {
         base: &BaseModel,
     ) -> Result<Vec<Subject<B>>, Failure> {
         match self {
-            Self::Folder(path, name) => {
+            Self::Adapter(path, name) => {
                 let adapter = formats::read(path, model.sites())?;
                 Ok(vec![Subject::of_adapter(name.clone(), adapter, Vec::new())])
             }

@@ -57,6 +57,7 @@ pub fn report(
         concepts: concepts.iter().enumerate().map(concept).collect(),
         pairs: pairs(concepts).enumerate().map(pair).collect(),
         losses: outcomes.iter().map(losses).collect::<Result<_, Failure>>()?,
+        recorded: None,
         summary,
     })
 }
