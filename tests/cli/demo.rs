@@ -35,7 +35,7 @@ fn number(value: &Value, key: &str) -> f64 {
 #[test]
 fn a_demo_reports_what_was_learnt_and_kept() {
     let project = Project::new(&[]);
-    let options = "--concepts 3 --steps 2 --seed 5 --json";
+    let options = "--concepts 3 --steps 2 --seed 5 --method seqlora,lora --json";
     let summary = Run::of(demo(&project, options)).succeeds().json();
     assert_eq!(summary, serde_json::from_str::<Value>(&text(&project, "summary.json")).unwrap());
 
@@ -90,7 +90,8 @@ fn a_demo_reports_what_was_learnt_and_kept() {
     assert_eq!((again, text(&project, "report.html")), (summary, page));
     let texts =
         ["demo holds a demo with other settings (`train.steps` was 2, now it is 3)", "--out"];
-    Run::of(demo(&project, "--concepts 3 --steps 3 --seed 5")).fails(2, &texts);
+    Run::of(demo(&project, "--concepts 3 --steps 3 --seed 5 --method seqlora,lora"))
+        .fails(2, &texts);
     Run::of(demo(&project, "--concepts 1")).fails(2, &["--concepts", "2..=101"]);
 }
 
