@@ -43,7 +43,7 @@ fn concepts_are_written_in_every_format() {
     assert!(words["embeddings_per_word"].as_u64().unwrap() > 1);
     assert!(words["relative_error"].as_f64().unwrap() > 0.0, "{words:#}");
 
-    export().fails(2, &["out/kohya/cat.safetensors is there already", "--overwrite"]);
+    export().fails(2, &["cat/pytorch_lora_weights.safetensors is there already", "--overwrite"]);
     let again = project.run(&[&start[..], &options, &["--overwrite"]].concat());
     assert_eq!(again.succeeds().json(), result);
 }

@@ -58,7 +58,7 @@ fn an_imported_adapter_is_projected() {
     assert_eq!(project.ids(), ["cat", "dog", "kohya"]);
     let bank = project.inspect();
     assert!(bank["max_overlap"].as_f64().unwrap() < 1e-6, "{bank:#}");
-    import(&project, file, &options).fails(1, &["kohya"]);
+    import(&project, file, &options).fails(2, &["bank holds `kohya` already", "--id"]);
 }
 
 #[test]

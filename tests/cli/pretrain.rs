@@ -1,7 +1,9 @@
 //! `seqlora pretrain`, with one step per part.
 
+use std::collections::BTreeMap;
 use std::fs;
 
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::harness::Project;
@@ -12,8 +14,17 @@ fn config(project: &Project, name: &str, lr: f64) {
     project.write(name, format!("[autoencoder]\n{task}[text_encoder]\n{task}"));
 }
 
-fn weights(project: &Project, out: &str, file: &str) -> Vec<u8> {
-    fs::read(project.path(&format!("{out}/model/{file}"))).unwrap()
+/// The numbers of a file, tensor by tensor; 0 and -0 are equal.
+fn weights(project: &Project, out: &str, file: &str) -> BTreeMap<String, Vec<f32>> {
+    let bytes = fs::read(project.path(&format!("{out}/model/{file}"))).unwrap();
+    let values = |bytes: &[u8]| {
+        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    let tensor = |(name, view): (String, TensorView)| {
+        assert_eq!(view.dtype(), Dtype::F32, "{name}");
+        (name, values(view.data()))
+    };
+    SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(tensor).collect()
 }
 
 const VAE: &str = "vae/diffusion_pytorch_model.safetensors";

@@ -145,7 +145,7 @@ def save_mix_of_show(layers, out):
     """The dictionary of Mix-of-Show's trainer (51270fd5, mixofshow/pipelines/trainer_edlora.py)."""
     params = {
         "new_concept_embedding": {
-            word: randn(f"adapters/{word}", 2, 16) for word in ("<potter1>", "<potter2>")
+            word: randn(f"adapters/{word}", 4, 32) for word in ("<potter1>", "<potter2>")
         }
     }
     for component, weights in layers.items():

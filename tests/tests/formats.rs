@@ -143,7 +143,7 @@ fn adapters_of_other_tools_are_read() {
         let path = fixtures::path("adapters").join(file);
         let (found, foreign) = formats::open(&path).unwrap();
         assert_eq!(found.name(), format);
-        let matched = foreign.matched(found, &sites()).unwrap();
+        let matched = foreign.matched(|site| found.module_names(site), &sites()).unwrap();
         assert_eq!(matched.others, [""; 0], "{file}");
         assert_has_deltas(&matched.adapter, "adapters/delta_weight.safetensors", tolerance);
         let words: Vec<&String> = foreign.words.keys().collect();

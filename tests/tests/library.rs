@@ -68,7 +68,7 @@ fn images_show_what_prompts_state() -> Result<(), Box<dyn Error>> {
     let pipeline = Pipeline::<Flex>::load("builtin")?;
     let folder = builtin::folder()?.join("classifier");
     let classifier = Classifier::<Flex>::load(&folder, &Default::default())?;
-    for prompt in ["a red ball on a plain white background", "a blue car on grass"] {
+    for prompt in ["a red mug on a plain grey background", "a blue car on grass"] {
         let stated = Description::parse(prompt).expect("a caption of the toy world");
         for number in 0..3 {
             let image = pipeline.generate(Prompt::new(prompt).number(number).steps(12))?;

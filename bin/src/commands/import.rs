@@ -55,11 +55,15 @@ impl Job for Session<'_> {
         let Self { args, compute, format, adapter, id, terminal, .. } = &self;
         let precision = compute.precision.unwrap_or_default();
         let (model, base) = model::load::<B>(&self.found, precision, &device)?;
-        let matched = adapter.matched(*format, model.sites())?;
+        let matched = adapter.matched(|site| format.module_names(site), model.sites())?;
         let dropped = self.dropped(&matched.others)?;
         self.check_change(&matched.adapter)?;
         let (embeddings, per_word) = self.words(&model, &base)?;
         let mut bank = Bank::open_or_create(&args.bank, &base, model.sites())?;
+        if bank.concepts().contains(id) {
+            let text = format!("{} holds `{id}` already; choose another --id", args.bank.display());
+            return Err(Failure::Usage(text));
+        }
         let method = self.method(&bank)?;
         let gauged = gauged(&matched.adapter, model.sites(), bank.directions(model.sites(), None)?);
         let stored = if args.project { &gauged.projected } else { &gauged.adapter };

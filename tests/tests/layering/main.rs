@@ -39,7 +39,7 @@ const READERS: [(&str, &[&str]); 4] = [
     ("burn-jvp", &["vector.rs"]),
     ("seqlora-kernels", &[]),
     ("seqlora-core", &["read.rs"]),
-    ("seqlora-models", &["vit/model.rs", "weights/save.rs"]),
+    ("seqlora-models", &["stable_diffusion/model.rs", "vit/model.rs", "weights/save.rs"]),
 ];
 
 /// Burn's functions that do.

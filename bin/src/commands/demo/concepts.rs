@@ -18,7 +18,7 @@ const REFERENCES: usize = 4;
 
 /// The prompts of each concept, in turns.
 const PROMPTS: [&str; 4] =
-    ["a photo of a {}", "a {} on grass", "a {} in the snow", "a photo of a {} at night"];
+    ["a photo of a {}", "a {} on grass", "a {} on a beach", "a photo of a {} at night"];
 
 /// A concept with its references.
 #[derive(Debug, Clone)]

@@ -87,7 +87,7 @@ pub fn export_adapter(
         None => folder.into(),
     };
     let (found, foreign) = open(&path)?;
-    let read = foreign.matched(found, sites)?;
+    let read = foreign.matched(|site| found.module_names(site), sites)?;
     let differs = |reason: String| Err(Error::damaged(&path, reason));
     if found.name() != format.name() {
         return differs(format!(

@@ -79,7 +79,7 @@ pub fn open(path: &Path) -> Result<(&'static dyn AdapterFormat, ForeignAdapter)>
 /// Those of [`open`], or if a module belongs to none of the sites, or has other sizes.
 pub fn read(path: &Path, sites: &[Site]) -> Result<StoredAdapter> {
     let (format, adapter) = open(path)?;
-    let matched = adapter.matched(format, sites)?;
+    let matched = adapter.matched(|site| format.module_names(site), sites)?;
     match matched.others.first() {
         None => Ok(matched.adapter),
         Some(name) => {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use nalgebra::DMatrix;
 use seqlora_files::Header;
 
-use super::AdapterFormat;
 use crate::bank::tensors::{Array, Matrix, NamedArrays, read_arrays};
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, StoredFactors};
@@ -117,15 +116,20 @@ impl ForeignAdapter {
         Self { path, modules, words: BTreeMap::new(), metadata }
     }
 
-    /// Finds its modules among a model's sites, by the names that its format has for them.
+    /// Finds its modules among a model's sites, by the names that its format has for them
+    /// ([`AdapterFormat::module_names`](super::AdapterFormat::module_names)).
     ///
     /// # Errors
     /// If a module does not fit its site, or is there under two names.
-    pub fn matched(&self, format: &dyn AdapterFormat, sites: &[Site]) -> Result<Matched> {
+    pub fn matched(
+        &self,
+        module_names: impl Fn(&str) -> Vec<String>,
+        sites: &[Site],
+    ) -> Result<Matched> {
         let mut adapter = StoredAdapter::default();
         let mut others: BTreeSet<&str> = self.modules.keys().map(String::as_str).collect();
         for site in sites {
-            for name in format.module_names(&site.name) {
+            for name in module_names(&site.name) {
                 let Some(module) = self.modules.get(&name) else { continue };
                 others.remove(name.as_str());
                 let damaged = |reason| Error::damaged(&self.path, format!("`{name}` {reason}"));
