@@ -14,15 +14,16 @@ fn config(project: &Project, name: &str, lr: f64) {
     project.write(name, format!("[autoencoder]\n{task}[text_encoder]\n{task}"));
 }
 
-/// The numbers of a file, tensor by tensor; 0 and -0 are equal.
-fn weights(project: &Project, out: &str, file: &str) -> BTreeMap<String, Vec<f32>> {
+/// The bits of a file's numbers, tensor by tensor; -0 counts as 0.
+fn weights(project: &Project, out: &str, file: &str) -> BTreeMap<String, Vec<u16>> {
     let bytes = fs::read(project.path(&format!("{out}/model/{file}"))).unwrap();
-    let values = |bytes: &[u8]| {
-        bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    let number = |bytes: &[u8]| match u16::from_le_bytes(bytes.try_into().unwrap()) {
+        0x8000 => 0,
+        bits => bits,
     };
     let tensor = |(name, view): (String, TensorView)| {
-        assert_eq!(view.dtype(), Dtype::F32, "{name}");
-        (name, values(view.data()))
+        assert_eq!(view.dtype(), Dtype::F16, "{name}");
+        (name, view.data().chunks_exact(2).map(number).collect())
     };
     SafeTensors::deserialize(&bytes).unwrap().tensors().into_iter().map(tensor).collect()
 }

@@ -101,13 +101,13 @@ pub fn export_adapter(
     }
     let mut error = 0f64;
     for (site, factors) in &adapter.0 {
-        error = error.max(difference(factors, &read.adapter.0[site]));
-        // A comparison that a NaN fails.
-        if !(error <= TOLERANCE) {
+        let difference = difference(factors, &read.adapter.0[site]);
+        if difference.is_nan() || difference > TOLERANCE {
             return differs(format!(
-                "ΔW of `{site}` differs by {error:.1e} where it is read again"
+                "ΔW of `{site}` differs by {difference:.1e} where it is read again"
             ));
         }
+        error = error.max(difference);
     }
     Ok(ExportedAdapter { path, modules: adapter.0.len(), error })
 }

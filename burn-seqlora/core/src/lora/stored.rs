@@ -113,7 +113,7 @@ fn in_gauge(up: &[f32], down: Columns, avoided: &Columns) -> Option<StoredFactor
     };
     let up = up.chunks(rank).flat_map(row).collect();
     let down = basis.iter().flatten().map(|x| *x as f32).collect();
-    (!basis.is_empty()).then(|| StoredFactors { rank: basis.len(), up, down })
+    (!basis.is_empty()).then_some(StoredFactors { rank: basis.len(), up, down })
 }
 
 /// The trained factors in the bank's gauge: B orthonormal and orthogonal to the `avoided` directions,
