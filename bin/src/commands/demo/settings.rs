@@ -95,7 +95,7 @@ impl Settings {
 /// Learning rates for a model of a few million parameters; the trainer's own defaults are for SD1.5.
 fn defaults() -> TrainConfig {
     TrainConfig {
-        steps: 48,
+        steps: 36,
         // K = T = 1: more minibatches for the same price, 1.7 times as many as with K = 1 and T = 2.
         outer: 1,
         inner: 1,
