@@ -62,8 +62,10 @@ impl Settings {
     pub fn differences_from_the_paper(&self) -> String {
         let (paper, train) = (TrainConfig::default(), &self.train);
         let rates = |c: &TrainConfig| format!("{}, {} and {}", c.lr_unet, c.lr_text, c.lr_token);
-        let beside = match train.base {
-            TrainingBase::Accumulated => "; each concept is trained beside the earlier ones",
+        let accumulated = match train.base {
+            TrainingBase::Accumulated => {
+                "; each concept is trained with the adapters of earlier ones added"
+            }
             TrainingBase::Pretrained => "",
         };
         let protected = match train.protected_directions {
@@ -75,7 +77,7 @@ impl Settings {
         format!(
             "Not as in the paper: the base model is a small one of drawings instead of Stable Diffusion 1.5; \
              K and T are {} and {} instead of {} and {}; the learning rates of the UNet, the text encoder and token \
-             embeddings are {} instead of {}{beside}{protected}.",
+             embeddings are {} instead of {}{accumulated}{protected}.",
             train.outer,
             train.inner,
             paper.outer,
@@ -100,7 +102,7 @@ fn defaults() -> TrainConfig {
         outer: 1,
         inner: 1,
         // Concepts of one class share the class word's states. Trained on W₀ alone, the second rocket of
-        // seed 0 came out as the first one; trained beside the earlier ones, it did not.
+        // seed 0 came out as the first one; with the earlier adapters added, it did not.
         base: TrainingBase::Accumulated,
         // With 2e-2 for the UNet, later concepts changed earlier ones; with less, less was learnt.
         lr_unet: 1e-2,
