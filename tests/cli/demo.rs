@@ -181,4 +181,6 @@ fn the_built_in_model_has_a_classifier() {
     }
     let page = text(&project, "report.html");
     assert!(page.contains("as plain LoRAs") && !page.contains("by SeqLoRA, which"), "{page}");
+    // The recorded run is one of this model.
+    assert!(page.contains("<h2>Forgetting over 8 concepts, from an earlier run</h2>"), "{page}");
 }

@@ -89,7 +89,7 @@ pub struct Train {
     /// Learning rate of the concept's token embeddings [default: 1e-3]
     #[arg(long)]
     pub lr_token: Option<f64>,
-    /// Adapted layers: cross-attention, attention or all [default: attention]
+    /// Adapted layers: cross-attention-kv, cross-attention, attention or all [default: attention]
     #[arg(long, value_parser = parse_name::<SiteSelection>)]
     pub sites: Option<SiteSelection>,
     /// A concept's words: ed-lora (two words with an embedding per layer) or single (one word with one

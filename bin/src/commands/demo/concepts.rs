@@ -6,15 +6,19 @@ use std::path::Path;
 use burn_seqlora::data::{ConceptKind, ConceptSource, ImageSource};
 use burn_seqlora::error::Error;
 use burn_seqlora::files::write_atomic;
-use burn_seqlora::toy_world::world::{Class, Individual, Seed};
+use burn_seqlora::toy_world::world::{self, Class, Individual, Scene, Seed};
 use image::RgbImage;
 
 use super::settings::Settings;
 use crate::failure::Failure;
 use crate::images::{read_png, write_png};
 
-/// Reference images of each concept.
+/// Reference images of each concept, on which it is alone.
 const REFERENCES: usize = 4;
+
+/// Further training images, on which it is beside an ordinary object. Without them a concept is learnt as
+/// the only object of an image, and prompts with two give one.
+const IN_COMPANY: usize = 4;
 
 /// The prompts of each concept, in turns.
 const PROMPTS: [&str; 4] =
@@ -25,7 +29,7 @@ const PROMPTS: [&str; 4] =
 pub struct ToyConcept {
     /// What training gets.
     pub source: ConceptSource,
-    /// Its reference images.
+    /// Its reference images, on which it is alone.
     pub references: Vec<RgbImage>,
     /// The caption of each of them.
     pub captions: Vec<String>,
@@ -61,26 +65,31 @@ impl ToyConcept {
     fn draw(individual: &Individual, side: usize, photos: &Path) -> Result<Self, Failure> {
         let id = individual.id();
         let folder = photos.join(&id);
-        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
+        let masks = folder.join("masks");
+        fs::create_dir_all(&masks).map_err(Error::io("cannot create", &masks))?;
         let seed = Seed::new(0);
         let (mut images, mut captions) = (Vec::new(), Vec::new());
-        for (number, scene) in individual.references(&seed, REFERENCES).iter().enumerate() {
+        let alone = individual.references(&seed, REFERENCES);
+        let scenes = [alone, individual.in_company(&seed, IN_COMPANY)].concat();
+        for (number, scene) in scenes.iter().enumerate() {
             let mut rng = seed.fork(&id).fork("captions").at(number as u64);
             let caption = scene.description().caption_with(&mut rng, &|_| format!("<{id}>"));
-            let path = folder.join(format!("{number}.png"));
-            if !path.exists() {
-                let (rendered, side) = (scene.render(side), side as u32);
-                let image = RgbImage::from_raw(side, side, rendered.rgb);
-                write_png(&path, &image.expect("three bytes per pixel"), &caption)?;
+            let name = format!("{number}.png");
+            let (path, mask) = (folder.join(&name), masks.join(&name));
+            for (path, draw) in [(&path, Scene::render as Draw), (&mask, Scene::mask)] {
+                if !path.exists() {
+                    write_png(path, &to_rgb_image(draw(scene, side)), &caption)?;
+                }
             }
             // `learn` on the folder reads captions from text files.
             let text = path.with_extension("txt");
             write_atomic(&text, caption.as_bytes())?;
-            images.push(ImageSource { path, caption: Some(caption.clone()), mask: None });
+            images.push(ImageSource { path, caption: Some(caption.clone()), mask: Some(mask) });
             captions.push(caption);
         }
-        let references =
-            images.iter().map(|image| read_png(&image.path)).collect::<Result<_, _>>()?;
+        let references = images.iter().take(REFERENCES).map(|image| read_png(&image.path));
+        let references = references.collect::<Result<_, _>>()?;
+        captions.truncate(REFERENCES);
         let class_word = individual.class.word().to_string();
         let source = ConceptSource {
             id,
@@ -100,6 +109,14 @@ impl ToyConcept {
     pub fn name(&self) -> String {
         format!("<{}>", self.source.id)
     }
+}
+
+/// What is drawn of a scene at a size.
+type Draw = fn(&Scene, usize) -> world::Image;
+
+fn to_rgb_image(image: world::Image) -> RgbImage {
+    let side = image.size as u32;
+    RgbImage::from_raw(side, side, image.rgb).expect("three bytes per pixel")
 }
 
 /// `count` prompts of something called `name`.

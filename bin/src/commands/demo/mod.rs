@@ -11,6 +11,7 @@ mod metrics;
 mod pages;
 mod pairs;
 mod progress;
+mod recorded;
 mod sample_cache;
 mod settings;
 mod timing_log;

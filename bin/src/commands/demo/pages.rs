@@ -7,6 +7,7 @@ use image::RgbImage;
 use super::concepts::ToyConcept;
 use super::experiment::{BaseImages, Outcome};
 use super::pairs::{Pair, pairs};
+use super::recorded::recorded;
 use super::settings::Settings;
 use crate::failure::Failure;
 use crate::terminal::table;
@@ -51,24 +52,24 @@ pub fn report(
     };
     Ok(Report {
         title: format!("{} concepts, one after another", concepts.len()),
-        lead: lead(&summary, outcomes),
+        lead: lead(concepts, outcomes),
         limits: settings.differences_from_the_paper(),
         command,
         concepts: concepts.iter().enumerate().map(concept).collect(),
         pairs: pairs(concepts).enumerate().map(pair).collect(),
         losses: outcomes.iter().map(losses).collect::<Result<_, Failure>>()?,
-        recorded: None,
+        recorded: recorded(&summary.base),
         summary,
     })
 }
 
-fn lead(summary: &Summary, outcomes: &[Outcome]) -> String {
-    let references = summary.concepts.first().map_or(0, |concept| concept.references);
+fn lead(concepts: &[ToyConcept], outcomes: &[Outcome]) -> String {
+    let images = concepts.first().map_or(0, |concept| concept.source.images.len());
     let ways: Vec<&str> = outcomes.iter().map(|outcome| outcome.description).collect();
     format!(
-        "A small diffusion model learnt {} individuals that it had never seen, each from {references} \
+        "A small diffusion model learnt {} individuals that it had never seen, each from {images} \
          images and without those of the others: {}. Then all adapters were added up.",
-        summary.concepts.len(),
+        concepts.len(),
         ways.join("; and once more "),
     )
 }

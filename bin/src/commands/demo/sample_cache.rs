@@ -20,7 +20,7 @@ use crate::images::{read_png, to_rgb_image, write_png};
 use crate::interrupt;
 
 const SAMPLER: SamplerKind = SamplerKind::DpmPlusPlus2M;
-const STEPS: usize = 20;
+const STEPS: usize = 12;
 
 /// What a sampling step of one image costs, in gradients of a minibatch of two: both passes of
 /// classifier-free guidance, forward only.

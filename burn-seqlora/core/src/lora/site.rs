@@ -72,6 +72,9 @@ impl SiteRegistry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SiteSelection {
+    /// Keys and values of the denoiser's attention to the prompt only, as Custom Diffusion (arXiv 2212.04488)
+    /// trains them (32 sites in SD1.5).
+    CrossAttentionKv,
     /// Attention of the denoiser to the prompt only (64 sites in SD1.5).
     CrossAttention,
     /// Every linear layer of attention, text encoder included (128 + 48 sites in SD1.5).
@@ -85,6 +88,7 @@ impl SiteSelection {
     /// Whether `site` is adapted.
     pub fn contains(self, site: &Site) -> bool {
         match self {
+            Self::CrossAttentionKv => site.reads_prompt(),
             Self::CrossAttention => site.role == Role::CrossAttention,
             Self::Attention => site.role != Role::FeedForward,
             Self::All => true,

@@ -5,6 +5,7 @@ use tiny_skia::Path;
 
 use crate::world::canvas::Canvas;
 use crate::world::class::Class;
+use crate::world::colour::Rgb;
 use crate::world::drawing::{Drawing, Role, VARIANTS};
 use crate::world::look::Look;
 use crate::world::path::path;
@@ -42,6 +43,11 @@ impl Object {
                 canvas.fill_within(&stencil, marking, self.look.marked.rgb());
             }
         }
+    }
+
+    /// Paints all its parts in one colour.
+    pub(crate) fn paint_silhouette(&self, canvas: &mut Canvas, colour: Rgb) {
+        self.parts().for_each(|(_, path)| canvas.fill(&path, colour));
     }
 
     /// All parts in image coordinates. Variants beyond the last one wrap around.

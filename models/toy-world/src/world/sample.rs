@@ -3,7 +3,7 @@
 //! Every scene is a function of a seed and an index.
 
 use rand::RngExt;
-use rand::seq::SliceRandom;
+use rand::seq::{IteratorRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,21 @@ impl Individual {
         };
         backgrounds.into_iter().cycle().take(count).map(scene).collect()
     }
+
+    /// Scenes that show the individual and an ordinary object, which is of another class in the first, of
+    /// its own class in the second, and so on.
+    pub fn in_company(&self, seed: &Seed, count: usize) -> Vec<Scene> {
+        let mut rng = seed.fork(&self.id()).fork("in company").at(0);
+        let scene = |number: usize| {
+            let others = Class::ALL.into_iter().filter(|class| *class != self.class);
+            let class = if number % 2 == 0 { others.choose(&mut rng) } else { None };
+            let other = ObjectDescription::any(class.unwrap_or(self.class));
+            let mut objects = vec![ObjectDescription::individual(*self), other];
+            objects.shuffle(&mut rng);
+            Description { objects, ..Description::default() }.sample(&mut rng)
+        };
+        (0..count).map(scene).collect()
+    }
 }
 
 /// A uniformly random item of a table that is not empty.
@@ -223,5 +238,20 @@ mod tests {
             assert_eq!((truth.objects.len(), truth.objects[0].look), (1, individual.look));
         }
         assert_eq!(references, individual.references(&Seed::new(0), 6));
+    }
+
+    #[test]
+    fn every_second_companion_is_of_the_same_class() {
+        let individual = Individual::of(42);
+        let scenes = individual.in_company(&Seed::new(0), 8);
+        for (number, scene) in scenes.iter().enumerate() {
+            let truth = scene.truth();
+            let (own, others): (Vec<_>, Vec<_>) =
+                truth.objects.iter().partition(|object| object.individual == Some(42));
+            assert_eq!((own.len(), others.len()), (1, 1));
+            assert_eq!(others[0].class == individual.class, number % 2 == 1);
+            assert_eq!(others[0].individual, None);
+        }
+        assert_eq!(scenes, individual.in_company(&Seed::new(0), 8));
     }
 }

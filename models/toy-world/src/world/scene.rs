@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::world::background::Background;
 use crate::world::canvas::{Canvas, Image};
+use crate::world::colour::Rgb;
 use crate::world::description::{Description, ObjectDescription};
 use crate::world::individual::Individual;
 use crate::world::marking::Marking;
@@ -13,6 +14,9 @@ use crate::world::object::Object;
 use crate::world::relation::Relation;
 use crate::world::truth::{ObjectTruth, Truth};
 use seqlora_core::rng::Seed;
+
+const BLACK: Rgb = Rgb(0, 0, 0);
+const WHITE: Rgb = Rgb(255, 255, 255);
 
 /// One or two objects before a background.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,13 +34,29 @@ pub struct Scene {
 impl Scene {
     /// The image, `size` pixels wide and high. Sizes are clamped to 1 to 2048.
     pub fn render(&self, size: usize) -> Image {
+        Self::painted(size, |canvas| {
+            self.background.paint(canvas, &mut Seed::new(self.texture).fork("texture").at(0));
+            self.objects.iter().for_each(|object| object.paint(canvas));
+        })
+    }
+
+    /// The mask of its individuals, white on black, `size` pixels wide and high. Sizes are clamped to 1 to
+    /// 2048.
+    pub fn mask(&self, size: usize) -> Image {
+        Self::painted(size, |canvas| {
+            canvas.band((0.0, 1.0), (BLACK, BLACK));
+            for object in &self.objects {
+                let colour = if object.individual.is_some() { WHITE } else { BLACK };
+                object.paint_silhouette(canvas, colour);
+            }
+        })
+    }
+
+    fn painted(size: usize, paint: impl FnOnce(&mut Canvas)) -> Image {
         let Some(mut canvas) = Canvas::new(size) else {
             return Image { size: 0, rgb: Vec::new() };
         };
-        self.background.paint(&mut canvas, &mut Seed::new(self.texture).fork("texture").at(0));
-        for object in &self.objects {
-            object.paint(&mut canvas);
-        }
+        paint(&mut canvas);
         canvas.image()
     }
 
@@ -124,6 +144,24 @@ mod tests {
         let mut rng = Seed::new(3).at(0);
         for scene in scenes(500) {
             assert!(scene.partial_description(&mut rng).matches(&scene.truth()));
+        }
+    }
+
+    #[test]
+    fn a_mask_is_white_where_the_individual_is() {
+        for individual in (0..Individual::COUNT).map(Individual::of) {
+            let scene = individual.in_company(&Seed::new(0), 1).remove(0);
+            let mut without = scene.clone();
+            without.objects.retain(|object| object.individual.is_none());
+            let (image, without, mask) = (scene.render(64), without.render(64), scene.mask(64));
+            let pixels = image.rgb.chunks(3).zip(without.rgb.chunks(3)).zip(mask.rgb.chunks(3));
+            let (mut inside, mut changed) = (0, 0);
+            for ((pixel, without), mask) in pixels {
+                assert!(pixel == without || mask[0] > 0, "an individual outside of its mask");
+                inside += usize::from(mask[0] == 255);
+                changed += usize::from(mask[0] == 255 && pixel != without);
+            }
+            assert!(inside > 150 && changed * 10 > inside * 9, "{changed} of {inside}");
         }
     }
 
