@@ -13,10 +13,10 @@ use super::settings::Settings;
 use crate::failure::Failure;
 use crate::images::{read_png, write_png};
 
-/// Reference images of each concept, on which it is alone.
+/// Training images of each concept that are its references, too: it is alone there.
 const REFERENCES: usize = 4;
 
-/// Further training images, on which it is beside an ordinary object. Without them a concept is learnt as
+/// Further training images, where it is beside an ordinary object. Without them a concept is learnt as
 /// the only object of an image, and prompts with two give one.
 const IN_COMPANY: usize = 4;
 
@@ -40,11 +40,17 @@ pub struct ToyConcept {
 }
 
 impl ToyConcept {
-    /// The concepts of a demo, with their images in folders below `photos`.
+    /// The concepts of a demo, with their images in `photos` and `in-company` below `folder`; `in_company` says
+    /// whether there are any of the latter.
     ///
     /// # Errors
     /// If there are not so many, or an image cannot be written.
-    pub fn all(settings: &Settings, side: usize, photos: &Path) -> Result<Vec<Self>, Failure> {
+    pub fn all(
+        settings: &Settings,
+        side: usize,
+        folder: &Path,
+        in_company: bool,
+    ) -> Result<Vec<Self>, Failure> {
         let (seed, count) = (Seed::new(settings.train.seed), settings.concepts);
         let class = settings
             .class
@@ -58,38 +64,36 @@ impl ToyConcept {
             let text = format!("--concepts {count}: there are only {}", individuals.len());
             return Err(Failure::Usage(text));
         }
-        individuals.iter().map(|individual| Self::draw(individual, side, photos)).collect()
+        let draw = |individual: &Individual| Self::draw(*individual, side, folder, in_company);
+        individuals.iter().map(draw).collect()
     }
 
     /// Draws an individual in several poses and places, each with a caption that describes them.
-    fn draw(individual: &Individual, side: usize, photos: &Path) -> Result<Self, Failure> {
-        let id = individual.id();
-        let folder = photos.join(&id);
-        let masks = folder.join("masks");
-        fs::create_dir_all(&masks).map_err(Error::io("cannot create", &masks))?;
-        let seed = Seed::new(0);
-        let (mut images, mut captions) = (Vec::new(), Vec::new());
+    fn draw(
+        individual: Individual,
+        side: usize,
+        folder: &Path,
+        in_company: bool,
+    ) -> Result<Self, Failure> {
+        let (id, seed) = (individual.id(), Seed::new(0));
         let alone = individual.references(&seed, REFERENCES);
-        let scenes = [alone, individual.in_company(&seed, IN_COMPANY)].concat();
-        for (number, scene) in scenes.iter().enumerate() {
+        let company = individual.in_company(&seed, if in_company { IN_COMPANY } else { 0 });
+        // `evaluate` takes the images in `photos` as references, and so shows the concept alone there.
+        let folders = [("photos", alone), ("in-company", company)];
+        let scenes = folders.iter().flat_map(|(name, scenes)| {
+            let folder = folder.join(name).join(&id);
+            scenes.iter().map(move |scene| (folder.clone(), scene))
+        });
+        let mut images = Vec::new();
+        for (number, (folder, scene)) in scenes.enumerate() {
             let mut rng = seed.fork(&id).fork("captions").at(number as u64);
             let caption = scene.description().caption_with(&mut rng, &|_| format!("<{id}>"));
-            let name = format!("{number}.png");
-            let (path, mask) = (folder.join(&name), masks.join(&name));
-            for (path, draw) in [(&path, Scene::render as Draw), (&mask, Scene::mask)] {
-                if !path.exists() {
-                    write_png(path, &to_rgb_image(draw(scene, side)), &caption)?;
-                }
-            }
-            // `learn` on the folder reads captions from text files.
-            let text = path.with_extension("txt");
-            write_atomic(&text, caption.as_bytes())?;
-            images.push(ImageSource { path, caption: Some(caption.clone()), mask: Some(mask) });
-            captions.push(caption);
+            images.push(draw_image(&folder, number, scene, side, caption)?);
         }
-        let references = images.iter().take(REFERENCES).map(|image| read_png(&image.path));
-        let references = references.collect::<Result<_, _>>()?;
-        captions.truncate(REFERENCES);
+        let references = &images[..REFERENCES];
+        let captions = references.iter().filter_map(|image| image.caption.clone()).collect();
+        let references =
+            references.iter().map(|image| read_png(&image.path)).collect::<Result<_, _>>()?;
         let class_word = individual.class.word().to_string();
         let source = ConceptSource {
             id,
@@ -113,6 +117,28 @@ impl ToyConcept {
 
 /// What is drawn of a scene at a size.
 type Draw = fn(&Scene, usize) -> world::Image;
+
+/// Draws an image of a scene with its mask and caption, unless they are there.
+fn draw_image(
+    folder: &Path,
+    number: usize,
+    scene: &Scene,
+    side: usize,
+    caption: String,
+) -> Result<ImageSource, Failure> {
+    let masks = folder.join("masks");
+    fs::create_dir_all(&masks).map_err(Error::io("cannot create", &masks))?;
+    let name = format!("{number}.png");
+    let (path, mask) = (folder.join(&name), masks.join(&name));
+    for (path, draw) in [(&path, Scene::render as Draw), (&mask, Scene::mask)] {
+        if !path.exists() {
+            write_png(path, &to_rgb_image(draw(scene, side)), &caption)?;
+        }
+    }
+    // `learn` on the folder reads captions from text files.
+    write_atomic(&path.with_extension("txt"), caption.as_bytes())?;
+    Ok(ImageSource { path, caption: Some(caption), mask: Some(mask) })
+}
 
 fn to_rgb_image(image: world::Image) -> RgbImage {
     let side = image.size as u32;

@@ -76,8 +76,8 @@ impl Job for Session<'_> {
         };
         let (model, base) =
             model::open::<B>(&Model::at(&folder), settings.train.precision, &device, terminal)?;
-        let photos = args.out.join("photos");
-        let concepts = ToyConcept::all(&settings, model.resolution(), &photos)?;
+        // The tokens of the untrained model are single letters, so that its prompts are too short for company.
+        let concepts = ToyConcept::all(&settings, model.resolution(), &args.out, !args.untrained)?;
         terminal.line("demo", format!("{} concepts into {}", concepts.len(), args.out.display()));
         let mut runner = ExperimentRunner {
             model: &model,

@@ -138,7 +138,7 @@ impl Individual {
         let mut rng = seed.fork(&self.id()).fork("in company").at(0);
         let scene = |number: usize| {
             let others = Class::ALL.into_iter().filter(|class| *class != self.class);
-            let class = if number % 2 == 0 { others.choose(&mut rng) } else { None };
+            let class = if number.is_multiple_of(2) { others.choose(&mut rng) } else { None };
             let other = ObjectDescription::any(class.unwrap_or(self.class));
             let mut objects = vec![ObjectDescription::individual(*self), other];
             objects.shuffle(&mut rng);
@@ -156,7 +156,7 @@ fn any<T: Copy>(items: &[T], rng: &mut ChaCha8Rng) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::world::truth::Truth;
+    use crate::world::truth::{ObjectTruth, Truth};
     use std::collections::HashSet;
 
     fn scenes(count: u64, options: SceneOptions) -> impl Iterator<Item = Scene> {
@@ -246,10 +246,10 @@ mod tests {
         let scenes = individual.in_company(&Seed::new(0), 8);
         for (number, scene) in scenes.iter().enumerate() {
             let truth = scene.truth();
-            let (own, others): (Vec<_>, Vec<_>) =
+            let (own, others): (Vec<ObjectTruth>, Vec<ObjectTruth>) =
                 truth.objects.iter().partition(|object| object.individual == Some(42));
             assert_eq!((own.len(), others.len()), (1, 1));
-            assert_eq!(others[0].class == individual.class, number % 2 == 1);
+            assert_eq!(others[0].class == individual.class, !number.is_multiple_of(2));
             assert_eq!(others[0].individual, None);
         }
         assert_eq!(scenes, individual.in_company(&Seed::new(0), 8));
