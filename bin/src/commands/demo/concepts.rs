@@ -13,11 +13,11 @@ use super::settings::Settings;
 use crate::failure::Failure;
 use crate::images::{read_png, write_png};
 
-/// Training images of each concept that are its references, too: it is alone there.
+/// Training images that show the concept alone. They are its references, too.
 const REFERENCES: usize = 4;
 
-/// Further training images, where it is beside an ordinary object. Without them a concept is learnt as
-/// the only object of an image, and prompts with two give one.
+/// Training images that show the concept beside an ordinary object. Without them it is learnt as the only
+/// object of an image, and a prompt with two concepts gives one object.
 const IN_COMPANY: usize = 4;
 
 /// The prompts of each concept, in turns.
@@ -29,7 +29,7 @@ const PROMPTS: [&str; 4] =
 pub struct ToyConcept {
     /// What training gets.
     pub source: ConceptSource,
-    /// Its reference images, on which it is alone.
+    /// Its reference images, which show it alone.
     pub references: Vec<RgbImage>,
     /// The caption of each of them.
     pub captions: Vec<String>,
@@ -78,7 +78,7 @@ impl ToyConcept {
         let (id, seed) = (individual.id(), Seed::new(0));
         let alone = individual.references(&seed, REFERENCES);
         let company = individual.in_company(&seed, if in_company { IN_COMPANY } else { 0 });
-        // `evaluate` takes the images in `photos` as references, and so shows the concept alone there.
+        // `evaluate` takes all images in `photos` as references, which show the concept alone.
         let folders = [("photos", alone), ("in-company", company)];
         let scenes = folders.iter().flat_map(|(name, scenes)| {
             let folder = folder.join(name).join(&id);

@@ -76,7 +76,7 @@ impl Job for Session<'_> {
         };
         let (model, base) =
             model::open::<B>(&Model::at(&folder), settings.train.precision, &device, terminal)?;
-        // The tokens of the untrained model are single letters, so that its prompts are too short for company.
+        // The untrained model's tokenizer has a token for each letter: captions of two objects do not fit.
         let concepts = ToyConcept::all(&settings, model.resolution(), &args.out, !args.untrained)?;
         terminal.line("demo", format!("{} concepts into {}", concepts.len(), args.out.display()));
         let mut runner = ExperimentRunner {

@@ -6,7 +6,8 @@ use burn_seqlora::eval::report::{RecordedRun, Summary};
 const SUMMARY: &str = include_str!("recorded.json");
 
 /// How it was made.
-const SOURCE: &str = "see benchmarks/runs/2026-11-29-eight-concepts.";
+const SOURCE: &str =
+    "`seqlora demo --concepts 8` on two CPU cores; see benchmarks/runs/2026-11-29-eight-concepts.";
 
 /// The run, if it was made with this base model.
 pub fn recorded(base: &str) -> Option<RecordedRun> {
