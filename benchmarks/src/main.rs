@@ -1,10 +1,11 @@
-//! Timings of this project next to PyTorch's, in one run on one machine; what the method's free choices
-//! do; and whether the paper's theorems hold.
+//! Timings of this project next to PyTorch's, in one run on one machine; all methods on the same concepts;
+//! what the method's free choices do; and whether the paper's theorems hold.
 //!
 //! ```text
 //! cargo run --release -p seqlora-benchmarks -- compare [--only ROW]... [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- blind --demo DIR --out DIR
 //! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- methods --work DIR [--part I/N] [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- convergence [--out DIR]
 //! cargo run --release -p seqlora-benchmarks -- forgetting [--csv FILE]
 //! ```
@@ -20,8 +21,9 @@ mod least_squares;
 mod measure;
 mod operations;
 mod peer;
+mod program;
 mod row;
-mod sweep;
+mod variants;
 mod whole_model;
 
 use clap::Parser;
@@ -36,7 +38,9 @@ enum Command {
     /// Runs rows here and in PyTorch by turns, and prints the ratios.
     Compare(compare::Options),
     /// Learns concepts of the toy world in several ways, and prints what became of them.
-    Sweep(sweep::Options),
+    Sweep(variants::sweep::Options),
+    /// Learns concepts of the toy world by every method, fuses where a method does, and evaluates them all.
+    Methods(variants::methods::Options),
     /// Descends on a small network under the conditions of the paper's first theorem, and checks it.
     Convergence(convergence::Options),
     /// Compares what concepts do to each other's inputs with the bound of the paper's second theorem.
@@ -49,6 +53,7 @@ fn main() -> Result<(), Failure> {
         Command::Blind(options) => options.run(),
         Command::Compare(options) => options.run(),
         Command::Sweep(options) => options.run(),
+        Command::Methods(options) => options.run(),
         Command::Convergence(options) => options.run(),
         Command::Forgetting(options) => options.run(),
     }

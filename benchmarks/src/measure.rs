@@ -1,12 +1,13 @@
 //! Seconds and peak memory of a piece of work.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What one run of a row took.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Measurement {
     /// Seconds of one run.
     pub seconds: f64,
@@ -23,12 +24,13 @@ pub fn measure(repeat: usize, mut work: impl FnMut()) -> Measurement {
         work();
     }
     let seconds = start.elapsed().as_secs_f64() / repeat as f64;
-    Measurement { seconds, peak_bytes: peak_bytes() }
+    Measurement { seconds, peak_bytes: peak_bytes(Path::new("/proc/self/status")) }
 }
 
-/// Largest resident memory since the last reset (Linux); `None` elsewhere.
-fn peak_bytes() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+/// Largest resident memory of a process since it began or the last reset (Linux), by its status file; `None`
+/// if it has ended, and elsewhere.
+pub fn peak_bytes(status: &Path) -> Option<u64> {
+    let status = fs::read_to_string(status).ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use burn_seqlora::check::greatest;
-use burn_seqlora::eval::report::{LearntConcept, MethodScores, MethodSummary, Summary};
+use burn_seqlora::eval::report::{LearntConcept, MethodScores};
 use burn_seqlora::eval::{Estimate, MetricInfo};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
+use super::Variant;
+use super::demos::{Demo, Demos};
 use crate::failure::Failure;
+use crate::program::Program;
 
 /// Which variants, how often.
 #[derive(Debug, Args)]
@@ -22,9 +24,9 @@ pub struct Options {
     /// Only variants whose name contains this; may be given several times.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Demos per variant, with seeds from 0.
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    seeds: u64,
+    /// The seeds, one demo of each variant for each.
+    #[arg(long, value_delimiter = ',', default_value = "0,1,2", value_name = "SEED,...")]
+    seeds: Vec<u64>,
     /// Concepts per demo.
     #[arg(long, default_value_t = 4, value_name = "N")]
     concepts: usize,
@@ -49,17 +51,6 @@ struct Variants {
     variant: Vec<Variant>,
 }
 
-/// One way of learning.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Variant {
-    name: String,
-    method: String,
-    /// What differs from the demo's settings.
-    #[serde(default)]
-    settings: toml::Table,
-}
-
 /// What became of a variant: means over the concepts of all seeds. Scores are found by the name of
 /// their metric.
 #[derive(Debug, Serialize)]
@@ -71,12 +62,6 @@ struct Row {
     seconds_per_concept: Estimate,
 }
 
-/// The part of a demo's summary that the table is made of.
-struct Demo {
-    metrics: Vec<MetricInfo>,
-    method: MethodSummary,
-}
-
 impl Options {
     /// Runs the demos that are missing, and prints the table.
     pub fn run(self) -> Result<(), Failure> {
@@ -84,15 +69,22 @@ impl Options {
         let wanted = |variant: &Variant| {
             self.only.is_empty() || self.only.iter().any(|part| variant.name.contains(part))
         };
+        let program = Program(self.seqlora.clone());
+        let demos = Demos {
+            program: &program,
+            work: &self.work,
+            concepts: self.concepts,
+            images: self.images,
+        };
         let mut rows = Vec::new();
         for variant in variants.variant.into_iter().filter(wanted) {
-            let demos = (0..self.seeds).map(|seed| self.demo(&variant, seed));
-            let demos = demos.collect::<Result<Vec<_>, _>>()?;
-            let Some(Demo { metrics, .. }) = demos.first() else { continue };
+            let runs = self.seeds.iter().map(|seed| demos.run(&variant, *seed));
+            let runs = runs.collect::<Result<Vec<_>, _>>()?;
+            let Some(Demo { metrics, .. }) = runs.first() else { continue };
             if rows.is_empty() {
                 println!("{}", head(metrics));
             }
-            let row = Row::new(variant, metrics, &demos);
+            let row = Row::new(variant, metrics, &runs);
             println!("{}", row.line(metrics));
             rows.push(row);
         }
@@ -101,43 +93,6 @@ impl Options {
         }
         Ok(())
     }
-
-    fn demo(&self, variant: &Variant, seed: u64) -> Result<Demo, Failure> {
-        let Variant { name, method, settings } = variant;
-        let letter = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-        let folder = self.work.join(name.chars().map(letter).collect::<String>());
-        let (config, out) = (folder.join("settings.toml"), folder.join(seed.to_string()));
-        let settings = toml::to_string(settings)?;
-        match fs::read_to_string(&config) {
-            Ok(before) if before != settings => {
-                return Err(
-                    format!("{} holds another variant than `{name}`", folder.display()).into()
-                );
-            }
-            _ => {}
-        }
-        fs::create_dir_all(&folder)?;
-        fs::write(&config, settings)?;
-        // One that is there is not run again, but refused if its settings are others.
-        let mut command = Command::new(&self.seqlora);
-        command.args(["demo", "--quiet", "--method", method, "--config"]).arg(&config);
-        command.args(["--concepts", &self.concepts.to_string(), "--seed", &seed.to_string()]);
-        command.args(["--images", &self.images.to_string()]);
-        let status = command.arg("--out").arg(&out).stdout(std::process::Stdio::null());
-        let status = status.status()?;
-        if !status.success() {
-            return Err(format!("{command:?} ended with {status}").into());
-        }
-        summary(&out, method)
-    }
-}
-
-fn summary(demo: &Path, method: &str) -> Result<Demo, Failure> {
-    let file = demo.join("summary.json");
-    let summary: Summary = serde_json::from_str(&fs::read_to_string(&file)?)?;
-    let found = summary.methods.into_iter().find(|summary| summary.name == method);
-    let method = found.ok_or_else(|| format!("{} lacks {method}", file.display()))?;
-    Ok(Demo { metrics: summary.metrics, method })
 }
 
 /// The head of a Markdown table with three columns for each metric.

@@ -1,0 +1,84 @@
+//! The program `seqlora` as a child process, whose time and peak memory are measured.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::Failure;
+use crate::measure::{Measurement, peak_bytes};
+
+/// How often a child's peak memory is read. What it grows by in its last instants is missed.
+const PERIOD: Duration = Duration::from_millis(100);
+
+/// What a command took that ended well.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    arguments: Vec<String>,
+    took: Measurement,
+}
+
+/// Where the program is.
+#[derive(Debug, Clone)]
+pub struct Program(pub PathBuf);
+
+impl Program {
+    /// One of its commands, without a progress bar.
+    pub fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.0);
+        command.args([name, "--quiet"]).stdout(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Errors
+    /// If it cannot be started, or fails.
+    pub fn run(&self, mut command: Command) -> Result<Measurement, Failure> {
+        let start = Instant::now();
+        let mut child =
+            command.spawn().map_err(|e| format!("cannot start {}: {e}", self.0.display()))?;
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = None;
+        let ended = loop {
+            peak = peak_bytes(Path::new(&status)).or(peak);
+            match child.try_wait()? {
+                Some(ended) => break ended,
+                None => sleep(PERIOD),
+            }
+        };
+        match ended.success() {
+            true => Ok(Measurement { seconds: start.elapsed().as_secs_f64(), peak_bytes: peak }),
+            false => Err(format!("{command:?} ended with {ended}").into()),
+        }
+    }
+
+    /// Runs a command unless an earlier run of it ended well, and notes in `file` what it took. One that was
+    /// interrupted and goes on has only the rest measured.
+    ///
+    /// # Errors
+    /// Those of [`Self::run`], or if the note is of another command.
+    pub fn run_once(&self, command: Command, file: &Path) -> Result<Measurement, Failure> {
+        let arguments = command.get_args().map(|text| text.to_string_lossy().into_owned());
+        let arguments = arguments.collect();
+        if file.exists() {
+            let note: Note = serde_json::from_str(&fs::read_to_string(file)?)?;
+            return match note.arguments == arguments {
+                true => Ok(note.took),
+                false => Err(format!(
+                    "{} is of {:?}, not of {arguments:?}",
+                    file.display(),
+                    note.arguments
+                )
+                .into()),
+            };
+        }
+        let took = self.run(command)?;
+        fs::write(file, serde_json::to_string_pretty(&Note { arguments, took })? + "\n")?;
+        Ok(took)
+    }
+}

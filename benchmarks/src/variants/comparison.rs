@@ -1,0 +1,171 @@
+//! A comparison: its settings file, and the runs of the program that it consists of.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::eval::results::EvaluationSummary;
+use serde::{Deserialize, Serialize};
+
+use super::demos::{Demo, Demos};
+use super::{Variant, folder_name};
+use crate::failure::Failure;
+use crate::measure::Measurement;
+use crate::program::Program;
+
+/// The settings file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// Concepts of each run.
+    pub concepts: usize,
+    /// One run of everything for each.
+    pub seeds: Vec<u64>,
+    /// The ways of learning; all others are compared with the first.
+    pub variant: Vec<Variant>,
+    /// What is made of their banks.
+    #[serde(default)]
+    pub fusion: Vec<Fused>,
+    /// Settings of `seqlora evaluate`.
+    pub evaluation: toml::Table,
+}
+
+/// Concepts that were learnt by a variant, fused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fused {
+    /// Its name in tables.
+    pub name: String,
+    /// The name of the variant.
+    pub of: String,
+    /// The name of the fusion.
+    pub method: String,
+}
+
+/// Everything of one seed.
+#[derive(Debug)]
+pub struct Run {
+    /// The demo of each variant.
+    pub demos: Vec<Demo>,
+    /// What each fusion took, and the bytes of its file.
+    pub fusions: Vec<(Measurement, u64)>,
+}
+
+impl Comparison {
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or a fusion is of a variant that is not there.
+    pub fn read(file: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        let comparison: Self =
+            toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
+        if comparison.variant.is_empty() || comparison.seeds.is_empty() {
+            return Err(format!("{}: a variant and a seed are needed", file.display()).into());
+        }
+        for Fused { name, of, .. } in &comparison.fusion {
+            if !comparison.variant.iter().any(|variant| variant.name == *of) {
+                return Err(format!("{}: `{name}` is of no variant", file.display()).into());
+            }
+        }
+        Ok(comparison)
+    }
+
+    /// The names of all rows, in the order of tables.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let variants = self.variant.iter().map(|variant| variant.name.as_str());
+        variants.chain(self.fusion.iter().map(|fused| fused.name.as_str()))
+    }
+
+    /// Learns a variant with a seed and makes its fusions, as far as that is not there yet.
+    ///
+    /// # Errors
+    /// If the program fails, or the folder holds something else.
+    pub fn learn(
+        &self,
+        program: &Program,
+        work: &Path,
+        variant: &Variant,
+        seed: u64,
+    ) -> Result<Demo, Failure> {
+        // `evaluate` makes the images that are scored.
+        let demos = Demos { program, work, concepts: self.concepts, images: 1 };
+        let demo = demos.run(variant, seed)?;
+        for fused in self.fusion.iter().filter(|fused| fused.of == variant.name) {
+            self.fuse(program, work, fused, &demo, seed)?;
+        }
+        Ok(demo)
+    }
+
+    fn fuse(
+        &self,
+        program: &Program,
+        work: &Path,
+        fused: &Fused,
+        demo: &Demo,
+        seed: u64,
+    ) -> Result<(Measurement, u64), Failure> {
+        let file = fused_file(work, fused, seed);
+        fs::create_dir_all(file.parent().expect("in a folder of its own"))?;
+        let mut command = program.command("fuse");
+        command.args(["--model", "builtin", "--method", &fused.method, "--bank"]).arg(demo.bank());
+        command.arg("--out").arg(&file);
+        let took = program.run_once(command, &file.with_extension("json"))?;
+        Ok((took, fs::metadata(&file)?.len()))
+    }
+
+    /// All of one seed.
+    ///
+    /// # Errors
+    /// Those of [`Self::learn`].
+    pub fn run(&self, program: &Program, work: &Path, seed: u64) -> Result<Run, Failure> {
+        let demos = self.variant.iter().map(|variant| self.learn(program, work, variant, seed));
+        let demos = demos.collect::<Result<Vec<_>, _>>()?;
+        let fusions = self.fusion.iter().map(|fused| {
+            let of = demos.iter().zip(&self.variant).find(|(_, variant)| variant.name == fused.of);
+            let (demo, _) = of.expect("settings are checked");
+            self.fuse(program, work, fused, demo, seed)
+        });
+        let fusions = fusions.collect::<Result<_, _>>()?;
+        Ok(Run { demos, fusions })
+    }
+
+    /// Evaluates all of one seed by one protocol.
+    ///
+    /// # Errors
+    /// If the program fails.
+    pub fn evaluate(
+        &self,
+        program: &Program,
+        work: &Path,
+        run: &Run,
+        seed: u64,
+    ) -> Result<EvaluationSummary, Failure> {
+        let folder = work.join("evaluation");
+        fs::create_dir_all(&folder)?;
+        let (config, out) = (folder.join("settings.toml"), folder.join(seed.to_string()));
+        fs::write(&config, toml::to_string(&self.evaluation)?)?;
+        let mut command = program.command("evaluate");
+        command.arg(run.demos[0].folder.join("photos")).args(["--model", "builtin"]);
+        command.arg("--config").arg(&config).args(["--pairs", "neighbours", "--out"]).arg(&out);
+        for (variant, demo) in self.variant.iter().zip(&run.demos) {
+            command.arg("--bank").arg(named(&variant.name, &demo.bank()));
+        }
+        for fused in &self.fusion {
+            let of = self.variant.iter().position(|variant| variant.name == fused.of);
+            let demo = &run.demos[of.expect("settings are checked")];
+            command.arg("--bank").arg(named(&fused.name, &demo.bank()));
+            command.arg("--fused").arg(named(&fused.name, &fused_file(work, fused, seed)));
+        }
+        // It makes only what is not there yet, and the report of all.
+        program.run(command)?;
+        Ok(serde_json::from_str(&fs::read_to_string(out.join("summary.json"))?)?)
+    }
+}
+
+fn fused_file(work: &Path, fused: &Fused, seed: u64) -> PathBuf {
+    work.join(folder_name(&fused.name)).join(format!("{seed}.safetensors"))
+}
+
+fn named(name: &str, path: &Path) -> String {
+    format!("{name}={}", path.display())
+}

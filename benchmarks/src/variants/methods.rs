@@ -1,0 +1,265 @@
+//! Every method on the same concepts: learnt, fused, evaluated by one protocol, over several seeds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::eval::statistics::{Distribution, PairedDifference};
+use clap::Args;
+use serde::Serialize;
+
+use super::comparison::{Comparison, Run};
+use super::pooled::{Bounds, Evaluations, Scores};
+use crate::failure::Failure;
+use crate::program::Program;
+
+/// Which comparison, and where it goes.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The comparison.
+    #[arg(long, default_value = "benchmarks/methods.toml", value_name = "FILE")]
+    config: PathBuf,
+    /// The program.
+    #[arg(long, default_value = "target/release/seqlora", value_name = "FILE")]
+    seqlora: PathBuf,
+    /// Where everything goes; what is there already is not done again.
+    #[arg(long, value_name = "DIR")]
+    work: PathBuf,
+    /// Only learn and fuse part I of N, in a folder that all parts share; the same command without this
+    /// evaluates.
+    #[arg(long, value_name = "I/N", value_parser = parse_part)]
+    part: Option<(usize, usize)>,
+    /// Writes all numbers.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// All numbers.
+#[derive(Debug, Serialize)]
+struct Table {
+    comparison: Comparison,
+    bounds: Vec<Bounds>,
+    rows: Vec<Row>,
+}
+
+/// A method.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    scores: Vec<Scores>,
+    /// The share of images of two concepts in which both are found, by the prompt and with boxes: means of
+    /// the seeds. `None` where a fusion replaces the sum.
+    both_found: Option<[f64; 2]>,
+    /// Largest |entry| of B_jᵀ B_i with unit columns.
+    max_overlap: f64,
+    /// Seconds of training, over all concepts of all seeds.
+    training_seconds: Option<Distribution>,
+    /// Seconds from the bank to the fused weights, for all concepts of a seed.
+    fusion_seconds: Option<Distribution>,
+    /// Peak memory of learning and sampling, or of fusing.
+    peak_bytes: Option<u64>,
+    /// On disk with all concepts of a seed, in the mean.
+    bytes: u64,
+}
+
+impl Options {
+    /// Learns, fuses and evaluates what is missing, and prints the table.
+    pub fn run(self) -> Result<(), Failure> {
+        let comparison = Comparison::read(&self.config)?;
+        let program = Program(self.seqlora.clone());
+        if let Some(part) = self.part {
+            return self.learn(&comparison, &program, part);
+        }
+        let mut runs = Vec::new();
+        let mut evaluations = Vec::new();
+        for seed in &comparison.seeds {
+            let run = comparison.run(&program, &self.work, *seed)?;
+            evaluations.push(comparison.evaluate(&program, &self.work, &run, *seed)?);
+            runs.push(run);
+        }
+        let table = Table::new(comparison, &runs, &Evaluations(evaluations));
+        print!("{}", table.to_markdown());
+        if let Some(file) = &self.json {
+            fs::write(file, serde_json::to_string_pretty(&table)? + "\n")?;
+        }
+        Ok(())
+    }
+
+    fn learn(
+        &self,
+        comparison: &Comparison,
+        program: &Program,
+        (number, count): (usize, usize),
+    ) -> Result<(), Failure> {
+        let seeds = comparison.seeds.iter();
+        let cells = seeds.flat_map(|seed| comparison.variant.iter().map(move |v| (v, *seed)));
+        for (variant, seed) in cells.skip(number).step_by(count) {
+            comparison.learn(program, &self.work, variant, seed)?;
+            eprintln!("learnt {}, seed {seed}", variant.name);
+        }
+        Ok(())
+    }
+}
+
+fn parse_part(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((number, count)) if (1..=count).contains(&number) => Ok((number - 1, count)),
+        _ => Err(format!("`{text}` is no part like 1/2")),
+    }
+}
+
+impl Table {
+    fn new(comparison: Comparison, runs: &[Run], evaluations: &Evaluations) -> Self {
+        let names: Vec<&str> = comparison.names().collect();
+        let metrics = evaluations.metrics();
+        let bounds = metrics.iter().map(|metric| evaluations.bounds(metric, names[0])).collect();
+        let row = |(number, name): (usize, &&str)| {
+            let fusion = number.checked_sub(comparison.variant.len());
+            let variant = match fusion.map(|fusion| &comparison.fusion[fusion].of) {
+                None => number,
+                Some(of) => names.iter().position(|name| name == of).expect("settings are checked"),
+            };
+            let last: Vec<String> = runs.iter().map(|run| run.last_concept(variant)).collect();
+            let scores = metrics.iter().map(|m| evaluations.scores(m, name, names[0], &last));
+            Row::new(name, scores.collect(), runs, variant, fusion)
+        };
+        let rows = names.iter().enumerate().map(row).collect();
+        Self { bounds, rows, comparison }
+    }
+
+    /// Two Markdown tables of each metric, and one of what everything costs.
+    fn to_markdown(&self) -> String {
+        let mut text = String::new();
+        for (number, Bounds { metric, floor, ceiling }) in self.bounds.iter().enumerate() {
+            text += &format!(
+                "{metric}: base model asked for the class {}, references {}\n\n{}",
+                estimate(*floor),
+                estimate(*ceiling),
+                "| method | just learnt | at the end | lost | first minus this | p | confused | worse of a \
+                 pair | with boxes | drift |\n|---|---|---|---|---|---|---|---|---|---|\n"
+            );
+            for Row { name, scores, .. } in &self.rows {
+                let Scores { learnt, end, forgetting, confused, pair, pair_boxes, drift, .. } =
+                    scores[number];
+                let behind = scores[number].behind_the_first;
+                let cells = [
+                    estimate(learnt),
+                    estimate(end),
+                    estimate(forgetting),
+                    behind.map_or_else(none, difference),
+                    behind.map_or_else(none, |paired| format!("{:.3}", paired.p)),
+                    estimate(confused),
+                    estimate(pair),
+                    estimate(pair_boxes),
+                    estimate(drift),
+                ];
+                text += &format!("| {name} | {} |\n", cells.join(" | "));
+            }
+            text += "\n";
+        }
+        text += "| method | both found by prompt | with boxes | mutual coherence | training, s per concept \
+                 | fusion, s | peak memory, GB | on disk, MB |\n|---|---|---|---|---|---|---|---|\n";
+        let rows: String = self.rows.iter().map(Row::cost).collect();
+        text + &rows
+    }
+}
+
+impl Row {
+    fn new(
+        name: &str,
+        scores: Vec<Scores>,
+        runs: &[Run],
+        variant: usize,
+        fusion: Option<usize>,
+    ) -> Self {
+        let demos = || runs.iter().map(|run| &run.demos[variant]);
+        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
+        let both = |of: fn(&burn_seqlora::eval::report::PairScores) -> f64| {
+            let found = demos().map(|demo| demo.method.pairs.as_ref().map(of));
+            found.collect::<Option<Vec<_>>>().map(mean)
+        };
+        let both_found = both(|pairs| pairs.prompt).zip(both(|pairs| pairs.boxes));
+        let seconds: Vec<f64> =
+            demos().flat_map(|demo| &demo.method.concepts).map(|c| c.seconds).collect();
+        let fusions = fusion.map(|number| runs.iter().map(move |run| run.fusions[number]));
+        let took = fusions.clone().map(|fusions| fusions.map(|(took, _)| took.seconds).collect());
+        let peaks: Vec<Option<u64>> = match fusions.clone() {
+            Some(fusions) => fusions.map(|(took, _)| took.peak_bytes).collect(),
+            None => demos().map(|demo| demo.took.peak_bytes).collect(),
+        };
+        let bytes: Vec<u64> = match fusions {
+            Some(fusions) => fusions.map(|(_, bytes)| bytes).collect(),
+            None => demos().map(|demo| size(&demo.bank().join("concepts"))).collect(),
+        };
+        let summary = |values: &[f64]| Distribution::of(values, &Default::default());
+        Self {
+            name: name.into(),
+            scores,
+            both_found: both_found.filter(|_| fusion.is_none()).map(|(p, b)| [p, b]),
+            max_overlap: demos().map(|demo| demo.method.max_overlap).fold(0.0, f64::max),
+            training_seconds: summary(&seconds),
+            fusion_seconds: took.and_then(|took: Vec<f64>| summary(&took)),
+            peak_bytes: peaks
+                .into_iter()
+                .collect::<Option<Vec<_>>>()
+                .and_then(|p| p.into_iter().max()),
+            bytes: bytes.iter().sum::<u64>() / bytes.len() as u64,
+        }
+    }
+
+    fn cost(&self) -> String {
+        let percent = |place: usize| {
+            self.both_found.map_or_else(none, |both| format!("{:.0} %", 100.0 * both[place]))
+        };
+        let seconds = |distribution: Option<Distribution>| {
+            distribution.map_or_else(none, |d| format!("{:.1}", d.mean))
+        };
+        let cells = [
+            percent(0),
+            percent(1),
+            format!("{:.1e}", self.max_overlap),
+            seconds(self.training_seconds),
+            seconds(self.fusion_seconds),
+            self.peak_bytes.map_or_else(none, |bytes| format!("{:.2}", bytes as f64 / 1e9)),
+            format!("{:.2}", self.bytes as f64 / 1e6),
+        ];
+        format!("| {} | {} |\n", self.name, cells.join(" | "))
+    }
+}
+
+impl Run {
+    /// The id of the concept that a variant learnt last.
+    fn last_concept(&self, variant: usize) -> String {
+        let concepts = &self.demos[variant].method.concepts;
+        concepts.last().expect("a demo has concepts").id.clone()
+    }
+}
+
+/// The bytes of all files in a folder.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let of = |entry: fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => size(&entry.path()),
+        _ => entry.metadata().map_or(0, |metadata| metadata.len()),
+    };
+    entries.map(of).sum()
+}
+
+fn none() -> String {
+    "–".into()
+}
+
+fn estimate(distribution: Option<Distribution>) -> String {
+    distribution.map_or_else(none, |Distribution { mean, sem, .. }| match sem {
+        Some(sem) => format!("{mean:.3} ± {sem:.3}"),
+        None => format!("{mean:.3}"),
+    })
+}
+
+/// A mean difference with its interval.
+fn difference(PairedDifference { difference, .. }: PairedDifference) -> String {
+    match difference.interval {
+        Some([low, high]) => format!("{:+.3} ({low:+.3} to {high:+.3})", difference.mean),
+        None => format!("{:+.3}", difference.mean),
+    }
+}

@@ -1,0 +1,30 @@
+//! Ways of learning the same concepts of the toy world: a demo for each of them and each seed.
+//!
+//! [`sweep`] compares them by the demos' own scores. [`methods`] also fuses what was learnt, and evaluates
+//! everything by one protocol.
+
+mod comparison;
+mod demos;
+pub mod methods;
+mod pooled;
+pub mod sweep;
+
+use serde::{Deserialize, Serialize};
+
+/// One way of learning.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Its name in tables.
+    pub name: String,
+    /// The name of the method.
+    pub method: String,
+    /// What differs from the demo's settings.
+    #[serde(default)]
+    pub settings: toml::Table,
+}
+
+/// A name as a folder.
+fn folder_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect()
+}
