@@ -6,6 +6,8 @@
 //! cargo run --release -p seqlora-benchmarks -- blind --demo DIR --out DIR
 //! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- methods --work DIR [--part I/N] [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- order --demo DIR --work DIR [--part I/N] [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- scale --model DIR --work DIR [--fusions NAME,...]
 //! cargo run --release -p seqlora-benchmarks -- convergence [--out DIR]
 //! cargo run --release -p seqlora-benchmarks -- forgetting [--csv FILE]
 //! ```
@@ -20,9 +22,11 @@ mod forgetting;
 mod least_squares;
 mod measure;
 mod operations;
+mod order;
 mod peer;
 mod program;
 mod row;
+mod scale;
 mod variants;
 mod whole_model;
 
@@ -41,6 +45,10 @@ enum Command {
     Sweep(variants::sweep::Options),
     /// Learns concepts of the toy world by every method, fuses where a method does, and evaluates them all.
     Methods(variants::methods::Options),
+    /// Learns the same concepts in several orders with several seeds, and compares the variances.
+    Order(order::Options),
+    /// Measures what up to 101 concepts cost on a model of Stable Diffusion's size.
+    Scale(scale::Options),
     /// Descends on a small network under the conditions of the paper's first theorem, and checks it.
     Convergence(convergence::Options),
     /// Compares what concepts do to each other's inputs with the bound of the paper's second theorem.
@@ -54,6 +62,8 @@ fn main() -> Result<(), Failure> {
         Command::Compare(options) => options.run(),
         Command::Sweep(options) => options.run(),
         Command::Methods(options) => options.run(),
+        Command::Order(options) => options.run(),
+        Command::Scale(options) => options.run(),
         Command::Convergence(options) => options.run(),
         Command::Forgetting(options) => options.run(),
     }

@@ -82,3 +82,12 @@ impl Program {
         Ok(took)
     }
 }
+
+/// A part of the work, such as `1/2`: which one, from 0 on, and how many there are.
+pub fn parse_part(text: &str) -> Result<(usize, usize), String> {
+    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    match parts {
+        Some((number, count)) if (1..=count).contains(&number) => Ok((number - 1, count)),
+        _ => Err(format!("`{text}` is no part like 1/2")),
+    }
+}

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::comparison::{Comparison, Run};
 use super::pooled::{Bounds, Evaluations, Scores};
 use crate::failure::Failure;
-use crate::program::Program;
+use crate::program::{Program, parse_part};
 
 /// Which comparison, and where it goes.
 #[derive(Debug, Args)]
@@ -97,14 +97,6 @@ impl Options {
             eprintln!("learnt {}, seed {seed}", variant.name);
         }
         Ok(())
-    }
-}
-
-fn parse_part(text: &str) -> Result<(usize, usize), String> {
-    let parts = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
-    match parts {
-        Some((number, count)) if (1..=count).contains(&number) => Ok((number - 1, count)),
-        _ => Err(format!("`{text}` is no part like 1/2")),
     }
 }
 

@@ -3,6 +3,7 @@
 mod bank;
 mod checkpoint;
 mod data;
+mod evaluation;
 mod model;
 mod text;
 
@@ -32,4 +33,8 @@ pub const TARGETS: &[Target] = &[
     model::TOKENIZER,
     text::SETTINGS,
     text::PROMPT,
+    evaluation::EVALUATION_SETTINGS,
+    evaluation::EVALUATION,
+    evaluation::PAIRS,
+    evaluation::SCORE_TABLE,
 ];

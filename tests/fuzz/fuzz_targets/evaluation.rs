@@ -1,0 +1,4 @@
+//! `evaluation` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("evaluation");

@@ -1,0 +1,4 @@
+//! `pairs` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("pairs");
