@@ -440,6 +440,14 @@ fn images_from_elsewhere_are_scored() {
     assert!(end("theirs") > end("bank"), "{summary:#}");
     assert_eq!(mean(&summary, "small-images", Some("theirs"), "forgetting"), None);
     assert!(text(&project, "run/report.html").contains("theirs, all concepts"));
+    // Without banks no base model is needed, and there is no floor.
+    let options =
+        "evaluate data.toml --config evaluate.toml --images theirs=theirs --out alone --json";
+    let alone = project.run(&options.split(' ').collect::<Vec<_>>()).succeeds().json();
+    assert_eq!(mean(&alone, "small-images", Some("theirs"), "end"), Some(end("theirs")));
+    assert_eq!(mean(&alone, "small-images", None, "floor"), None);
+    let without = ["evaluate", "data.toml", "--bank", "bank", "--out", "other"];
+    project.run(&without).fails(2, &["need the base model: --model"]);
     fs::remove_dir_all(project.path("theirs/dog")).unwrap();
     run(&project, "--images theirs=theirs --out other").fails(1, &["theirs/dog"]);
 }

@@ -119,41 +119,74 @@ impl Table {
         Self { bounds, rows, comparison }
     }
 
-    /// Two Markdown tables of each metric, and one of what everything costs.
+    /// A Markdown table of each metric, and one of what everything costs.
     fn to_markdown(&self) -> String {
         let mut text = String::new();
         for (number, Bounds { metric, floor, ceiling }) in self.bounds.iter().enumerate() {
+            let (floor, ceiling) = (estimate(*floor), estimate(*ceiling));
             text += &format!(
-                "{metric}: base model asked for the class {}, references {}\n\n{}",
-                estimate(*floor),
-                estimate(*ceiling),
-                "| method | just learnt | at the end | lost | first minus this | p | confused | worse of a \
-                 pair | with boxes | drift |\n|---|---|---|---|---|---|---|---|---|---|\n"
+                "{metric}: base model asked for the class {floor}, references {ceiling}\n\n"
             );
-            for Row { name, scores, .. } in &self.rows {
-                let Scores { learnt, end, forgetting, confused, pair, pair_boxes, drift, .. } =
-                    scores[number];
-                let behind = scores[number].behind_the_first;
-                let cells = [
-                    estimate(learnt),
-                    estimate(end),
-                    estimate(forgetting),
-                    behind.map_or_else(none, difference),
-                    behind.map_or_else(none, |paired| format!("{:.3}", paired.p)),
-                    estimate(confused),
-                    estimate(pair),
-                    estimate(pair_boxes),
-                    estimate(drift),
-                ];
-                text += &format!("| {name} | {} |\n", cells.join(" | "));
-            }
+            let rows = self.rows.iter().map(|row| (row.name.as_str(), cells(&row.scores[number])));
+            text += &markdown(&SCORES, &rows.collect::<Vec<_>>());
             text += "\n";
         }
-        text += "| method | both found by prompt | with boxes | mutual coherence | training, s per concept \
-                 | fusion, s | peak memory, GB | on disk, MB |\n|---|---|---|---|---|---|---|---|\n";
-        let rows: String = self.rows.iter().map(Row::cost).collect();
-        text + &rows
+        let rows = self.rows.iter().map(|row| (row.name.as_str(), row.costs()));
+        text + &markdown(&COSTS, &rows.collect::<Vec<_>>())
     }
+}
+
+/// The columns of [`cells`].
+const SCORES: [&str; 9] = [
+    "just learnt",
+    "at the end",
+    "lost",
+    "first minus this",
+    "p",
+    "confused",
+    "worse of a pair",
+    "with boxes",
+    "drift",
+];
+
+/// The columns of [`Row::costs`].
+const COSTS: [&str; 7] = [
+    "both found by prompt",
+    "with boxes",
+    "mutual coherence",
+    "training, s per concept",
+    "fusion, s",
+    "peak memory, GB",
+    "on disk, MB",
+];
+
+/// A method's row of a metric.
+fn cells(scores: &Scores) -> [String; 9] {
+    let behind = scores.behind_the_first;
+    [
+        estimate(scores.learnt),
+        estimate(scores.end),
+        estimate(scores.forgetting),
+        behind.map_or_else(none, difference),
+        behind.map_or_else(none, |paired| format!("{:.3}", paired.p)),
+        estimate(scores.confused),
+        estimate(scores.pair),
+        estimate(scores.pair_boxes),
+        estimate(scores.drift),
+    ]
+}
+
+/// A Markdown table of methods, without columns in which nothing is.
+fn markdown<const N: usize>(columns: &[&str; N], rows: &[(&str, [String; N])]) -> String {
+    let used = |at: &usize| rows.iter().any(|(_, cells)| cells[*at] != none());
+    let used: Vec<usize> = (0..N).filter(used).collect();
+    let line = |name: &str, cell: &dyn Fn(usize) -> String| {
+        let cells: Vec<String> = used.iter().map(|at| cell(*at)).collect();
+        format!("| {name} | {} |\n", cells.join(" | "))
+    };
+    let head = line("method", &|at| columns[at].to_string());
+    let rows = rows.iter().map(|(name, cells)| line(name, &|at| cells[at].clone()));
+    format!("{head}|---|{}\n{}", "---|".repeat(used.len()), rows.collect::<String>())
 }
 
 impl Row {
@@ -199,14 +232,15 @@ impl Row {
         }
     }
 
-    fn cost(&self) -> String {
+    /// What it takes, and what images of two concepts show.
+    fn costs(&self) -> [String; 7] {
         let percent = |place: usize| {
             self.both_found.map_or_else(none, |both| format!("{:.0} %", 100.0 * both[place]))
         };
         let seconds = |distribution: Option<Distribution>| {
             distribution.map_or_else(none, |d| format!("{:.1}", d.mean))
         };
-        let cells = [
+        [
             percent(0),
             percent(1),
             format!("{:.1e}", self.max_overlap),
@@ -214,8 +248,7 @@ impl Row {
             seconds(self.fusion_seconds),
             self.peak_bytes.map_or_else(none, |bytes| format!("{:.2}", bytes as f64 / 1e9)),
             format!("{:.2}", self.bytes as f64 / 1e6),
-        ];
-        format!("| {} | {} |\n", self.name, cells.join(" | "))
+        ]
     }
 }
 

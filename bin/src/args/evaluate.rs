@@ -16,8 +16,9 @@ pub struct Evaluate {
     /// The concepts with their reference images, in any form that `learn` takes; prompts of
     /// CustomConcept101 and google/dreambooth are used
     pub data: PathBuf,
+    /// Only images of other programs are scored without one
     #[command(flatten)]
-    pub model: Model,
+    pub model: Option<Model>,
     /// A bank to evaluate, under a name; can be repeated [default name: the folder's]
     #[arg(long, value_name = "[NAME=]FOLDER", value_parser = parse_unnamed)]
     pub bank: Vec<Named>,

@@ -16,6 +16,7 @@ use burn_seqlora::scorers::registry;
 use serde_json::json;
 
 use super::data::Data;
+use super::is_builtin;
 use super::settings::Settings;
 use crate::args::Evaluate;
 use crate::commands::builtin;
@@ -71,7 +72,10 @@ impl Job for Plan<'_> {
         let guided = if self.protocol.sampling.guidance > 1.0 { 2.0 } else { 1.0 };
         let work = step * guided * (self.protocol.sampling.steps * counts.images) as f64;
         let time = work / (EFFICIENCY * speed::<B>(&device));
-        let weights = weight_bytes(&self.args.model.model)?;
+        let weights = match &self.args.model {
+            Some(model) => weight_bytes(&model.model)?,
+            None => 0,
+        };
         let latents = config.image_sizes().latent_shape(self.protocol.sampling.size)?;
         let sampling = estimate(config, Sampling { batch: self.args.batch, latents, kept: 0 });
         let references = self.data.files().map(decoded_bytes).sum::<usize>();
@@ -150,7 +154,7 @@ impl Plan<'_> {
         let more = settings.external.len() + settings.imported.len();
         match &settings.names {
             Some(names) => names.len() + more,
-            None if builtin::is_meant(&self.args.model.model) => 2 + more,
+            None if is_builtin(self.args) => 2 + more,
             None if more > 0 => more,
             None => registry::DEFAULT.len(),
         }

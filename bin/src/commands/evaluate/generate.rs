@@ -74,7 +74,8 @@ impl Session<'_> {
         }
         let text = format!("{images} images into {}", self.args.out.display());
         terminal.line("generate", text);
-        let (model, base) = model::load::<B>(&self.found, self.record.precision, device)?;
+        let found = self.found.as_ref().expect("banks come with a base model");
+        let (model, base) = model::load::<B>(found, self.record.precision, device)?;
         let steps = self.protocol().sampling.steps;
         let bar = terminal.bar("generate", images * steps, "steps");
         let (mut pipeline, mut loaded) = (None, None);

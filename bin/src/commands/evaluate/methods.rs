@@ -29,7 +29,8 @@ pub enum Source {
 /// The files of a concept that an image depends on.
 const FILES: [&str; 3] = ["concept.json", "adapter.safetensors", "tokens.safetensors"];
 
-/// The methods in the order of tables, and the fingerprint of the base model.
+/// The methods in the order of tables, and the name and fingerprint of the base model, which are empty if there
+/// is none.
 ///
 /// # Errors
 /// If a name is given twice, a bank cannot be read, lacks a concept or belongs to another base model, or a
@@ -37,8 +38,8 @@ const FILES: [&str; 3] = ["concept.json", "adapter.safetensors", "tokens.safeten
 pub fn read(
     args: &Evaluate,
     protocol: &Protocol,
-    found: &FoundModel,
-) -> Result<(Vec<Method>, String), Failure> {
+    found: Option<&FoundModel>,
+) -> Result<(Vec<Method>, [String; 2]), Failure> {
     let mut names = BTreeSet::new();
     if let Some(Named { name, .. }) =
         args.bank.iter().chain(&args.images).find(|named| !names.insert(&named.name))
@@ -55,10 +56,13 @@ pub fn read(
     if args.bank.is_empty() && args.images.is_empty() {
         return Err(Failure::Usage("give what is evaluated: --bank, or --images".into()));
     }
-    let base = found.fingerprint()?;
+    let base = match found {
+        Some(found) => [found.name().to_string(), found.fingerprint()?],
+        None => Default::default(),
+    };
     let of_bank = |named: &Named| {
         let fused = args.fused.iter().find(|fused| fused.name == named.name);
-        bank(named, fused.map(|fused| fused.path.as_path()), protocol, &base)
+        bank(named, fused.map(|fused| fused.path.as_path()), protocol, &base[1])
     };
     let banks = args.bank.iter().map(of_bank);
     let images = args.images.iter().map(foreign);

@@ -15,14 +15,15 @@ mod score;
 mod session;
 mod settings;
 
-use burn_seqlora::eval::protocol::{images, score_sets};
+use burn_seqlora::FoundModel;
+use burn_seqlora::eval::protocol::{Protocol, images, score_sets};
 use burn_seqlora::eval::store::{RunFolder, RunRecord};
 use burn_seqlora::kernels::TrainBackend;
 
 use self::data::Data;
 use self::session::Session;
 use self::settings::Settings;
-use super::model;
+use super::{builtin, model};
 use crate::args::{Compute, Evaluate};
 use crate::device::Job;
 use crate::failure::Failure;
@@ -33,20 +34,27 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
     let settings = Settings::read(args, compute)?;
     let data = Data::read(args)?;
     let protocol = settings.protocol(args, &data)?;
-    let found = model::find(&args.model, terminal)?;
-    let sizes = found.config().image_sizes();
-    let wrong_size = |error: burn_seqlora::error::Error| Failure::Usage(format!("--{error}"));
-    let size = sizes.pixels(protocol.sampling.size).map_err(wrong_size)?;
-    generate::check_sampling(&protocol, &found)?;
-    if args.plan {
+    let found = match &args.model {
+        Some(model) => Some(model::find(model, terminal)?),
+        None if args.bank.is_empty() && !args.plan => None,
+        None => {
+            return Err(Failure::Usage("--bank and --plan need the base model: --model".into()));
+        }
+    };
+    // Images from elsewhere keep the size that they have.
+    let size = match &found {
+        Some(found) => checked_size(&protocol, found)?,
+        None => protocol.sampling.size.unwrap_or_default(),
+    };
+    if let Some(found) = found.clone().filter(|_| args.plan) {
         let (settings, data) = (&settings, &data);
         let plan = forecast::Plan { args, settings, data, protocol, found, size, terminal };
         return compute.device.run(plan);
     }
-    let (methods, base) = methods::read(args, &protocol, &found)?;
+    let (methods, base) = methods::read(args, &protocol, found.as_ref())?;
     let record = RunRecord {
         version: RunRecord::VERSION,
-        base: [found.name().to_string(), base],
+        base,
         size,
         precision: compute.precision.unwrap_or_default(),
         batch: args.batch,
@@ -77,6 +85,20 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
         terminal,
     };
     compute.device.run(session)
+}
+
+/// Whether the base model is the built-in one.
+fn is_builtin(args: &Evaluate) -> bool {
+    args.model.as_ref().is_some_and(|model| builtin::is_meant(&model.model))
+}
+
+/// Width and height of the images, if the model can make them.
+fn checked_size(protocol: &Protocol, found: &FoundModel) -> Result<[usize; 2], Failure> {
+    let wrong_size = |error: burn_seqlora::error::Error| Failure::Usage(format!("--{error}"));
+    let sizes = found.config().image_sizes();
+    let size = sizes.pixels(protocol.sampling.size).map_err(wrong_size)?;
+    generate::check_sampling(protocol, found)?;
+    Ok(size)
 }
 
 impl Job for Session<'_> {

@@ -15,7 +15,8 @@ pub struct Session<'a> {
     pub args: &'a Evaluate,
     pub settings: &'a Settings,
     pub data: &'a Data,
-    pub found: FoundModel,
+    /// The base model, if any image is made.
+    pub found: Option<FoundModel>,
     pub methods: Vec<Method>,
     pub record: RunRecord,
     pub run: RunFolder,

@@ -7,9 +7,11 @@ use burn_seqlora::eval::Direction;
 use burn_seqlora::eval::protocol::{EvaluationConfig, PairConfig, Protocol, Shift, parse_prompts};
 use burn_seqlora::files::read_text;
 use burn_seqlora::scorers::external::ExternalConfig;
+use burn_seqlora::toy_world::pretrain::GUIDANCE;
 use serde::{Deserialize, Serialize};
 
 use super::data::Data;
+use super::is_builtin;
 use crate::args::{Compute, Evaluate};
 use crate::commands::builtin;
 use crate::failure::Failure;
@@ -78,8 +80,8 @@ impl Settings {
         protocol.seeds = seeds.or(protocol.seeds.take());
         protocol.sampler = args.sampler.or(protocol.sampler);
         protocol.steps = args.steps.or(protocol.steps);
-        let builtin = builtin::is_meant(&args.model.model);
-        let usual = builtin.then(|| builtin::usual_guidance(&args.model.model));
+        let builtin = is_builtin(args);
+        let usual = builtin.then_some(GUIDANCE);
         protocol.guidance = args.guidance.or(protocol.guidance).or(usual);
         protocol.size = args.size.map(|(width, height)| [width, height]).or(protocol.size);
         if args.shift {
@@ -105,7 +107,7 @@ impl Settings {
     pub fn protocol(&self, args: &Evaluate, data: &Data) -> Result<Protocol, Failure> {
         let mut config = self.protocol.clone();
         config.pair.extend(data.pairs.clone());
-        if builtin::is_meant(&args.model.model) {
+        if is_builtin(args) {
             config.unrelated.get_or_insert_with(|| builtin::unrelated(&data.classes()));
             for PairConfig { prompts, .. } in &mut config.pair {
                 let both = ["a {0} left of a {1}", "a photo of a {0} and a {1}"];
