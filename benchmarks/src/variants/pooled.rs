@@ -133,3 +133,73 @@ fn summarised(values: impl IntoIterator<Item = Option<f64>>) -> Option<Distribut
 fn bootstrap() -> Bootstrap {
     Bootstrap::default()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A seed's summary with two methods and two concepts, `a` and then `b`.
+    fn summary(ends: [[f64; 2]; 2]) -> EvaluationSummary {
+        let mut concepts = Vec::new();
+        let mut pairs = Vec::new();
+        for (method, ends) in ["ours", "theirs"].iter().zip(ends) {
+            for (concept, (end, learnt)) in ["a", "b"].iter().zip(ends.iter().zip([0.9, ends[1]])) {
+                concepts.push(json!({
+                    "metric": "likeness", "method": method, "concept": concept, "floor": 0.1,
+                    "learnt": learnt, "end": end, "forgetting": learnt - end, "ceiling": 1.0,
+                    "class": null, "confused": null, "images": 1, "missing": 0,
+                }));
+            }
+            pairs.push(json!({
+                "metric": "likeness", "method": method, "concepts": ["a", "b"], "view": "boxes",
+                "scores": ends,
+            }));
+        }
+        let run = json!({
+            "made_by": "", "base": "", "profile": "", "sampling": "", "deviations": [], "seeds": 1,
+            "images": { "planned": 0, "failed": 0 }, "concepts": [], "methods": [],
+        });
+        let none = Value::Array(Vec::new());
+        serde_json::from_value(json!({
+            "version": 1, "run": run, "metrics": [metric()], "skipped": none, "failed": none,
+            "rows": none, "comparisons": none, "concepts": concepts, "pairs": pairs,
+            "confusions": none,
+        }))
+        .unwrap()
+    }
+
+    fn metric() -> MetricInfo {
+        MetricInfo {
+            name: "likeness".into(),
+            unit: "share".into(),
+            better: Direction::Higher,
+            description: String::new(),
+            preprocessing: String::new(),
+        }
+    }
+
+    #[test]
+    fn concepts_of_all_seeds_count_and_the_last_of_each_forgets_nothing() {
+        let seeds = [[[0.8, 0.6], [0.5, 0.4]], [[0.7, 0.5], [0.3, 0.6]]].map(summary);
+        let evaluations = Evaluations(seeds.into());
+        let last = ["b", "b"].map(String::from);
+        let ours = evaluations.scores(&metric(), "ours", "ours", &last);
+        let theirs = evaluations.scores(&metric(), "theirs", "ours", &last);
+        let close = |found: Option<Distribution>, count: usize, mean: f64| {
+            let found = found.unwrap();
+            assert!(found.count == count && (found.mean - mean).abs() < 1e-12, "{found:?}");
+        };
+        close(ours.end, 4, 0.65);
+        close(ours.forgetting, 2, 0.15);
+        close(theirs.forgetting, 2, 0.5);
+        close(theirs.pair_boxes, 2, 0.35);
+        assert!(ours.pair.is_none() && ours.drift.is_none() && ours.behind_the_first.is_none());
+        let behind = theirs.behind_the_first.unwrap().difference;
+        close(Some(behind), 4, 0.2);
+        let bounds = evaluations.bounds(&metric(), "theirs");
+        close(bounds.floor, 4, 0.1);
+        close(bounds.ceiling, 4, 1.0);
+    }
+}

@@ -7,12 +7,18 @@ use std::path::Path;
 use burn_seqlora::toy_world::world::{Class, unknown_words, vocabulary};
 use burn_seqlora::toy_world::{builtin, pretrain};
 
+use crate::args::Model;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
 /// Whether `--model` names the built-in model. A folder of that name is given as `./builtin`.
 pub fn is_meant(model: &Path) -> bool {
     model == Path::new(builtin::NAME)
+}
+
+/// Whether it is the base model of a command that needs none.
+pub fn is_chosen(model: Option<&Model>) -> bool {
+    model.is_some_and(|model| is_meant(&model.model))
 }
 
 /// The default scale of classifier-free guidance for a model.

@@ -16,7 +16,6 @@ use burn_seqlora::scorers::registry;
 use serde_json::json;
 
 use super::data::Data;
-use super::is_builtin;
 use super::settings::Settings;
 use crate::args::Evaluate;
 use crate::commands::builtin;
@@ -154,7 +153,7 @@ impl Plan<'_> {
         let more = settings.external.len() + settings.imported.len();
         match &settings.names {
             Some(names) => names.len() + more,
-            None if is_builtin(self.args) => 2 + more,
+            None if builtin::is_chosen(self.args.model.as_ref()) => 2 + more,
             None if more > 0 => more,
             None => registry::DEFAULT.len(),
         }

@@ -18,8 +18,8 @@ use burn_seqlora::toy_world::builtin;
 use burn_seqlora::toy_world::classifier::Classifier;
 use image::RgbImage;
 
-use super::is_builtin;
 use super::session::Session;
+use crate::commands::builtin::is_chosen;
 use crate::failure::Failure;
 
 /// The metrics that need no weights but the built-in ones, or none at all.
@@ -81,7 +81,7 @@ impl Session<'_> {
     /// Those of the paper, or those that measure the toy world.
     fn usual(&self) -> Vec<String> {
         let settings = &self.settings.metrics;
-        let names: &[&str] = match is_builtin(self.args) {
+        let names: &[&str] = match is_chosen(self.args.model.as_ref()) {
             true => &[IDENTITY, RECOGNITION],
             false if settings.external.is_empty() && settings.imported.is_empty() => {
                 &registry::DEFAULT

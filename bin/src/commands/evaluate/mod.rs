@@ -23,7 +23,7 @@ use burn_seqlora::kernels::TrainBackend;
 use self::data::Data;
 use self::session::Session;
 use self::settings::Settings;
-use super::{builtin, model};
+use super::model;
 use crate::args::{Compute, Evaluate};
 use crate::device::Job;
 use crate::failure::Failure;
@@ -85,11 +85,6 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
         terminal,
     };
     compute.device.run(session)
-}
-
-/// Whether the base model is the built-in one.
-fn is_builtin(args: &Evaluate) -> bool {
-    args.model.as_ref().is_some_and(|model| builtin::is_meant(&model.model))
 }
 
 /// Width and height of the images, if the model can make them.

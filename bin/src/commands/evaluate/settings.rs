@@ -11,7 +11,6 @@ use burn_seqlora::toy_world::pretrain::GUIDANCE;
 use serde::{Deserialize, Serialize};
 
 use super::data::Data;
-use super::is_builtin;
 use crate::args::{Compute, Evaluate};
 use crate::commands::builtin;
 use crate::failure::Failure;
@@ -80,7 +79,7 @@ impl Settings {
         protocol.seeds = seeds.or(protocol.seeds.take());
         protocol.sampler = args.sampler.or(protocol.sampler);
         protocol.steps = args.steps.or(protocol.steps);
-        let builtin = is_builtin(args);
+        let builtin = builtin::is_chosen(args.model.as_ref());
         let usual = builtin.then_some(GUIDANCE);
         protocol.guidance = args.guidance.or(protocol.guidance).or(usual);
         protocol.size = args.size.map(|(width, height)| [width, height]).or(protocol.size);
@@ -107,7 +106,7 @@ impl Settings {
     pub fn protocol(&self, args: &Evaluate, data: &Data) -> Result<Protocol, Failure> {
         let mut config = self.protocol.clone();
         config.pair.extend(data.pairs.clone());
-        if is_builtin(args) {
+        if builtin::is_chosen(args.model.as_ref()) {
             config.unrelated.get_or_insert_with(|| builtin::unrelated(&data.classes()));
             for PairConfig { prompts, .. } in &mut config.pair {
                 let both = ["a {0} left of a {1}", "a photo of a {0} and a {1}"];
