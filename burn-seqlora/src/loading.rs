@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use seqlora_core::bank::BaseModel;
+use seqlora_core::lora::PatchSet;
 use seqlora_core::model::{Denoiser, DiffusionModel, TextEncoder};
 use seqlora_core::pipeline::SamplingSettings;
 use seqlora_core::precision::Precision;
 use seqlora_kernels::KernelBackend;
 use seqlora_models::weights::ModelError;
-use seqlora_models::{ModelSource, SourceOptions, StableDiffusion, StableDiffusionConfig};
+use seqlora_models::{
+    MergedFiles, ModelSource, SourceOptions, StableDiffusion, StableDiffusionConfig,
+};
 #[cfg(feature = "toy-world")]
 use seqlora_toy_world::{builtin, pretrain};
 
@@ -140,6 +143,31 @@ impl FoundModel {
     /// If a file cannot be read.
     pub fn fingerprint(&self) -> Result<String, LoadError> {
         Ok(self.source.fingerprint()?)
+    }
+
+    /// Writes the model with changed weights into a folder in diffusers' layout, which must not be there.
+    ///
+    /// # Errors
+    /// If the model is a single file, a change fits no layer, or a file cannot be read or written.
+    pub fn write_merged_folder(
+        &self,
+        changes: &PatchSet,
+        to: &Path,
+    ) -> Result<MergedFiles, LoadError> {
+        Ok(self.source.write_merged_folder(changes, to)?)
+    }
+
+    /// Writes the model with changed weights to a single file in the original layout.
+    ///
+    /// # Errors
+    /// If the model is a folder of Stable Diffusion 2, a change fits no layer, or a file cannot be read or
+    /// written.
+    pub fn write_merged_file(
+        &self,
+        changes: &PatchSet,
+        to: &Path,
+    ) -> Result<MergedFiles, LoadError> {
+        Ok(self.source.write_merged_file(changes, to)?)
     }
 
     /// Loads the weights, and reads all of them for the fingerprint.

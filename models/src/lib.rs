@@ -20,5 +20,5 @@ pub mod weights;
 
 pub use random_model::write_random_model;
 pub use stable_diffusion::{
-    MergeError, ModelSource, SourceOptions, StableDiffusion, StableDiffusionConfig,
+    MergeError, MergedFiles, ModelSource, SourceOptions, StableDiffusion, StableDiffusionConfig,
 };

@@ -9,7 +9,7 @@ use crate::run::Run;
 use crate::weights::{self, Weights};
 
 /// Relative to the largest latent: five steps in f32, in another order of sums.
-const TOLERANCE: f32 = 1e-4;
+pub const TOLERANCE: f32 = 1e-4;
 
 fn numbers(weights: &Weights, name: &str) -> Vec<f32> {
     let number = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap());
@@ -17,7 +17,7 @@ fn numbers(weights: &Weights, name: &str) -> Vec<f32> {
 }
 
 /// The largest difference, relative to the largest number of the first.
-fn difference(a: &[f32], b: &[f32]) -> f32 {
+pub fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     let scale = a.iter().fold(0f32, |m, x| m.max(x.abs()));
     a.iter().zip(b).fold(0f32, |m, (x, y)| m.max((x - y).abs())) / scale
@@ -36,7 +36,8 @@ fn draw(project: &Project, options: &[&str]) -> Run {
     Run::of(command)
 }
 
-fn latents(project: &Project, options: &[&str]) -> Vec<f32> {
+/// The latents of that run.
+pub fn latents(project: &Project, options: &[&str]) -> Vec<f32> {
     draw(project, options).succeeds();
     numbers(&weights::read(&project.path("latents")), "latents")
 }

@@ -36,6 +36,7 @@ mod import;
 mod learn;
 mod lora;
 mod memory;
+mod merged;
 mod model_files;
 mod options;
 mod pretrain;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
+use super::model::Model;
+
 #[derive(Debug, ClapArgs)]
 pub struct Export {
     /// The bank with the concepts
@@ -15,6 +17,12 @@ pub struct Export {
     /// Whose format; can be repeated
     #[arg(long, value_enum, required = true)]
     pub format: Vec<ExportFormat>,
+    /// The base model, for `merged` and `single-file`
+    #[command(flatten)]
+    pub model: Option<Model>,
+    /// For these two: what `fuse` made of the concepts, in place of their sum
+    #[arg(long, value_name = "FILE", requires = "pack")]
+    pub fused: Option<PathBuf>,
     /// Write the concepts as one adapter of this name, which is their sum
     #[arg(long, value_name = "NAME")]
     pub pack: Option<String>,
@@ -37,16 +45,32 @@ pub enum ExportFormat {
     Peft,
     /// Only the words, which the other formats get too
     TextualInversion,
+    /// The base model's diffusers folder with the concepts merged into its weights
+    Merged,
+    /// The same as a single .safetensors file, as A1111 and ComfyUI take it
+    SingleFile,
 }
 
 impl ExportFormat {
-    /// The name of the adapter format; `None` if it has words only.
-    pub fn adapter(self) -> Option<&'static str> {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Kohya => Some("kohya"),
-            Self::Diffusers => Some("diffusers"),
-            Self::Peft => Some("peft"),
-            Self::TextualInversion => None,
+            Self::Kohya => "kohya",
+            Self::Diffusers => "diffusers",
+            Self::Peft => "peft",
+            Self::TextualInversion => "textual-inversion",
+            Self::Merged => "merged",
+            Self::SingleFile => "single-file",
         }
+    }
+
+    /// Whether it is a whole model.
+    pub fn is_model(self) -> bool {
+        matches!(self, Self::Merged | Self::SingleFile)
+    }
+
+    /// Whether it is an adapter.
+    pub fn is_adapter(self) -> bool {
+        !self.is_model() && self != Self::TextualInversion
     }
 }

@@ -24,6 +24,8 @@ use crate::weights::{
 pub struct ModelSource {
     /// The configs of its parts.
     pub config: StableDiffusionConfig,
+    /// The folder, if it is one.
+    pub(super) folder: Option<PathBuf>,
     tokenizer: PathBuf,
     pub(crate) unet: ComponentFiles,
     pub(crate) text_encoder: ComponentFiles,
@@ -79,6 +81,7 @@ impl ModelSource {
         };
         Ok(Self {
             config,
+            folder: Some(folder.into()),
             unet: files("unet", KeyTable::UNET)?,
             text_encoder: files("text_encoder", KeyTable::CLIP_TEXT)?,
             vae: files("vae", KeyTable::VAE)?,
@@ -135,6 +138,7 @@ impl ModelSource {
             layout: KeyLayout::single_file(renaming, table),
         };
         Ok(Self {
+            folder: None,
             unet: component(ldm::unet(&config.unet), KeyTable::UNET),
             text_encoder: component(ldm::text_encoder(family, layers), KeyTable::CLIP_TEXT),
             vae: component(ldm::vae(&config.vae), KeyTable::VAE),

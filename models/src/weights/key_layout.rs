@@ -37,6 +37,11 @@ impl KeyLayout {
         self.renaming.as_ref().map_or(name.clone(), |renaming| renaming.from_diffusers(&name))
     }
 
+    /// The names of a diffusers folder.
+    pub(crate) fn table(&self) -> &KeyTable {
+        &self.table
+    }
+
     /// Whether our path's matrix is stored as `[inputs, outputs]`.
     pub fn is_transposed(&self, path: &str) -> bool {
         self.table.is_transposed(path)

@@ -18,6 +18,7 @@ pub mod ldm;
 mod load;
 mod module_path;
 mod random;
+mod rewrite;
 mod save;
 mod stored;
 
@@ -27,6 +28,7 @@ pub use config::{
     require_parts, require_types, require_within,
 };
 pub use error::ModelError;
+pub(crate) use files::COMPONENTS;
 pub use files::{Variant, WeightFiles, needed_files};
 pub use fingerprint::fingerprint;
 pub use key_layout::KeyLayout;
@@ -34,5 +36,6 @@ pub use keys::KeyTable;
 pub use load::{CheckedWeights, load_weights};
 pub(crate) use module_path::ModulePath;
 pub use random::random_weights;
+pub(crate) use rewrite::{Changes, Rewriting, Rewritten, rewrite};
 pub use save::{Stored, save_weights};
 pub use seqlora_files::Header;

@@ -102,7 +102,7 @@ impl StoredWeight {
 }
 
 /// The types of numbers that are read.
-fn float(dtype: Dtype) -> Option<DType> {
+pub(super) fn float(dtype: Dtype) -> Option<DType> {
     match dtype {
         Dtype::F64 => Some(DType::F64),
         Dtype::F32 => Some(DType::F32),

@@ -37,6 +37,14 @@ impl WeightPatch {
         }
     }
 
+    /// n m
+    pub fn numbers(&self) -> usize {
+        match self {
+            Self::LowRank(factors) => factors.outputs() * factors.inputs(),
+            Self::Dense { outputs, inputs, .. } => outputs * inputs,
+        }
+    }
+
     /// ΔW `[n, m]`, row by row; factors are multiplied in f64.
     pub fn delta(&self) -> Vec<f32> {
         match self {

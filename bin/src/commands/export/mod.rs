@@ -1,5 +1,7 @@
 //! `seqlora export`: concepts as files of other tools.
 
+mod merged;
+
 use std::path::{Path, PathBuf};
 
 use burn_seqlora::bank::formats::{self, AdapterCard, AdapterFormat};
@@ -11,8 +13,9 @@ use burn_seqlora::compose::Member;
 use serde::Serialize;
 use serde_json::json;
 
+use self::merged::MergedExport;
 use super::generate::members;
-use crate::args::{Export, ExportFormat};
+use crate::args::Export;
 use crate::failure::Failure;
 use crate::terminal::{Terminal, table};
 
@@ -31,8 +34,10 @@ pub fn run(args: &Export, terminal: &Terminal) -> Result<(), Failure> {
     }
     let packs = packs(args, &members)?;
     let formats = formats(args)?;
+    let models = MergedExport::new(args, &bank, terminal)?;
     if !args.overwrite {
-        refuse_existing(args, &bank, &packs, &formats)?;
+        let models = packs.iter().flat_map(|pack| models.iter().flat_map(|m| m.paths(args, pack)));
+        refuse_existing(args, &bank, &packs, &formats, models)?;
     }
     let mut adapters = Vec::new();
     for pack in &packs {
@@ -42,6 +47,9 @@ pub fn run(args: &Export, terminal: &Terminal) -> Result<(), Failure> {
             let card = pack.card(&bank);
             let exported = export_adapter(*format, &folder, &adapter, &card, bank.sites())?;
             adapters.push(AdapterLine::new(*format, pack, exported));
+        }
+        if let Some(models) = &models {
+            adapters.extend(models.write(args, &bank, pack, terminal)?);
         }
     }
     let mut words = Vec::new();
@@ -89,7 +97,8 @@ fn packs(args: &Export, members: &[Member]) -> Result<Vec<Pack>, Failure> {
 }
 
 fn formats(args: &Export) -> Result<Vec<&'static dyn AdapterFormat>, Failure> {
-    let mut names: Vec<_> = args.format.iter().filter_map(|f: &ExportFormat| f.adapter()).collect();
+    let adapters = args.format.iter().filter(|format| format.is_adapter());
+    let mut names: Vec<_> = adapters.map(|format| format.name()).collect();
     names.sort_unstable();
     names.dedup();
     Ok(names.into_iter().map(formats::by_name).collect::<Result<_, _>>()?)
@@ -123,6 +132,7 @@ fn refuse_existing(
     bank: &Bank,
     packs: &[Pack],
     formats: &[&dyn AdapterFormat],
+    models: impl Iterator<Item = PathBuf>,
 ) -> Result<(), Failure> {
     let adapters = packs.iter().flat_map(|pack| {
         formats.iter().map(|format| {
@@ -132,7 +142,7 @@ fn refuse_existing(
     });
     let members = packs.iter().flat_map(|pack| &pack.members);
     let words = members.map(|m| args.out.join(WORDS).join(format!("{}.safetensors", m.id)));
-    match adapters.chain(words).find(|path| path.exists()) {
+    match adapters.chain(words).chain(models).find(|path| path.exists()) {
         Some(path) => Err(Failure::Usage(format!(
             "{} is there already; use --overwrite or another --out than that for {}",
             path.display(),
@@ -164,6 +174,19 @@ impl AdapterLine {
             modules,
             // Anything else is an error.
             matched: modules,
+            relative_error: error,
+        }
+    }
+
+    /// A whole model.
+    fn merged(format: &'static str, pack: &Pack, path: &Path, layers: usize, error: f64) -> Self {
+        Self {
+            format,
+            name: pack.name.clone(),
+            concepts: pack.members.iter().map(|member| member.id.clone()).collect(),
+            path: path.to_string_lossy().into_owned(),
+            modules: layers,
+            matched: layers,
             relative_error: error,
         }
     }

@@ -1,0 +1,146 @@
+//! Whole models with concepts merged into their weights.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::FoundModel;
+use burn_seqlora::bank::{Bank, composed_adapter};
+use burn_seqlora::error::Error;
+use burn_seqlora::fusion::read_patches;
+use burn_seqlora::lora::{PatchSet, WeightPatch};
+use burn_seqlora::models::MergedFiles;
+
+use super::{AdapterLine, Pack};
+use crate::args::{Export, ExportFormat};
+use crate::commands::model;
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// A rounding error of the changes above this deserves a warning.
+const NOTICEABLE: f64 = 0.02;
+
+/// What is written of every pack: folders, files, or both.
+pub struct MergedExport {
+    found: FoundModel,
+    formats: Vec<ExportFormat>,
+}
+
+impl MergedExport {
+    /// Finds the base model; `None` if no format is a whole model.
+    ///
+    /// # Errors
+    /// If it is missing, or not the bank's.
+    pub fn new(args: &Export, bank: &Bank, terminal: &Terminal) -> Result<Option<Self>, Failure> {
+        let mut formats: Vec<ExportFormat> =
+            args.format.iter().copied().filter(|format| format.is_model()).collect();
+        formats.dedup();
+        let Some(first) = formats.first() else {
+            let given = match (&args.fused, &args.model) {
+                (Some(_), _) => "--fused",
+                (_, Some(_)) => "--model",
+                _ => return Ok(None),
+            };
+            let text = format!("{given} is for --format merged and --format single-file");
+            return Err(Failure::Usage(text));
+        };
+        let Some(model) = &args.model else {
+            let text = format!("--format {} needs the base model: --model", first.name());
+            return Err(Failure::Usage(text));
+        };
+        let found = model::find(model, terminal)?;
+        if found.fingerprint()? != bank.base().fingerprint {
+            return Err(Failure::Usage(format!(
+                "{} was made with another base model, {}; --model chooses the model",
+                bank.path().display(),
+                bank.base()
+            )));
+        }
+        Ok(Some(Self { found, formats }))
+    }
+
+    /// The files and folders of a pack.
+    pub fn paths<'a>(
+        &'a self,
+        args: &'a Export,
+        pack: &'a Pack,
+    ) -> impl Iterator<Item = PathBuf> + 'a {
+        self.formats.iter().map(|format| path(args, *format, pack))
+    }
+
+    /// Writes a pack, and says how well the type of the model's weights holds the changes.
+    pub fn write(
+        &self,
+        args: &Export,
+        bank: &Bank,
+        pack: &Pack,
+        terminal: &Terminal,
+    ) -> Result<Vec<AdapterLine>, Failure> {
+        let changes = match &args.fused {
+            Some(file) => read_patches(file, bank.sites())?,
+            None => {
+                let adapter = composed_adapter(bank, &pack.members)?.0.into_iter();
+                PatchSet(adapter.map(|(site, f)| (site, WeightPatch::LowRank(f))).collect())
+            }
+        };
+        let line = |format: &ExportFormat| {
+            let path = path(args, *format, pack);
+            let merged = self.write_one(*format, &changes, &path)?;
+            let MergedFiles { layers, error } = merged;
+            if error > NOTICEABLE {
+                terminal.warning(format!(
+                    "{}: the type in which the model stores its weights rounds the changes by {:.0} %; a model \
+                     in f32 does not",
+                    path.display(),
+                    100.0 * error
+                ));
+            }
+            Ok(AdapterLine::merged(format.name(), pack, &path, layers, error))
+        };
+        self.formats.iter().map(line).collect()
+    }
+
+    /// Writes beside the place where it goes, so that nothing half-written is ever there.
+    fn write_one(
+        &self,
+        format: ExportFormat,
+        changes: &PatchSet,
+        path: &Path,
+    ) -> Result<MergedFiles, Failure> {
+        let mut name = path.file_name().expect("it has a name").to_os_string();
+        name.push(".partial");
+        let partial = path.with_file_name(name);
+        let parent = path.parent().expect("it is in a folder");
+        fs::create_dir_all(parent).map_err(Error::io("cannot create", parent))?;
+        remove(&partial)?;
+        let written = match format {
+            ExportFormat::SingleFile => self.found.write_merged_file(changes, &partial),
+            _ => self.found.write_merged_folder(changes, &partial),
+        };
+        if written.is_err() {
+            // What matters is why.
+            let _ = remove(&partial);
+        }
+        let written = written?;
+        remove(path)?;
+        fs::rename(&partial, path).map_err(Error::io("cannot rename", &partial))?;
+        Ok(written)
+    }
+}
+
+fn path(args: &Export, format: ExportFormat, pack: &Pack) -> PathBuf {
+    let folder = args.out.join(format.name());
+    match format {
+        ExportFormat::SingleFile => folder.join(format!("{}.safetensors", pack.name)),
+        _ => folder.join(&pack.name),
+    }
+}
+
+/// Removes a file or a folder, if there is one.
+fn remove(path: &Path) -> Result<(), Failure> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(_) => return Ok(()),
+    };
+    Ok(removed.map_err(Error::io("cannot remove", path))?)
+}

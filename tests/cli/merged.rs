@@ -1,0 +1,118 @@
+//! `export --format merged` and `--format single-file`: whole models that draw what the bank draws.
+
+use std::path::PathBuf;
+
+use crate::files::Files;
+use crate::harness::{Project, fixture};
+use crate::images::write_photos;
+use crate::lora::{TOLERANCE, difference, latents};
+use crate::resume::unbroken;
+use crate::run::Run;
+use crate::single_file::{self, sidecar};
+
+/// The options of an export of both concepts with strengths that one sees.
+const PETS: &str = "export bank --out out --pack pets --concept cat=20 --concept dog=-30 --json";
+
+fn export(project: &Project, options: &str, model: &PathBuf) -> Run {
+    let mut command = project.command(&options.split(' ').collect::<Vec<_>>());
+    command.arg("--model").arg(model);
+    Run::of(command)
+}
+
+#[test]
+fn a_merged_model_draws_what_the_bank_draws() {
+    let mut project = Project::new(&[]);
+    unbroken().write(&project.path("bank"));
+    let base = latents(&project, &[]);
+    let bank = ["--bank", "bank", "--concept", "cat=20", "--concept", "dog=-30"];
+    let expected = latents(&project, &bank);
+    assert!(difference(&base, &expected) > 100.0 * TOLERANCE, "the concepts change something");
+
+    let model = project.model.clone();
+    let options = format!("{PETS} --format merged --format single-file");
+    let result = export(&project, &options, &model).succeeds().json();
+    for adapter in result["adapters"].as_array().unwrap() {
+        assert_eq!(adapter["modules"], adapter["matched"], "{adapter:#}");
+        assert!(adapter["relative_error"].as_f64().unwrap() < 1e-3, "{adapter:#}");
+    }
+    // No shape says how many heads so small a model has.
+    project.write("out/single-file/pets.config.json", sidecar("sd1").to_string());
+    let tokenizer = fixture("tiny-sd1/tokenizer");
+    for (made, options) in [
+        ("out/merged/pets", Vec::new()),
+        ("out/single-file/pets.safetensors", vec!["--tokenizer", tokenizer.to_str().unwrap()]),
+    ] {
+        project.model = project.path(made);
+        let found = latents(&project, &options);
+        assert!(difference(&expected, &found) < TOLERANCE, "{made}");
+    }
+    // Nothing is replaced unasked, and nothing half-written is left.
+    export(&project, &options, &model).fails(2, &["pets is there already", "--overwrite"]);
+    let names: Vec<String> = Files::read(&project.path("out")).names().map(String::from).collect();
+    assert!(!names.iter().any(|name| name.contains(".partial")), "{names:?}");
+    assert!(names.contains(&"merged/pets/model_index.json".to_string()), "{names:?}");
+}
+
+/// Query, key and value of OpenCLIP's encoder are one tensor of the file.
+#[test]
+fn a_single_file_stays_one() {
+    let mut project = single_file::project("sd2", |_| ());
+    write_photos(&project.path("photos/cat"), "cat");
+    project.learn("photos", "").succeeds();
+    let model = project.model.clone();
+    let options = "export bank --out one --concept cat=50 --format";
+    export(&project, &format!("{options} merged"), &model).fails(1, &["it is a single file"]);
+    export(&project, &format!("{options} single-file"), &model).succeeds();
+    let expected = latents(&project, &["--bank", "bank", "--concept", "cat=50"]);
+    assert!(difference(&latents(&project, &[]), &expected) > 100.0 * TOLERANCE);
+    project.model = project.path("one/single-file/cat.safetensors");
+    project.write("one/single-file/cat.config.json", sidecar("sd2").to_string());
+    Files::read(&fixture("tiny-sd2/tokenizer")).write(&project.path("one/single-file/tokenizer"));
+    assert!(difference(&expected, &latents(&project, &[])) < TOLERANCE);
+}
+
+/// Shards keep their names; the original layout of Stable Diffusion 2 is not written.
+#[test]
+fn stable_diffusion_2_is_merged_as_a_folder() {
+    let mut project = Project::new(&["cat"]).with_model_at(fixture("tiny-sd2"));
+    project.learn("photos", "").succeeds();
+    let model = project.model.clone();
+    let options = "export bank --out out --concept cat=50 --json --format";
+    let merged = export(&project, &format!("{options} merged"), &model).succeeds().json();
+    assert_eq!(merged["adapters"][0]["name"], "cat");
+    let expected = latents(&project, &["--bank", "bank", "--concept", "cat=50"]);
+    assert!(difference(&latents(&project, &[]), &expected) > 100.0 * TOLERANCE);
+    project.model = project.path("out/merged/cat");
+    assert!(difference(&expected, &latents(&project, &[])) < TOLERANCE);
+    export(&project, &format!("{options} single-file"), &model)
+        .fails(1, &["only Stable Diffusion 1"]);
+    assert!(!project.path("out/single-file/cat.safetensors").exists());
+}
+
+#[test]
+fn a_model_is_needed_and_has_to_be_the_banks() {
+    let project = Project::new(&[]);
+    unbroken().write(&project.path("bank"));
+    let run =
+        |options: &str| project.run(&format!("{PETS} {options}").split(' ').collect::<Vec<_>>());
+    run("--format merged").fails(2, &["--format merged needs the base model: --model"]);
+    run("--format kohya --fused x").fails(2, &["--fused is for --format merged"]);
+    export(&project, &format!("{PETS} --format merged"), &fixture("tiny-sd2"))
+        .fails(2, &["another base model"]);
+    assert!(!project.path("out").exists());
+}
+
+/// What was fused goes into the weights in place of the sum.
+#[test]
+fn a_fusion_is_exported() {
+    let mut project = Project::new(&[]);
+    unbroken().write(&project.path("bank"));
+    let model = project.model.clone();
+    let fuse = "fuse --bank bank --method mean --out fused --concept cat=20 --concept dog=20";
+    export(&project, fuse, &model).succeeds();
+    let expected = latents(&project, &["--bank", "bank", "--fused", "fused"]);
+    let options = "export bank --out out --pack both --format merged --fused fused";
+    export(&project, options, &model).succeeds();
+    project.model = project.path("out/merged/both");
+    assert!(difference(&expected, &latents(&project, &[])) < TOLERANCE);
+}
