@@ -44,7 +44,7 @@ pub struct Model<B: KernelBackend> {
 pub enum LoadError {
     /// There is nothing at the path.
     #[error(
-        "there is no {}: a model is a folder in diffusers' layout or a .safetensors file{BUILTIN_HINT}",
+        "there is no {}: a model is a folder in diffusers' layout or a .safetensors or .ckpt file{BUILTIN_HINT}",
         path.display()
     )]
     Missing {
@@ -74,7 +74,7 @@ const BUILTIN_HINT: &str = "";
 impl<B: KernelBackend> Model<B> {
     /// Loads a model in f32 on the backend's default device.
     ///
-    /// `model` is a folder in diffusers' layout, a single `.safetensors` file in the original one, or
+    /// `model` is a folder in diffusers' layout, a single `.safetensors` or `.ckpt` file in the original one, or
     /// `builtin`: the small model of the toy world (64 × 64 pixels, with the feature `toy-world`). A
     /// folder of that name is `./builtin`.
     ///

@@ -129,12 +129,31 @@ fn what_a_single_file_does_not_hold() {
     generate(&project, "").fails(1, &["no tokenizer", "one/tokenizer", "--tokenizer"]);
     generate(&project, "--tokenizer words").succeeds();
 
-    project.write("one/model.ckpt", "pickle");
+    project.write("one/model.ckpt", b"\x80\x02}q\x00.");
     project = project.with_model("one/model.ckpt");
-    generate(&project, "").fails(1, &["model.ckpt is a PyTorch pickle", ".safetensors"]);
+    generate(&project, "").fails(1, &["model.ckpt", "bare pickle", ".safetensors"]);
     project.write("one/notes.safetensors", "no tensors");
     project = project.with_model("one/notes.safetensors");
     generate(&project, "").fails(1, &["notes.safetensors is damaged"]);
+}
+
+/// What PyTorch Lightning saved is read like the same numbers in a safetensors file, and nothing of it is executed.
+#[test]
+fn a_checkpoint_of_pytorch_is_read() {
+    let mut project = project("sd1", |weights| {
+        for (_, (dtype, _, bytes)) in weights.iter_mut() {
+            let number = |b: &[u8]| f32::from_le_bytes(b.try_into().expect("four bytes"));
+            let half = |b: &[u8]| half::f16::from_f32(number(b)).to_le_bytes();
+            *bytes = bytes.chunks_exact(4).flat_map(half).collect();
+            *dtype = Dtype::F16;
+        }
+    });
+    project.generate("a mug", "").succeeds();
+    let expected = project.pixels();
+    fs::copy(fixture("tiny-sd1.ckpt"), project.path("one/model.ckpt")).unwrap();
+    project = project.with_model("one/model.ckpt");
+    project.generate("a mug", "").succeeds();
+    assert!(expected == project.pixels());
 }
 
 /// A missing key has its own name in the message.

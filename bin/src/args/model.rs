@@ -12,7 +12,7 @@ use crate::hub::Revision;
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Model {
     /// The base model, Stable Diffusion 1.x or 2.x: a diffusers folder, a single .safetensors
-    /// file, OWNER/NAME on the Hugging Face hub, or builtin
+    /// or .ckpt file, OWNER/NAME on the Hugging Face hub, or builtin
     #[arg(
         long,
         visible_alias = "base",

@@ -58,7 +58,7 @@ fn usage(error: LoadError) -> Failure {
             "the device cannot compute in {precision}; choose another --precision"
         )),
         LoadError::Missing { path } => Failure::Usage(format!(
-            "there is no {}: --model is a diffusers folder, a .safetensors file, OWNER/NAME on the \
+            "there is no {}: --model is a diffusers folder, a .safetensors or .ckpt file, OWNER/NAME on the \
              hub, or builtin",
             path.display()
         )),

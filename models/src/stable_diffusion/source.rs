@@ -1,6 +1,5 @@
 //! The files of a model: a diffusers folder, or a single file.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
@@ -50,7 +49,7 @@ pub struct SourceOptions {
     pub variant: Variant,
 }
 
-/// `NAME.config.json` next to `NAME.safetensors`: keys of diffusers' configs that the shapes of the
+/// `NAME.config.json` next to `NAME.safetensors` or `NAME.ckpt`: keys of diffusers' configs that the shapes of the
 /// weights do not determine, or that override what they suggest.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -90,10 +89,6 @@ impl ModelSource {
     }
 
     fn file(file: &Path, options: &SourceOptions) -> Result<Self, ModelError> {
-        let pickles = ["ckpt", "pt", "pth", "bin"];
-        if file.extension().and_then(OsStr::to_str).is_some_and(|end| pickles.contains(&end)) {
-            return Err(ModelError::Pickle { path: file.into() });
-        }
         let header = Header::read(file)?;
         let Inferred { family, configs: [mut unet, text_encoder, vae], notes } =
             ldm::infer(&header)?;

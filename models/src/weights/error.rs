@@ -64,16 +64,6 @@ pub enum ModelError {
         /// What it seems to be instead; may be empty.
         hint: &'static str,
     },
-    /// A file in Python's pickle format.
-    #[error(
-        "{} is a PyTorch pickle; save its `state_dict` as .safetensors first (in Python: \
-         safetensors.torch.save_file), or use the model's diffusers folder",
-        path.display()
-    )]
-    Pickle {
-        /// The file.
-        path: PathBuf,
-    },
     /// There is no tokenizer next to a single file.
     #[error(
         "a single file holds no tokenizer, and there is no folder {}: copy the `tokenizer` folder of \
