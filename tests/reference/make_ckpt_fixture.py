@@ -49,10 +49,7 @@ class ModelCheckpoint:
     pass
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT / "tiny-sd1.ckpt")
-    out = parser.parse_args().out
+def write(out):
     *packages, name = "pytorch_lightning.callbacks.model_checkpoint".split(".")
     for end in range(1, len(packages) + 2):
         path = ".".join([*packages, name][:end])
@@ -72,4 +69,6 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=DEFAULT_OUT / "tiny-sd1.ckpt")
+    write(parser.parse_args().out)
