@@ -68,7 +68,11 @@ impl<B: TrainBackend> Setup<B> {
 
     /// All rows.
     pub fn rows(&self) -> Vec<Row<'_>> {
-        let loss = || DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
+        let loss = || DenoisingLoss {
+            model: &self.model,
+            schedule: self.model.noise_schedule(),
+            min_snr_gamma: None,
+        };
         vec![
             Row::new("unet_forward", || self.unet_forward()),
             Row::new("loss_forward", move || {
@@ -157,7 +161,11 @@ impl<B: TrainBackend> Setup<B> {
         let method = methods::by_name::<B>(name).expect("a known method");
         let settings = TrainConfig { method: name.into(), ..self.config.clone() };
         move || {
-            let loss = DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
+            let loss = DenoisingLoss {
+                model: &self.model,
+                schedule: self.model.noise_schedule(),
+                min_snr_gamma: None,
+            };
             let sites = self.model.sites();
             let basis = Bases::default();
             let (objective, settings, basis) = (&loss, &settings, &basis);

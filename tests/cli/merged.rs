@@ -48,7 +48,7 @@ fn a_merged_model_draws_what_the_bank_draws() {
     }
     // Nothing is replaced unasked, and nothing half-written is left.
     export(&project, &options, &model).fails(2, &["pets is there already", "--overwrite"]);
-    let names: Vec<String> = Files::read(&project.path("out")).names().map(String::from).collect();
+    let names: Vec<String> = Files::read(&project.path("out")).names().collect();
     assert!(!names.iter().any(|name| name.contains(".partial")), "{names:?}");
     assert!(names.contains(&"merged/pets/model_index.json".to_string()), "{names:?}");
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use burn_seqlora::bank::is_concept_id;
 use burn_seqlora::lora::SiteSelection;
 use burn_seqlora::methods::NAMES;
-use burn_seqlora::settings::{Hvp, TrainConfig};
+use burn_seqlora::settings::{Hvp, LrSchedule, TrainConfig};
 use burn_seqlora::text::TokenScheme;
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
@@ -89,6 +89,15 @@ pub struct Train {
     /// Learning rate of the concept's token embeddings [default: 1e-3]
     #[arg(long)]
     pub lr_token: Option<f64>,
+    /// How learning rates develop: linear or cosine to zero, or constant [default: linear]
+    #[arg(long, visible_alias = "lr_scheduler", value_parser = parse_name::<LrSchedule>)]
+    pub lr_schedule: Option<LrSchedule>,
+    /// Over so many steps learning rates rise first [default: 0]
+    #[arg(long, visible_alias = "lr_warmup_steps", value_name = "STEPS")]
+    pub warmup_steps: Option<usize>,
+    /// γ of min-SNR weights, by which steps with little noise count less; 5 is usual [default: none]
+    #[arg(long, visible_alias = "min_snr_gamma", value_name = "GAMMA")]
+    pub min_snr_gamma: Option<f64>,
     /// Adapted layers: cross-attention-kv, cross-attention, attention or all [default: attention]
     #[arg(long, value_parser = parse_name::<SiteSelection>)]
     pub sites: Option<SiteSelection>,
@@ -149,6 +158,9 @@ impl Train {
         set(&mut config.lr_unet, self.lr_unet);
         set(&mut config.lr_text, self.lr_text);
         set(&mut config.lr_token, self.lr_token);
+        set(&mut config.lr_schedule, self.lr_schedule);
+        set(&mut config.warmup_steps, self.warmup_steps);
+        config.min_snr_gamma = self.min_snr_gamma.or(config.min_snr_gamma);
         set(&mut config.sites, self.sites);
         set(&mut config.tokens, self.tokens);
         set(&mut config.save_every, self.save_every);

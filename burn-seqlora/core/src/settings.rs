@@ -1,5 +1,7 @@
 //! Every free choice of the method, with its default.
 
+use std::f64::consts::PI;
+
 use serde::{Deserialize, Serialize};
 
 use crate::bank::is_concept_id;
@@ -93,6 +95,8 @@ pub enum LrSchedule {
     /// Falling to zero.
     #[default]
     Linear,
+    /// Falling to zero along half a wave.
+    Cosine,
     /// Staying.
     Constant,
 }
@@ -158,6 +162,9 @@ pub struct TrainConfig {
     pub lr_down_ratio: f64,
     /// How the learning rates develop.
     pub lr_schedule: LrSchedule,
+    /// Over so many steps they rise first, from their n-th part.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub warmup_steps: usize,
     /// What scales the inner steps.
     pub preconditioner: Preconditioner,
     /// How B moves along the projected hypergradient.
@@ -190,6 +197,10 @@ pub struct TrainConfig {
     pub noise_offset: f64,
     /// Whether subject masks, where given, weight the loss.
     pub masked_loss: bool,
+    /// γ of min-SNR weights (Hang et al. 2023, arXiv 2303.09556), 5 there: steps with little noise count less.
+    /// `None` for none, as in the paper.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_snr_gamma: Option<f64>,
     /// Weight of Mix-of-Show's attention regularisation, by which the image attends to the concept's words
     /// where the subject mask is; 0.01 there, and 0 for none. An image without a mask is the subject itself.
     pub attention_weight: f64,
@@ -226,6 +237,10 @@ pub struct TrainConfig {
     pub seed: u64,
 }
 
+fn is_zero(number: &usize) -> bool {
+    *number == 0
+}
+
 impl Default for TrainConfig {
     fn default() -> Self {
         Self {
@@ -244,6 +259,7 @@ impl Default for TrainConfig {
             lr_token: 1e-3,
             lr_down_ratio: 1.0,
             lr_schedule: LrSchedule::Linear,
+            warmup_steps: 0,
             preconditioner: Preconditioner::Adam,
             outer_optimizer: OuterOptimizer::AdamW,
             warm_start: WarmStart::Carry,
@@ -259,6 +275,7 @@ impl Default for TrainConfig {
             token_norm_limit: 0.55,
             noise_offset: 0.01,
             masked_loss: true,
+            min_snr_gamma: None,
             attention_weight: 0.0,
             attention_full_identity: false,
             captions: CaptionOptions::default(),
@@ -306,11 +323,17 @@ impl TrainConfig {
         rate * self.decay(step)
     }
 
-    /// What is left of the learning rates at a step.
+    /// What the learning rates are multiplied with at a step.
     pub fn decay(&self, step: usize) -> f64 {
+        if step < self.warmup_steps {
+            return (step + 1) as f64 / self.warmup_steps as f64;
+        }
+        let rest = self.steps.saturating_sub(self.warmup_steps).max(1);
+        let done = (step - self.warmup_steps) as f64 / rest as f64;
         match self.lr_schedule {
             LrSchedule::Constant => 1.0,
-            LrSchedule::Linear => 1.0 - step as f64 / self.steps.max(1) as f64,
+            LrSchedule::Linear => 1.0 - done,
+            LrSchedule::Cosine => 0.5 * (1.0 + (PI * done).cos()),
         }
     }
 
@@ -328,6 +351,12 @@ impl TrainConfig {
             return Err(Error::Invalid(format!(
                 "`orthogonal_within` is `{group}`; use letters A-Z a-z, digits, `.`, `_` and `-`"
             )));
+        }
+        if self.min_snr_gamma.is_some_and(|gamma| !(gamma > 0.0 && gamma.is_finite())) {
+            return Err(Error::Invalid("`min_snr_gamma` must be above 0".into()));
+        }
+        if self.warmup_steps >= self.steps {
+            return Err(Error::Invalid("`warmup_steps` must be below `steps`".into()));
         }
         self.transform.validate()?;
         self.check_precision()?;
@@ -405,6 +434,25 @@ mod tests {
         with.validate().unwrap();
         let named = TrainConfig { common_prompts: vec!["a <dog6>".into()], ..with };
         assert!(named.validate().unwrap_err().to_string().contains("<dog6>"));
+    }
+
+    #[test]
+    fn learning_rates_rise_and_fall() {
+        let config = |lr_schedule, warmup_steps| TrainConfig {
+            lr_schedule,
+            warmup_steps,
+            steps: 8,
+            ..TrainConfig::default()
+        };
+        let all = |config: TrainConfig| (0..8).map(|step| config.decay(step)).collect::<Vec<_>>();
+        let linear = all(config(LrSchedule::Linear, 4));
+        assert_eq!(linear, [0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25]);
+        assert_eq!(all(config(LrSchedule::Linear, 0))[..2], [1.0, 0.875]);
+        let cosine = all(config(LrSchedule::Cosine, 4));
+        assert!(cosine[4] == 1.0 && (cosine[6] - 0.5).abs() < 1e-12, "{cosine:?}");
+        assert_eq!(all(config(LrSchedule::Constant, 2))[..3], [0.5, 1.0, 1.0]);
+        let late = config(LrSchedule::Linear, 8).validate().unwrap_err().to_string();
+        assert!(late.contains("`warmup_steps`"), "{late}");
     }
 
     #[test]

@@ -123,7 +123,11 @@ impl<B: KernelBackend> Problem<B> {
     /// sample k (T + 1) + t.
     fn train_by_hand(&self, config: &TrainConfig) -> StoredAdapter {
         let sites = self.model.sites();
-        let objective = DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() };
+        let objective = DenoisingLoss {
+            model: &self.model,
+            schedule: self.model.noise_schedule(),
+            min_snr_gamma: None,
+        };
         let basis = Bases::<B>::default();
         let bilevel = Trainer {
             objective: &objective,

@@ -45,7 +45,11 @@ impl<D: KernelBackend> Problem<D> {
     }
 
     pub(super) fn loss(&self) -> Loss<'_, D> {
-        DenoisingLoss { model: &self.model, schedule: self.model.noise_schedule() }
+        DenoisingLoss {
+            model: &self.model,
+            schedule: self.model.noise_schedule(),
+            min_snr_gamma: None,
+        }
     }
 
     /// One matrix per site that the fixture has under `kind`.

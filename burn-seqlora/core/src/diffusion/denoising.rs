@@ -27,7 +27,7 @@ pub struct DenoisingSample<B: Backend> {
     pub prompts: TextBatch<B>,
 }
 
-/// `L = mean_b( Σ_chw M (ε̂ − target)² / Σ_hw M )`, target ε or v.
+/// `L = mean_b( w_t Σ_chw M (ε̂ − target)² / Σ_hw M )`, target ε or v; w_t is 1 without min-SNR weights.
 ///
 /// The sum runs over all channels but the denominator counts each pixel once, so for four channels
 /// it is four times the plain masked mean (Mix-of-Show's loss).
@@ -37,6 +37,8 @@ pub struct DenoisingLoss<'a, M> {
     pub model: &'a M,
     /// The noise that it was trained with.
     pub schedule: &'a NoiseSchedule,
+    /// γ of [min-SNR weights](NoiseSchedule::min_snr_weight); `None` for none.
+    pub min_snr_gamma: Option<f64>,
 }
 
 impl<B, M> Objective<B> for DenoisingLoss<'_, M>
@@ -53,6 +55,10 @@ where
         sample: &DenoisingSample<B>,
     ) -> Dual<B, 1> {
         let DenoisingSample { latents, noise, timesteps, mask, prompts, .. } = sample;
+        let weights = self.min_snr_gamma.map(|gamma| {
+            let weight = |t: &usize| self.schedule.min_snr_weight(*t, gamma);
+            per_image(timesteps.iter().map(weight), &latents.device())
+        });
         let Noised { input, target, timesteps } =
             noised(self.schedule, latents.clone(), noise.clone(), timesteps);
         let conditioning = self.model.encode_text(prompts, embeddings, adapters);
@@ -60,7 +66,10 @@ where
 
         let [batch, _, height, width] = latents.dims();
         let area = mask.clone().reshape([batch, height * width]).sum_dim(1);
-        let weight = mask.clone() / (area * batch as f64).reshape([batch, 1, 1, 1]);
+        let mut weight = mask.clone() / (area * batch as f64).reshape([batch, 1, 1, 1]);
+        if let Some(weights) = weights {
+            weight = weight * weights;
+        }
         let error = output.add_constant(-target);
         (error.clone() * error).mul_constant(weight).sum()
     }

@@ -86,6 +86,17 @@ impl NoiseSchedule {
         (signal / noise).powi(2)
     }
 
+    /// What a timestep's squared error of ε, v or x₀ is multiplied with so that the error of x₀ has the weight
+    /// min(SNR, γ) (Hang et al. 2023, arXiv 2303.09556): steps with little noise then count less.
+    pub fn min_snr_weight(&self, timestep: usize, gamma: f64) -> f64 {
+        let snr = self.snr(timestep);
+        match self.prediction {
+            Prediction::Epsilon => (gamma / snr).min(1.0),
+            Prediction::VPrediction => snr.min(gamma) / (snr + 1.0),
+            Prediction::Sample => snr.min(gamma),
+        }
+    }
+
     /// ᾱ at `timestep`, bounds-checked.
     pub(crate) fn alpha_cumprod(&self, timestep: usize) -> Result<f64, ScheduleError> {
         self.alphas_cumprod.get(timestep).copied().ok_or(ScheduleError::Timestep {
@@ -105,6 +116,27 @@ mod tests {
 
     fn sd15() -> NoiseSchedule {
         schedule(r#"{"beta_start":0.00085,"beta_end":0.012,"beta_schedule":"scaled_linear"}"#)
+    }
+
+    /// The weight of x₀'s error is min(SNR, γ), whatever the model predicts: an error of ε is √SNR times as large
+    /// as that of x₀, one of v √(SNR + 1) times.
+    #[test]
+    fn min_snr_weights_are_those_of_the_clean_sample() {
+        let mut schedule = sd15();
+        for timestep in [0, 100, 500, 999] {
+            let snr = schedule.snr(timestep);
+            let mut weight = |prediction, of_clean: f64| {
+                schedule.prediction = prediction;
+                schedule.min_snr_weight(timestep, 5.0) * of_clean
+            };
+            let expected = weight(Prediction::Sample, 1.0);
+            assert_eq!(expected, snr.min(5.0));
+            for found in
+                [weight(Prediction::Epsilon, snr), weight(Prediction::VPrediction, snr + 1.0)]
+            {
+                assert!((found / expected - 1.0).abs() < 1e-12, "{found} {expected}");
+            }
+        }
     }
 
     // The literals below are `s.alphas_cumprod[t].item()` of diffusers 0.42.1, torch 2.15 CPU,

@@ -43,7 +43,7 @@ where
     let words = concept.config.tokens;
     let rows = words.words() * words.embeddings_per_word(layers);
     let embeddings = Tensor::zeros([rows, model.token_width()], &model.device());
-    let denoising = DenoisingLoss { model, schedule: model.noise_schedule() };
+    let denoising = DenoisingLoss { model, schedule: model.noise_schedule(), min_snr_gamma: None };
     let loss = TrainingLoss { denoising, attention: concept.config.attention() };
     let time = || {
         let start = Instant::now();

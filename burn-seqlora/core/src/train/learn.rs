@@ -135,7 +135,11 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let device = model.device();
         let folder = bank.folder().check(Bank::checkpoint_inside(&plan.id))?;
         let base = &bank.base().fingerprint;
-        let denoising = DenoisingLoss { model, schedule: model.noise_schedule() };
+        let denoising = DenoisingLoss {
+            model,
+            schedule: model.noise_schedule(),
+            min_snr_gamma: config.min_snr_gamma,
+        };
         let encoded = EncodedConcept::new(model, *data, config, &seed)?;
         Ok(Self {
             model,
