@@ -55,6 +55,8 @@ fn run(command: Command, terminal: &Terminal) -> Result<(), Failure> {
         Command::Bank(args) => commands::bank::run(&args.command, terminal),
         Command::Devices => commands::devices::run(terminal),
         Command::Pretrain(args) => commands::pretrain::run(&args, &args.compute, terminal),
+        Command::Completions(args) => commands::reference::completions(&args, terminal),
+        Command::Reference(args) => commands::reference::run(&args, terminal),
         Command::Demo(args) => commands::demo::run(&args, &args.compute, terminal),
     }
 }

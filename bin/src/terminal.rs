@@ -87,13 +87,18 @@ impl Terminal {
     /// # Errors
     /// If standard output cannot be written; a reader that has seen enough is no error.
     pub fn result(&self, json: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        self.answered.store(true, Ordering::Relaxed);
         let text = match (self.json, self.is_quiet()) {
             (true, _) => format!("{json:#}"),
             (false, false) => printable(&text()).into_owned(),
             (false, true) => return Ok(()),
         };
-        match writeln!(io::stdout(), "{text}") {
+        self.file(format!("{text}\n").as_bytes())
+    }
+
+    /// Prints a file of our own as it is.
+    pub fn file(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.answered.store(true, Ordering::Relaxed);
+        match io::stdout().write_all(bytes) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Error::io("cannot write to", "standard output")(error).into())
             }

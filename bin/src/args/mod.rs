@@ -12,6 +12,7 @@ mod import;
 mod learn;
 mod model;
 mod parse;
+mod reference;
 mod world;
 
 use std::env;
@@ -30,6 +31,7 @@ pub use self::generate::{Generate, Lora, MOST_IMAGES, Region};
 pub use self::import::Import;
 pub use self::learn::Learn;
 pub use self::model::Model;
+pub use self::reference::{Completions, Reference, ReferenceFormat};
 pub use self::world::{Demo, Part, Pretrain};
 use crate::terminal::{Verbosity, print_error};
 
@@ -103,6 +105,10 @@ pub enum Command {
     Demo(Box<Demo>),
     /// Train a small base model from scratch on the toy world
     Pretrain(Box<Pretrain>),
+    /// Print a script that completes commands and options in a shell
+    Completions(Completions),
+    /// Print all commands and options as a page, or as man pages
+    Reference(Reference),
 }
 
 #[derive(Debug, ClapArgs)]

@@ -15,3 +15,4 @@ mod inspect_adapter;
 pub mod learn;
 mod model;
 pub mod pretrain;
+pub mod reference;
