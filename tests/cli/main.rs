@@ -40,6 +40,7 @@ mod merged;
 mod model_files;
 mod options;
 mod pretrain;
+mod previews;
 mod progress;
 mod regions;
 #[cfg(unix)]

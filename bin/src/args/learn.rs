@@ -12,7 +12,7 @@ use clap::builder::PossibleValuesParser;
 
 use super::compute::Compute;
 use super::model::Model;
-use super::parse::parse_name;
+use super::parse::{count, parse_name};
 
 #[derive(Debug, ClapArgs)]
 pub struct Learn {
@@ -46,12 +46,30 @@ pub struct Learn {
     #[arg(long, value_name = "FOLDER")]
     pub images_root: Option<PathBuf>,
     #[command(flatten)]
+    pub previews: Previews,
+    #[command(flatten)]
     pub train: Train,
     #[command(flatten)]
     pub compute: Compute,
     /// Refused with an explanation
     #[arg(long = "network_alpha", alias = "lora_alpha", hide = true, value_parser = no_alpha)]
     _alpha: Option<String>,
+}
+
+/// Images while a concept is learnt.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Previews")]
+pub struct Previews {
+    /// Draw this prompt while a concept is learnt, with {} for the concept, always from the same noise and
+    /// together with the concepts of the bank; can be repeated
+    #[arg(long, visible_alias = "sample_prompt", value_name = "PROMPT")]
+    pub preview: Vec<String>,
+    /// Draw after so many steps, before the first and after the last
+    #[arg(long, visible_alias = "sample_every_n_steps", value_name = "STEPS", default_value_t = 50, value_parser = count::<1_000_000>)]
+    pub preview_every: usize,
+    /// Where previews go: FOLDER/ID/, and all of a concept on one sheet in FOLDER/ID.png
+    #[arg(long, value_name = "FOLDER", default_value = "previews")]
+    pub preview_out: PathBuf,
 }
 
 /// Settings that win over those of `--config`.

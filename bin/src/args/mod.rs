@@ -29,7 +29,7 @@ pub use self::export::{Export, ExportFormat};
 pub use self::fuse::Fuse;
 pub use self::generate::{Generate, Lora, MOST_IMAGES, Region};
 pub use self::import::Import;
-pub use self::learn::Learn;
+pub use self::learn::{Learn, Previews};
 pub use self::model::Model;
 pub use self::reference::{Completions, Reference, ReferenceFormat};
 pub use self::world::{Demo, Part, Pretrain};

@@ -37,6 +37,21 @@ impl Member {
         }
     }
 
+    /// All of it, for a model with these sites.
+    ///
+    /// # Errors
+    /// If it is not in the bank, a file is damaged, or the adapter does not fit the model.
+    pub fn concept(&self, bank: &Bank, sites: &[Site]) -> Result<HostConcept> {
+        let (record, embeddings) = self.words(bank)?;
+        let words = [record.words, record.embeddings_per_word];
+        Ok(HostConcept {
+            id: self.id.clone(),
+            words,
+            adapter: self.adapter(bank, sites)?,
+            embeddings,
+        })
+    }
+
     fn record(&self, bank: &Bank) -> Result<ConceptRecord> {
         bank.record(&self.id).map_err(|error| self.unusable(error))
     }
@@ -55,6 +70,19 @@ impl Member {
             other => other,
         }
     }
+}
+
+/// A concept in memory: what a bank stores of it, or would store of one that is being learnt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostConcept {
+    /// Its name in prompts: `<id>`.
+    pub id: String,
+    /// How many words it has, and how many embeddings each of them.
+    pub words: [usize; 2],
+    /// Its factors.
+    pub adapter: StoredAdapter,
+    /// The embeddings of its words, one below the other.
+    pub embeddings: Matrix,
 }
 
 /// Checks that no concept is given twice.
@@ -116,32 +144,41 @@ impl<B: Backend> Composition<B> {
         sites: &[Site],
         device: &B::Device,
     ) -> Result<Self> {
+        check_members(bank, members)?;
+        let concept = |member: &Member| Ok((member.concept(bank, sites)?, member.scale));
+        let concepts = members.iter().map(concept).collect::<Result<Vec<_>>>()?;
+        Ok(Self::of(&concepts, sites, device))
+    }
+
+    /// Puts concepts with their strengths on a device. Factors of sites that the model does not have are left
+    /// out.
+    ///
+    /// # Panics
+    /// If factors do not fit their site.
+    pub fn of(concepts: &[(HostConcept, f64)], sites: &[Site], device: &B::Device) -> Self {
         let mut up: Vec<Vec<Tensor<B, 2>>> = vec![Vec::new(); sites.len()];
         let mut down = up.clone();
         let mut embeddings = Vec::new();
         let mut vocabulary = Vocabulary::default();
-        check_members(bank, members)?;
-        for member in members {
-            let Member { id, scale } = member;
-            let (record, (shape, values)) = member.words(bank)?;
-            let adapter = member.adapter(bank, sites)?;
+        for (HostConcept { id, words, adapter, embeddings: own }, scale) in concepts {
             for (number, site) in sites.iter().enumerate() {
                 let Some(factors) = adapter.get(&site.name) else { continue };
                 let (a, b) = factors.to_tensors(device);
                 up[number].push(a.mul_scalar(*scale));
                 down[number].push(b);
             }
+            let (shape, values) = own.clone();
             embeddings.push(Tensor::from_data(TensorData::new(values, shape), device));
-            vocabulary.push(id, record.words, record.embeddings_per_word);
+            vocabulary.push(id, words[0], words[1]);
         }
         let concat = |matrices| Dual::constant(Tensor::cat(matrices, 1));
         let site = |(up, down): (Vec<_>, Vec<_>)| {
             (!up.is_empty()).then(|| LoraFactors { up: concat(up), down: concat(down) })
         };
-        Ok(Self {
+        Self {
             adapters: DualAdapters::new(up.into_iter().zip(down).map(site).collect()),
             embeddings: (!embeddings.is_empty()).then(|| Tensor::cat(embeddings, 0)),
             vocabulary,
-        })
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod forecast;
 mod plan;
+mod preview;
 mod progress;
 
 use burn_seqlora::bank::Bank;
@@ -10,10 +11,11 @@ use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::methods;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::{learn, plan, prompts, resolution};
+use burn_seqlora::train::{Flow, learn, plan, prompts, resolution};
 
 use self::forecast::Forecast;
 use self::plan::{plan_json, show_data, show_plan};
+use self::preview::Previewer;
 use self::progress::{Progress, examined, report};
 use super::{builtin, model};
 use crate::args::{Compute, Learn};
@@ -63,7 +65,7 @@ impl Job for Session<'_> {
             (true, true) => Bank::open_for(&args.bank, &base)?,
             (true, false) => Bank::dry_run(&args.bank, &base, model.sites()),
         };
-        let plan = examined(terminal, |progress| {
+        let mut plan = examined(terminal, |progress| {
             let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
             plan(&bank, method, data, model.sites(), config, args.resume, progress)
         })?;
@@ -85,8 +87,21 @@ impl Job for Session<'_> {
         }
         forecast.check(args.force)?;
         let mut progress = Progress::new(terminal);
-        let finished =
-            learn::<B, _>(&model, &mut bank, method, &plan, |event| progress.show(event))?;
+        let mut previewer = match args.previews.preview.is_empty() {
+            true => None,
+            false => {
+                plan.snapshot_every = Some(args.previews.preview_every);
+                Some(Previewer::new(&model, &bank, &args.previews, &args.model.model, terminal)?)
+            }
+        };
+        let finished = learn::<B, _>(&model, &mut bank, method, &plan, |event| {
+            let drawn =
+                previewer.as_mut().map_or(Flow::Continue, |previewer| previewer.see(&event));
+            match progress.show(event) {
+                Flow::Continue => drawn,
+                Flow::Stop => Flow::Stop,
+            }
+        })?;
         if !finished {
             return Err(Failure::stopped());
         }

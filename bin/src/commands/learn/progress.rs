@@ -76,7 +76,7 @@ impl<'a> Progress<'a> {
                 );
                 self.learnt.push((id.to_string(), training.clone(), took));
             }
-            Event::Saved(_) => {}
+            Event::Snapshot { .. } | Event::Saved(_) => {}
         }
         interrupt::flow()
     }

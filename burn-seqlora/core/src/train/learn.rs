@@ -15,6 +15,7 @@ use super::plan::{ConceptPlan, LearnPlan};
 use super::prompts;
 use super::trainer::{StepReport, Trainer};
 use crate::bank::{Bank, ConceptRecord, TrainingRecord};
+use crate::compose::HostConcept;
 use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
@@ -44,6 +45,13 @@ pub enum Event<'a> {
         norm: f64,
         /// The limit.
         limit: f64,
+    },
+    /// The concept as it would be stored after so many steps; at those of [`LearnPlan::snapshot_every`].
+    Snapshot {
+        /// Steps done.
+        step: usize,
+        /// The concept.
+        concept: &'a HostConcept,
     },
     /// The state is on disk.
     Saved(usize),
@@ -86,7 +94,11 @@ where
         if events(Event::Ready { initial_loss: state.initial_loss }) == Flow::Stop {
             return Ok(false);
         }
-        let flow = run.train(&mut state, bank, &mut events);
+        let every = plan.snapshot_every;
+        if every.is_some() && state.step == 0 && run.snapshot(&state, &mut events) == Flow::Stop {
+            return Ok(false);
+        }
+        let flow = run.train(&mut state, bank, every, &mut events);
         // A bank that is gone explains why something cannot be written.
         let flow = flow.or_else(|error| checkpoint::check_bank(bank).and(Err(error)))?;
         if flow == Flow::Stop {
@@ -193,6 +205,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         &self,
         state: &mut TrainState<B::InnerBackend>,
         bank: &Bank,
+        snapshot_every: Option<usize>,
         events: &mut impl FnMut(Event) -> Flow,
     ) -> Result<Flow> {
         let ConceptPlan { id, config, data_digest, .. } = self.plan;
@@ -210,7 +223,12 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
                 let (norm, limit) = (report.embedding_norm, config.token_norm_limit);
                 events(Event::EmbeddingsFrozen { norm, limit });
             }
-            let flow = events(Event::Step(&report));
+            let mut flow = events(Event::Step(&report));
+            let is_last = state.step == config.steps;
+            let shown = |every: usize| is_last || state.step.is_multiple_of(every.max(1));
+            if flow == Flow::Continue && snapshot_every.is_some_and(shown) {
+                flow = self.snapshot(state, events);
+            }
             let due = state.step.is_multiple_of(config.save_every) && state.step < config.steps;
             if due || flow == Flow::Stop {
                 let context = (config, data_digest.as_str(), metrics.sync()?);
@@ -224,6 +242,31 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         metrics.sync().map(|_| Flow::Continue)
     }
 
+    /// Shows the concept as it is.
+    fn snapshot(
+        &self,
+        state: &TrainState<B::InnerBackend>,
+        events: &mut impl FnMut(Event) -> Flow,
+    ) -> Flow {
+        let concept = self.concept(state);
+        events(Event::Snapshot { step: state.step, concept: &concept })
+    }
+
+    /// The concept as it is.
+    fn concept(&self, state: &TrainState<B::InnerBackend>) -> HostConcept {
+        let ConceptPlan { data, config, .. } = self.plan;
+        let adapters = &state.parameters.adapters;
+        let layers = self.model.cross_attention_layers();
+        let embeddings =
+            state.parameters.embeddings.clone().expect("a concept has token embeddings");
+        HostConcept {
+            id: data.id().into(),
+            words: [config.tokens.words(), config.tokens.embeddings_per_word(layers)],
+            adapter: self.method.finish(adapters, &self.sites, &self.avoided),
+            embeddings: (embeddings.dims(), read::data(embeddings).iter::<f32>().collect()),
+        }
+    }
+
     /// Adds the concept to the bank.
     fn finish(
         &self,
@@ -231,10 +274,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         bank: &mut Bank,
     ) -> Result<TrainingRecord> {
         let ConceptPlan { id, data, config, data_digest, .. } = self.plan;
-        let adapters = &state.parameters.adapters;
-        let adapter = self.method.finish(adapters, &self.sites, &self.avoided);
-        let layers = self.model.cross_attention_layers();
-        let words = [config.tokens.words(), config.tokens.embeddings_per_word(layers)];
+        let HostConcept { words, adapter, embeddings, .. } = self.concept(&state);
         let reserves = self.method.constraint().is_orthogonal();
         let group = config.orthogonal_within.clone().filter(|_| reserves);
         let record = ConceptRecord::new(id, data.class_word(), words, reserves, &adapter);
@@ -249,8 +289,6 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             settings: json!(config),
             trained_by: format!("burn-seqlora {}", env!("CARGO_PKG_VERSION")),
         };
-        let embeddings = state.parameters.embeddings.expect("a concept has token embeddings");
-        let embeddings = (embeddings.dims(), read::data(embeddings).iter::<f32>().collect());
         checkpoint::check_bank(bank)?;
         bank.append(record, &training, &adapter, embeddings)?;
         Ok(training)

@@ -20,6 +20,9 @@ pub struct LearnPlan<'a> {
     pub concepts: Vec<ConceptPlan<'a>>,
     /// Concepts of the data that a resumed run finds in the bank.
     pub done: Vec<String>,
+    /// After so many steps of a concept, before the first and after the last, it is
+    /// [shown as it is](super::Event::Snapshot); `None`, as planned, for never. It changes nothing of what is learnt.
+    pub snapshot_every: Option<usize>,
 }
 
 /// What is about to be trained for one concept.
@@ -78,7 +81,7 @@ pub fn plan<'a, B: TrainBackend>(
     }
     check_rank(sites, config)?;
     let mut used = bank.reserved(sites, config.orthogonal_within.as_deref())?;
-    let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new() };
+    let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new(), snapshot_every: None };
     for data in data {
         let config = TrainConfig { steps: data.steps().unwrap_or(config.steps), ..config.clone() };
         config.validate()?;

@@ -1,0 +1,114 @@
+//! Images of a concept while it is learnt, from the same noise each time.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::bank::Bank;
+use burn_seqlora::compose::{Composition, HostConcept, Member};
+use burn_seqlora::error::Error;
+use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::model::DiffusionModel;
+use burn_seqlora::models::StableDiffusion;
+use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
+use burn_seqlora::train::{Event, Flow};
+use image::RgbImage;
+
+use crate::args::Previews;
+use crate::commands::builtin;
+use crate::failure::Failure;
+use crate::images::{contact_sheet, read_png, to_rgb_image, write_png};
+use crate::interrupt;
+use crate::terminal::Terminal;
+
+/// Draws each prompt with the concepts of the bank and the one that is being learnt.
+pub struct Previewer<'a, B: TrainBackend> {
+    model: &'a StableDiffusion<B>,
+    /// The concepts of the bank.
+    earlier: Vec<(HostConcept, f64)>,
+    /// The concept that is being learnt.
+    latest: Option<HostConcept>,
+    prompts: &'a [String],
+    folder: PathBuf,
+    settings: SamplingSettings,
+    terminal: &'a Terminal,
+}
+
+impl<'a, B: TrainBackend> Previewer<'a, B> {
+    /// # Errors
+    /// If a concept of the bank cannot be read.
+    pub fn new(
+        model: &'a StableDiffusion<B>,
+        bank: &Bank,
+        args: &'a Previews,
+        base: &Path,
+        terminal: &'a Terminal,
+    ) -> Result<Self, Failure> {
+        let member = |id: &_| Ok((Member::new(id).concept(bank, model.sites())?, 1.0));
+        let earlier = bank.concepts().iter().map(member).collect::<Result<_, Error>>()?;
+        let guidance = builtin::usual_guidance(base);
+        let settings = SamplingSettings { guidance, ..SamplingSettings::default() };
+        let (prompts, folder) = (&args.preview, args.preview_out.clone());
+        Ok(Self { model, earlier, latest: None, prompts, folder, settings, terminal })
+    }
+
+    /// Draws what an event shows.
+    pub fn see(&mut self, event: &Event) -> Flow {
+        match event {
+            Event::Snapshot { step, concept } => self.draw(*step, concept),
+            Event::Learnt { .. } => {
+                // It is in the bank now, and is drawn with the next ones.
+                self.earlier.extend(self.latest.take().map(|concept| (concept, 1.0)));
+                Flow::Continue
+            }
+            _ => Flow::Continue,
+        }
+    }
+
+    /// Draws a concept as it is after so many steps. What goes wrong is told, and training goes on.
+    fn draw(&mut self, step: usize, concept: &HostConcept) -> Flow {
+        if let Err(error) = self.try_draw(step, concept) {
+            let text = format!("no preview of <{}> at step {step}: {error}", concept.id);
+            self.terminal.warning(text);
+        }
+        self.latest = Some(concept.clone());
+        interrupt::flow()
+    }
+
+    fn try_draw(&self, step: usize, concept: &HostConcept) -> Result<(), Failure> {
+        let own = self.folder.join(&concept.id);
+        fs::create_dir_all(&own).map_err(Error::io("cannot create", &own))?;
+        let concepts = [&self.earlier[..], &[(concept.clone(), 1.0)]].concat();
+        let device = DiffusionModel::<B>::device(self.model);
+        let composition = Composition::of(&concepts, self.model.sites(), &device);
+        let pipeline = Pipeline::new(self.model, composition);
+        for (number, prompt) in self.prompts.iter().enumerate() {
+            let prompt = prompt.replace("{}", &format!("<{}>", concept.id));
+            let request = ImageRequest::new(&prompt, 0, number);
+            let advance = |_| interrupt::flow();
+            let sampled =
+                pipeline.sample(std::slice::from_ref(&request), &self.settings, advance)?;
+            let Some(mut sampled) = sampled else { return Ok(()) };
+            let image = to_rgb_image(sampled.images.remove(0));
+            write_png(&own.join(format!("{number}-{step:06}.png")), &image, &prompt)?;
+        }
+        self.write_sheet(concept)
+    }
+
+    /// A row for each prompt, and a column for each step.
+    fn write_sheet(&self, concept: &HostConcept) -> Result<(), Failure> {
+        let own = self.folder.join(&concept.id);
+        let mut names: Vec<String> = fs::read_dir(&own)
+            .map_err(Error::io("cannot read", &own))?
+            .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+            .filter(|name| name.ends_with(".png"))
+            .collect();
+        names.sort();
+        let row = |number: usize| {
+            let own_names = names.iter().filter(|name| name.starts_with(&format!("{number}-")));
+            own_names.map(|name| read_png(&own.join(name))).collect::<Result<Vec<RgbImage>, _>>()
+        };
+        let rows = (0..self.prompts.len()).map(row).collect::<Result<Vec<_>, _>>()?;
+        let sheet = self.folder.join(format!("{}.png", concept.id));
+        Ok(write_png(&sheet, &contact_sheet(&rows), &self.prompts.join("\n"))?)
+    }
+}
