@@ -6,6 +6,7 @@ use std::fs;
 use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
 
+use crate::files::Files;
 use crate::harness::{Project, fixture};
 use crate::single_file::{project, sidecar};
 use crate::weights;
@@ -141,4 +142,25 @@ fn other_tensors_in_single_files_do_no_harm() {
     });
     let folder = Project::new(&[]).with_model_at(fixture("tiny-sd1"));
     assert!(generate(&one, "").0 == generate(&folder, "").0, "another image");
+}
+
+/// Another VAE changes the images and not the base model: the bank fits.
+#[test]
+fn another_vae_decodes() {
+    let project = Project::with_bank();
+    let drawn = |options: &str| {
+        project.image("a photo of a <cat>", options);
+        project.pixels()
+    };
+    let own = drawn("");
+    Files::read(&fixture("tiny-sd1/vae")).write(&project.path("vae"));
+    assert!(own == drawn("--vae vae"));
+    let file = project.path("vae/diffusion_pytorch_model.safetensors");
+    let mut weights = weights::read(&file);
+    let bias = weights.get_mut("decoder.conv_out.bias").unwrap();
+    bias.2 = bias.2.chunks_exact(4).flat_map(|_| 0.5f32.to_le_bytes()).collect();
+    weights::write(&file, &weights);
+    assert!(own != drawn("--vae vae"));
+    project.learn("photos", "--vae vae").fails(2, &["--vae is for images"]);
+    project.generate("a cat", "--vae nowhere").fails(1, &["nowhere/config.json"]);
 }

@@ -62,6 +62,12 @@ impl Comparison {
         if comparison.variant.is_empty() || comparison.seeds.is_empty() {
             return Err(format!("{}: a variant and a seed are needed", file.display()).into());
         }
+        // `evaluate` takes no others, which would come out after hours of learning.
+        let safe = |c: char| c.is_alphanumeric() || " ._+-".contains(c);
+        if let Some(name) = comparison.names().find(|name| !name.chars().all(safe)) {
+            let text = format!("`{name}` is no name of letters, digits, spaces and . _ + -");
+            return Err(format!("{}: {text}", file.display()).into());
+        }
         for Fused { name, of, .. } in &comparison.fusion {
             if !comparison.variant.iter().any(|variant| variant.name == *of) {
                 return Err(format!("{}: `{name}` is of no variant", file.display()).into());

@@ -30,6 +30,9 @@ pub struct Model {
     /// full precision, else fp16]
     #[arg(long, value_name = "fp16", value_parser = parse_variant)]
     pub variant: Option<Variant>,
+    /// The folder of another VAE, such as that of stabilityai/sd-vae-ft-mse, for the images that are made
+    #[arg(long, value_name = "FOLDER")]
+    pub vae: Option<PathBuf>,
     /// The branch, tag or commit of a model on the hub [default: main]
     #[arg(long)]
     pub revision: Option<Revision>,
@@ -39,7 +42,7 @@ impl Model {
     /// The model in a folder.
     pub fn at(folder: &Path) -> Self {
         let model = folder.into();
-        Self { model, tokenizer: None, prediction: None, variant: None, revision: None }
+        Self { model, tokenizer: None, prediction: None, variant: None, vae: None, revision: None }
     }
 }
 

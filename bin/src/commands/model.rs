@@ -14,8 +14,9 @@ use crate::terminal::Terminal;
 /// Finds a model and reads its configs, the built-in one by its name. A path that exists is never an id;
 /// what has the form of one is downloaded unless it is in the cache.
 pub fn find(args: &Model, terminal: &Terminal) -> Result<FoundModel, Failure> {
-    let Model { tokenizer, prediction, variant, revision, .. } = args.clone();
-    let options = SourceOptions { tokenizer, prediction, variant: variant.unwrap_or_default() };
+    let Model { tokenizer, prediction, variant, vae, revision, .. } = args.clone();
+    let options =
+        SourceOptions { tokenizer, prediction, variant: variant.unwrap_or_default(), vae };
     let (mut name, mut path) = (None, args.model.clone());
     if let Some(id) = path.to_str().filter(|text| !path.exists() && hub::is_id(text)) {
         name = Some(id.to_string());

@@ -55,8 +55,8 @@ impl ModelSource {
         }
         let mut written = Vec::new();
         for (name, component) in self.components() {
-            let (from, to) = (from.join(name), to.join(name));
-            copy_files(&from, &to)?;
+            let to = to.join(name);
+            copy_files(&component.files.folder, &to)?;
             let changes = of_component(changes, name, component);
             for shard in &component.files.shards {
                 let header = Rc::new(Header::read(shard)?);
@@ -84,6 +84,10 @@ impl ModelSource {
     ) -> Result<MergedFiles, ModelError> {
         let of = self.components().map(|(name, c)| of_component(changes, name, c));
         let written = match &self.folder {
+            None if self.replaced_vae.is_some() => {
+                let reason = "the model is a single file, which keeps its own VAE";
+                return Err(ModelError::config(&self.vae.files.folder, reason));
+            }
             None => {
                 let components = self.components();
                 let layouts: Vec<(&KeyLayout, &Changes)> = components

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::StableDiffusionConfig;
 use crate::tokenizer::ClipTokenizer;
+use crate::vae::VaeConfig;
 use crate::weights::ldm;
 use crate::weights::ldm::{Family, Inferred};
 use crate::weights::{
@@ -29,6 +30,8 @@ pub struct ModelSource {
     pub(crate) unet: ComponentFiles,
     pub(crate) text_encoder: ComponentFiles,
     pub(crate) vae: ComponentFiles,
+    /// The model's own VAE, if another one is used.
+    pub(super) replaced_vae: Option<ComponentFiles>,
 }
 
 /// The weight files of one component, and how its parameters are named in them.
@@ -47,6 +50,8 @@ pub struct SourceOptions {
     pub prediction: Option<Prediction>,
     /// Which weights are used where a folder has several copies of them.
     pub variant: Variant,
+    /// The folder of another VAE in diffusers' layout, in place of the model's own. Concepts do not depend on it.
+    pub vae: Option<PathBuf>,
 }
 
 /// `NAME.config.json` next to `NAME.safetensors` or `NAME.ckpt`: keys of diffusers' configs that the shapes of the
@@ -66,7 +71,35 @@ impl ModelSource {
     /// # Errors
     /// If a file is missing or damaged, or the model needs something that is not implemented.
     pub fn open(path: &Path, options: &SourceOptions) -> Result<Self, ModelError> {
-        if path.is_file() { Self::file(path, options) } else { Self::folder(path, options) }
+        let source =
+            if path.is_file() { Self::file(path, options) } else { Self::folder(path, options) }?;
+        match &options.vae {
+            Some(folder) => source.with_vae(folder, options.variant),
+            None => Ok(source),
+        }
+    }
+
+    /// # Errors
+    /// If the VAE is missing or damaged, or has other latents.
+    fn with_vae(mut self, folder: &Path, variant: Variant) -> Result<Self, ModelError> {
+        let file = folder.join("config.json");
+        let vae = VaeConfig::parse(&read_config(&file)?, &file)?;
+        let own = &self.config.vae;
+        if [vae.latent_channels, vae.downscale()] != [own.latent_channels, own.downscale()] {
+            let reason = format!(
+                "its latents have {} channels and {} pixels a side each, those of the model {} and {}",
+                vae.latent_channels,
+                vae.downscale(),
+                own.latent_channels,
+                own.downscale()
+            );
+            return Err(ModelError::config(&file, reason));
+        }
+        self.config.vae = vae;
+        let files = WeightFiles::find_variant(folder, variant)?;
+        let other = ComponentFiles { files, layout: KeyTable::VAE.into() };
+        self.replaced_vae = Some(std::mem::replace(&mut self.vae, other));
+        Ok(self)
     }
 
     fn folder(folder: &Path, options: &SourceOptions) -> Result<Self, ModelError> {
@@ -84,6 +117,7 @@ impl ModelSource {
             unet: files("unet", KeyTable::UNET)?,
             text_encoder: files("text_encoder", KeyTable::CLIP_TEXT)?,
             vae: files("vae", KeyTable::VAE)?,
+            replaced_vae: None,
             tokenizer: options.tokenizer.clone().unwrap_or(folder.join("tokenizer")),
         })
     }
@@ -137,6 +171,7 @@ impl ModelSource {
             unet: component(ldm::unet(&config.unet), KeyTable::UNET),
             text_encoder: component(ldm::text_encoder(family, layers), KeyTable::CLIP_TEXT),
             vae: component(ldm::vae(&config.vae), KeyTable::VAE),
+            replaced_vae: None,
             tokenizer: match &options.tokenizer {
                 Some(folder) => folder.clone(),
                 None => tokenizer_next_to(file)?,
@@ -160,13 +195,14 @@ impl ModelSource {
         Ok(tokenizer.with_context_length(self.config.text_encoder.max_position_embeddings))
     }
 
-    /// A digest of the model's weight files: 32 hexadecimal digits. The same weights in other files
+    /// A digest of the model's own weight files: 32 hexadecimal digits. The same weights in other files
     /// have another digest.
     ///
     /// # Errors
     /// If a file cannot be read.
     pub fn fingerprint(&self) -> Result<String, ModelError> {
-        let parts = [&self.text_encoder, &self.unet, &self.vae];
+        let vae = self.replaced_vae.as_ref().unwrap_or(&self.vae);
+        let parts = [&self.text_encoder, &self.unet, vae];
         let mut files: Vec<PathBuf> =
             parts.iter().flat_map(|part| part.files.shards.iter().cloned()).collect();
         files.dedup();

@@ -34,6 +34,11 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
     config.seed = compute.seed.unwrap_or(config.seed);
     config.precision = compute.precision.unwrap_or(config.precision);
     config.validate().map_err(Failure::usage)?;
+    if args.model.vae.is_some() {
+        // Cached latents would not say which VAE they are from.
+        let text = "--vae is for images; concepts are learnt with the model's own";
+        return Err(Failure::Usage(text.into()));
+    }
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
         id: args.id.clone(),
