@@ -1,6 +1,6 @@
 //! What one image is to show, and how it is sampled.
 
-use seqlora_core::diffusion::SamplerKind;
+use seqlora_core::diffusion::{LevelLayout, SamplerKind};
 use seqlora_core::pipeline::{ImageRequest, SamplingSettings};
 
 /// One image that is asked for. The same prompt with the same settings gives the same image.
@@ -92,6 +92,12 @@ impl Prompt {
     /// Sets the sampler.
     pub fn sampler(mut self, sampler: SamplerKind) -> Self {
         self.sampling.sampler = sampler;
+        self
+    }
+
+    /// Sets the sampler's noise levels: another spacing of the timesteps, or Karras levels.
+    pub fn layout(mut self, layout: LevelLayout) -> Self {
+        self.sampling.layout = layout;
         self
     }
 

@@ -184,6 +184,36 @@ fn images_tell_how_they_were_made() {
     assert!(text.contains(&expected), "{expected} is not in {text}");
 }
 
+/// Karras levels and spacings change the image and are told by it; what cannot be is refused.
+#[test]
+fn noise_levels_are_chosen() {
+    let project = Project::new(&[]);
+    let image = |options: &str| {
+        let run = project.generate("a mug", options).succeeds();
+        (fs::read(project.path("out/00000.png")).unwrap(), run.stderr)
+    };
+    let mut seen = vec![image("").0];
+    for (options, text) in [
+        ("--karras", "Sampler: dpm++2m, Schedule type: Karras, CFG scale"),
+        ("--spacing leading", "Sampler: dpm++2m, Spacing: leading, CFG scale"),
+        ("--spacing trailing", "Spacing: trailing"),
+        ("--sampler euler-a", "Sampler: euler-a, CFG scale"),
+        ("--sampler euler-a --karras", "Sampler: euler-a, Schedule type: Karras"),
+        ("--sampler euler --karras --spacing trailing", "Schedule type: Karras, Spacing: trailing"),
+    ] {
+        let (png, _) = image(options);
+        assert!(String::from_utf8_lossy(&png).contains(text), "{options}: no `{text}`");
+        assert!(!seen.contains(&png), "{options} changes nothing");
+        seen.push(png);
+    }
+    let (_, warning) = image("--karras --spacing trailing");
+    assert!(warning.contains("do not depend on --spacing"), "{warning}");
+    project
+        .generate("a mug", "--sampler ddim --karras")
+        .fails(2, &["--karras", "ddim has no Karras levels", "dpm++2m"]);
+    project.generate("a mug", "--spacing odd").fails(2, &["--spacing", "trailing"]);
+}
+
 /// Guidance of 1 or less is none, as in diffusers; the negative prompt is then without effect, which is
 /// told.
 #[test]

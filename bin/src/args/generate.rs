@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use burn_seqlora::diffusion::SamplerKind;
+use burn_seqlora::diffusion::{SamplerKind, TimestepSpacing};
 use clap::Args as ClapArgs;
 
 use super::compute::Compute;
@@ -46,6 +46,14 @@ pub struct Generate {
     /// Sampling steps
     #[arg(long, alias = "num_inference_steps", default_value_t = 25, value_parser = count::<MOST_STEPS>)]
     pub steps: usize,
+    /// Noise levels of Karras et al. 2022, as "DPM++ 2M Karras" has them; for dpm++2m, euler and euler-a
+    #[arg(long, alias = "use_karras_sigmas")]
+    pub karras: bool,
+    /// How the steps are spread over the model's training steps: leading, trailing or linspace, diffusers'
+    /// timestep_spacing [default: what the model's scheduler says, else leading for ddim and linspace
+    /// for the others]
+    #[arg(long, alias = "timestep_spacing", value_parser = parse_name::<TimestepSpacing>)]
+    pub spacing: Option<TimestepSpacing>,
     /// Classifier-free guidance; 1 or less is none [default: 7.5; 3 with `builtin`]
     #[arg(long, aliases = ["guidance_scale", "cfg_scale", "scale"])]
     pub guidance: Option<f64>,

@@ -7,7 +7,10 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use seqlora_kernels::KernelBackend;
 
 use crate::compose::Composition;
-use crate::diffusion::{Area, Conditioning, Context, Guidance, SamplerKind, SamplerPlan, sample};
+use crate::diffusion::{
+    Area, Conditioning, Context, Guidance, LevelLayout, SamplerKind, SamplerPlan, ScheduleError,
+    SchedulerConfig, sample,
+};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::fusion::merged;
@@ -30,6 +33,8 @@ pub struct SamplingSettings {
     pub sampler: SamplerKind,
     /// Sampling steps.
     pub steps: usize,
+    /// The sampler's noise levels, where the model's file is not to decide.
+    pub layout: LevelLayout,
     /// Classifier-free guidance. 1 or less is none, as in diffusers, and halves the work: the negative
     /// prompt then has no effect.
     pub guidance: f64,
@@ -37,9 +42,25 @@ pub struct SamplingSettings {
     pub size: Option<[usize; 2]>,
 }
 
+impl SamplingSettings {
+    /// The sampler's steps for a model whose scheduler this is.
+    ///
+    /// # Errors
+    /// Those of [`SamplerPlan::with_layout`].
+    pub fn plan(&self, scheduler: &SchedulerConfig) -> Result<SamplerPlan, ScheduleError> {
+        SamplerPlan::with_layout(self.sampler, scheduler, self.steps, self.layout)
+    }
+}
+
 impl Default for SamplingSettings {
     fn default() -> Self {
-        Self { sampler: SamplerKind::DpmPlusPlus2M, steps: 25, guidance: 7.5, size: None }
+        Self {
+            sampler: SamplerKind::DpmPlusPlus2M,
+            steps: 25,
+            layout: LevelLayout::default(),
+            guidance: 7.5,
+            size: None,
+        }
     }
 }
 
@@ -256,7 +277,7 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
         if !settings.guidance.is_finite() {
             return Err(Error::Invalid(format!("guidance: {} is not finite", settings.guidance)));
         }
-        let plan = SamplerPlan::new(settings.sampler, self.model.scheduler(), settings.steps)?;
+        let plan = settings.plan(self.model.scheduler())?;
         let guidance = self.guidance(requests, settings)?;
         let device = self.model.device();
         let batch = |one: &dyn Fn(&Noise) -> Tensor<B, 4>| {

@@ -6,6 +6,7 @@ mod loras;
 pub mod memory;
 mod orders;
 mod parameters;
+mod settings;
 
 use std::fs;
 use std::io;
@@ -15,7 +16,7 @@ use burn::tensor::TensorData;
 use burn_seqlora::FoundModel;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, Member};
-use burn_seqlora::diffusion::{Area, SamplerPlan};
+use burn_seqlora::diffusion::Area;
 use burn_seqlora::error::Error;
 use burn_seqlora::files::check_target;
 use burn_seqlora::fusion::{patched, read_patches};
@@ -32,6 +33,7 @@ use self::loras::LoadedLora;
 use self::memory::Sampling;
 use self::orders::{Order, orders, request};
 use self::parameters::Parameters;
+use self::settings::{settings, warn_of_no_effect};
 use super::{builtin, model};
 use crate::args::{Compute, Generate};
 use crate::device::{Device, Job};
@@ -42,22 +44,14 @@ use crate::terminal::Terminal;
 
 /// Generates images.
 pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
-    let guidance = args.guidance.unwrap_or_else(|| builtin::usual_guidance(&args.model.model));
-    if !guidance.is_finite() {
-        return Err(Failure::Usage(format!("--guidance {guidance} is no number")));
-    }
-    let Generate { sampler, steps, .. } = *args;
-    let size = args.size.map(|(width, height)| [width, height]);
-    let settings = SamplingSettings { sampler, steps, guidance, size };
+    let settings = settings(args)?;
     let orders = orders(args, compute.seed.unwrap_or(0))?;
     let bank = args.bank.as_deref().map(Bank::open).transpose()?;
     let members = members(&args.concept, bank.as_ref())?;
     check_prompts(&texts(args, &orders), bank.as_ref(), &members, terminal)?;
     check_strengths(args, &members)?;
     check_outputs(args)?;
-    if guidance <= 1.0 && !args.negative.is_empty() {
-        terminal.warning("--guidance of 1 or less is none, so --negative has no effect");
-    }
+    warn_of_no_effect(args, &settings, terminal);
 
     let loras = loras::read(&args.lora)?;
     let found = model::find(&args.model, terminal)?;
@@ -125,7 +119,7 @@ fn check_model(
     for region in &args.region {
         Area::new(region.corners, size).map_err(Failure::usage)?;
     }
-    SamplerPlan::new(settings.sampler, &config.scheduler, settings.steps)?;
+    settings.plan(&config.scheduler)?;
     let files = [args.latents.is_some(), args.save_latents.is_some()];
     let kept = files.iter().filter(|kept| **kept).count() * orders.len();
     let batch = args.batch.min(orders.len());

@@ -25,9 +25,13 @@ impl Parameters<'_> {
     /// The text of one image.
     pub fn text(&self, order: &Order) -> String {
         let Self { args, settings, size: [width, height], base, members, .. } = self;
-        let mut fields: Vec<(&str, String)> = vec![
-            ("Steps", settings.steps.to_string()),
-            ("Sampler", settings.sampler.to_string()),
+        let mut fields: Vec<(&str, String)> =
+            vec![("Steps", settings.steps.to_string()), ("Sampler", settings.sampler.to_string())];
+        if settings.layout.karras {
+            fields.push(("Schedule type", "Karras".into()));
+        }
+        fields.extend(settings.layout.spacing.map(|spacing| ("Spacing", spacing.to_string())));
+        fields.extend([
             ("CFG scale", settings.guidance.to_string()),
             ("Seed", order.seed.to_string()),
             ("Number", order.number.to_string()),
@@ -35,7 +39,7 @@ impl Parameters<'_> {
             ("Model", base.name.clone()),
             ("Model hash", base.fingerprint.clone()),
             ("Precision", self.precision.to_string()),
-        ];
+        ]);
         if let Some(bank) = &args.bank {
             let scales = members.iter().map(|Member { id, scale }| format!("{id}={scale}"));
             fields.push(("Bank", bank.to_string_lossy().into()));

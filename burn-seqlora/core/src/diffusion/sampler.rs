@@ -36,14 +36,17 @@ mod ddim;
 mod dpm_solver;
 mod euler;
 mod grid;
+mod layout;
 mod sigmas;
 mod step;
+mod strength;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use layout::{LevelLayout, TimestepSpacing};
 pub use step::SamplerStep;
 
 use crate::diffusion::schedule::{NoiseSchedule, ScheduleError, SchedulerConfig, choice};
@@ -70,6 +73,11 @@ impl SamplerKind {
     /// Every sampler, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::Ddim, Self::DpmPlusPlus2M, Self::Euler, Self::EulerAncestral];
 
+    /// Whether noise levels can be those of Karras et al. 2022.
+    pub fn has_karras_levels(self) -> bool {
+        self != Self::Ddim
+    }
+
     /// The name used on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
@@ -85,12 +93,13 @@ impl SamplerKind {
         config: &SchedulerConfig,
         schedule: &NoiseSchedule,
         num_steps: usize,
+        karras: bool,
     ) -> Result<Path, ScheduleError> {
         match self {
             Self::Ddim => ddim::path(config, schedule, num_steps),
             Self::DpmPlusPlus2M => dpm_solver::path(config, schedule, num_steps),
             Self::Euler => euler::path(config, schedule, num_steps),
-            Self::EulerAncestral => euler::ancestral_path(config, schedule, num_steps),
+            Self::EulerAncestral => euler::ancestral_path(config, schedule, num_steps, karras),
         }
     }
 }
@@ -112,8 +121,11 @@ impl FromStr for SamplerKind {
 /// A sampler laid out for one schedule and one number of steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerPlan {
-    /// Standard deviation of the first sample: start from `init_noise_sigma · ε`.
+    /// Standard deviation of the noise in the first sample, which is `init_noise_sigma · ε`, with
+    /// `init_signal` times an image's latents added.
     pub init_noise_sigma: f64,
+    /// Weight of an image's latents in the first sample; 0 where sampling starts from noise alone.
+    pub init_signal: f64,
     /// The steps, from the noisiest. Shorter than asked for only where DPM-Solver++ has trailing
     /// spacing and a `lambda_min_clipped`.
     pub steps: Vec<SamplerStep>,
@@ -137,15 +149,32 @@ impl SamplerPlan {
         config: &SchedulerConfig,
         num_steps: usize,
     ) -> Result<Self, ScheduleError> {
+        Self::with_layout(kind, config, num_steps, LevelLayout::default())
+    }
+
+    /// The same with a layout of the noise levels that replaces what the file and diffusers' defaults say.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and [`ScheduleError::NoKarras`] for [`SamplerKind::Ddim`] with Karras
+    /// levels.
+    pub fn with_layout(
+        kind: SamplerKind,
+        config: &SchedulerConfig,
+        num_steps: usize,
+        layout: LevelLayout,
+    ) -> Result<Self, ScheduleError> {
+        layout.check(kind)?;
+        let config = &layout.replaces(config);
         let schedule = NoiseSchedule::new(config)?;
         let max = schedule.num_train_timesteps();
         if num_steps == 0 || num_steps > max {
             return Err(ScheduleError::Steps { requested: num_steps, max });
         }
-        let path = kind.path(config, &schedule, num_steps)?;
+        let path = kind.path(config, &schedule, num_steps, layout.karras)?;
         let steps = path.hops.iter().enumerate();
         Ok(Self {
             init_noise_sigma: path.init_noise_sigma,
+            init_signal: 0.0,
             steps: steps
                 .map(|(index, hop)| hop.step(index, schedule.prediction))
                 .collect::<Result<_, _>>()?,
@@ -247,7 +276,7 @@ mod tests {
                     let config = SchedulerConfig { set_alpha_to_one: Some(true), ..config(&extra) };
                     let schedule = NoiseSchedule::new(&config).unwrap();
                     let (mut x, mut previous_x0, mut drawn) = (f64::NAN, 0.0, -1.1);
-                    let path = kind.path(&config, &schedule, 20).unwrap();
+                    let path = kind.path(&config, &schedule, 20, false).unwrap();
                     for (i, hop) in path.hops.iter().enumerate() {
                         let step = hop.step(i, schedule.prediction).unwrap();
                         x = if i == 0 { at(hop.from, drawn) } else { x };
