@@ -1,7 +1,7 @@
 //! What one image is to show, and how it is sampled.
 
 use seqlora_core::diffusion::{LevelLayout, SamplerKind};
-use seqlora_core::pipeline::{ImageRequest, SamplingSettings};
+use seqlora_core::pipeline::{ImageRequest, SamplingSettings, TextSettings};
 
 /// One image that is asked for. The same prompt with the same settings gives the same image.
 ///
@@ -98,6 +98,13 @@ impl Prompt {
     /// Sets the sampler's noise levels: another spacing of the timesteps, or Karras levels.
     pub fn layout(mut self, layout: LevelLayout) -> Self {
         self.sampling.layout = layout;
+        self
+    }
+
+    /// Sets how prompts are read and encoded: literally or with A1111's weights and chunks, and by which
+    /// layer of the text encoder. By default literally, and by the last one.
+    pub fn text(mut self, text: TextSettings) -> Self {
+        self.sampling.text = text;
         self
     }
 

@@ -178,7 +178,7 @@ fn images_tell_how_they_were_made() {
     let hash = project.inspect()["base"]["fingerprint"].as_str().unwrap().to_string();
     let expected = format!(
         "Steps: 4, Sampler: dpm++2m, CFG scale: 2, Seed: 3, Number: 0, Size: 32x48, \
-         Model: tiny-sd1, Model hash: {hash}, Precision: f32, Bank: bank, \
+         Model: tiny-sd1, Model hash: {hash}, Precision: f32, Prompt syntax: weighted, Bank: bank, \
          Concepts: \"mug=0.5, dog=1\", Version: seqlora "
     );
     assert!(text.contains(&expected), "{expected} is not in {text}");

@@ -40,6 +40,7 @@ mod model_files;
 mod options;
 mod pretrain;
 mod progress;
+mod prompts;
 mod regions;
 #[cfg(unix)]
 mod resume;

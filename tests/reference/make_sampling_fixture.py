@@ -41,7 +41,7 @@ FILE = {
 SHAPE = (1, 2, 2, 2)
 MOST_STEPS = 30
 SPACINGS = [None, "leading", "trailing", "linspace"]
-STRENGTHS = [(30, 0.6), (20, 0.04), (20, 1.0), (20, 0.34), (10, 0.29), (25, 0.04)]
+STRENGTHS = [(30, 0.6), (20, 0.04), (20, 1.0), (20, 0.34), (10, 0.29), (25, 0.08)]
 
 
 class AncestralKarras(EulerAncestralDiscreteScheduler):

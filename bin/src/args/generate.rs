@@ -16,7 +16,9 @@ pub struct Generate {
     /// The bank with the concepts
     #[arg(long, value_name = "FOLDER")]
     pub bank: Option<PathBuf>,
-    /// A prompt; concepts are written <ID>. Can be repeated
+    /// A prompt; concepts are written <ID>, and weights as in A1111: (word), (word:1.3), [word]. Brackets
+    /// that are text are written \( and \). BREAK and more than 75 tokens begin a new chunk. Can be
+    /// repeated
     #[arg(long, required_unless_present = "prompts")]
     pub prompt: Vec<String>,
     /// A file of prompts, one on each line
@@ -25,6 +27,14 @@ pub struct Generate {
     /// The negative prompt: what guidance leads away from
     #[arg(long, visible_alias = "negative-prompt", alias = "negative_prompt", default_value = "")]
     pub negative: String,
+    /// Take all prompts literally, as diffusers does: brackets are text, and what is beyond 75 tokens is
+    /// left out
+    #[arg(long)]
+    pub plain_prompts: bool,
+    /// Which layer of the text encoder prompts are read from: 1 is the last one, 2 the one before, as in
+    /// A1111; diffusers' clip_skip is one less
+    #[arg(long, alias = "clip_skip", value_name = "N", default_value_t = 1, value_parser = count::<MOST_LAYERS>)]
+    pub clip_skip: usize,
     /// A concept to use, with its strength; can be repeated [default: all of the bank, at 1]
     #[arg(long, value_name = "ID[=SCALE]")]
     pub concept: Vec<String>,
@@ -104,6 +114,9 @@ pub(super) const MOST_AT_ONCE: usize = 4_096;
 
 /// Schedules have 1000 steps.
 pub(super) const MOST_STEPS: usize = 10_000;
+
+/// No text encoder has more layers.
+const MOST_LAYERS: usize = 128;
 
 /// A box and its prompt.
 #[derive(Debug, Clone)]

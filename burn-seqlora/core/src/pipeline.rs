@@ -3,6 +3,8 @@
 //! This is the only text-to-image path there is. An image is a function of its request alone: the same
 //! request gives the same image in any batch, but for the rounding of the backend's kernels.
 
+mod prompts;
+
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use seqlora_kernels::KernelBackend;
 
@@ -17,7 +19,9 @@ use crate::fusion::merged;
 use crate::model::DiffusionModel;
 use crate::read;
 use crate::rng::{Seed, normal};
-use crate::text::TextBatch;
+
+pub use self::prompts::TextSettings;
+use self::prompts::{ReadPrompt, encode};
 
 /// A model with a composition of concepts on it.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct SamplingSettings {
     pub steps: usize,
     /// The sampler's noise levels, where the model's file is not to decide.
     pub layout: LevelLayout,
+    /// How prompts are read and encoded.
+    pub text: TextSettings,
     /// Classifier-free guidance. 1 or less is none, as in diffusers, and halves the work: the negative
     /// prompt then has no effect.
     pub guidance: f64,
@@ -58,6 +64,7 @@ impl Default for SamplingSettings {
             sampler: SamplerKind::DpmPlusPlus2M,
             steps: 25,
             layout: LevelLayout::default(),
+            text: TextSettings::default(),
             guidance: 7.5,
             size: None,
         }
@@ -223,27 +230,42 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
         Self { model, composition }
     }
 
-    /// Encodes prompts in which concepts may be named.
+    /// Encodes prompts in which concepts may be named, `[prompts, 77 · chunks, width]` in Stable Diffusion:
+    /// those with fewer chunks than others are filled up by empty ones.
     ///
     /// # Errors
-    /// If a prompt names an unknown concept, or a concept's words do not fit.
-    pub fn encode(&self, prompts: &[&str]) -> Result<Conditioning<B>> {
-        let vocabulary = &self.composition.vocabulary;
-        let tokenize = |prompt: &&str| self.model.tokenize(&vocabulary.split(prompt)?);
-        let tokens = prompts.iter().map(tokenize).collect::<Result<Vec<_>>>()?;
-        let layers = self.model.cross_attention_layers();
-        let batch = TextBatch::new(&tokens, vocabulary, layers, &self.model.device());
-        let embeddings = self.composition.embeddings.as_ref();
-        Ok(self.model.encode_text(&batch, embeddings, &self.composition.adapters))
+    /// If a prompt cannot be read or names an unknown concept, a concept's words do not fit, or the text
+    /// encoder has fewer layers than are to be skipped.
+    pub fn encode(&self, prompts: &[&str], text: &TextSettings) -> Result<Conditioning<B>> {
+        let read = |prompt: &&str| self.read(prompt, text);
+        let read = prompts.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let chunks = read.iter().map(ReadPrompt::chunks).max().unwrap_or(1);
+        let layers = text.layers(self.model.text_layers())?;
+        Ok(encode(self.model, &self.composition, &read, chunks, layers)?.into())
     }
 
-    /// How many tokens of a prompt do not fit into the text encoder.
+    fn read(&self, prompt: &str, text: &TextSettings) -> Result<ReadPrompt> {
+        ReadPrompt::new(self.model, &self.composition.vocabulary, text.syntax, prompt)
+    }
+
+    /// How many tokens of a prompt do not fit into the text encoder and are left out.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
-    pub fn truncated(&self, prompt: &str) -> Result<usize> {
-        let pieces = self.composition.vocabulary.split(prompt)?;
-        Ok(self.model.tokenize(&pieces)?.truncated)
+    pub fn truncated(&self, prompt: &str, text: &TextSettings) -> Result<usize> {
+        Ok(self.read(prompt, text)?.truncated())
+    }
+
+    /// The chunks of the longest prompt of an image: prompt, negative prompt and those of regions. All of
+    /// them are filled up to it, and all images of a batch must have as many.
+    ///
+    /// # Errors
+    /// Those of [`encode`](Self::encode).
+    pub fn chunks(&self, request: &ImageRequest, text: &TextSettings) -> Result<usize> {
+        let regions = request.regions.iter().map(|(_, prompt)| prompt);
+        let prompts = [&request.prompt, &request.negative].into_iter().chain(regions);
+        let chunks = prompts.map(|prompt| Ok(self.read(prompt, text)?.chunks()));
+        Ok(chunks.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(1))
     }
 
     /// The shape of one image's latents, `[1, channels, height, width]`.
@@ -321,9 +343,18 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
         if requests.iter().any(|request| boxes(request) != boxes(&requests[0])) {
             return Err(Error::Invalid("the images of a batch must have the same regions".into()));
         }
-        let encode = |text: &dyn Fn(&ImageRequest) -> &str| -> Result<Context<B>> {
-            let prompts: Vec<&str> = requests.iter().map(text).collect();
-            Ok(self.encode(&prompts)?.context)
+        let layers = settings.text.layers(self.model.text_layers())?;
+        let chunks = requests.iter().map(|request| self.chunks(request, &settings.text));
+        let chunks = chunks.collect::<Result<Vec<_>>>()?;
+        if chunks.iter().any(|count| *count != chunks[0]) {
+            let text = "the prompts of a batch must have equally many chunks of tokens";
+            return Err(Error::Invalid(text.into()));
+        }
+        let encode = |prompt: &dyn Fn(&ImageRequest) -> &str| -> Result<Context<B>> {
+            let read = requests.iter().map(|request| self.read(prompt(request), &settings.text));
+            let count = chunks.first().copied().unwrap_or(1);
+            let read = read.collect::<Result<Vec<_>>>()?;
+            encode(self.model, &self.composition, &read, count, layers)
         };
         let negative = encode(&|request| &request.negative)?;
         let (mut positives, mut negatives) = (Vec::new(), Vec::new());

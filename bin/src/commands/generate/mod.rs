@@ -24,6 +24,7 @@ use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
 use burn_seqlora::precision::Precision;
+use burn_seqlora::text::without_weights;
 use serde_json::json;
 
 use self::concepts::check_prompts;
@@ -49,6 +50,7 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
     let bank = args.bank.as_deref().map(Bank::open).transpose()?;
     let members = members(&args.concept, bank.as_ref())?;
     check_prompts(&texts(args, &orders), bank.as_ref(), &members, terminal)?;
+    check_weights(&texts(args, &orders), &settings)?;
     check_strengths(args, &members)?;
     check_outputs(args)?;
     warn_of_no_effect(args, &settings, terminal);
@@ -68,6 +70,14 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
         precision,
         terminal,
     })
+}
+
+/// Checks that the prompts can be read.
+fn check_weights(prompts: &[&str], settings: &SamplingSettings) -> Result<(), Failure> {
+    let wrong = |error| Failure::Usage(format!("{error}; --plain-prompts takes prompts literally"));
+    prompts
+        .iter()
+        .try_for_each(|prompt| settings.text.syntax.parts(prompt).map(drop).map_err(wrong))
 }
 
 /// What is fused has its strengths.
@@ -120,6 +130,11 @@ fn check_model(
         Area::new(region.corners, size).map_err(Failure::usage)?;
     }
     settings.plan(&config.scheduler)?;
+    // The library's "clip skip 13: …" as the option that was given.
+    let as_option = |error: Error| error.to_string().replacen("clip skip", "--clip-skip", 1);
+    let wrong_layer = |error| Failure::Usage(as_option(error));
+    let layers = config.text_encoder.num_hidden_layers;
+    settings.text.layers(layers).map_err(wrong_layer)?;
     let files = [args.latents.is_some(), args.save_latents.is_some()];
     let kept = files.iter().filter(|kept| **kept).count() * orders.len();
     let batch = args.batch.min(orders.len());
@@ -166,7 +181,8 @@ impl Job for Session<'_> {
             composition.adapters = patched(&model, &read_patches(file, model.sites())?)?;
         }
         let pipeline = Pipeline::new(&model, composition);
-        warn(args, &pipeline, &texts(args, orders), model.resolution(), terminal)?;
+        let side = model.resolution();
+        warn(args, &pipeline, settings, &texts(args, orders), side, terminal)?;
         fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
         let sizes = self.found.config().image_sizes();
         let parameters = Parameters {
@@ -218,7 +234,7 @@ impl Session<'_> {
         let _hold = interrupt::hold();
         let bar = terminal.bar("generate", requests.len() * settings.steps, "steps");
         let mut free = first_free(&args.out)?;
-        for requests in requests.chunks(args.batch) {
+        for requests in batches(pipeline, &requests, args.batch, settings)? {
             let done = made.files.len();
             let progress = |step| {
                 bar.set_position((done * settings.steps + step * requests.len()) as u64);
@@ -243,6 +259,27 @@ impl Session<'_> {
     }
 }
 
+/// Requests in batches of up to `most`, whose prompts have equally many chunks of tokens.
+fn batches<'a, B: TrainBackend, M: DiffusionModel<B>>(
+    pipeline: &Pipeline<B, M>,
+    requests: &'a [ImageRequest],
+    most: usize,
+    settings: &SamplingSettings,
+) -> Result<Vec<&'a [ImageRequest]>, Failure> {
+    let mut batches = Vec::new();
+    let (mut from, mut last) = (0, None);
+    for (at, request) in requests.iter().enumerate() {
+        let chunks = pipeline.chunks(request, &settings.text)?;
+        if at > from && (at - from == most || last != Some(chunks)) {
+            batches.push(&requests[from..at]);
+            from = at;
+        }
+        last = Some(chunks);
+    }
+    batches.extend((from < requests.len()).then(|| &requests[from..]));
+    Ok(batches)
+}
+
 fn report(
     files: &[PathBuf],
     orders: &[Order],
@@ -264,17 +301,20 @@ fn report(
 fn warn<B: TrainBackend, M: DiffusionModel<B>>(
     args: &Generate,
     pipeline: &Pipeline<B, M>,
+    settings: &SamplingSettings,
     texts: &[&str],
     side: usize,
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     for text in texts {
-        let cut = pipeline.truncated(text)?;
+        let cut = pipeline.truncated(text, &settings.text)?;
         if cut > 0 {
             terminal.warning(format!("`{text}` is too long: its last {cut} tokens are left out"));
         }
     }
-    builtin::warn_of_words(&args.model.model, texts.iter().copied(), terminal);
+    let plain = |text: &&str| Ok(without_weights(&settings.text.syntax.parts(text)?));
+    let plain = texts.iter().map(plain).collect::<Result<Vec<_>, Error>>()?;
+    builtin::warn_of_words(&args.model.model, plain.iter().map(String::as_str), terminal);
     if let Some((width, height)) = args.size.filter(|size| *size != (side, side))
         && builtin::is_meant(&args.model.model)
     {

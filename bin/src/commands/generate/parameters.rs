@@ -31,6 +31,9 @@ impl Parameters<'_> {
             fields.push(("Schedule type", "Karras".into()));
         }
         fields.extend(settings.layout.spacing.map(|spacing| ("Spacing", spacing.to_string())));
+        if settings.text.clip_skip > 1 {
+            fields.push(("Clip skip", settings.text.clip_skip.to_string()));
+        }
         fields.extend([
             ("CFG scale", settings.guidance.to_string()),
             ("Seed", order.seed.to_string()),
@@ -40,6 +43,7 @@ impl Parameters<'_> {
             ("Model hash", base.fingerprint.clone()),
             ("Precision", self.precision.to_string()),
         ]);
+        fields.push(("Prompt syntax", settings.text.syntax.to_string()));
         if let Some(bank) = &args.bank {
             let scales = members.iter().map(|Member { id, scale }| format!("{id}={scale}"));
             fields.push(("Bank", bank.to_string_lossy().into()));

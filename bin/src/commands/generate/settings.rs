@@ -1,7 +1,8 @@
 //! How images are sampled, as the options say it.
 
 use burn_seqlora::diffusion::LevelLayout;
-use burn_seqlora::pipeline::SamplingSettings;
+use burn_seqlora::pipeline::{SamplingSettings, TextSettings};
+use burn_seqlora::text::PromptSyntax;
 
 use crate::args::Generate;
 use crate::commands::builtin;
@@ -24,9 +25,14 @@ pub fn settings(args: &Generate) -> Result<SamplingSettings, Failure> {
         sampler: args.sampler,
         steps: args.steps,
         layout,
+        text: TextSettings { syntax: syntax(args), clip_skip: args.clip_skip },
         guidance,
         size: args.size.map(|(width, height)| [width, height]),
     })
+}
+
+fn syntax(args: &Generate) -> PromptSyntax {
+    if args.plain_prompts { PromptSyntax::Plain } else { PromptSyntax::Weighted }
 }
 
 /// Warns of options that change nothing, because others make them void.

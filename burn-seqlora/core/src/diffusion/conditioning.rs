@@ -62,6 +62,28 @@ impl<B: Backend> Context<B> {
         Self { regions, ..self }
     }
 
+    /// With other states in all layers, in the regions too; projections are dropped.
+    pub fn map_layers(self, change: impl Fn(Dual<B, 3>) -> Dual<B, 3>) -> Self {
+        self.map_all(&change)
+    }
+
+    fn map_all(self, change: &dyn Fn(Dual<B, 3>) -> Dual<B, 3>) -> Self {
+        let regions = self.regions.into_iter().map(|(area, c)| (area, c.map_all(change)));
+        Self {
+            layers: self.layers.into_iter().map(change).collect(),
+            projected: Vec::new(),
+            regions: regions.collect(),
+        }
+    }
+
+    /// The states of this context and then those of another one, prompt by prompt: what one chunk of a
+    /// prompt gives, and the next. Regions and projections are dropped.
+    pub fn followed_by(self, next: Self) -> Self {
+        let layers = self.layers.len().max(next.layers.len());
+        let both = |l| self.layer(l).cat(next.layer(l), 1);
+        Self { layers: (0..layers).map(both).collect(), projected: Vec::new(), regions: Vec::new() }
+    }
+
     /// With the keys and values of all `layers` cross-attention layers, in the regions too; `project`
     /// computes those of one layer from what it sees.
     pub fn with_projections(

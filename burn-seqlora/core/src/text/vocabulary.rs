@@ -38,6 +38,8 @@ impl TokenScheme {
 pub enum Piece {
     /// Ordinary text.
     Text(String),
+    /// A token of the model's own vocabulary.
+    Token(u32),
     /// A concept's word, by its number in the [`Vocabulary`].
     Word(usize),
 }
@@ -76,6 +78,11 @@ impl Vocabulary {
             self.embeddings += embeddings_per_word;
         }
         self.concepts.push((id.to_string(), first_word..self.words.len()));
+    }
+
+    /// Whether a word is the first one of its concept.
+    pub(super) fn begins_concept(&self, number: usize) -> bool {
+        self.concepts.iter().any(|(_, words)| words.start == number)
     }
 
     /// Where the embeddings of a word lie.
