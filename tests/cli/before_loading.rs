@@ -32,7 +32,7 @@ fn mistakes_are_told_before_the_model_is_loaded() {
             "a <lora:cat:0.8>",
             "--bank bank",
             2,
-            &["`<lora:cat:0.8>`", "write <cat>", "--concept cat=0.8"],
+            &["`<lora:cat:0.8>`", "--lora FILE=0.8", "<cat:0.8> with a strength"],
         ),
         ("a <cat:0.5>", "--bank bank", 2, &["`<cat:0.5>`", "--concept cat=0.5"]),
         ("a cat", "--region 0,0,32,64:<bird>", 1, &["no concept <bird>"]),

@@ -85,3 +85,23 @@ fn layers_are_skipped() {
     project.generate("a mug", "--clip-skip 4").fails(2, &texts);
     project.generate("a mug", "--clip-skip 0").fails(2, &["at least 1"]);
 }
+
+/// `<id:0.5>` is the concept with this strength; two strengths are refused.
+#[test]
+fn prompts_give_strengths() {
+    let project = Project::with_bank();
+    let image = |prompt: &str, options: &str| pixels(&project, prompt, options);
+    let half = image("a photo of <mug:0.5>", "");
+    let png = fs::read(project.path("out/00000.png")).unwrap();
+    assert!(String::from_utf8_lossy(&png).contains("mug=0.5"), "its strength is not told");
+    assert!(
+        half == image("a photo of (<mug:0.5>:1.0)", "--concept cat --concept dog --concept mug")
+    );
+    let chosen = "--concept cat --concept dog --concept mug=0.5";
+    assert!(half == image("a photo of <mug>", chosen));
+    assert!(half != image("a photo of <mug>", ""));
+    let two = ["`--concept mug=1` and `<mug:0.5>`", "one strength"];
+    project.generate("<mug:0.5>", "--bank bank --concept mug=1").fails(2, &two);
+    project.generate("<mug:0.5> <mug:0.6>", "--bank bank").fails(2, &["one strength"]);
+    project.generate("<cup:0.5>", "--bank bank").fails(1, &["there is no concept <cup>"]);
+}

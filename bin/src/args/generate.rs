@@ -9,7 +9,7 @@ use super::compute::Compute;
 use super::model::Model;
 use super::parse::{count, parse_name};
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub struct Generate {
     #[command(flatten)]
     pub model: Model,

@@ -7,6 +7,7 @@ pub mod memory;
 mod orders;
 mod parameters;
 mod settings;
+mod strengths;
 
 use std::fs;
 use std::io;
@@ -45,10 +46,14 @@ use crate::terminal::Terminal;
 
 /// Generates images.
 pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
-    let settings = settings(args)?;
-    let orders = orders(args, compute.seed.unwrap_or(0))?;
+    let mut args = args.clone();
+    let settings = settings(&args)?;
+    let mut orders = orders(&args, compute.seed.unwrap_or(0))?;
+    let strengths = strengths::take(texts_mut(&mut args, &mut orders))?;
+    let args = &args;
     let bank = args.bank.as_deref().map(Bank::open).transpose()?;
-    let members = members(&args.concept, bank.as_ref())?;
+    let mut members = members(&args.concept, bank.as_ref())?;
+    strengths::apply(&strengths, &args.concept, &mut members)?;
     check_prompts(&texts(args, &orders), bank.as_ref(), &members, terminal)?;
     check_weights(&texts(args, &orders), &settings)?;
     check_strengths(args, &members)?;
@@ -96,6 +101,15 @@ fn texts<'a>(args: &'a Generate, orders: &'a [Order]) -> Vec<&'a str> {
     prompts.dedup();
     let regions = args.region.iter().map(|region| region.prompt.as_str());
     prompts.into_iter().chain([&args.negative[..]]).chain(regions).collect()
+}
+
+/// The same, to be changed.
+fn texts_mut<'a>(
+    args: &'a mut Generate,
+    orders: &'a mut [Order],
+) -> impl Iterator<Item = &'a mut String> {
+    let regions = args.region.iter_mut().map(|region| &mut region.prompt);
+    orders.iter_mut().map(|order| &mut order.prompt).chain([&mut args.negative]).chain(regions)
 }
 
 /// Checks that images and latents can be written where they go.
