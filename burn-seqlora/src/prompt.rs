@@ -1,7 +1,10 @@
 //! What one image is to show, and how it is sampled.
 
 use seqlora_core::diffusion::{LevelLayout, SamplerKind};
-use seqlora_core::pipeline::{ImageRequest, SamplingSettings, TextSettings};
+use std::sync::Arc;
+
+use image::RgbImage;
+use seqlora_core::pipeline::{Image, ImageRequest, InitImage, SamplingSettings, TextSettings};
 
 /// One image that is asked for. The same prompt with the same settings gives the same image.
 ///
@@ -25,7 +28,9 @@ use seqlora_core::pipeline::{ImageRequest, SamplingSettings, TextSettings};
 ///     .region([0, 0, 32, 32], "a red ball");
 /// let image = pipeline.generate(prompt.clone())?;
 /// assert_eq!(image.dimensions(), (64, 32));
-/// assert_ne!(image, pipeline.generate(prompt.number(1))?, "another image of the same seed");
+/// assert_ne!(image, pipeline.generate(prompt.clone().number(1))?, "another image of the same seed");
+/// let changed = pipeline.generate(prompt.init(image.clone(), 0.5))?;
+/// assert_ne!(image, changed);
 /// # }
 /// # Ok(())
 /// # }
@@ -98,6 +103,16 @@ impl Prompt {
     /// Sets the sampler's noise levels: another spacing of the timesteps, or Karras levels.
     pub fn layout(mut self, layout: LevelLayout) -> Self {
         self.sampling.layout = layout;
+        self
+    }
+
+    /// Changes this image in place of making one from noise, and sets the size to its own. A `strength` of
+    /// 1 takes all steps and keeps hardly anything of it, 0.5 takes the second half of them.
+    pub fn init(mut self, image: RgbImage, strength: f64) -> Self {
+        let [width, height] = [image.width() as usize, image.height() as usize];
+        let image = Arc::new(Image { width, height, rgb: image.into_raw() });
+        self.sampling.size = Some([width, height]);
+        self.sampling.init = Some(InitImage { image, strength });
         self
     }
 

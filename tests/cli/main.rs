@@ -31,6 +31,7 @@ mod hostile_data;
 mod hostile_model;
 mod hub;
 mod hub_server;
+mod image_to_image;
 mod images;
 mod import;
 mod learn;

@@ -45,6 +45,13 @@ pub struct Generate {
     /// repeated
     #[arg(long, value_name = "FILE[=SCALE]", value_parser = parse_lora)]
     pub lora: Vec<Lora>,
+    /// Change this image in place of making one from noise: it is encoded, noised, and denoised again, as
+    /// in diffusers' image-to-image. Without --size its own size, in multiples that the model can make
+    #[arg(long, alias = "init_image", value_name = "FILE")]
+    pub init: Option<PathBuf>,
+    /// How much of --init is changed, above 0 to 1: the share of --steps that is taken [default: 0.8]
+    #[arg(long, visible_alias = "denoising-strength", requires = "init", value_parser = parse_strength)]
+    pub strength: Option<f64>,
     /// A prompt for a box in the image, its corners in pixels; can be repeated. Where boxes
     /// overlap their prompts share; the prompt is for what is outside all of them. Repeat in each box
     /// what the whole image shows ("<dog6> left of <teapot>")
@@ -134,6 +141,11 @@ pub struct Lora {
     pub file: PathBuf,
     /// What its change is multiplied with.
     pub scale: f64,
+}
+
+fn parse_strength(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|strength| *strength > 0.0 && *strength <= 1.0);
+    number.ok_or_else(|| format!("`{text}` is no number above 0 to 1"))
 }
 
 fn parse_lora(text: &str) -> Result<Lora, String> {

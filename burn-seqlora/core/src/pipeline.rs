@@ -3,6 +3,7 @@
 //! This is the only text-to-image path there is. An image is a function of its request alone: the same
 //! request gives the same image in any batch, but for the rounding of the backend's kernels.
 
+mod init;
 mod prompts;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
@@ -11,7 +12,7 @@ use seqlora_kernels::KernelBackend;
 use crate::compose::Composition;
 use crate::diffusion::{
     Area, Conditioning, Context, Guidance, LevelLayout, SamplerKind, SamplerPlan, ScheduleError,
-    SchedulerConfig, sample,
+    SchedulerConfig, sample_from,
 };
 use crate::error::{Error, Result};
 use crate::flow::Flow;
@@ -20,6 +21,7 @@ use crate::model::DiffusionModel;
 use crate::read;
 use crate::rng::{Seed, normal};
 
+pub use self::init::InitImage;
 pub use self::prompts::TextSettings;
 use self::prompts::{ReadPrompt, encode};
 
@@ -46,15 +48,21 @@ pub struct SamplingSettings {
     pub guidance: f64,
     /// Width and height in pixels; the model's own where not given.
     pub size: Option<[usize; 2]>,
+    /// The image that is changed, in place of making one from noise.
+    pub init: Option<InitImage>,
 }
 
 impl SamplingSettings {
     /// The sampler's steps for a model whose scheduler this is.
     ///
     /// # Errors
-    /// Those of [`SamplerPlan::with_layout`].
+    /// Those of [`SamplerPlan::with_layout`] and [`SamplerPlan::from_image`].
     pub fn plan(&self, scheduler: &SchedulerConfig) -> Result<SamplerPlan, ScheduleError> {
-        SamplerPlan::with_layout(self.sampler, scheduler, self.steps, self.layout)
+        let plan = SamplerPlan::with_layout(self.sampler, scheduler, self.steps, self.layout)?;
+        match &self.init {
+            None => Ok(plan),
+            Some(init) => plan.from_image(init.strength),
+        }
     }
 }
 
@@ -67,6 +75,7 @@ impl Default for SamplingSettings {
             text: TextSettings::default(),
             guidance: 7.5,
             size: None,
+            init: None,
         }
     }
 }
@@ -148,6 +157,8 @@ pub struct Noise {
     start: Start,
     /// What ancestral samplers draw in each step.
     steps: Seed,
+    /// What is drawn from the latents that an image may be encoded to.
+    posterior: Seed,
 }
 
 #[derive(Debug, Clone)]
@@ -169,8 +180,9 @@ impl Noise {
     }
 
     fn drawn(seed: &Seed, start: Seed, number: usize) -> Self {
-        let steps = seed.fork("steps").fork(&number.to_string());
-        Self { start: Start::Drawn(start, number as u64), steps }
+        let of_number = |purpose| seed.fork(purpose).fork(&number.to_string());
+        let (steps, posterior) = (of_number("steps"), of_number("posterior"));
+        Self { start: Start::Drawn(start, number as u64), steps, posterior }
     }
 
     /// The same, but starting from these latents `[1, channels, height, width]`.
@@ -287,8 +299,9 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
     /// `progress` gets the number of steps done; `None` if it stops the sampling.
     ///
     /// # Errors
-    /// If a prompt cannot be used, the requests have different regions, the settings mean nothing to the
-    /// model, or an image comes out as numbers that are not finite.
+    /// If a prompt cannot be used, the requests have different regions or prompts of different
+    /// [length](Self::chunks), the settings mean nothing to the model, the image to begin with has another
+    /// size, or an image comes out as numbers that are not finite.
     pub fn sample(
         &self,
         requests: &[ImageRequest],
@@ -305,12 +318,21 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
         let batch = |one: &dyn Fn(&Noise) -> Tensor<B, 4>| {
             Tensor::cat(requests.iter().map(|request| one(&request.noise)).collect(), 0)
         };
-        let start = batch(&|noise| noise.latents(shape, &device));
+        let mut first =
+            batch(&|noise| noise.latents(shape, &device)).mul_scalar(plan.init_noise_sigma);
+        if let Some(init) = &settings.init {
+            let posterior = init.encode(self.model, shape)?;
+            let latents = batch(&|noise| {
+                let drawn = normal(shape, &mut noise.posterior.at(0), &device);
+                posterior.mean.clone() + posterior.std.clone() * drawn
+            });
+            first = first + latents.mul_scalar(plan.init_signal);
+        }
         let fresh =
             |step: usize| batch(&|noise| normal(shape, &mut noise.steps.at(step as u64), &device));
         let go_on = |step| progress(step) == Flow::Continue;
-        let latents =
-            sample(self.model, &self.composition.adapters, &guidance, &plan, start, fresh, go_on);
+        let adapters = &self.composition.adapters;
+        let latents = sample_from(self.model, adapters, &guidance, &plan, first, fresh, go_on);
         let Some(latents) = latents else { return Ok(None) };
         let decode = |number| {
             let latents = latents.clone().narrow(0, number, 1);

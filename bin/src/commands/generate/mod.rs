@@ -1,6 +1,7 @@
 //! `seqlora generate`: everything that the command line says is checked before the model is loaded.
 
 mod concepts;
+mod init;
 mod latents;
 mod loras;
 pub mod memory;
@@ -17,7 +18,7 @@ use burn::tensor::TensorData;
 use burn_seqlora::FoundModel;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, Member};
-use burn_seqlora::diffusion::Area;
+use burn_seqlora::diffusion::{Area, ScheduleError};
 use burn_seqlora::error::Error;
 use burn_seqlora::files::check_target;
 use burn_seqlora::fusion::{patched, read_patches};
@@ -30,6 +31,7 @@ use serde_json::json;
 
 use self::concepts::check_prompts;
 pub use self::concepts::members;
+use self::init::wrong_size;
 use self::latents::{read_latents, write_latents};
 use self::loras::LoadedLora;
 use self::memory::Sampling;
@@ -62,6 +64,7 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
 
     let loras = loras::read(&args.lora)?;
     let found = model::find(&args.model, terminal)?;
+    let settings = init::with_image(args, settings, found.config().image_sizes(), terminal)?;
     let latents = check_model(args, &settings, &orders, &found, compute.device)?;
     let precision = compute.precision.unwrap_or_default();
     compute.device.run(Session {
@@ -136,14 +139,15 @@ fn check_model(
     device: Device,
 ) -> Result<Vec<Option<TensorData>>, Failure> {
     let config = found.config();
-    // The library's "size 50x64: …" as the option that was given.
-    let wrong_size = |error: Error| Failure::Usage(format!("--{error}"));
     let size = config.image_sizes().pixels(settings.size).map_err(wrong_size)?;
     let shape = config.image_sizes().latent_shape(settings.size).map_err(wrong_size)?;
     for region in &args.region {
         Area::new(region.corners, size).map_err(Failure::usage)?;
     }
-    settings.plan(&config.scheduler)?;
+    settings.plan(&config.scheduler).map_err(|error| match error {
+        ScheduleError::Strength { .. } => Failure::usage(format!("--strength: {error}")),
+        error => error.into(),
+    })?;
     // The library's "clip skip 13: …" as the option that was given.
     let as_option = |error: Error| error.to_string().replacen("clip skip", "--clip-skip", 1);
     let wrong_layer = |error| Failure::Usage(as_option(error));
@@ -246,12 +250,13 @@ impl Session<'_> {
             .map(|(order, latents)| request(args, order, latents.clone()))
             .collect();
         let _hold = interrupt::hold();
-        let bar = terminal.bar("generate", requests.len() * settings.steps, "steps");
+        let steps = settings.plan(&self.found.config().scheduler)?.steps.len();
+        let bar = terminal.bar("generate", requests.len() * steps, "steps");
         let mut free = first_free(&args.out)?;
         for requests in batches(pipeline, &requests, args.batch, settings)? {
             let done = made.files.len();
             let progress = |step| {
-                bar.set_position((done * settings.steps + step * requests.len()) as u64);
+                bar.set_position((done * steps + step * requests.len()) as u64);
                 interrupt::flow()
             };
             let Some(sampled) = pipeline.sample(requests, settings, progress)? else {

@@ -55,6 +55,10 @@ impl Parameters<'_> {
         let lora = |lora: &Lora| ("LoRA", format!("{}={}", lora.file.display(), lora.scale));
         fields.extend(args.lora.iter().map(lora));
         fields.extend(args.region.iter().map(|region| ("Region", region_text(region))));
+        if let (Some(file), Some(init)) = (&args.init, &settings.init) {
+            fields.push(("Denoising strength", init.strength.to_string()));
+            fields.push(("Init image", file.to_string_lossy().into()));
+        }
         if let Some(file) = &args.latents {
             fields.push(("Latents", file.to_string_lossy().into()));
         }

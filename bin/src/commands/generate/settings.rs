@@ -28,6 +28,7 @@ pub fn settings(args: &Generate) -> Result<SamplingSettings, Failure> {
         text: TextSettings { syntax: syntax(args), clip_skip: args.clip_skip },
         guidance,
         size: args.size.map(|(width, height)| [width, height]),
+        init: None,
     })
 }
 
