@@ -43,6 +43,7 @@ mod pretrain;
 mod progress;
 mod prompts;
 mod regions;
+mod repeat;
 #[cfg(unix)]
 mod resume;
 mod run;

@@ -19,8 +19,12 @@ pub struct Generate {
     /// A prompt; concepts are written <ID>, and weights as in A1111: (word), (word:1.3), [word]. Brackets
     /// that are text are written \( and \). BREAK and more than 75 tokens begin a new chunk. Can be
     /// repeated
-    #[arg(long, required_unless_present = "prompts")]
+    #[arg(long, required_unless_present_any = ["prompts", "from"])]
     pub prompt: Vec<String>,
+    /// Make this PNG again: all options that are not typed are those that its text tells, also if A1111 wrote
+    /// it
+    #[arg(long, value_name = "IMAGE")]
+    pub from: Option<PathBuf>,
     /// A file of prompts, one on each line
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,

@@ -36,7 +36,7 @@ use self::latents::{read_latents, write_latents};
 use self::loras::LoadedLora;
 use self::memory::Sampling;
 use self::orders::{Order, orders, request};
-use self::parameters::Parameters;
+use self::parameters::RunParameters;
 use self::settings::{settings, warn_of_no_effect};
 use super::{builtin, model};
 use crate::args::{Compute, Generate};
@@ -44,6 +44,7 @@ use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::images::{numbered, to_rgb_image, write_numbered};
 use crate::interrupt;
+use crate::repeat;
 use crate::terminal::Terminal;
 
 /// Generates images.
@@ -186,6 +187,7 @@ impl Job for Session<'_> {
         let Self { args, settings, orders, members, terminal, .. } = &self;
         let (model, base) = model::load::<B>(&self.found, self.precision, &device)?;
         let model = loras::merge(model, &self.loras, terminal)?;
+        repeat::warn_of_other_model(args, &base, terminal);
         let mut composition = match &args.bank {
             Some(path) => Composition::<B>::load(
                 &Bank::open_for(path, &base)?,
@@ -203,7 +205,7 @@ impl Job for Session<'_> {
         warn(args, &pipeline, settings, &texts(args, orders), side, terminal)?;
         fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
         let sizes = self.found.config().image_sizes();
-        let parameters = Parameters {
+        let parameters = RunParameters {
             args,
             settings,
             precision: self.precision,
@@ -240,7 +242,7 @@ impl Session<'_> {
     fn sample<B: TrainBackend, M: DiffusionModel<B>>(
         &self,
         pipeline: &Pipeline<B, M>,
-        parameters: &Parameters,
+        parameters: &RunParameters,
         made: &mut Made,
     ) -> Result<(), Failure> {
         let Self { args, settings, orders, terminal, .. } = self;

@@ -4,6 +4,7 @@ mod bank;
 mod checkpoint;
 mod data;
 mod model;
+mod parameters;
 mod text;
 
 use crate::target::Target;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     model::SHARDS,
     model::SINGLE_FILE,
     model::TOKENIZER,
+    parameters::PARAMETERS,
     text::SETTINGS,
     text::PROMPT,
 ];
