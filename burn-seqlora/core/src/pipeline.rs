@@ -3,226 +3,36 @@
 //! This is the only text-to-image path there is. An image is a function of its request alone: the same
 //! request gives the same image in any batch, but for the rounding of the backend's kernels.
 
+mod image;
 mod init;
 mod prompts;
+mod request;
+mod settings;
+mod sizes;
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::Tensor;
 use seqlora_kernels::KernelBackend;
 
 use crate::compose::Composition;
-use crate::diffusion::{
-    Area, Conditioning, Context, Guidance, LevelLayout, SamplerKind, SamplerPlan, ScheduleError,
-    SchedulerConfig, sample_from,
-};
+use crate::diffusion::{Area, Conditioning, Context, Guidance, sample_from};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::fusion::merged;
 use crate::model::DiffusionModel;
-use crate::read;
-use crate::rng::{Seed, normal};
 
+pub use self::image::Image;
 pub use self::init::InitImage;
 pub use self::prompts::TextSettings;
 use self::prompts::{ReadPrompt, encode};
+pub use self::request::{ImageRequest, Noise};
+pub use self::settings::SamplingSettings;
+pub use self::sizes::ImageSizes;
 
 /// A model with a composition of concepts on it.
 #[derive(Debug)]
 pub struct Pipeline<'a, B: KernelBackend, M> {
     model: &'a M,
     composition: Composition<B>,
-}
-
-/// How images are sampled.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SamplingSettings {
-    /// The sampler.
-    pub sampler: SamplerKind,
-    /// Sampling steps.
-    pub steps: usize,
-    /// The sampler's noise levels, where the model's file is not to decide.
-    pub layout: LevelLayout,
-    /// How prompts are read and encoded.
-    pub text: TextSettings,
-    /// Classifier-free guidance. 1 or less is none, as in diffusers, and halves the work: the negative
-    /// prompt then has no effect.
-    pub guidance: f64,
-    /// Width and height in pixels; the model's own where not given.
-    pub size: Option<[usize; 2]>,
-    /// The image that is changed, in place of making one from noise.
-    pub init: Option<InitImage>,
-}
-
-impl SamplingSettings {
-    /// The sampler's steps for a model whose scheduler this is.
-    ///
-    /// # Errors
-    /// Those of [`SamplerPlan::with_layout`] and [`SamplerPlan::from_image`].
-    pub fn plan(&self, scheduler: &SchedulerConfig) -> Result<SamplerPlan, ScheduleError> {
-        let plan = SamplerPlan::with_layout(self.sampler, scheduler, self.steps, self.layout)?;
-        match &self.init {
-            None => Ok(plan),
-            Some(init) => plan.from_image(init.strength),
-        }
-    }
-}
-
-impl Default for SamplingSettings {
-    fn default() -> Self {
-        Self {
-            sampler: SamplerKind::DpmPlusPlus2M,
-            steps: 25,
-            layout: LevelLayout::default(),
-            text: TextSettings::default(),
-            guidance: 7.5,
-            size: None,
-            init: None,
-        }
-    }
-}
-
-/// The longest side of an image in pixels. Latents and activations of larger ones fit no machine.
-const LONGEST_SIDE: usize = 16_384;
-
-/// The sizes of the images that a model can make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ImageSizes {
-    /// Width and height that the model was trained for, in pixels.
-    pub side: usize,
-    /// Width and height are multiples of it.
-    pub unit: usize,
-    /// Pixels per latent, in each direction.
-    pub scale: usize,
-    /// Channels of the latents.
-    pub channels: usize,
-}
-
-impl ImageSizes {
-    /// Width and height in pixels of an image of this size, or else of the model's own.
-    ///
-    /// # Errors
-    /// If the model cannot make images of this size, or no machine can.
-    pub fn pixels(&self, size: Option<[usize; 2]>) -> Result<[usize; 2]> {
-        let Self { side, unit, .. } = *self;
-        let [width, height] = size.unwrap_or([side; 2]);
-        let refuse =
-            |reason: String| Err(Error::Invalid(format!("size {width}x{height}: {reason}")));
-        if [width, height].iter().any(|side| *side == 0 || !side.is_multiple_of(unit)) {
-            return refuse(format!("width and height must be multiples of {unit} for this model"));
-        }
-        if width.max(height) > LONGEST_SIDE {
-            return refuse(format!("width and height may be at most {LONGEST_SIDE}"));
-        }
-        Ok([width, height])
-    }
-
-    /// The shape of one image's latents, `[1, channels, height, width]`.
-    ///
-    /// # Errors
-    /// Those of [`pixels`](Self::pixels).
-    pub fn latent_shape(&self, size: Option<[usize; 2]>) -> Result<[usize; 4]> {
-        let [width, height] = self.pixels(size)?;
-        Ok([1, self.channels, height / self.scale, width / self.scale])
-    }
-}
-
-/// One image that is asked for.
-#[derive(Debug, Clone)]
-pub struct ImageRequest {
-    /// The prompt; concepts are written `<id>`.
-    pub prompt: String,
-    /// The negative prompt.
-    pub negative: String,
-    /// Prompts for boxes of the image: left, top, right and bottom in pixels. All requests of a batch
-    /// have the same boxes.
-    pub regions: Vec<([usize; 4], String)>,
-    /// The noise that it starts from.
-    pub noise: Noise,
-}
-
-impl ImageRequest {
-    /// Image number `number` of a seed.
-    pub fn new(prompt: impl Into<String>, seed: u64, number: usize) -> Self {
-        Self {
-            prompt: prompt.into(),
-            negative: String::new(),
-            regions: Vec::new(),
-            noise: Noise::of(seed, number),
-        }
-    }
-}
-
-/// The noise of one image, as a function of seeds.
-#[derive(Debug, Clone)]
-pub struct Noise {
-    start: Start,
-    /// What ancestral samplers draw in each step.
-    steps: Seed,
-    /// What is drawn from the latents that an image may be encoded to.
-    posterior: Seed,
-}
-
-#[derive(Debug, Clone)]
-enum Start {
-    Drawn(Seed, u64),
-    Given(TensorData),
-}
-
-impl Noise {
-    /// That of image number `number` of a user's seed.
-    pub fn of(seed: u64, number: usize) -> Self {
-        let seed = Seed::new(seed);
-        Self::drawn(&seed, seed.fork("latents"), number)
-    }
-
-    /// That of image number `number`, drawn from one seed and its fork `steps`.
-    pub fn from_seed(seed: &Seed, number: usize) -> Self {
-        Self::drawn(seed, seed.clone(), number)
-    }
-
-    fn drawn(seed: &Seed, start: Seed, number: usize) -> Self {
-        let of_number = |purpose| seed.fork(purpose).fork(&number.to_string());
-        let (steps, posterior) = (of_number("steps"), of_number("posterior"));
-        Self { start: Start::Drawn(start, number as u64), steps, posterior }
-    }
-
-    /// The same, but starting from these latents `[1, channels, height, width]`.
-    pub fn starting_from(self, latents: TensorData) -> Self {
-        Self { start: Start::Given(latents), ..self }
-    }
-
-    fn latents<B: KernelBackend>(&self, shape: [usize; 4], device: &B::Device) -> Tensor<B, 4> {
-        match &self.start {
-            Start::Drawn(seed, counter) => normal(shape, &mut seed.at(*counter), device),
-            Start::Given(data) => Tensor::from_data(data.clone(), device),
-        }
-    }
-}
-
-/// An image in 8-bit RGB, row by row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
-    /// Pixels per row.
-    pub width: usize,
-    /// Rows.
-    pub height: usize,
-    /// Three bytes per pixel.
-    pub rgb: Vec<u8>,
-}
-
-impl Image {
-    /// One decoded image, `[1, 3, height, width]` in [−1, 1].
-    ///
-    /// # Errors
-    /// [`Error::ImageNotFinite`].
-    pub fn from_pixels<B: Backend>(pixels: Tensor<B, 4>) -> Result<Self> {
-        let [_, _, height, width] = pixels.dims();
-        let values: Vec<f32> = read::data(pixels.permute([0, 2, 3, 1])).iter::<f32>().collect();
-        if values.iter().any(|x| !x.is_finite()) {
-            return Err(Error::ImageNotFinite);
-        }
-        let byte = |x: f32| ((x.clamp(-1.0, 1.0) + 1.0) * 127.5).round() as u8;
-        Ok(Self { width, height, rgb: values.into_iter().map(byte).collect() })
-    }
 }
 
 /// The images of a batch.
@@ -322,14 +132,10 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
             batch(&|noise| noise.latents(shape, &device)).mul_scalar(plan.init_noise_sigma);
         if let Some(init) = &settings.init {
             let posterior = init.encode(self.model, shape)?;
-            let latents = batch(&|noise| {
-                let drawn = normal(shape, &mut noise.posterior.at(0), &device);
-                posterior.mean.clone() + posterior.std.clone() * drawn
-            });
-            first = first + latents.mul_scalar(plan.init_signal);
+            let drawn = batch(&|noise| noise.posterior(shape, &device));
+            first = first + (posterior.mean + posterior.std * drawn).mul_scalar(plan.init_signal);
         }
-        let fresh =
-            |step: usize| batch(&|noise| normal(shape, &mut noise.steps.at(step as u64), &device));
+        let fresh = |step: usize| batch(&|noise| noise.fresh(step, shape, &device));
         let go_on = |step| progress(step) == Flow::Continue;
         let adapters = &self.composition.adapters;
         let latents = sample_from(self.model, adapters, &guidance, &plan, first, fresh, go_on);

@@ -1,46 +1,43 @@
 //! `seqlora generate`: everything that the command line says is checked before the model is loaded.
 
+mod checks;
 mod concepts;
 mod init;
 mod latents;
 mod loras;
 pub mod memory;
 mod orders;
+mod output;
 mod parameters;
 mod settings;
 mod strengths;
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 use burn_seqlora::FoundModel;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, Member};
-use burn_seqlora::diffusion::{Area, ScheduleError};
 use burn_seqlora::error::Error;
-use burn_seqlora::files::check_target;
 use burn_seqlora::fusion::{patched, read_patches};
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
 use burn_seqlora::precision::Precision;
 use burn_seqlora::text::without_weights;
-use serde_json::json;
 
+use self::checks::{check_model, check_outputs, check_strengths, check_weights};
 use self::concepts::check_prompts;
 pub use self::concepts::members;
-use self::init::wrong_size;
-use self::latents::{read_latents, write_latents};
+use self::latents::write_latents;
 use self::loras::LoadedLora;
-use self::memory::Sampling;
 use self::orders::{Order, orders, request};
+use self::output::{Made, first_free, report};
 use self::parameters::RunParameters;
 use self::settings::{settings, warn_of_no_effect};
 use super::{builtin, model};
 use crate::args::{Compute, Generate};
-use crate::device::{Device, Job};
+use crate::device::Job;
 use crate::failure::Failure;
 use crate::images::{numbered, to_rgb_image, write_numbered};
 use crate::interrupt;
@@ -81,24 +78,6 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
     })
 }
 
-/// Checks that the prompts can be read.
-fn check_weights(prompts: &[&str], settings: &SamplingSettings) -> Result<(), Failure> {
-    let wrong = |error| Failure::Usage(format!("{error}; --plain-prompts takes prompts literally"));
-    prompts
-        .iter()
-        .try_for_each(|prompt| settings.text.syntax.parts(prompt).map(drop).map_err(wrong))
-}
-
-/// What is fused has its strengths.
-fn check_strengths(args: &Generate, members: &[Member]) -> Result<(), Failure> {
-    match members.iter().find(|member| args.fused.is_some() && member.scale != 1.0) {
-        None => Ok(()),
-        Some(Member { id, scale }) => Err(Failure::Usage(format!(
-            "--concept {id}={scale} has no effect on what is fused already; give it to `seqlora fuse`"
-        ))),
-    }
-}
-
 /// All texts that the text encoder reads, each once if it comes in a row.
 fn texts<'a>(args: &'a Generate, orders: &'a [Order]) -> Vec<&'a str> {
     let mut prompts: Vec<&str> = orders.iter().map(|order| order.prompt.as_str()).collect();
@@ -114,60 +93,6 @@ fn texts_mut<'a>(
 ) -> impl Iterator<Item = &'a mut String> {
     let regions = args.region.iter_mut().map(|region| &mut region.prompt);
     orders.iter_mut().map(|order| &mut order.prompt).chain([&mut args.negative]).chain(regions)
-}
-
-/// Checks that images and latents can be written where they go.
-fn check_outputs(args: &Generate) -> Result<(), Failure> {
-    let exists = |folder: &&Path| folder.as_os_str().is_empty() || folder.exists();
-    let nearest = args.out.ancestors().find(exists).unwrap_or(Path::new(""));
-    if !nearest.as_os_str().is_empty() && !nearest.is_dir() {
-        let error = io::Error::from(io::ErrorKind::NotADirectory);
-        return Err(Error::io("cannot create", &args.out)(error).into());
-    }
-    check_target(&nearest.join("00000.png.check"))?;
-    if let Some(file) = &args.save_latents {
-        check_target(file)?;
-    }
-    Ok(())
-}
-
-/// Checks what the model's configs say about the images, and reads the latents that they start from.
-fn check_model(
-    args: &Generate,
-    settings: &SamplingSettings,
-    orders: &[Order],
-    found: &FoundModel,
-    device: Device,
-) -> Result<Vec<Option<TensorData>>, Failure> {
-    let config = found.config();
-    let size = config.image_sizes().pixels(settings.size).map_err(wrong_size)?;
-    let shape = config.image_sizes().latent_shape(settings.size).map_err(wrong_size)?;
-    for region in &args.region {
-        Area::new(region.corners, size).map_err(Failure::usage)?;
-    }
-    settings.plan(&config.scheduler).map_err(|error| match error {
-        ScheduleError::Strength { .. } => Failure::usage(format!("--strength: {error}")),
-        error => error.into(),
-    })?;
-    // The library's "clip skip 13: …" as the option that was given.
-    let as_option = |error: Error| error.to_string().replacen("clip skip", "--clip-skip", 1);
-    let wrong_layer = |error| Failure::Usage(as_option(error));
-    let layers = config.text_encoder.num_hidden_layers;
-    settings.text.layers(layers).map_err(wrong_layer)?;
-    let files = [args.latents.is_some(), args.save_latents.is_some()];
-    let kept = files.iter().filter(|kept| **kept).count() * orders.len();
-    let batch = args.batch.min(orders.len());
-    if device == Device::Cpu && !args.force {
-        memory::check(config, Sampling { batch, latents: shape, kept })?;
-    }
-    let [_, channels, height, width] = shape;
-    match &args.latents {
-        Some(file) => {
-            let all = read_latents(file, [orders.len(), channels, height, width])?;
-            Ok(all.into_iter().map(Some).collect())
-        }
-        None => Ok(vec![None; orders.len()]),
-    }
 }
 
 struct Session<'a> {
@@ -229,14 +154,6 @@ impl Job for Session<'_> {
     }
 }
 
-/// The images of a run so far.
-#[derive(Debug, Default)]
-struct Made {
-    files: Vec<PathBuf>,
-    /// The final latents of all of them, if they are to be saved.
-    latents: Vec<f32>,
-}
-
 impl Session<'_> {
     /// Samples all images, and writes each as soon as it is there.
     fn sample<B: TrainBackend, M: DiffusionModel<B>>(
@@ -255,8 +172,10 @@ impl Session<'_> {
         let steps = settings.plan(&self.found.config().scheduler)?.steps.len();
         let bar = terminal.bar("generate", requests.len() * steps, "steps");
         let mut free = first_free(&args.out)?;
-        for requests in batches(pipeline, &requests, args.batch, settings)? {
+        while made.files.len() < requests.len() {
             let done = made.files.len();
+            let size = next_batch(pipeline, &requests[done..], args.batch, settings)?;
+            let requests = &requests[done..done + size];
             let progress = |step| {
                 bar.set_position((done * steps + step * requests.len()) as u64);
                 interrupt::flow()
@@ -280,42 +199,24 @@ impl Session<'_> {
     }
 }
 
-/// Requests in batches of up to `most`, whose prompts have equally many chunks of tokens.
-fn batches<'a, B: TrainBackend, M: DiffusionModel<B>>(
+/// How many of the requests make the next batch: up to `most` whose prompts have equally many chunks of
+/// tokens.
+fn next_batch<B: TrainBackend, M: DiffusionModel<B>>(
     pipeline: &Pipeline<B, M>,
-    requests: &'a [ImageRequest],
+    requests: &[ImageRequest],
     most: usize,
     settings: &SamplingSettings,
-) -> Result<Vec<&'a [ImageRequest]>, Failure> {
-    let mut batches = Vec::new();
-    let (mut from, mut last) = (0, None);
-    for (at, request) in requests.iter().enumerate() {
+) -> Result<usize, Error> {
+    let mut size = 0;
+    let mut first = None;
+    for request in requests.iter().take(most) {
         let chunks = pipeline.chunks(request, &settings.text)?;
-        if at > from && (at - from == most || last != Some(chunks)) {
-            batches.push(&requests[from..at]);
-            from = at;
+        if *first.get_or_insert(chunks) != chunks {
+            break;
         }
-        last = Some(chunks);
+        size += 1;
     }
-    batches.extend((from < requests.len()).then(|| &requests[from..]));
-    Ok(batches)
-}
-
-fn report(
-    files: &[PathBuf],
-    orders: &[Order],
-    interrupted: bool,
-    terminal: &Terminal,
-) -> Result<(), Failure> {
-    let image = |(file, order): (&PathBuf, &Order)| {
-        let Order { prompt, seed, number } = order;
-        json!({ "file": file.to_string_lossy(), "prompt": prompt, "seed": seed, "number": number })
-    };
-    let images: Vec<_> = files.iter().zip(orders).map(image).collect();
-    let result = json!({ "version": 2, "images": images, "interrupted": interrupted });
-    terminal.result(&result, || {
-        files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join("\n")
-    })
+    Ok(size)
 }
 
 /// Warns of prompts that do not fit, and of what the built-in model has not seen.
@@ -345,20 +246,4 @@ fn warn<B: TrainBackend, M: DiffusionModel<B>>(
         ));
     }
     Ok(())
-}
-
-/// Images in a folder are numbered below this.
-const LARGEST_NUMBER: usize = 1 << 31;
-
-/// The number after the greatest that an image in the folder has: nothing is written over.
-fn first_free(folder: &Path) -> Result<usize, Error> {
-    let entries = fs::read_dir(folder).map_err(Error::io("cannot read", folder))?;
-    let number = |path: PathBuf| {
-        let image = path.extension().is_some_and(|extension| extension == "png");
-        image.then(|| path.file_stem()?.to_str()?.parse::<usize>().ok()).flatten()
-    };
-    let numbers = entries.filter_map(|entry| number(entry.ok()?.path()));
-    // Larger ones, such as dates, are no numbers of ours, and adding to them could overflow.
-    let taken = numbers.filter(|number| *number < LARGEST_NUMBER).max();
-    Ok(taken.map_or(0, |number| number + 1))
 }

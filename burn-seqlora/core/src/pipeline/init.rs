@@ -5,7 +5,7 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData};
 use seqlora_kernels::KernelBackend;
 
-use super::Image;
+use super::image::Image;
 use crate::error::{Error, Result};
 use crate::model::{DiffusionModel, LatentPosterior};
 
