@@ -73,6 +73,12 @@ impl Prompt {
         self
     }
 
+    /// Sets the share that the main prompt keeps inside of boxes, 0 to 1; 0 by default.
+    pub fn region_base(mut self, share: f64) -> Self {
+        self.sampling.region_base = share;
+        self
+    }
+
     /// Sets the seed of the noise.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }

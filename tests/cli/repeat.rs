@@ -39,7 +39,7 @@ fn images_are_made_again() {
         "--karras --sampler euler-a --seed 7 --guidance 3 --size 32x48",
         "--spacing trailing --clip-skip 2 --negative -ugly --precision bf16",
         "--concept mug=0.5 --concept cat --image 3 --plain-prompts",
-        "--init cat.png --strength 0.5 --region 0,0,16,32:<cat>",
+        "--init cat.png --strength 0.5 --region 0,0,16,32:<cat> --region-base 0.2",
     ] {
         let first = project.image("a (photo) of <mug>", options);
         repeat(&project, "out/00000.png", "").succeeds();

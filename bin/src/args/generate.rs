@@ -56,11 +56,14 @@ pub struct Generate {
     /// How much of --init is changed, above 0 to 1: the share of --steps that is taken [default: 0.8]
     #[arg(long, visible_alias = "denoising-strength", requires = "init", value_parser = parse_strength)]
     pub strength: Option<f64>,
-    /// A prompt for a box in the image, its corners in pixels; can be repeated. Where boxes
-    /// overlap their prompts share; the prompt is for what is outside all of them. Repeat in each box
-    /// what the whole image shows ("<dog6> left of <teapot>")
+    /// A prompt for a box in the image, its corners in pixels; can be repeated. It names what is in the
+    /// box; where boxes overlap their prompts share, and --prompt is for what is outside all of them
     #[arg(long, value_name = "X0,Y0,X1,Y1:PROMPT", value_parser = parse_region)]
     pub region: Vec<Region>,
+    /// How much of --prompt counts inside of boxes too, 0 to 1: A1111's Regional Prompter has 0.2
+    /// [default: 0]
+    #[arg(long, value_name = "SHARE", requires = "region", value_parser = parse_share)]
+    pub region_base: Option<f64>,
     /// ddim, dpm++2m, euler or euler-a (draws noise in every step)
     #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
     pub sampler: SamplerKind,
@@ -145,6 +148,11 @@ pub struct Lora {
     pub file: PathBuf,
     /// What its change is multiplied with.
     pub scale: f64,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    number.ok_or_else(|| format!("`{text}` is no number from 0 to 1"))
 }
 
 fn parse_strength(text: &str) -> Result<f64, String> {

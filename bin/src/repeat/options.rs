@@ -28,13 +28,14 @@ const COMMON: [(&str, &[&str]); 5] = [
     ("Size", &["size"]),
     ("Clip skip", &["clip_skip"]),
 ];
-const OURS: [(&str, &[&str]); 13] = [
+const OURS: [(&str, &[&str]); 14] = [
     ("Sampler", &["sampler"]),
     ("Spacing", &["spacing"]),
     ("Number", &["image", "num"]),
     ("Precision", &["precision"]),
     ("Bank", &["bank"]),
     ("Fused", &["fused"]),
+    ("Region base", &["region_base"]),
     ("Init image", &["init"]),
     ("Denoising strength", &["strength"]),
     ("Latents", &["latents"]),

@@ -184,6 +184,11 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
             let read = read.collect::<Result<Vec<_>>>()?;
             encode(self.model, &self.composition, &read, count, layers)
         };
+        if !(0.0..=1.0).contains(&settings.region_base) {
+            let text = format!("a share of {} in regions is not from 0 to 1", settings.region_base);
+            return Err(Error::Invalid(text));
+        }
+        let base = settings.region_base as f32;
         let negative = encode(&|request| &request.negative)?;
         let (mut positives, mut negatives) = (Vec::new(), Vec::new());
         for (number, (corners, _)) in first.iter().enumerate() {
@@ -192,8 +197,11 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
             negatives.push((area, negative.clone()));
         }
         Ok(Guidance {
-            prompt: encode(&|request| &request.prompt)?.with_regions(positives).into(),
-            negative: negative.with_regions(negatives).into(),
+            prompt: encode(&|request| &request.prompt)?
+                .with_regions(positives)
+                .with_base(base)
+                .into(),
+            negative: negative.with_regions(negatives).with_base(base).into(),
             scale: settings.guidance.max(1.0),
         })
     }

@@ -61,6 +61,7 @@ impl RunParameters<'_> {
         let lora = |lora: &Lora| ("LoRA", format!("{}={}", lora.file.display(), lora.scale));
         fields.extend(args.lora.iter().map(lora));
         fields.extend(args.region.iter().map(|region| ("Region", region_text(region))));
+        fields.extend(args.region_base.map(|share| ("Region base", share.to_string())));
         if let (Some(file), Some(init)) = (&args.init, &settings.init) {
             fields.push(("Denoising strength", init.strength.to_string()));
             fields.push(("Init image", file.to_string_lossy().into()));

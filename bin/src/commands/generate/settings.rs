@@ -28,6 +28,7 @@ pub fn settings(args: &Generate) -> Result<SamplingSettings, Failure> {
         text: TextSettings { syntax: syntax(args), clip_skip: args.clip_skip },
         guidance,
         size: args.size.map(|(width, height)| [width, height]),
+        region_base: args.region_base.unwrap_or(0.0),
         init: None,
     })
 }

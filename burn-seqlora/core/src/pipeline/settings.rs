@@ -20,6 +20,9 @@ pub struct SamplingSettings {
     pub guidance: f64,
     /// Width and height in pixels; the model's own where not given.
     pub size: Option<[usize; 2]>,
+    /// The share that an image's prompt keeps inside of regions, 0 to 1. With 0, Mix-of-Show's, only the
+    /// regions' own prompts count there.
+    pub region_base: f64,
     /// The image that is changed, in place of making one from noise.
     pub init: Option<InitImage>,
 }
@@ -47,6 +50,7 @@ impl Default for SamplingSettings {
             text: TextSettings::default(),
             guidance: 7.5,
             size: None,
+            region_base: 0.0,
             init: None,
         }
     }
