@@ -37,7 +37,7 @@ fn images_are_made_again() {
     for options in [
         "",
         "--karras --sampler euler-a --seed 7 --guidance 3 --size 32x48",
-        "--spacing trailing --clip-skip 2 --negative -ugly --precision bf16",
+        "--spacing trailing --clip-skip 2 --negative=-ugly --precision bf16",
         "--concept mug=0.5 --concept cat --image 3 --plain-prompts",
         "--init cat.png --strength 0.5 --region 0,0,16,32:<cat> --region-base 0.2",
     ] {
@@ -83,18 +83,21 @@ fn images_that_tell_nothing_good_are_refused() {
     project.write("text.png", "no image");
     repeat(&project, "text.png", "").fails(1, &["it is no PNG file"]);
     repeat(&project, "none.png", "").fails(1, &["none.png"]);
+    let model = format!("--model {}", project.model.display());
     for (text, expected) in [
         ("a mug", "single line"),
         ("a mug\nSteps: 4, Steps: 5", "several values for `Steps`"),
         ("a mug\nSteps: 9999999", "--steps"),
         ("a mug\nSteps: 4, Sampler: LMS", "the sampler `LMS`"),
         ("a mug\nSteps: 4, Size: 0x0x0", "--size"),
+        ("a mug\nSteps: 4, Model hash: ab", "it does not tell its model; give it with --model"),
         ("a mug\nSteps: 4, Model: a/b, Version: seqlora 0.1.0", "`a/b`, which is not found here"),
         ("a mug\nSteps: 4, Model: builtin, Sampler: odd, Version: seqlora 0.1.0", "--sampler"),
     ] {
         write_png(&project.path("bad.png"), "parameters", text);
         let code = if expected == "single line" { 1 } else { 2 };
-        repeat(&project, "bad.png", "").fails(code, &["bad.png", expected]);
+        let options = if text.contains("Model") { "" } else { &model };
+        repeat(&project, "bad.png", options).fails(code, &["bad.png", expected]);
     }
     write_png(&project.path("out.png"), "parameters", "a mug\nSteps: 4, Out: elsewhere");
     let mut command = project.command(&["generate", "--from", "out.png", "--model"]);

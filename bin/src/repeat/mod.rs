@@ -25,6 +25,9 @@ use crate::progress;
 use crate::terminal::{Terminal, Verbosity};
 use options::{Options, is_ours, options};
 
+/// Names of unused settings that are shown.
+const MOST_SHOWN: usize = 20;
+
 /// The command line with the options of the image that it names, if it does.
 ///
 /// # Errors
@@ -68,8 +71,11 @@ fn completed(
         terminal.warning(note);
     }
     if !unused.is_empty() {
-        let unused = unused.join(", ");
-        terminal.warning(format!("settings of the image that are not taken over: {unused}"));
+        let (shown, more) = unused.split_at(unused.len().min(MOST_SHOWN));
+        let and_more = if more.is_empty() { "" } else { ", …" };
+        let shown = shown.join(", ");
+        terminal
+            .warning(format!("settings of the image that are not taken over: {shown}{and_more}"));
     }
     Ok(all)
 }

@@ -107,7 +107,8 @@ fn of_this_program(parameters: &Parameters) -> Result<Vec<Given>, String> {
     let mut given = Vec::new();
     match parameters.get("Schedule type")? {
         None => {}
-        Some("Karras") => given.push(Given::switch(&["karras"])),
+        // Another sampler may have none.
+        Some("Karras") => given.push(Given::switch(&["karras", "sampler"])),
         Some(other) => return Err(format!("the schedule type `{other}` is unknown")),
     }
     match parameters.get("Prompt syntax")? {
@@ -128,16 +129,22 @@ fn of_this_program(parameters: &Parameters) -> Result<Vec<Given>, String> {
 /// names it.
 fn model(parameters: &Parameters, ours: bool) -> Result<Given, String> {
     const MODEL: &[&str] = &["model"];
-    let name = parameters.get("Model")?.unwrap_or("?");
-    let path = if ours { parameters.get("Model path")?.unwrap_or(name) } else { name };
+    let name = parameters.get("Model")?;
+    let path = if ours { parameters.get("Model path")?.or(name) } else { name };
+    let Some(path) = path else {
+        let reason = "it does not tell its model; give it with --model";
+        return Ok(Given::missing(MODEL, reason.into()));
+    };
     let here = builtin::is_meant(Path::new(path)) || Path::new(path).exists();
-    if ours && here {
-        return Ok(Given::new(MODEL, path));
-    }
-    let reason = format!(
-        "it was made with the model `{path}`, which is not found here; give it with --model"
-    );
-    Ok(Given::missing(MODEL, reason))
+    Ok(match ours && here {
+        true => Given::new(MODEL, path),
+        false => Given::missing(
+            MODEL,
+            format!(
+                "it was made with the model `{path}`, which is not found here; give it with --model"
+            ),
+        ),
+    })
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub fn of_a1111(parameters: &Parameters) -> Result<Vec<Given>, String> {
         Some(other) => return Err(format!("the schedule type `{other}` is not supported")),
     };
     let sampler = Given::new(&["sampler"], kind.name());
-    Ok([sampler].into_iter().chain(karras.then(|| Given::switch(&["karras"]))).collect())
+    Ok([sampler].into_iter().chain(karras.then(|| Given::switch(&["karras", "sampler"]))).collect())
 }
 
 #[cfg(test)]
