@@ -36,87 +36,18 @@ mod ddim;
 mod dpm_solver;
 mod euler;
 mod grid;
+mod kind;
 mod layout;
 mod sigmas;
 mod step;
 mod strength;
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
+pub use kind::SamplerKind;
 pub use layout::{LevelLayout, TimestepSpacing};
 pub use step::SamplerStep;
 
-use crate::diffusion::schedule::{NoiseSchedule, ScheduleError, SchedulerConfig, choice};
+use crate::diffusion::schedule::{NoiseSchedule, ScheduleError, SchedulerConfig};
 use step::Path;
-
-/// A sampler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum SamplerKind {
-    /// DDIM with η = 0, as diffusers' `DDIMScheduler`.
-    #[serde(rename = "ddim")]
-    Ddim,
-    /// DPM-Solver++ (2M), as diffusers' `DPMSolverMultistepScheduler`.
-    #[serde(rename = "dpm++2m")]
-    DpmPlusPlus2M,
-    /// Euler, as diffusers' `EulerDiscreteScheduler` without churn.
-    #[serde(rename = "euler")]
-    Euler,
-    /// Euler with fresh noise in every step, as diffusers' `EulerAncestralDiscreteScheduler`.
-    #[serde(rename = "euler-a")]
-    EulerAncestral,
-}
-
-impl SamplerKind {
-    /// Every sampler, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Ddim, Self::DpmPlusPlus2M, Self::Euler, Self::EulerAncestral];
-
-    /// Whether noise levels can be those of Karras et al. 2022.
-    pub fn has_karras_levels(self) -> bool {
-        self != Self::Ddim
-    }
-
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ddim => "ddim",
-            Self::DpmPlusPlus2M => "dpm++2m",
-            Self::Euler => "euler",
-            Self::EulerAncestral => "euler-a",
-        }
-    }
-
-    fn path(
-        self,
-        config: &SchedulerConfig,
-        schedule: &NoiseSchedule,
-        num_steps: usize,
-        karras: bool,
-    ) -> Result<Path, ScheduleError> {
-        match self {
-            Self::Ddim => ddim::path(config, schedule, num_steps),
-            Self::DpmPlusPlus2M => dpm_solver::path(config, schedule, num_steps),
-            Self::Euler => euler::path(config, schedule, num_steps),
-            Self::EulerAncestral => euler::ancestral_path(config, schedule, num_steps, karras),
-        }
-    }
-}
-
-impl fmt::Display for SamplerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for SamplerKind {
-    type Err = ScheduleError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        choice("sampler", Some(name), Self::Ddim, &Self::ALL.map(|kind| (kind.name(), kind)))
-    }
-}
 
 /// A sampler laid out for one schedule and one number of steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,7 +101,7 @@ impl SamplerPlan {
         if num_steps == 0 || num_steps > max {
             return Err(ScheduleError::Steps { requested: num_steps, max });
         }
-        let path = kind.path(config, &schedule, num_steps, layout.karras)?;
+        let path = path(kind, config, &schedule, num_steps, layout.karras)?;
         let steps = path.hops.iter().enumerate();
         Ok(Self {
             init_noise_sigma: path.init_noise_sigma,
@@ -179,6 +110,23 @@ impl SamplerPlan {
                 .map(|(index, hop)| hop.step(index, schedule.prediction))
                 .collect::<Result<_, _>>()?,
         })
+    }
+}
+
+/// The levels that a sampler passes through. `karras` is a user's choice, which also a sampler without
+/// such a key in its file obeys.
+fn path(
+    kind: SamplerKind,
+    config: &SchedulerConfig,
+    schedule: &NoiseSchedule,
+    num_steps: usize,
+    karras: bool,
+) -> Result<Path, ScheduleError> {
+    match kind {
+        SamplerKind::Ddim => ddim::path(config, schedule, num_steps),
+        SamplerKind::DpmPlusPlus2M => dpm_solver::path(config, schedule, num_steps),
+        SamplerKind::Euler => euler::path(config, schedule, num_steps),
+        SamplerKind::EulerAncestral => euler::ancestral_path(config, schedule, num_steps, karras),
     }
 }
 
@@ -245,16 +193,6 @@ mod tests {
         SamplerPlan::new(kind, &config(extra), steps).unwrap()
     }
 
-    #[test]
-    fn names_round_trip() {
-        for kind in SamplerKind::ALL {
-            assert_eq!(kind.name().parse::<SamplerKind>().unwrap(), kind);
-            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
-        }
-        let error = "plms".parse::<SamplerKind>().unwrap_err().to_string();
-        assert!(error.contains("`sampler` = \"plms\"") && error.contains("dpm++2m"), "{error}");
-    }
-
     /// A model that knows x_0 and ε is followed exactly: every estimate is x_0, the sample stays
     /// `α·x_0 + σ·ε` of its level, and the last one is x_0, its level being 0. Fresh noise z turns
     /// ε into `(κ·ε + τ·z)/σ'`.
@@ -276,7 +214,7 @@ mod tests {
                     let config = SchedulerConfig { set_alpha_to_one: Some(true), ..config(&extra) };
                     let schedule = NoiseSchedule::new(&config).unwrap();
                     let (mut x, mut previous_x0, mut drawn) = (f64::NAN, 0.0, -1.1);
-                    let path = kind.path(&config, &schedule, 20, false).unwrap();
+                    let path = path(kind, &config, &schedule, 20, false).unwrap();
                     for (i, hop) in path.hops.iter().enumerate() {
                         let step = hop.step(i, schedule.prediction).unwrap();
                         x = if i == 0 { at(hop.from, drawn) } else { x };

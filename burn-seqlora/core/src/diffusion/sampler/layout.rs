@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::SamplerKind;
+use super::kind::SamplerKind;
 use crate::diffusion::schedule::{ScheduleError, SchedulerConfig};
 
 /// How sampling timesteps are laid over the training timesteps: table 2 of Lin et al. 2023
