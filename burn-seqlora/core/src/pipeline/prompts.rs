@@ -1,5 +1,6 @@
 //! Prompts as cross-attention sees them: read, split into chunks, encoded and weighted.
 
+use burn::tensor::{FloatDType, Tensor, TensorData};
 use burn_jvp::Dual;
 use seqlora_kernels::KernelBackend;
 use serde::{Deserialize, Serialize};
@@ -125,7 +126,6 @@ pub(super) fn encode<B: KernelBackend, M: DiffusionModel<B>>(
 /// each prompt's states is what it was, as in A1111's "original" emphasis. Prompts without weights keep
 /// their bits.
 fn emphasised<B: KernelBackend>(states: Dual<B, 3>, weights: &[Option<Vec<f32>>]) -> Dual<B, 3> {
-    use burn::tensor::{FloatDType, Tensor, TensorData};
     if weights.iter().all(Option::is_none) {
         return states;
     }
