@@ -124,7 +124,8 @@ fn long_prompts_are_sampled() {
     let settings = SamplingSettings { steps: 2, text, ..SamplingSettings::default() };
     let [short, first, second] =
         ["a dog", &long, "a dog BREAK on grass"].map(|text| ImageRequest::new(text, 1, 0));
-    let counts = [&short, &first, &second].map(|request| pipeline.chunks(request, &text).unwrap());
+    let counts =
+        [&short, &first, &second].map(|request| pipeline.chunks(request, &settings).unwrap());
     assert_eq!(counts, [1, 2, 2]);
     let images = pipeline.sample(&[first.clone(), second], &settings, |_| Flow::Continue);
     let images = images.unwrap().unwrap().images;
@@ -132,6 +133,11 @@ fn long_prompts_are_sampled() {
     let plain = SamplingSettings { text: TextSettings::default(), ..settings.clone() };
     let [whole, cut] = [&settings, &plain].map(|s| pipeline.generate(&first, s).unwrap());
     assert_ne!(whole, cut, "what is beyond 75 tokens has no effect");
+    let unguided = SamplingSettings { guidance: 1.0, ..settings.clone() };
+    let long_negative = ImageRequest { negative: long.clone(), ..short.clone() };
+    let [with, without] =
+        [&long_negative, &short].map(|request| pipeline.generate(request, &unguided).unwrap());
+    assert_eq!(with, without, "a negative prompt without guidance has an effect");
     let mixed = pipeline.sample(&[short, first], &settings, |_| Flow::Continue);
     assert!(mixed.unwrap_err().to_string().contains("equally many chunks"));
 }

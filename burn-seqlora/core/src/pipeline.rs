@@ -78,15 +78,16 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
         Ok(self.read(prompt, text)?.truncated())
     }
 
-    /// The chunks of the longest prompt of an image: prompt, negative prompt and those of regions. All of
-    /// them are filled up to it, and all images of a batch must have as many.
+    /// The chunks of the longest prompt of an image: prompt, negative prompt if there is guidance, and those
+    /// of regions. All of them are filled up to it, and all images of a batch must have as many.
     ///
     /// # Errors
     /// Those of [`encode`](Self::encode).
-    pub fn chunks(&self, request: &ImageRequest, text: &TextSettings) -> Result<usize> {
+    pub fn chunks(&self, request: &ImageRequest, settings: &SamplingSettings) -> Result<usize> {
+        let negative = settings.is_guided().then_some(&request.negative);
         let regions = request.regions.iter().map(|(_, prompt)| prompt);
-        let prompts = [&request.prompt, &request.negative].into_iter().chain(regions);
-        let chunks = prompts.map(|prompt| Ok(self.read(prompt, text)?.chunks()));
+        let prompts = [&request.prompt].into_iter().chain(negative).chain(regions);
+        let chunks = prompts.map(|prompt| Ok(self.read(prompt, &settings.text)?.chunks()));
         Ok(chunks.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(1))
     }
 
@@ -172,7 +173,7 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
             return Err(Error::Invalid("the images of a batch must have the same regions".into()));
         }
         let layers = settings.text.layers(self.model.text_layers())?;
-        let chunks = requests.iter().map(|request| self.chunks(request, &settings.text));
+        let chunks = requests.iter().map(|request| self.chunks(request, settings));
         let chunks = chunks.collect::<Result<Vec<_>>>()?;
         if chunks.iter().any(|count| *count != chunks[0]) {
             let text = "the prompts of a batch must have equally many chunks of tokens";
@@ -189,7 +190,10 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
             return Err(Error::Invalid(text));
         }
         let base = settings.region_base as f32;
-        let negative = encode(&|request| &request.negative)?;
+        let negative = match settings.is_guided() {
+            true => encode(&|request| &request.negative)?,
+            false => encode(&|_| "")?,
+        };
         let (mut positives, mut negatives) = (Vec::new(), Vec::new());
         for (number, (corners, _)) in first.iter().enumerate() {
             let area = Area::new(*corners, size)?;

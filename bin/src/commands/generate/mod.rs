@@ -210,7 +210,7 @@ fn next_batch<B: TrainBackend, M: DiffusionModel<B>>(
     let mut size = 0;
     let mut first = None;
     for request in requests.iter().take(most) {
-        let chunks = pipeline.chunks(request, &settings.text)?;
+        let chunks = pipeline.chunks(request, settings)?;
         if *first.get_or_insert(chunks) != chunks {
             break;
         }

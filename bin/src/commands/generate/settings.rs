@@ -39,7 +39,7 @@ fn syntax(args: &Generate) -> PromptSyntax {
 
 /// Warns of options that change nothing, because others make them void.
 pub fn warn_of_no_effect(args: &Generate, settings: &SamplingSettings, terminal: &Terminal) {
-    if settings.guidance <= 1.0 && !args.negative.is_empty() {
+    if !settings.is_guided() && !args.negative.is_empty() {
         terminal.warning("--guidance of 1 or less is none, so --negative has no effect");
     }
     if settings.layout.ignores_spacing(settings.sampler) {

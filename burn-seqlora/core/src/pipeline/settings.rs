@@ -28,6 +28,11 @@ pub struct SamplingSettings {
 }
 
 impl SamplingSettings {
+    /// Whether negative prompts have an effect.
+    pub fn is_guided(&self) -> bool {
+        self.guidance > 1.0
+    }
+
     /// The sampler's steps for a model whose scheduler this is.
     ///
     /// # Errors
