@@ -11,10 +11,12 @@ mod images;
 mod interrupt;
 mod machine;
 mod progress;
+mod repeat;
 mod settings;
 mod terminal;
 mod text;
 
+use std::env;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,7 +27,11 @@ use terminal::Terminal;
 
 fn main() -> ExitCode {
     allocator::keep_freed_memory();
-    let args = match Args::try_parse() {
+    let arguments = match repeat::arguments(env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => return args::explain(&error),
     };

@@ -1,7 +1,10 @@
 //! What one image is to show, and how it is sampled.
 
-use seqlora_core::diffusion::SamplerKind;
-use seqlora_core::pipeline::{ImageRequest, SamplingSettings};
+use seqlora_core::diffusion::{LevelLayout, SamplerKind};
+use std::sync::Arc;
+
+use image::RgbImage;
+use seqlora_core::pipeline::{Image, ImageRequest, InitImage, SamplingSettings, TextSettings};
 
 /// One image that is asked for. The same prompt with the same settings gives the same image.
 ///
@@ -25,7 +28,9 @@ use seqlora_core::pipeline::{ImageRequest, SamplingSettings};
 ///     .region([0, 0, 32, 32], "a red ball");
 /// let image = pipeline.generate(prompt.clone())?;
 /// assert_eq!(image.dimensions(), (64, 32));
-/// assert_ne!(image, pipeline.generate(prompt.number(1))?, "another image of the same seed");
+/// assert_ne!(image, pipeline.generate(prompt.clone().number(1))?, "another image of the same seed");
+/// let changed = pipeline.generate(prompt.init(image.clone(), 0.5))?;
+/// assert_ne!(image, changed);
 /// # }
 /// # Ok(())
 /// # }
@@ -68,6 +73,12 @@ impl Prompt {
         self
     }
 
+    /// Sets the share that the main prompt keeps inside of boxes, 0 to 1; 0 by default.
+    pub fn region_base(mut self, share: f64) -> Self {
+        self.sampling.region_base = share;
+        self
+    }
+
     /// Sets the seed of the noise.
     pub fn seed(self, seed: u64) -> Self {
         Self { seed, ..self }
@@ -92,6 +103,29 @@ impl Prompt {
     /// Sets the sampler.
     pub fn sampler(mut self, sampler: SamplerKind) -> Self {
         self.sampling.sampler = sampler;
+        self
+    }
+
+    /// Sets the sampler's noise levels: another spacing of the timesteps, or Karras levels.
+    pub fn layout(mut self, layout: LevelLayout) -> Self {
+        self.sampling.layout = layout;
+        self
+    }
+
+    /// Changes this image in place of making one from noise, and sets the size to its own. A `strength` of
+    /// 1 takes all steps and keeps hardly anything of it, 0.5 takes the second half of them.
+    pub fn init(mut self, image: RgbImage, strength: f64) -> Self {
+        let [width, height] = [image.width() as usize, image.height() as usize];
+        let image = Arc::new(Image { width, height, rgb: image.into_raw() });
+        self.sampling.size = Some([width, height]);
+        self.sampling.init = Some(InitImage { image, strength });
+        self
+    }
+
+    /// Sets how prompts are read and encoded: literally or with A1111's weights and chunks, and by which
+    /// layer of the text encoder. By default literally, and by the last one.
+    pub fn text(mut self, text: TextSettings) -> Self {
+        self.sampling.text = text;
         self
     }
 

@@ -7,6 +7,7 @@ use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::{base::Checkpointer, strategy::CheckpointStrategy};
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::activation_cache::{CachePass, CachePlace};
@@ -16,6 +17,12 @@ use crate::operation::{BackwardPasses, Float, Kernel, OfTangent, OfValue, Operat
 const PARENTS: usize = 10;
 
 impl<B: Kernel<O>, O: Operation, C: CheckpointStrategy> Kernel<O> for Autodiff<B, C> {
+    fn release_tape() {
+        // Burn cleans up after all graphs whenever one of them was differentiated.
+        let leaf = Tensor::<Self, 1>::zeros([1], &Default::default()).require_grad();
+        drop(leaf.sum().backward());
+    }
+
     fn value(operation: &O, x: &[Float<Self>]) -> Float<Self> {
         match Recording::<B, C, O>::new(operation, x) {
             Some(recording) => recording.value(None),

@@ -58,6 +58,10 @@ pub trait Kernel<O: Operation>: Backend {
         (value, moves.then(|| Self::tangent(operation, x, dx)))
     }
 
+    /// Forgets what a tape holds of computations that nothing can be derived of any more; nothing without a tape.
+    /// See [`release_tape`](crate::ops::release_tape).
+    fn release_tape() {}
+
     /// The backend's own backward passes, if it has them for these inputs.
     ///
     /// `Autodiff` then records the operation as one node instead of the reference's many

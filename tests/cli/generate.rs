@@ -176,12 +176,43 @@ fn images_tell_how_they_were_made() {
     let image = project.image("a <mug>", options);
     let text = String::from_utf8_lossy(&image).into_owned();
     let hash = project.inspect()["base"]["fingerprint"].as_str().unwrap().to_string();
+    let model = project.model.display();
     let expected = format!(
         "Steps: 4, Sampler: dpm++2m, CFG scale: 2, Seed: 3, Number: 0, Size: 32x48, \
-         Model: tiny-sd1, Model hash: {hash}, Precision: f32, Bank: bank, \
-         Concepts: \"mug=0.5, dog=1\", Version: seqlora "
+         Model: tiny-sd1, Model hash: {hash}, Precision: f32, Model path: {model}, \
+         Prompt syntax: weighted, Bank: bank, Concepts: \"mug=0.5, dog=1\", Version: seqlora "
     );
     assert!(text.contains(&expected), "{expected} is not in {text}");
+}
+
+/// Karras levels and spacings change the image and are told by it; what cannot be is refused.
+#[test]
+fn noise_levels_are_chosen() {
+    let project = Project::new(&[]);
+    let image = |options: &str| {
+        let run = project.generate("a mug", options).succeeds();
+        (fs::read(project.path("out/00000.png")).unwrap(), run.stderr)
+    };
+    let mut seen = vec![image("").0];
+    for (options, text) in [
+        ("--karras", "Sampler: dpm++2m, Schedule type: Karras, CFG scale"),
+        ("--spacing leading", "Sampler: dpm++2m, Spacing: leading, CFG scale"),
+        ("--spacing trailing", "Spacing: trailing"),
+        ("--sampler euler-a", "Sampler: euler-a, CFG scale"),
+        ("--sampler euler-a --karras", "Sampler: euler-a, Schedule type: Karras"),
+        ("--sampler euler --karras --spacing trailing", "Schedule type: Karras, Spacing: trailing"),
+    ] {
+        let (png, _) = image(options);
+        assert!(String::from_utf8_lossy(&png).contains(text), "{options}: no `{text}`");
+        assert!(!seen.contains(&png), "{options} changes nothing");
+        seen.push(png);
+    }
+    let (_, warning) = image("--karras --spacing trailing");
+    assert!(warning.contains("do not depend on --spacing"), "{warning}");
+    project
+        .generate("a mug", "--sampler ddim --karras")
+        .fails(2, &["--karras", "ddim has no Karras levels", "dpm++2m"]);
+    project.generate("a mug", "--spacing odd").fails(2, &["--spacing", "trailing"]);
 }
 
 /// Guidance of 1 or less is none, as in diffusers; the negative prompt is then without effect, which is

@@ -31,6 +31,7 @@ mod hostile_data;
 mod hostile_model;
 mod hub;
 mod hub_server;
+mod image_to_image;
 mod images;
 mod import;
 mod learn;
@@ -42,7 +43,9 @@ mod options;
 mod pretrain;
 mod previews;
 mod progress;
+mod prompts;
 mod regions;
+mod repeat;
 #[cfg(unix)]
 mod resume;
 mod run;

@@ -34,6 +34,25 @@ fn laws_of_regions() {
     assert!(both != image("a beach", &[left]));
 }
 
+/// The image's prompt counts in boxes by its share: nothing at 0, and alone at 1.
+#[test]
+fn the_prompt_has_a_share_in_boxes() {
+    let project = Project::with_bank();
+    let image = |options: &str| {
+        let region = "--region 0,0,32,64:<cat>";
+        project.generate("a beach", &format!("--bank bank {region} {options}")).succeeds();
+        project.pixels()
+    };
+    let own = image("");
+    assert!(image("--region-base 0") == own);
+    assert!(image("--region-base 1") == pixels(&project, "a beach", &[]), "the box still counts");
+    let fifth = image("--region-base 0.2");
+    assert!(fifth != own && fifth != image("--region-base 0.5"));
+    project.generate("a beach", "--region-base 0.2").fails(2, &["--region"]);
+    let options = "--region 0,0,32,64:a --region-base 1.5";
+    project.generate("a beach", options).fails(2, &["no number from 0 to 1"]);
+}
+
 /// Boxes too small for a layer have no effect there, and give numbers.
 #[test]
 fn a_box_smaller_than_a_place() {

@@ -1,9 +1,11 @@
 //! Noise schedules and every sampler's full trajectory against diffusers, on the host.
 
-use burn_seqlora::diffusion::{NoiseSchedule, SamplerKind, SamplerPlan, SchedulerConfig};
+use burn_seqlora::diffusion::{
+    LevelLayout, NoiseSchedule, SamplerKind, SamplerPlan, SchedulerConfig,
+};
 use seqlora_tests::fixtures;
 use seqlora_tests::fixtures::{Fixture, largest};
-use serde_json::Value;
+use serde_json::{Value, from_value};
 
 /// diffusers computes in f32, we in f64.
 const TOLERANCE: f64 = 1e-4;
@@ -29,7 +31,12 @@ fn model(x: f64, timestep: f64) -> f64 {
 
 /// All states that a sampler passes through; `fresh` is the noise of each step, one after another.
 fn trajectory(plan: &SamplerPlan, init: &[f64], fresh: &[f64]) -> Vec<f64> {
-    let mut x: Vec<f64> = init.iter().map(|x| x * plan.init_noise_sigma).collect();
+    let first = init.iter().map(|x| x * plan.init_noise_sigma).collect();
+    trajectory_from(plan, first, fresh)
+}
+
+/// The same from the first state.
+fn trajectory_from(plan: &SamplerPlan, mut x: Vec<f64>, fresh: &[f64]) -> Vec<f64> {
     let mut previous = vec![0.0; x.len()];
     let mut states = Vec::new();
     // The fixture has noise for no more than the longest run of a sampler that draws.
@@ -100,4 +107,58 @@ fn noise_schedules_match_diffusers() {
     };
     assert!(error(&mix(NoiseSchedule::add_noise), &fixture.values("ddpm.noisy")) < TOLERANCE);
     assert!(error(&mix(NoiseSchedule::velocity), &fixture.values("ddpm.velocity")) < TOLERANCE);
+}
+
+/// The numbers of a list.
+fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+/// Karras levels, spacings and strengths, with every sampler that has them: timesteps, noise levels
+/// and where the steps lead.
+#[test]
+fn options_match_diffusers() {
+    let text = std::fs::read(fixtures::path("sampling.json")).unwrap();
+    let fixture: Value = serde_json::from_slice(&text).unwrap();
+    let scheduler = config(&fixture["scheduler"]);
+    let (init, clean) = (numbers(&fixture["init"]), numbers(&fixture["clean"]));
+    let fresh: Vec<f64> = fixture["fresh"].as_array().unwrap().iter().flat_map(numbers).collect();
+    let cases = fixture["cases"].as_array().unwrap();
+    let mut without_steps = 0;
+    for case in cases {
+        let kind: SamplerKind = from_value(case["sampler"].clone()).unwrap();
+        let steps = case["steps"].as_u64().unwrap() as usize;
+        let spacing = from_value(case["spacing"].clone()).unwrap();
+        let layout = LevelLayout { spacing, karras: case["karras"].as_bool().unwrap_or(false) };
+        let name = format!("{kind} in {steps}, {layout:?}, strength {}", case["strength"]);
+        let plan = SamplerPlan::with_layout(kind, &scheduler, steps, layout).unwrap();
+        let sigma = case["init_noise_sigma"].as_f64();
+        let from_noise = sigma.map_or(0.0, |sigma| plan.init_noise_sigma / sigma - 1.0);
+        assert!(from_noise.abs() < 1e-5, "{name}");
+        let plan = match case["strength"].as_f64() {
+            None => plan,
+            Some(strength) => match plan.from_image(strength) {
+                Ok(plan) => plan,
+                Err(_) => {
+                    assert_eq!(case["timesteps"].as_array().unwrap().len(), 0, "{name}");
+                    without_steps += 1;
+                    continue;
+                }
+            },
+        };
+        let times: Vec<f64> = plan.steps.iter().map(|step| step.timestep).collect();
+        assert!(error(&times, &numbers(&case["timesteps"])) < 1e-5, "{name}: {times:?}");
+        for (step, expected) in plan.steps.iter().zip(numbers(&case["ratios"])) {
+            let ratio = step.noise / step.signal;
+            assert!((ratio / expected - 1.0).abs() < 1e-5, "{name}: {ratio}, expected {expected}");
+        }
+        let first = init.iter().zip(&clean);
+        let first =
+            first.map(|(noise, clean)| plan.init_signal * clean + plan.init_noise_sigma * noise);
+        let states = trajectory_from(&plan, first.collect(), &fresh);
+        let end = &states[states.len() - init.len()..];
+        let error = error(end, &numbers(&case["end"]));
+        assert!(error < 1e-5, "{name}: {error:.1e}");
+    }
+    assert_eq!((cases.len(), without_steps), (98, 7));
 }

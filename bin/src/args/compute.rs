@@ -6,7 +6,7 @@ use clap::Args as ClapArgs;
 use super::parse::parse_name;
 use crate::device::Device;
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 #[command(next_help_heading = "Computing")]
 pub struct Compute {
     /// Where to compute: cpu, wgpu[:N] or cuda[:N]; `seqlora devices` lists them

@@ -2,29 +2,43 @@
 
 use std::path::PathBuf;
 
-use burn_seqlora::diffusion::SamplerKind;
+use burn_seqlora::diffusion::{SamplerKind, TimestepSpacing};
 use clap::Args as ClapArgs;
 
 use super::compute::Compute;
 use super::model::Model;
 use super::parse::{count, parse_name};
 
-#[derive(Debug, ClapArgs)]
+#[derive(Debug, Clone, ClapArgs)]
 pub struct Generate {
     #[command(flatten)]
     pub model: Model,
     /// The bank with the concepts
     #[arg(long, value_name = "FOLDER")]
     pub bank: Option<PathBuf>,
-    /// A prompt; concepts are written <ID>. Can be repeated
-    #[arg(long, required_unless_present = "prompts")]
+    /// A prompt; concepts are written <ID>, and weights as in A1111: (word), (word:1.3), [word]. Brackets
+    /// that are text are written \( and \). BREAK and more than 75 tokens begin a new chunk. Can be
+    /// repeated
+    #[arg(long, required_unless_present_any = ["prompts", "from"])]
     pub prompt: Vec<String>,
+    /// Make this PNG again: all options that are not typed are those that its text tells, also if A1111 wrote
+    /// it
+    #[arg(long, value_name = "IMAGE")]
+    pub from: Option<PathBuf>,
     /// A file of prompts, one on each line
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// The negative prompt: what guidance leads away from
     #[arg(long, visible_alias = "negative-prompt", alias = "negative_prompt", default_value = "")]
     pub negative: String,
+    /// Take all prompts literally, as diffusers does: brackets are text, and what is beyond 75 tokens is
+    /// left out
+    #[arg(long)]
+    pub plain_prompts: bool,
+    /// Which layer of the text encoder prompts are read from: 1 is the last one, 2 the one before, as in
+    /// A1111; diffusers' clip_skip is one less
+    #[arg(long, alias = "clip_skip", value_name = "N", default_value_t = 1, value_parser = count::<MOST_LAYERS>)]
+    pub clip_skip: usize,
     /// A concept to use, with its strength; can be repeated [default: all of the bank, at 1]
     #[arg(long, value_name = "ID[=SCALE]")]
     pub concept: Vec<String>,
@@ -35,17 +49,35 @@ pub struct Generate {
     /// repeated
     #[arg(long, value_name = "FILE[=SCALE]", value_parser = parse_lora)]
     pub lora: Vec<Lora>,
-    /// A prompt for a box in the image, its corners in pixels; can be repeated. Where boxes
-    /// overlap their prompts share; the prompt is for what is outside all of them. Repeat in each box
-    /// what the whole image shows ("<dog6> left of <teapot>")
+    /// Change this image in place of making one from noise: it is encoded, noised, and denoised again, as
+    /// in diffusers' image-to-image. Without --size its own size, in multiples that the model can make
+    #[arg(long, alias = "init_image", value_name = "FILE")]
+    pub init: Option<PathBuf>,
+    /// How much of --init is changed, above 0 to 1: the share of --steps that is taken [default: 0.8]
+    #[arg(long, visible_alias = "denoising-strength", requires = "init", value_parser = parse_strength)]
+    pub strength: Option<f64>,
+    /// A prompt for a box in the image, its corners in pixels; can be repeated. It names what is in the
+    /// box; where boxes overlap their prompts share, and --prompt is for what is outside all of them
     #[arg(long, value_name = "X0,Y0,X1,Y1:PROMPT", value_parser = parse_region)]
     pub region: Vec<Region>,
+    /// How much of --prompt counts inside of boxes too, 0 to 1: A1111's Regional Prompter has 0.2
+    /// [default: 0]
+    #[arg(long, value_name = "SHARE", requires = "region", value_parser = parse_share)]
+    pub region_base: Option<f64>,
     /// ddim, dpm++2m, euler or euler-a (draws noise in every step)
     #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
     pub sampler: SamplerKind,
     /// Sampling steps
     #[arg(long, alias = "num_inference_steps", default_value_t = 25, value_parser = count::<MOST_STEPS>)]
     pub steps: usize,
+    /// Noise levels of Karras et al. 2022, as "DPM++ 2M Karras" has them; for dpm++2m, euler and euler-a
+    #[arg(long, alias = "use_karras_sigmas")]
+    pub karras: bool,
+    /// How the steps are spread over the model's training steps: leading, trailing or linspace, diffusers'
+    /// timestep_spacing [default: what the model's scheduler says, else leading for ddim and linspace
+    /// for the others]
+    #[arg(long, alias = "timestep_spacing", value_parser = parse_name::<TimestepSpacing>)]
+    pub spacing: Option<TimestepSpacing>,
     /// Classifier-free guidance; 1 or less is none [default: 7.5; 3 with `builtin`]
     #[arg(long, aliases = ["guidance_scale", "cfg_scale", "scale"])]
     pub guidance: Option<f64>,
@@ -97,6 +129,9 @@ pub(super) const MOST_AT_ONCE: usize = 4_096;
 /// Schedules have 1000 steps.
 pub(super) const MOST_STEPS: usize = 10_000;
 
+/// No text encoder has more layers.
+const MOST_LAYERS: usize = 128;
+
 /// A box and its prompt.
 #[derive(Debug, Clone)]
 pub struct Region {
@@ -113,6 +148,16 @@ pub struct Lora {
     pub file: PathBuf,
     /// What its change is multiplied with.
     pub scale: f64,
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    number.ok_or_else(|| format!("`{text}` is no number from 0 to 1"))
+}
+
+fn parse_strength(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|strength| *strength > 0.0 && *strength <= 1.0);
+    number.ok_or_else(|| format!("`{text}` is no number above 0 to 1"))
 }
 
 fn parse_lora(text: &str) -> Result<Lora, String> {

@@ -2,7 +2,7 @@
 
 pub mod audit;
 pub mod bank;
-mod builtin;
+pub mod builtin;
 pub mod demo;
 pub mod devices;
 pub mod evaluate;

@@ -45,7 +45,28 @@ pub trait TextEncoder<B: KernelBackend> {
         batch: &TextBatch<B>,
         embeddings: Option<&Tensor<B, 2>>,
         adapters: &DualAdapters<B>,
+    ) -> Conditioning<B> {
+        self.encode_text_until(batch, embeddings, adapters, self.text_layers())
+    }
+
+    /// The same with the states after the first `layers` layers, to which the final normalisation is
+    /// applied as to those of the last one.
+    ///
+    /// # Panics
+    /// If there are fewer layers.
+    fn encode_text_until(
+        &self,
+        batch: &TextBatch<B>,
+        embeddings: Option<&Tensor<B, 2>>,
+        adapters: &DualAdapters<B>,
+        layers: usize,
     ) -> Conditioning<B>;
+
+    /// The number of layers of the text encoder.
+    fn text_layers(&self) -> usize;
+
+    /// The tokens of a text of any length, without start, end and padding.
+    fn token_ids(&self, text: &str) -> Vec<u32>;
 
     /// Token ids of a prompt, padded to the encoder's length.
     ///

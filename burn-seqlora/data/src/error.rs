@@ -40,6 +40,14 @@ pub enum DataError {
         /// One error per bad image, in the order of the manifest.
         errors: Vec<DataError>,
     },
+    /// An image does not tell how it was made.
+    #[error("{}: {reason}", path.display())]
+    Parameters {
+        /// The image file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A manifest or metadata file holds a bad value.
     #[error("{}: {key}: {reason}", path.display())]
     Manifest {

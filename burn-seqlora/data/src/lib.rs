@@ -33,6 +33,7 @@ mod manifest;
 mod mask;
 mod metadata;
 mod names;
+mod parameters;
 mod sidecars;
 mod sniff;
 mod source;
@@ -51,6 +52,7 @@ pub use self::kind::ConceptKind;
 pub use self::layout::DataLayout;
 pub use self::manifest::{DiscoverOptions, Manifest};
 pub use self::mask::{Mask, load_mask};
+pub use self::parameters::Parameters;
 pub use self::source::{ConceptSource, ImageSource, Skipped};
 pub use seqlora_core::data::{
     CaptionOptions, ConceptData, Examination, Example, Examples, Transform,

@@ -68,6 +68,20 @@ impl<B: KernelBackend> ClipTextModel<B> {
         token_embeddings: Option<&Tensor<B, 2>>,
         adapters: &DualAdapters<B>,
     ) -> Context<B> {
+        self.encode_until(batch, token_embeddings, adapters, self.layers.len())
+    }
+
+    /// The same by the first `layers` layers, followed by the final normalisation.
+    ///
+    /// # Panics
+    /// If there are fewer layers.
+    pub fn encode_until(
+        &self,
+        batch: &TextBatch<B>,
+        token_embeddings: Option<&Tensor<B, 2>>,
+        adapters: &DualAdapters<B>,
+        layers: usize,
+    ) -> Context<B> {
         let [prompts, length] = batch.ids.dims();
         let mut embedded = self.token_embedding.forward(batch.ids.clone().reshape([-1]));
         if let (Some(gather), Some(words)) = (&batch.gather, token_embeddings) {
@@ -76,7 +90,7 @@ impl<B: KernelBackend> ClipTextModel<B> {
         let width = embedded.dims()[1];
         let positions = self.position_embedding.weight.val().narrow(0, 0, length);
         let x = embedded.reshape([prompts, length, width]) + positions.unsqueeze::<3>();
-        let x = self.layers.iter().fold(Dual::constant(x), |x, layer| {
+        let x = self.layers[..layers].iter().fold(Dual::constant(x), |x, layer| {
             layer.forward(x, AttentionMask::Causal, None, adapters)
         });
         Context::new(self.final_layer_norm.forward(x), batch.copies)
@@ -87,6 +101,11 @@ impl<B: KernelBackend> ClipTextModel<B> {
         let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
         let device = self.token_embedding.weight.val().device();
         self.token_embedding.forward(Tensor::from_data(ids.as_slice(), &device))
+    }
+
+    /// The number of layers.
+    pub fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// The width of a token embedding.

@@ -138,15 +138,25 @@ impl<B: KernelBackend> Denoiser<B> for StableDiffusion<B> {
 }
 
 impl<B: KernelBackend> TextEncoder<B> for StableDiffusion<B> {
-    fn encode_text(
+    fn encode_text_until(
         &self,
         batch: &TextBatch<B>,
         embeddings: Option<&Tensor<B, 2>>,
         adapters: &DualAdapters<B>,
+        layers: usize,
     ) -> Conditioning<B> {
         let dtype = self.precision.dtype();
         let embeddings = embeddings.map(|embeddings| embeddings.clone().cast(dtype));
-        self.text_encoder.encode(batch, embeddings.as_ref(), &adapters.cast(dtype)).into()
+        let adapters = adapters.cast(dtype);
+        self.text_encoder.encode_until(batch, embeddings.as_ref(), &adapters, layers).into()
+    }
+
+    fn text_layers(&self) -> usize {
+        self.text_encoder.layers()
+    }
+
+    fn token_ids(&self, text: &str) -> Vec<u32> {
+        self.tokenizer.encode(text)
     }
 
     fn tokenize(&self, pieces: &[Piece]) -> Result<Tokens> {

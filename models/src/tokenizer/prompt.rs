@@ -20,6 +20,7 @@ impl ClipTokenizer {
         for piece in pieces {
             match piece {
                 Piece::Text(text) => ids.extend(self.encode(text)),
+                Piece::Token(id) => ids.push(*id),
                 Piece::Word(number) => {
                     words.push((ids.len(), *number));
                     ids.push(self.eos);

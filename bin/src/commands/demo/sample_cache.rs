@@ -124,7 +124,12 @@ impl<'a, B: TrainBackend> SampleCache<'a, B> {
 
 /// How the demo samples.
 fn settings() -> SamplingSettings {
-    SamplingSettings { sampler: SAMPLER, steps: STEPS, guidance: GUIDANCE, size: None }
+    SamplingSettings {
+        sampler: SAMPLER,
+        steps: STEPS,
+        guidance: GUIDANCE,
+        ..SamplingSettings::default()
+    }
 }
 
 fn files(folder: &Path, count: usize) -> Vec<PathBuf> {

@@ -163,6 +163,7 @@ impl Session<'_> {
             steps: sampling.steps,
             guidance: sampling.guidance,
             size: sampling.size,
+            ..SamplingSettings::default()
         };
         let request = |image: &PlannedImage| ImageRequest {
             negative: sampling.negative.clone(),

@@ -3,7 +3,7 @@
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Member, check_members};
 use burn_seqlora::error::Error;
-use burn_seqlora::text::{ForeignTag, foreign_tag, next_placeholder};
+use burn_seqlora::text::next_placeholder;
 
 use crate::failure::Failure;
 use crate::terminal::Terminal;
@@ -40,7 +40,7 @@ fn member(text: &str) -> Result<Member, Failure> {
 /// ordinary word.
 ///
 /// # Errors
-/// Names the first that is not there or not selected, or another program's way to name one.
+/// Names the first that is not there or not selected.
 pub fn check_prompts(
     prompts: &[&str],
     bank: Option<&Bank>,
@@ -49,12 +49,6 @@ pub fn check_prompts(
 ) -> Result<(), Failure> {
     let selected = |id: &str| members.iter().any(|member| member.id == id);
     for prompt in prompts {
-        if let Some(ForeignTag { tag, id, scale }) = foreign_tag(prompt) {
-            return Err(Failure::Usage(format!(
-                "`{tag}` in `{prompt}`: write <{id}> in the prompt, and choose its strength with \
-                 --concept {id}={scale}"
-            )));
-        }
         let mut named = false;
         let mut rest = *prompt;
         while let Some((_, id, after)) = next_placeholder(rest) {

@@ -1,17 +1,22 @@
 //! The settings of an image as text in its PNG file, in the form that A1111's web interface and its kin
 //! read.
 
+use std::path::Path;
+
 use burn_seqlora::bank::BaseModel;
 use burn_seqlora::compose::Member;
+use burn_seqlora::data::Parameters;
+use burn_seqlora::diffusion::Prediction;
+use burn_seqlora::models::weights::Variant;
 use burn_seqlora::pipeline::SamplingSettings;
 use burn_seqlora::precision::Precision;
 
 use super::orders::Order;
-use crate::args::{Generate, Lora, Region};
+use crate::args::{Generate, Lora, Model, Region};
 
 /// What all images of a run have in common.
 #[derive(Debug, Clone, Copy)]
-pub struct Parameters<'a> {
+pub struct RunParameters<'a> {
     pub args: &'a Generate,
     pub settings: &'a SamplingSettings,
     pub precision: Precision,
@@ -21,13 +26,20 @@ pub struct Parameters<'a> {
     pub members: &'a [Member],
 }
 
-impl Parameters<'_> {
+impl RunParameters<'_> {
     /// The text of one image.
     pub fn text(&self, order: &Order) -> String {
         let Self { args, settings, size: [width, height], base, members, .. } = self;
-        let mut fields: Vec<(&str, String)> = vec![
-            ("Steps", settings.steps.to_string()),
-            ("Sampler", settings.sampler.to_string()),
+        let mut fields: Vec<(&str, String)> =
+            vec![("Steps", settings.steps.to_string()), ("Sampler", settings.sampler.to_string())];
+        if settings.layout.karras {
+            fields.push(("Schedule type", "Karras".into()));
+        }
+        fields.extend(settings.layout.spacing.map(|spacing| ("Spacing", spacing.to_string())));
+        if settings.text.clip_skip > 1 {
+            fields.push(("Clip skip", settings.text.clip_skip.to_string()));
+        }
+        fields.extend([
             ("CFG scale", settings.guidance.to_string()),
             ("Seed", order.seed.to_string()),
             ("Number", order.number.to_string()),
@@ -35,7 +47,9 @@ impl Parameters<'_> {
             ("Model", base.name.clone()),
             ("Model hash", base.fingerprint.clone()),
             ("Precision", self.precision.to_string()),
-        ];
+        ]);
+        fields.extend(self.model());
+        fields.push(("Prompt syntax", settings.text.syntax.to_string()));
         if let Some(bank) = &args.bank {
             let scales = members.iter().map(|Member { id, scale }| format!("{id}={scale}"));
             fields.push(("Bank", bank.to_string_lossy().into()));
@@ -47,24 +61,45 @@ impl Parameters<'_> {
         let lora = |lora: &Lora| ("LoRA", format!("{}={}", lora.file.display(), lora.scale));
         fields.extend(args.lora.iter().map(lora));
         fields.extend(args.region.iter().map(|region| ("Region", region_text(region))));
+        fields.extend(args.region_base.map(|share| ("Region base", share.to_string())));
+        if let (Some(file), Some(init)) = (&args.init, &settings.init) {
+            fields.push(("Denoising strength", init.strength.to_string()));
+            fields.push(("Init image", file.to_string_lossy().into()));
+        }
         if let Some(file) = &args.latents {
             fields.push(("Latents", file.to_string_lossy().into()));
         }
         fields.push(("Version", concat!("seqlora ", env!("CARGO_PKG_VERSION")).into()));
-        let fields = fields.iter().map(|(name, value)| format!("{name}: {}", quoted(value)));
-        let fields = fields.collect::<Vec<_>>().join(", ");
-        format!("{}\nNegative prompt: {}\n{fields}", order.prompt, args.negative)
+        let fields = fields.into_iter().map(|(name, value)| (name.to_string(), value));
+        Parameters {
+            prompt: order.prompt.clone(),
+            negative: args.negative.clone(),
+            fields: fields.collect(),
+        }
+        .to_string()
     }
+}
+
+impl RunParameters<'_> {
+    /// How the model was given, as far as its name does not say it.
+    fn model(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let Model { model, tokenizer, prediction, variant, revision } = &self.args.model;
+        let path = |path: &Path| path.to_string_lossy().into_owned();
+        let model = (model != Path::new(&self.base.name)).then(|| ("Model path", path(model)));
+        let tokenizer = tokenizer.as_deref().map(|folder| ("Tokenizer", path(folder)));
+        let prediction = prediction.map(|prediction| ("Prediction", prediction_name(prediction)));
+        let variant = (*variant == Some(Variant::Fp16)).then(|| ("Variant", "fp16".to_string()));
+        let revision = revision.as_ref().map(|revision| ("Revision", revision.name().to_string()));
+        model.into_iter().chain(tokenizer).chain(prediction).chain(variant).chain(revision)
+    }
+}
+
+/// As --prediction takes it.
+fn prediction_name(prediction: Prediction) -> String {
+    let name = if prediction == Prediction::VPrediction { "v" } else { "epsilon" };
+    name.to_string()
 }
 
 fn region_text(Region { corners: [x0, y0, x1, y1], prompt }: &Region) -> String {
     format!("{x0},{y0},{x1},{y1}:{prompt}")
-}
-
-/// A value as A1111 writes it: in quotes if its end would not be clear.
-fn quoted(value: &str) -> String {
-    match value.contains([',', ':', '\n', '"']) {
-        true => serde_json::Value::from(value).to_string(),
-        false => value.to_string(),
-    }
 }

@@ -26,7 +26,7 @@ impl<B: Backend> Conditioning<B> {
     /// Two batches of prompts in one, for classifier-free guidance.
     ///
     /// # Panics
-    /// If their regions are not the same areas.
+    /// If their regions are not the same areas with the same share.
     pub fn cat(self, other: Self) -> Self {
         Self { context: self.context.cat(other.context) }
     }
@@ -41,6 +41,8 @@ pub struct Context<B: Backend> {
     projected: Vec<KeyValue<B>>,
     /// What is seen in parts of the image instead.
     regions: Vec<(Area, Context<B>)>,
+    /// The share of this context in those parts.
+    base: f32,
 }
 
 impl<B: Backend> Context<B> {
@@ -54,12 +56,46 @@ impl<B: Backend> Context<B> {
             layers: (0..copies).map(layer).collect(),
             projected: Vec::new(),
             regions: Vec::new(),
+            base: 0.0,
         }
     }
 
     /// With prompts of their own in parts of the image, as many as this context has.
     pub fn with_regions(self, regions: Vec<(Area, Self)>) -> Self {
         Self { regions, ..self }
+    }
+
+    /// With a share for this context in those parts, 0 to 1: see [`regions`](super::regions).
+    pub fn with_base(self, base: f32) -> Self {
+        Self { base, ..self }
+    }
+
+    /// With other states in all layers, in the regions too; projections are dropped.
+    pub fn map_layers(self, change: impl Fn(Dual<B, 3>) -> Dual<B, 3>) -> Self {
+        self.map_all(&change)
+    }
+
+    fn map_all(self, change: &dyn Fn(Dual<B, 3>) -> Dual<B, 3>) -> Self {
+        let regions = self.regions.into_iter().map(|(area, c)| (area, c.map_all(change)));
+        Self {
+            layers: self.layers.into_iter().map(change).collect(),
+            projected: Vec::new(),
+            regions: regions.collect(),
+            base: self.base,
+        }
+    }
+
+    /// The states of this context and then those of another one, prompt by prompt: what one chunk of a
+    /// prompt gives, and the next. Regions and projections are dropped.
+    pub fn followed_by(self, next: Self) -> Self {
+        let layers = self.layers.len().max(next.layers.len());
+        let both = |l| self.layer(l).cat(next.layer(l), 1);
+        Self {
+            layers: (0..layers).map(both).collect(),
+            projected: Vec::new(),
+            regions: Vec::new(),
+            base: 0.0,
+        }
     }
 
     /// With the keys and values of all `layers` cross-attention layers, in the regions too; `project`
@@ -72,7 +108,7 @@ impl<B: Backend> Context<B> {
         let projected = (0..layers).map(|layer| project(layer, self.layer(layer))).collect();
         let regions = self.regions.into_iter();
         let regions = regions.map(|(area, c)| (area, c.with_projections(layers, project)));
-        Self { layers: self.layers, projected, regions: regions.collect() }
+        Self { layers: self.layers, projected, regions: regions.collect(), base: self.base }
     }
 
     /// What cross-attention layer number `layer` sees.
@@ -89,7 +125,7 @@ impl<B: Backend> Context<B> {
         let areas: Vec<Area> = self.regions.iter().map(|(area, _)| *area).collect();
         let contexts = iter::once(self).chain(self.regions.iter().map(|(_, context)| context));
         let seen = contexts
-            .zip(shares(&areas, places))
+            .zip(shares(&areas, self.base, places))
             .filter(|(_, share)| share.iter().any(|share| *share > 0.0));
         seen.map(|(context, share)| {
             let source = context.source(layer);
@@ -108,17 +144,18 @@ impl<B: Backend> Context<B> {
     /// The prompts of two contexts in one batch, for classifier-free guidance; projections are dropped.
     ///
     /// # Panics
-    /// If their regions are not the same areas.
+    /// If their regions are not the same areas with the same share.
     pub fn cat(self, other: Self) -> Self {
         let layers = self.layers.len().max(other.layers.len());
         let both = |l| self.layer(l).cat(other.layer(l), 0);
         let layers = (0..layers).map(both).collect();
         assert_eq!(self.regions.len(), other.regions.len(), "regions of both contexts");
+        assert_eq!(self.base, other.base, "the shares in regions of both contexts");
         let regions = self.regions.into_iter().zip(other.regions);
         let regions = regions.map(|((area, first), (same, second))| {
             assert_eq!(area, same, "regions of both contexts");
             (area, first.cat(second))
         });
-        Self { layers, projected: Vec::new(), regions: regions.collect() }
+        Self { layers, projected: Vec::new(), regions: regions.collect(), base: self.base }
     }
 }

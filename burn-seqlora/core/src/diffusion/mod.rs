@@ -12,6 +12,6 @@ pub use attention_loss::{AttentionRegularization, TrainingLoss};
 pub use conditioning::{Conditioning, Context};
 pub use denoising::{DenoisingLoss, DenoisingSample, Noised, noised};
 pub use regions::{Area, KeyValue, Source};
-pub use sample::{Guidance, sample};
-pub use sampler::{SamplerKind, SamplerPlan, SamplerStep};
+pub use sample::{Guidance, sample, sample_from};
+pub use sampler::{LevelLayout, SamplerKind, SamplerPlan, SamplerStep, TimestepSpacing};
 pub use schedule::{NoiseSchedule, Prediction, ScheduleError, SchedulerConfig};

@@ -5,10 +5,12 @@
 //! `o_0` that of the whole image's prompt and `M(u)` the number of boxes that hold u:
 //!
 //! ```text
-//! o(u) = o_0(u)                          if M(u) = 0
-//! o(u) = Σ_{i: u ∈ R_i} o_i(u) / M(u)    else
+//! o(u) = o_0(u)                                            if M(u) = 0
+//! o(u) = β o_0(u) + (1 − β) Σ_{i: u ∈ R_i} o_i(u) / M(u)   else
 //! R_i  = [⌈y0·H⌉, ⌊y1·H⌋) × [⌈x0·W⌉, ⌊x1·W⌋)       corners as fractions of the image
 //! ```
+//!
+//! Mix-of-Show has β = 0; another one is the base ratio of A1111's extension Regional Prompter.
 //!
 //! Self-attention and convolutions see the whole image as ever, which ties the parts together.
 
@@ -76,17 +78,20 @@ impl Area {
     }
 }
 
-/// The share of the whole image's prompt at each place, then that of each area's; at every place
-/// they add up to 1.
-pub(crate) fn shares(areas: &[Area], places: [usize; 2]) -> Vec<Vec<f32>> {
+/// The share of the whole image's prompt at each place, which is `base` in areas, then that of each area's;
+/// at every place they add up to 1.
+pub(crate) fn shares(areas: &[Area], base: f32, places: [usize; 2]) -> Vec<Vec<f32>> {
     let [rows, columns] = places;
     let at_places = (0..rows * columns).map(|number| [number / columns, number % columns]);
     let held = |area: &Area| at_places.clone().map(|place| area.holds(place, places)).collect();
     let held: Vec<Vec<bool>> = areas.iter().map(held).collect();
     let boxes: Vec<usize> =
         (0..rows * columns).map(|u| held.iter().filter(|held| held[u]).count()).collect();
-    let share = |(held, boxes): (&bool, &usize)| if *held { 1.0 / *boxes as f32 } else { 0.0 };
-    let outside = boxes.iter().map(|boxes| if *boxes == 0 { 1.0 } else { 0.0 }).collect();
+    let share = |(held, boxes): (&bool, &usize)| match held {
+        true => (1.0 - base) / *boxes as f32,
+        false => 0.0,
+    };
+    let outside = boxes.iter().map(|boxes| if *boxes == 0 { 1.0 } else { base }).collect();
     let inside = held.iter().map(|held| held.iter().zip(&boxes).map(share).collect());
     iter::once(outside).chain(inside).collect()
 }
@@ -120,18 +125,28 @@ mod tests {
     fn every_place_is_shared_out_once() {
         let areas = [area([0, 0, 256, 512]), area([128, 128, 384, 384]), area([70, 70, 120, 120])];
         for places in [[64, 64], [16, 16], [8, 8], [8, 4]] {
-            let shares = shares(&areas, places);
+            let shares = shares(&areas, 0.0, places);
             for place in 0..places[0] * places[1] {
                 let total: f32 = shares.iter().map(|share| share[place]).sum();
                 assert_eq!(total, 1.0);
             }
         }
-        let whole = shares(&[area([0, 0, 512, 512])], [8, 8]);
+        let whole = shares(&[area([0, 0, 512, 512])], 0.0, [8, 8]);
         assert!(whole[0].iter().all(|s| *s == 0.0) && whole[1].iter().all(|s| *s == 1.0));
-        assert!(shares(&[area([70, 70, 120, 120])], [8, 8])[1].iter().all(|s| *s == 0.0));
-        let same = shares(&[area([0, 0, 256, 256]); 2], [8, 8]);
+        assert!(shares(&[area([70, 70, 120, 120])], 0.0, [8, 8])[1].iter().all(|s| *s == 0.0));
+        let same = shares(&[area([0, 0, 256, 256]); 2], 0.0, [8, 8]);
         assert_eq!(same[1], same[2]);
         assert_eq!(same[1][0], 0.5);
+    }
+
+    #[test]
+    fn the_whole_images_prompt_keeps_its_share_in_boxes() {
+        let both = shares(&[area([0, 0, 256, 512]), area([0, 0, 256, 256])], 0.25, [8, 8]);
+        let at = |place: usize| [both[0][place], both[1][place], both[2][place]];
+        assert_eq!(
+            [at(0), at(7), at(63 - 7)],
+            [[0.25, 0.375, 0.375], [1.0, 0.0, 0.0], [0.25, 0.75, 0.0]]
+        );
     }
 
     #[test]

@@ -34,6 +34,21 @@ pub fn sample<B: KernelBackend, M: Denoiser<B>>(
     plan: &SamplerPlan,
     noise: Tensor<B, 4>,
     fresh: impl Fn(usize) -> Tensor<B, 4>,
+    progress: impl FnMut(usize) -> bool,
+) -> Option<Tensor<B, 4>> {
+    let first = noise.mul_scalar(plan.init_noise_sigma);
+    sample_from(model, adapters, guidance, plan, first, fresh, progress)
+}
+
+/// [`sample`] from the first sample itself, `[batch, channels, height, width]`: see [`SamplerPlan`] for
+/// what it is made of.
+pub fn sample_from<B: KernelBackend, M: Denoiser<B>>(
+    model: &M,
+    adapters: &DualAdapters<B>,
+    guidance: &Guidance<B>,
+    plan: &SamplerPlan,
+    first: Tensor<B, 4>,
+    fresh: impl Fn(usize) -> Tensor<B, 4>,
     mut progress: impl FnMut(usize) -> bool,
 ) -> Option<Tensor<B, 4>> {
     let guided = guidance.scale != 1.0;
@@ -42,9 +57,9 @@ pub fn sample<B: KernelBackend, M: Denoiser<B>>(
         false => guidance.prompt.clone(),
     };
     let conditioning = model.prepare(conditioning, adapters);
-    let batch = noise.dims()[0];
-    let device = noise.device();
-    let mut x = noise.mul_scalar(plan.init_noise_sigma);
+    let batch = first.dims()[0];
+    let device = first.device();
+    let mut x = first;
     let mut previous_x0: Option<Tensor<B, 4>> = None;
     for (done, step) in plan.steps.iter().enumerate() {
         let input = x.clone().mul_scalar(step.scale_input);

@@ -36,84 +36,27 @@ mod ddim;
 mod dpm_solver;
 mod euler;
 mod grid;
+mod kind;
+mod layout;
 mod sigmas;
 mod step;
+mod strength;
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
+pub use kind::SamplerKind;
+pub use layout::{LevelLayout, TimestepSpacing};
 pub use step::SamplerStep;
 
-use crate::diffusion::schedule::{NoiseSchedule, ScheduleError, SchedulerConfig, choice};
+use crate::diffusion::schedule::{NoiseSchedule, ScheduleError, SchedulerConfig};
 use step::Path;
-
-/// A sampler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum SamplerKind {
-    /// DDIM with η = 0, as diffusers' `DDIMScheduler`.
-    #[serde(rename = "ddim")]
-    Ddim,
-    /// DPM-Solver++ (2M), as diffusers' `DPMSolverMultistepScheduler`.
-    #[serde(rename = "dpm++2m")]
-    DpmPlusPlus2M,
-    /// Euler, as diffusers' `EulerDiscreteScheduler` without churn.
-    #[serde(rename = "euler")]
-    Euler,
-    /// Euler with fresh noise in every step, as diffusers' `EulerAncestralDiscreteScheduler`.
-    #[serde(rename = "euler-a")]
-    EulerAncestral,
-}
-
-impl SamplerKind {
-    /// Every sampler, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Ddim, Self::DpmPlusPlus2M, Self::Euler, Self::EulerAncestral];
-
-    /// The name used on the command line and in files.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ddim => "ddim",
-            Self::DpmPlusPlus2M => "dpm++2m",
-            Self::Euler => "euler",
-            Self::EulerAncestral => "euler-a",
-        }
-    }
-
-    fn path(
-        self,
-        config: &SchedulerConfig,
-        schedule: &NoiseSchedule,
-        num_steps: usize,
-    ) -> Result<Path, ScheduleError> {
-        match self {
-            Self::Ddim => ddim::path(config, schedule, num_steps),
-            Self::DpmPlusPlus2M => dpm_solver::path(config, schedule, num_steps),
-            Self::Euler => euler::path(config, schedule, num_steps),
-            Self::EulerAncestral => euler::ancestral_path(config, schedule, num_steps),
-        }
-    }
-}
-
-impl fmt::Display for SamplerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for SamplerKind {
-    type Err = ScheduleError;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        choice("sampler", Some(name), Self::Ddim, &Self::ALL.map(|kind| (kind.name(), kind)))
-    }
-}
 
 /// A sampler laid out for one schedule and one number of steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplerPlan {
-    /// Standard deviation of the first sample: start from `init_noise_sigma · ε`.
+    /// Standard deviation of the noise in the first sample, which is `init_noise_sigma · ε`, with
+    /// `init_signal` times an image's latents added.
     pub init_noise_sigma: f64,
+    /// Weight of an image's latents in the first sample; 0 where sampling starts from noise alone.
+    pub init_signal: f64,
     /// The steps, from the noisiest. Shorter than asked for only where DPM-Solver++ has trailing
     /// spacing and a `lambda_min_clipped`.
     pub steps: Vec<SamplerStep>,
@@ -137,19 +80,53 @@ impl SamplerPlan {
         config: &SchedulerConfig,
         num_steps: usize,
     ) -> Result<Self, ScheduleError> {
+        Self::with_layout(kind, config, num_steps, LevelLayout::default())
+    }
+
+    /// The same with a layout of the noise levels that replaces what the file and diffusers' defaults say.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and [`ScheduleError::NoKarras`] for [`SamplerKind::Ddim`] with Karras
+    /// levels.
+    pub fn with_layout(
+        kind: SamplerKind,
+        config: &SchedulerConfig,
+        num_steps: usize,
+        layout: LevelLayout,
+    ) -> Result<Self, ScheduleError> {
+        layout.check(kind)?;
+        let config = &layout.replaces(config);
         let schedule = NoiseSchedule::new(config)?;
         let max = schedule.num_train_timesteps();
         if num_steps == 0 || num_steps > max {
             return Err(ScheduleError::Steps { requested: num_steps, max });
         }
-        let path = kind.path(config, &schedule, num_steps)?;
+        let path = path(kind, config, &schedule, num_steps, layout.karras)?;
         let steps = path.hops.iter().enumerate();
         Ok(Self {
             init_noise_sigma: path.init_noise_sigma,
+            init_signal: 0.0,
             steps: steps
                 .map(|(index, hop)| hop.step(index, schedule.prediction))
                 .collect::<Result<_, _>>()?,
         })
+    }
+}
+
+/// The levels that a sampler passes through. `karras` is a user's choice, which also a sampler without
+/// such a key in its file obeys.
+fn path(
+    kind: SamplerKind,
+    config: &SchedulerConfig,
+    schedule: &NoiseSchedule,
+    num_steps: usize,
+    karras: bool,
+) -> Result<Path, ScheduleError> {
+    match kind {
+        SamplerKind::Ddim => ddim::path(config, schedule, num_steps),
+        SamplerKind::DpmPlusPlus2M => dpm_solver::path(config, schedule, num_steps),
+        SamplerKind::Euler => euler::path(config, schedule, num_steps),
+        SamplerKind::EulerAncestral => euler::ancestral_path(config, schedule, num_steps, karras),
     }
 }
 
@@ -216,16 +193,6 @@ mod tests {
         SamplerPlan::new(kind, &config(extra), steps).unwrap()
     }
 
-    #[test]
-    fn names_round_trip() {
-        for kind in SamplerKind::ALL {
-            assert_eq!(kind.name().parse::<SamplerKind>().unwrap(), kind);
-            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
-        }
-        let error = "plms".parse::<SamplerKind>().unwrap_err().to_string();
-        assert!(error.contains("`sampler` = \"plms\"") && error.contains("dpm++2m"), "{error}");
-    }
-
     /// A model that knows x_0 and ε is followed exactly: every estimate is x_0, the sample stays
     /// `α·x_0 + σ·ε` of its level, and the last one is x_0, its level being 0. Fresh noise z turns
     /// ε into `(κ·ε + τ·z)/σ'`.
@@ -247,7 +214,7 @@ mod tests {
                     let config = SchedulerConfig { set_alpha_to_one: Some(true), ..config(&extra) };
                     let schedule = NoiseSchedule::new(&config).unwrap();
                     let (mut x, mut previous_x0, mut drawn) = (f64::NAN, 0.0, -1.1);
-                    let path = kind.path(&config, &schedule, 20).unwrap();
+                    let path = path(kind, &config, &schedule, 20, false).unwrap();
                     for (i, hop) in path.hops.iter().enumerate() {
                         let step = hop.step(i, schedule.prediction).unwrap();
                         x = if i == 0 { at(hop.from, drawn) } else { x };

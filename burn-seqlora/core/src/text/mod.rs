@@ -6,9 +6,15 @@
 //! embeddings are a small table of their own.
 
 mod batch;
+mod chunks;
+mod syntax;
 mod vocabulary;
+mod weights;
 
 pub use batch::TextBatch;
+pub use chunks::{Chunk, Tokenizing, chunks};
+pub use syntax::PromptSyntax;
 pub use vocabulary::{
     ForeignTag, Piece, TokenScheme, Tokens, Vocabulary, foreign_tag, next_placeholder,
 };
+pub use weights::{Part, parse_weights, without_weights};

@@ -38,6 +38,8 @@ impl TokenScheme {
 pub enum Piece {
     /// Ordinary text.
     Text(String),
+    /// A token of the model's own vocabulary.
+    Token(u32),
     /// A concept's word, by its number in the [`Vocabulary`].
     Word(usize),
 }
@@ -76,6 +78,11 @@ impl Vocabulary {
             self.embeddings += embeddings_per_word;
         }
         self.concepts.push((id.to_string(), first_word..self.words.len()));
+    }
+
+    /// Whether a word is the first one of its concept.
+    pub(super) fn begins_concept(&self, number: usize) -> bool {
+        self.concepts.iter().any(|(_, words)| words.start == number)
     }
 
     /// Where the embeddings of a word lie.
@@ -142,6 +149,8 @@ pub fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
 pub struct ForeignTag<'a> {
     /// All of it.
     pub tag: &'a str,
+    /// What kind of adapter it names: `lora`, `lyco` or `hypernet`, if it says so.
+    pub network: Option<&'a str>,
     /// What it names.
     pub id: &'a str,
     /// The strength.
@@ -154,15 +163,16 @@ pub fn foreign_tag(text: &str) -> Option<ForeignTag<'_>> {
         let end = open + text[open..].find('>')? + 1;
         let tag = &text[open..end];
         let parts: Vec<&str> = tag[1..tag.len() - 1].splitn(4, ':').collect();
-        let (id, scale) = match parts[..] {
-            ["lora" | "lyco" | "hypernet", id] => (id, "1"),
-            ["lora" | "lyco" | "hypernet", id, scale, ..] => (id, scale),
-            [id, scale] => (id, scale),
+        let (network, id, scale) = match parts[..] {
+            [network @ ("lora" | "lyco" | "hypernet"), id] => (Some(network), id, "1"),
+            [network @ ("lora" | "lyco" | "hypernet"), id, scale, ..] => (Some(network), id, scale),
+            [id, scale] => (None, id, scale),
             _ => return None,
         };
         let is_id = |c: char| c.is_ascii_alphanumeric() || "._- ".contains(c);
         let named = id.starts_with(|c: char| c.is_ascii_alphabetic()) && id.chars().all(is_id);
-        (named && scale.trim().parse::<f64>().is_ok()).then_some(ForeignTag { tag, id, scale })
+        let number = scale.trim().parse::<f64>().is_ok();
+        (named && number).then_some(ForeignTag { tag, network, id, scale: scale.trim() })
     });
     tags.into_iter().next()
 }
@@ -197,6 +207,8 @@ mod tests {
     fn tags_of_other_programs_are_refused() {
         let found = |text| foreign_tag(text).map(|ForeignTag { id, scale, .. }| (id, scale));
         assert_eq!(found("a <lora:mug:0.8> here"), Some(("mug", "0.8")));
+        assert_eq!(foreign_tag("<lora:mug:0.8>").and_then(|tag| tag.network), Some("lora"));
+        assert_eq!(foreign_tag("<mug:0.8>").and_then(|tag| tag.network), None);
         assert_eq!(found("1 < 2, a <dog6:0.5>"), Some(("dog6", "0.5")));
         assert_eq!(found("<lora:mug>"), Some(("mug", "1")));
         for text in ["a <dog6>", "at 12:30 <3", "<a note: this>", "ratio <3:2>", "<<>", "<lora:"] {

@@ -5,6 +5,7 @@ mod checkpoint;
 mod data;
 mod evaluation;
 mod model;
+mod parameters;
 mod text;
 
 use crate::target::Target;
@@ -31,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     model::SHARDS,
     model::SINGLE_FILE,
     model::TOKENIZER,
+    parameters::PARAMETERS,
     text::SETTINGS,
     text::PROMPT,
     evaluation::EVALUATION_SETTINGS,

@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use seqlora_core::error::Result;
 use seqlora_core::settings::TrainConfig;
-use seqlora_core::text::{Piece, Vocabulary, next_placeholder};
+use seqlora_core::text::{
+    Chunk, Piece, Tokenizing, Vocabulary, chunks, next_placeholder, parse_weights,
+};
 
 use crate::target::{Target, holds};
 
@@ -31,7 +34,12 @@ pub const SETTINGS: Target = Target {
 /// A prompt with concepts.
 pub const PROMPT: Target = Target {
     name: "prompt",
-    files: || vec![("prompt.txt".into(), b"a <cat> and a <dog-2> on <grass, <<cat>>".to_vec())],
+    files: || {
+        vec![(
+            "prompt.txt".into(),
+            b"a <cat> and (a <dog-2>:1.2), [on] BREAK \\(<grass, <<cat>>\\)".to_vec(),
+        )]
+    },
     read: |folder| {
         let prompt = text(&folder.join("prompt.txt"));
         let mut vocabulary = Vocabulary::default();
@@ -43,12 +51,28 @@ pub const PROMPT: Target = Target {
             holds(before.len() + id.len() + after.len() + 2 == rest.len(), "nothing is lost");
             rest = after;
         }
+        if let Ok(chunks) = in_chunks(&prompt, &vocabulary) {
+            for Chunk { pieces, weights } in chunks {
+                holds(pieces.len() == weights.len() && pieces.len() <= ROOM, "chunks are not full");
+                holds(weights.iter().all(|weight| weight.abs() <= 10.0), "weights are limited");
+            }
+        }
         let Ok(pieces) = vocabulary.split(&prompt) else { return false };
         let known = |piece: &Piece| !matches!(piece, Piece::Word(number) if *number > 2);
         holds(pieces.iter().all(known), "words are the vocabulary's");
         true
     },
 };
+
+/// Tokens in a chunk.
+const ROOM: usize = 75;
+
+/// A weighted prompt in chunks, with a token for each byte.
+fn in_chunks(prompt: &str, vocabulary: &Vocabulary) -> Result<Vec<Chunk>> {
+    let token_ids = |text: &str| text.bytes().map(u32::from).collect();
+    let tokenizing = Tokenizing { token_ids: &token_ids, room: ROOM };
+    chunks(&parse_weights(prompt)?, vocabulary, &tokenizing)
+}
 
 /// A text, whatever its bytes are.
 fn text(path: &Path) -> String {

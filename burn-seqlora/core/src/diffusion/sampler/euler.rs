@@ -17,18 +17,15 @@ pub(super) fn path(
     if schedule.prediction == Prediction::VPrediction {
         choice("timestep_type", config.timestep_type.as_deref(), (), &[("discrete", ())])?;
     }
-    let mut levels = Levels::new(config, schedule, num_steps)?;
-    if use_karras(config)? {
-        levels.sigmas = karras(config, (levels.sigmas[num_steps - 1], levels.sigmas[0]), num_steps);
-        let timestep = |&sigma| float32(levels.table.timestep(sigma));
-        levels.timesteps = levels.sigmas.iter().map(timestep).collect();
-    }
+    let levels = Levels::new(config, schedule, num_steps)?;
+    let levels = if use_karras(config)? { levels.karras(config) } else { levels };
     let last = levels.table.last(config)?;
     Ok(levels.path(last, |_, _| 0.0))
 }
 
-/// Levels of diffusers' `EulerAncestralDiscreteScheduler`, which has neither Karras levels nor a
-/// choice of the last one.
+/// Levels of diffusers' `EulerAncestralDiscreteScheduler`, which knows neither the file's Karras levels
+/// nor its choice of the last one. With `karras`, which only a user can ask for, they are the Karras
+/// levels of [`path`], as in k-diffusion's "Euler a Karras".
 ///
 /// Of the next level's noise, `σ_up = σ'·√(σ² − σ'²)/σ` is drawn afresh: the standard deviation of
 /// x' given x and x_0, as in ancestral sampling (Ho et al. 2020, arXiv 2006.11239, eq. 7).
@@ -36,8 +33,10 @@ pub(super) fn ancestral_path(
     config: &SchedulerConfig,
     schedule: &NoiseSchedule,
     num_steps: usize,
+    karras: bool,
 ) -> Result<Path, ScheduleError> {
     let levels = Levels::new(config, schedule, num_steps)?;
+    let levels = if karras { levels.karras(config) } else { levels };
     Ok(levels.path(0.0, |from, to| to * (from.powi(2) - to.powi(2)).sqrt() / from))
 }
 
@@ -62,6 +61,16 @@ impl Levels {
         let table = Sigmas::new(config, schedule);
         let sigmas = timesteps.iter().map(|&timestep| table.at(timestep)).collect();
         Ok(Self { spacing, table, timesteps, sigmas })
+    }
+
+    /// As many Karras levels between the highest and the lowest of these, each at the timestep of its σ.
+    fn karras(self, config: &SchedulerConfig) -> Self {
+        let (range, count) =
+            ((self.sigmas[self.sigmas.len() - 1], self.sigmas[0]), self.sigmas.len());
+        let sigmas = karras(config, range, count);
+        let timestep = |&sigma| float32(self.table.timestep(sigma));
+        let timesteps = sigmas.iter().map(timestep).collect();
+        Self { timesteps, sigmas, ..self }
     }
 
     /// Through all levels to `last`; `fresh` of two neighbouring σ is the noise that is new.

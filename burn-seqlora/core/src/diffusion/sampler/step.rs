@@ -7,6 +7,10 @@ use crate::diffusion::schedule::{Prediction, ScheduleError};
 pub struct SamplerStep {
     /// Timestep the model is given. Whole, except for Euler with linspace spacing or Karras levels.
     pub timestep: f64,
+    /// Weight of x_0 in the sample that the step begins with, `signal · x_0 + noise · ε`.
+    pub signal: f64,
+    /// Weight of the noise ε in that sample.
+    pub noise: f64,
     /// Factor of the sample before it enters the model.
     pub scale_input: f64,
     /// Weight of the (unscaled) sample in the clean-sample estimate.
@@ -77,6 +81,8 @@ impl Hop {
         let phi = to.signal - from.signal * next_from_sample;
         let step = SamplerStep {
             timestep,
+            signal: from.signal,
+            noise: from.noise,
             scale_input,
             x0_from_sample: from_input * scale_input,
             x0_from_output,

@@ -45,6 +45,25 @@ pub enum ScheduleError {
         /// The training timesteps there are.
         max: usize,
     },
+    /// Karras levels for a sampler that has none.
+    #[error("the sampler {sampler} has no Karras levels; choose one of {others}")]
+    NoKarras {
+        /// The sampler.
+        sampler: &'static str,
+        /// The samplers that have Karras levels.
+        others: String,
+    },
+    /// A strength that leaves no sampling step, or more than there are.
+    #[error(
+        "a strength of {strength} leaves {} of {steps} steps; it must be from 1/steps to 1",
+        if *strength > 1.0 { "more than all" } else { "none" }
+    )]
+    Strength {
+        /// The share of the steps that was asked for.
+        strength: f64,
+        /// The steps there are.
+        steps: usize,
+    },
     /// A sampling step whose coefficients are not finite numbers.
     #[error(
         "sampling step {step} (timestep {timestep}) has no finite update: two of its noise levels \

@@ -1,0 +1,140 @@
+//! Strengths of concepts that prompts give, as in `<dog6:0.8>`.
+
+use burn_seqlora::compose::Member;
+use burn_seqlora::text::{ForeignTag, foreign_tag};
+
+use crate::failure::Failure;
+
+/// A concept and the strength that a prompt gives it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Strength {
+    id: String,
+    scale: f64,
+    /// As it was written.
+    tag: String,
+}
+
+/// Takes the strengths out of the prompts, in which `<id>` is left.
+///
+/// # Errors
+/// If a tag names an adapter of another program, or a strength is not finite.
+pub fn take<'a>(
+    prompts: impl IntoIterator<Item = &'a mut String>,
+) -> Result<Vec<Strength>, Failure> {
+    let mut strengths: Vec<Strength> = Vec::new();
+    for prompt in prompts {
+        while let Some(found) = foreign_tag(prompt) {
+            let ForeignTag { tag, network, id, scale } = found;
+            if network.is_some() {
+                return Err(Failure::Usage(format!(
+                    "`{tag}` in `{prompt}`: there is no folder of LoRAs to look in; leave it out, and \
+                     give the file with --lora FILE={scale}. A concept of the bank is written <{id}>, or \
+                     <{id}:{scale}> with a strength"
+                )));
+            }
+            let strength = match scale.parse::<f64>() {
+                Ok(scale) if scale.is_finite() => {
+                    Strength { id: id.into(), scale, tag: tag.into() }
+                }
+                _ => return Err(Failure::Usage(format!("`{tag}`: the strength is not finite"))),
+            };
+            *prompt = prompt.replace(tag, &format!("<{id}>"));
+            if !strengths.contains(&strength) {
+                strengths.push(strength);
+            }
+        }
+    }
+    Ok(strengths)
+}
+
+/// Gives the concepts these strengths; `chosen` are the texts of --concept.
+///
+/// # Errors
+/// If a concept has two different ones.
+pub fn apply(
+    strengths: &[Strength],
+    chosen: &[String],
+    members: &mut [Member],
+) -> Result<(), Failure> {
+    for (number, Strength { id, scale, tag }) in strengths.iter().enumerate() {
+        let same = |other: &&Strength| other.id == *id && other.scale != *scale;
+        if let Some(other) = strengths[..number].iter().find(same) {
+            return Err(two(&other.tag, tag));
+        }
+        let Some(member) = members.iter_mut().find(|member| member.id == *id) else {
+            // A prompt that names what is not there is refused when prompts are checked.
+            continue;
+        };
+        let given = chosen.iter().find(|text| {
+            let (name, scale) = text.split_once('=').unwrap_or((text, ""));
+            !scale.is_empty() && name.trim_matches(['<', '>']) == id
+        });
+        match given {
+            Some(text) if member.scale != *scale => {
+                return Err(two(&format!("--concept {text}"), tag));
+            }
+            _ => member.scale = *scale,
+        }
+    }
+    Ok(())
+}
+
+fn two(one: &str, other: &str) -> Failure {
+    Failure::Usage(format!(
+        "`{one}` and `{other}`: a concept has one strength in all images of a command"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(prompts: &[&str]) -> Result<(Vec<String>, Vec<Strength>), String> {
+        let mut prompts: Vec<String> = prompts.iter().map(ToString::to_string).collect();
+        let strengths = take(&mut prompts).map_err(|error| error.to_string())?;
+        Ok((prompts, strengths))
+    }
+
+    fn strength(id: &str, scale: f64, tag: &str) -> Strength {
+        Strength { id: id.into(), scale, tag: tag.into() }
+    }
+
+    #[test]
+    fn strengths_are_taken_out() {
+        let (prompts, strengths) =
+            taken(&["(<dog6:0.5>:1.2) and <mug>, <dog6:0.5>", "1 < 2 <mug: 0.8 >"]).unwrap();
+        assert_eq!(prompts, ["(<dog6>:1.2) and <mug>, <dog6>", "1 < 2 <mug>"]);
+        let expected = [strength("dog6", 0.5, "<dog6:0.5>"), strength("mug", 0.8, "<mug: 0.8 >")];
+        assert_eq!(strengths, expected);
+    }
+
+    #[test]
+    fn other_programs_tags_are_refused_with_the_remedy() {
+        for tag in ["<lora:mug:0.8>", "<lyco:mug:0.8>", "<lora:mug:0.8:lbw=ALL>"] {
+            let error = taken(&[tag]).unwrap_err();
+            assert!(error.contains("--lora FILE=0.8") && error.contains("<mug:0.8>"), "{error}");
+        }
+        assert!(taken(&["<mug:inf>"]).unwrap_err().contains("not finite"));
+    }
+
+    #[test]
+    fn a_concept_has_one_strength() {
+        let apply = |tags: &[&str], chosen: &[&str], scale: f64| {
+            let (_, strengths) = taken(tags).unwrap();
+            let chosen: Vec<String> = chosen.iter().map(ToString::to_string).collect();
+            let mut members = [Member { id: "mug".into(), scale }];
+            super::apply(&strengths, &chosen, &mut members).map_err(|error| error.to_string())?;
+            Ok(members[0].scale)
+        };
+        assert_eq!(apply(&["<mug:0.5>"], &[], 1.0), Ok(0.5));
+        assert_eq!(apply(&["<mug:0.5>"], &["mug"], 1.0), Ok(0.5));
+        assert_eq!(apply(&["<mug:0.5>"], &["<mug>=0.5"], 0.5), Ok(0.5));
+        assert_eq!(apply(&["<mug>"], &["mug=0.7"], 0.7), Ok(0.7));
+        for (tags, chosen) in
+            [(&["<mug:0.5>"][..], &["mug=1"][..]), (&["<mug:0.5>", "<mug:1>"], &[])]
+        {
+            let error: String = apply(tags, chosen, 1.0).unwrap_err();
+            assert!(error.contains("a concept has one strength"), "{error}");
+        }
+    }
+}

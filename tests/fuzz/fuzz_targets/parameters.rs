@@ -1,0 +1,4 @@
+//! `parameters` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("parameters");
