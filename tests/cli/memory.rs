@@ -97,6 +97,23 @@ fn memory_does_not_grow_with_the_number_of_images() {
     assert!(many < few + 10 * MANY as u64, "{few} kB and {many} kB");
 }
 
+/// Nor does it grow with the number of images that are made: a backend with a tape notes every operation, and forgets
+/// it again.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_the_number_of_samples() {
+    let project = Project::new(&[]);
+    let peak = |images: usize| {
+        let options = format!("--num {images} --steps 8 --out {images}");
+        let mut command = project.command(&["generate", "--prompt", "a mug", "--model"]);
+        command.arg(&project.model).args(options.split(' '));
+        peak_memory(command)
+    };
+    let (few, many) = (peak(4), peak(34));
+    // It was more than 1000 kB for each image.
+    assert!(many < few + 30 * 200, "{few} kB and {many} kB");
+}
+
 /// The largest resident memory of a command, in kB.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "the standard library does not tell a child's resources")]

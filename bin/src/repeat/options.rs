@@ -28,7 +28,7 @@ const COMMON: [(&str, &[&str]); 5] = [
     ("Size", &["size"]),
     ("Clip skip", &["clip_skip"]),
 ];
-const OURS: [(&str, &[&str]); 14] = [
+const OURS: [(&str, &[&str]); 15] = [
     ("Sampler", &["sampler"]),
     ("Spacing", &["spacing"]),
     ("Number", &["image", "num"]),
@@ -42,6 +42,7 @@ const OURS: [(&str, &[&str]); 14] = [
     ("Tokenizer", &["tokenizer"]),
     ("Prediction", &["prediction"]),
     ("Variant", &["variant"]),
+    ("VAE path", &["vae"]),
     ("Revision", &["revision"]),
 ];
 

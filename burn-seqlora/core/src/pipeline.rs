@@ -12,6 +12,7 @@ mod sizes;
 
 use burn::tensor::Tensor;
 use seqlora_kernels::KernelBackend;
+use seqlora_kernels::ops::release_tape;
 
 use crate::compose::Composition;
 use crate::diffusion::{Area, Conditioning, Context, Guidance, sample_from};
@@ -146,6 +147,7 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> Pipeline<'a, B, M> {
             Image::from_pixels(self.model.decode_latents(latents))
         };
         let images = (0..requests.len()).map(decode).collect::<Result<_>>()?;
+        release_tape::<B>();
         Ok(Some(Sampled { images, latents }))
     }
 

@@ -106,7 +106,7 @@ impl Job for Session<'_> {
         }
         self.generate::<B>(&todo, &device)?;
         let metrics = self.metrics::<B>(&device)?;
-        let scored = self.score(metrics)?;
+        let scored = self.score::<B>(metrics)?;
         match self.args.shard {
             Some(shard) if shard.count > 1 => self.report_shard(&scored),
             _ => self.report(scored),

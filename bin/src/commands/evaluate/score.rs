@@ -4,6 +4,8 @@ use burn_seqlora::eval::protocol::{ImageSource, ScoreSet};
 use burn_seqlora::eval::results::{MissingMetric, ScoreTable};
 use burn_seqlora::eval::store::{ImageState, Library, score};
 use burn_seqlora::eval::{Metric, MetricError, MetricInfo};
+use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::kernels::ops::release_tape;
 use burn_seqlora::scorers::external::ExternalError;
 
 use super::metrics::Metrics;
@@ -23,7 +25,10 @@ pub struct Scored {
 
 impl Session<'_> {
     /// Scores the sets of this part by all metrics.
-    pub fn score(&self, Metrics { metrics, skipped }: Metrics) -> Result<Scored, Failure> {
+    pub fn score<B: KernelBackend>(
+        &self,
+        Metrics { metrics, skipped }: Metrics,
+    ) -> Result<Scored, Failure> {
         for MissingMetric { metric, reason } in &skipped {
             self.terminal.line("skipped", format!("{metric}: {reason}"));
         }
@@ -67,6 +72,7 @@ impl Session<'_> {
                         }
                     },
                 };
+                release_tape::<B>();
                 scored.table.insert(number, set, scores);
             }
         }

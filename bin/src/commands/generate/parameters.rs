@@ -83,14 +83,21 @@ impl RunParameters<'_> {
 impl RunParameters<'_> {
     /// How the model was given, as far as its name does not say it.
     fn model(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let Model { model, tokenizer, prediction, variant, revision } = &self.args.model;
+        let Model { model, tokenizer, prediction, variant, vae, revision } = &self.args.model;
         let path = |path: &Path| path.to_string_lossy().into_owned();
         let model = (model != Path::new(&self.base.name)).then(|| ("Model path", path(model)));
         let tokenizer = tokenizer.as_deref().map(|folder| ("Tokenizer", path(folder)));
         let prediction = prediction.map(|prediction| ("Prediction", prediction_name(prediction)));
         let variant = (*variant == Some(Variant::Fp16)).then(|| ("Variant", "fp16".to_string()));
+        let vae = vae.as_deref().map(|folder| ("VAE path", path(folder)));
         let revision = revision.as_ref().map(|revision| ("Revision", revision.name().to_string()));
-        model.into_iter().chain(tokenizer).chain(prediction).chain(variant).chain(revision)
+        model
+            .into_iter()
+            .chain(tokenizer)
+            .chain(prediction)
+            .chain(variant)
+            .chain(vae)
+            .chain(revision)
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use burn_jvp::Dual;
 use seqlora_kernels::KernelBackend;
+use seqlora_kernels::ops::release_tape;
 
 use super::apply::patched;
 use super::contract::{Fusion, Statistics};
@@ -156,6 +157,7 @@ impl StagedFusion<'_> {
             let adapters = fused.concat(&DualAdapters::new(own.collect()));
             let statistics = self.inputs(model, stage, &concept, &adapters, &member.id)?;
             self.statistics.write(&member.id, statistics)?;
+            release_tape::<B>();
         }
         Ok(Flow::Continue)
     }
