@@ -145,7 +145,7 @@ const SCORES: [&str; 9] = [
     "p",
     "confused",
     "worse of a pair",
-    "with boxes",
+    "in boxes",
     "drift",
 ];
 
@@ -171,7 +171,7 @@ fn cells(scores: &Scores) -> [String; 9] {
         behind.map_or_else(none, |paired| format!("{:.3}", paired.p)),
         estimate(scores.confused),
         estimate(scores.pair),
-        estimate(scores.pair_boxes),
+        estimate(scores.pair_cropped),
         estimate(scores.drift),
     ]
 }

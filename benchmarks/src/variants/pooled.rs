@@ -20,8 +20,8 @@ pub struct Scores {
     pub confused: Option<Distribution>,
     /// The worse of two concepts in an image, by the prompt alone.
     pub pair: Option<Distribution>,
-    /// The same with a box for each.
-    pub pair_boxes: Option<Distribution>,
+    /// The same with a box for each, in its own box.
+    pub pair_cropped: Option<Distribution>,
     /// Images about nothing learnt against the base model's; the mean of each seed is one value.
     pub drift: Option<Distribution>,
     /// `end` of the first method minus that of this one, concept by concept.
@@ -80,7 +80,7 @@ impl Evaluations {
             forgetting: summarised(self.forgetting(metric, method, last)),
             confused: summarised(of(|row| row.confused)),
             pair: summarised(self.pairs(metric, method, "prompt")),
-            pair_boxes: summarised(self.pairs(metric, method, "boxes")),
+            pair_cropped: summarised(self.pairs(metric, method, "cropped")),
             drift: summarised(self.0.iter().map(|summary| {
                 let row = summary.row(&metric.name, Some(method), "drift")?;
                 Some(row.statistics?.mean)
@@ -153,7 +153,7 @@ mod tests {
                 }));
             }
             pairs.push(json!({
-                "metric": "likeness", "method": method, "concepts": ["a", "b"], "view": "boxes",
+                "metric": "likeness", "method": method, "concepts": ["a", "b"], "view": "cropped",
                 "scores": ends,
             }));
         }
@@ -194,7 +194,7 @@ mod tests {
         close(ours.end, 4, 0.65);
         close(ours.forgetting, 2, 0.15);
         close(theirs.forgetting, 2, 0.5);
-        close(theirs.pair_boxes, 2, 0.35);
+        close(theirs.pair_cropped, 2, 0.35);
         assert!(ours.pair.is_none() && ours.drift.is_none() && ours.behind_the_first.is_none());
         let behind = theirs.behind_the_first.unwrap().difference;
         close(Some(behind), 4, 0.2);
