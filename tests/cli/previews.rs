@@ -23,7 +23,7 @@ fn previews_are_drawn_and_change_nothing() {
     command.args(["--preview", "a photo of a {}", "--preview", "a {} on a beach"]);
     Run::of(command).succeeds();
     assert!(without == project.bank(), "the bank depends on the previews");
-    let names: Vec<String> = Files::read(&project.path("previews")).names().collect();
+    let mut names: Vec<String> = Files::read(&project.path("previews")).names().collect();
     let mut expected = vec!["cat.png".to_string(), "dog.png".into()];
     for id in ["cat", "dog"] {
         for prompt in 0..2 {
@@ -31,6 +31,7 @@ fn previews_are_drawn_and_change_nothing() {
         }
     }
     expected.sort();
+    names.sort();
     assert_eq!(names, expected);
     let (cell, sheet) =
         (pixels(&project, "previews/cat/0-000000.png"), pixels(&project, "previews/cat.png"));

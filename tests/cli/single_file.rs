@@ -129,7 +129,7 @@ fn what_a_single_file_does_not_hold() {
     generate(&project, "").fails(1, &["no tokenizer", "one/tokenizer", "--tokenizer"]);
     generate(&project, "--tokenizer words").succeeds();
 
-    project.write("one/model.ckpt", b"\x80\x02}q\x00.");
+    project.write("one/model.ckpt", b"\x80\x02}q\x00(X\x01\x00\x00\x00a");
     project = project.with_model("one/model.ckpt");
     generate(&project, "").fails(1, &["model.ckpt", "bare pickle", ".safetensors"]);
     project.write("one/notes.safetensors", "no tensors");

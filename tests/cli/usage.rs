@@ -158,3 +158,19 @@ fn output_that_cannot_be_written() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr.contains("cannot write to standard output"), "{stderr}");
 }
+
+/// The page of all commands is in the documentation, and shells and `man` get theirs.
+#[test]
+fn the_command_line_describes_itself() {
+    let project = Project::new(&[]);
+    let text = |arguments: &[&str]| project.run(arguments).succeeds().stdout;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference.md");
+    let committed = std::fs::read_to_string(file).unwrap();
+    assert!(text(&["reference"]) == committed, "run `seqlora reference > docs/reference.md`");
+    let man = text(&["reference", "--format", "man", "learn"]);
+    assert!(man.contains(".TH") && man.contains("seqlora\\-learn"), "{man}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(text(&["completions", shell]).contains("region"), "{shell}");
+    }
+    project.run(&["reference", "--format", "man", "unlearn"]).fails(2, &["`unlearn`"]);
+}

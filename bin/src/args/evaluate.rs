@@ -12,6 +12,7 @@ use super::model::Model;
 use super::parse::{count, parse_name};
 
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("model", |model| model.required(false)))]
 pub struct Evaluate {
     /// The concepts with their reference images, in any form that `learn` takes; prompts of
     /// CustomConcept101 and google/dreambooth are used

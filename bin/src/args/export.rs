@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 use super::model::Model;
 
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("model", |model| model.required(false)))]
 pub struct Export {
     /// The bank with the concepts
     #[arg(value_name = "BANK")]

@@ -355,12 +355,12 @@ impl TrainConfig {
         if self.min_snr_gamma.is_some_and(|gamma| !(gamma > 0.0 && gamma.is_finite())) {
             return Err(Error::Invalid("`min_snr_gamma` must be above 0".into()));
         }
-        if self.warmup_steps >= self.steps {
-            return Err(Error::Invalid("`warmup_steps` must be below `steps`".into()));
-        }
         self.transform.validate()?;
         self.check_precision()?;
         self.check_counts()?;
+        if self.warmup_steps >= self.steps {
+            return Err(Error::Invalid("`warmup_steps` must be below `steps`".into()));
+        }
         not_negative([
             ("lr_unet", self.lr_unet),
             ("lr_text", self.lr_text),
