@@ -88,9 +88,9 @@ fn stable_diffusion_2_is_merged_as_a_folder() {
     assert!(difference(&latents(&project, &[]), &expected) > 100.0 * TOLERANCE);
     project.model = project.path("out/merged/cat");
     assert!(difference(&expected, &latents(&project, &[])) < AMPLIFIED);
-    export(&project, &format!("{options} single-file"), &model)
-        .fails(1, &["only Stable Diffusion 1"]);
-    assert!(!project.path("out/single-file/cat.safetensors").exists());
+    let options = "export bank --out file --concept cat=50 --format single-file";
+    export(&project, options, &model).fails(1, &["only Stable Diffusion 1"]);
+    assert!(!project.path("file").join("single-file/cat.safetensors").exists());
 }
 
 #[test]
