@@ -199,7 +199,7 @@ fn fill(
     for number in 0..count {
         let mut rng = seed.fork("concept").at(number as u64);
         let mut adapter = StoredAdapter::default();
-        for (site, rank) in sites.iter().zip(&ranks) {
+        for (site, rank) in sites.iter().zip(&ranks).filter(|(_, rank)| **rank > 0) {
             let directions = drawn.entry([site.inputs, *rank]).or_insert_with(|| {
                 let mut rng = seed.fork("directions").at(site.inputs as u64);
                 fresh_directions(site.inputs, rank * count, &Columns::new(), &mut rng)

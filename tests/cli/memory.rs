@@ -110,8 +110,8 @@ fn memory_does_not_grow_with_the_number_of_samples() {
         peak_memory(command)
     };
     let (few, many) = (peak(4), peak(34));
-    // It was more than 1000 kB for each image.
-    assert!(many < few + 30 * 200, "{few} kB and {many} kB");
+    // It was 4300 kB for each image; two runs differ by up to 8000 kB.
+    assert!(many < few + 30 * 1000, "{few} kB and {many} kB");
 }
 
 /// The largest resident memory of a command, in kB.

@@ -10,7 +10,8 @@ use burn_seqlora::fusion::read_patches;
 use burn_seqlora::lora::{PatchSet, WeightPatch};
 use burn_seqlora::models::MergedFiles;
 
-use super::{AdapterLine, Pack};
+use super::lines::AdapterLine;
+use super::pack::Pack;
 use crate::args::{Export, ExportFormat};
 use crate::commands::model;
 use crate::failure::Failure;

@@ -1,19 +1,19 @@
 //! `seqlora export`: concepts as files of other tools.
 
+mod lines;
 mod merged;
+mod pack;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use burn_seqlora::bank::formats::{self, AdapterCard, AdapterFormat};
-use burn_seqlora::bank::{
-    Bank, ConceptId, ExportedAdapter, WordEmbeddings, composed_adapter, export_adapter,
-    export_words,
-};
+use burn_seqlora::bank::formats::{self, AdapterFormat};
+use burn_seqlora::bank::{Bank, ConceptId, composed_adapter, export_adapter, export_words};
 use burn_seqlora::compose::Member;
-use serde::Serialize;
 use serde_json::json;
 
+use self::lines::{AdapterLine, WordLine};
 use self::merged::MergedExport;
+use self::pack::Pack;
 use super::generate::members;
 use crate::args::Export;
 use crate::failure::Failure;
@@ -74,12 +74,6 @@ pub fn run(args: &Export, terminal: &Terminal) -> Result<(), Failure> {
     })
 }
 
-/// One adapter that is written: a concept, or the sum of several.
-struct Pack {
-    name: String,
-    members: Vec<Member>,
-}
-
 fn packs(args: &Export, members: &[Member]) -> Result<Vec<Pack>, Failure> {
     match &args.pack {
         Some(name) => {
@@ -102,27 +96,6 @@ fn formats(args: &Export) -> Result<Vec<&'static dyn AdapterFormat>, Failure> {
     names.sort_unstable();
     names.dedup();
     Ok(names.into_iter().map(formats::by_name).collect::<Result<_, _>>()?)
-}
-
-impl Pack {
-    /// A folder of its own, unless the format's files are named after their adapters.
-    fn folder(&self, args: &Export, format: &dyn AdapterFormat) -> PathBuf {
-        let folder = args.out.join(format.name());
-        let is_named_alike = format.file_name("a") == format.file_name("b");
-        if is_named_alike { folder.join(&self.name) } else { folder }
-    }
-
-    fn card(&self, bank: &Bank) -> AdapterCard {
-        let ids: Vec<&str> = self.members.iter().map(|member| member.id.as_str()).collect();
-        let base = bank.base();
-        AdapterCard {
-            name: self.name.clone(),
-            trigger: ids.join(", "),
-            base: base.name.clone(),
-            token_width: base.token_width,
-            prediction: base.prediction,
-        }
-    }
 }
 
 /// # Errors
@@ -149,67 +122,6 @@ fn refuse_existing(
             bank.path().display()
         ))),
         None => Ok(()),
-    }
-}
-
-#[derive(Serialize)]
-struct AdapterLine {
-    format: &'static str,
-    name: String,
-    concepts: Vec<String>,
-    path: String,
-    modules: usize,
-    matched: usize,
-    relative_error: f64,
-}
-
-impl AdapterLine {
-    fn new(format: &dyn AdapterFormat, pack: &Pack, exported: ExportedAdapter) -> Self {
-        let ExportedAdapter { path, modules, error } = exported;
-        Self {
-            format: format.name(),
-            name: pack.name.clone(),
-            concepts: pack.members.iter().map(|member| member.id.clone()).collect(),
-            path: path.to_string_lossy().into_owned(),
-            modules,
-            // Anything else is an error.
-            matched: modules,
-            relative_error: error,
-        }
-    }
-
-    /// A whole model.
-    fn merged(format: &'static str, pack: &Pack, path: &Path, layers: usize, error: f64) -> Self {
-        Self {
-            format,
-            name: pack.name.clone(),
-            concepts: pack.members.iter().map(|member| member.id.clone()).collect(),
-            path: path.to_string_lossy().into_owned(),
-            modules: layers,
-            matched: layers,
-            relative_error: error,
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct WordLine {
-    id: String,
-    path: String,
-    words: usize,
-    embeddings_per_word: usize,
-    relative_error: f64,
-}
-
-impl WordLine {
-    fn new(id: &str, path: &Path, words: &WordEmbeddings) -> Self {
-        Self {
-            id: id.into(),
-            path: path.to_string_lossy().into_owned(),
-            words: words.embeddings.0[0],
-            embeddings_per_word: words.embeddings_per_word,
-            relative_error: words.error,
-        }
     }
 }
 
