@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::program::{Program, parse_part};
+use crate::program::{Program, RunOptions, parse_part};
 
 /// Which concepts, in how many orders.
 #[derive(Debug, Args)]
@@ -37,18 +37,11 @@ pub struct Options {
     /// Sampling steps.
     #[arg(long, default_value_t = 12, value_name = "N")]
     sampling_steps: usize,
-    /// The program.
-    #[arg(long, default_value = "target/release/seqlora", value_name = "FILE")]
-    seqlora: PathBuf,
-    /// Where banks and images go; what is there already is not done again.
-    #[arg(long, value_name = "DIR")]
-    work: PathBuf,
     /// Only learn part I of N, in a folder that all parts share.
     #[arg(long, value_name = "I/N", value_parser = parse_part)]
     part: Option<(usize, usize)>,
-    /// Writes all numbers.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunOptions,
 }
 
 /// A concept of the demo.
@@ -89,10 +82,10 @@ impl Options {
         if self.orders < 2 || self.seeds.len() < 2 {
             return Err("two orders and two seeds are needed at least".into());
         }
-        let program = Program(self.seqlora.clone());
+        let program = self.run.program();
         let concepts = self.concepts()?;
         let orders = orders(concepts.len(), self.orders);
-        fs::create_dir_all(&self.work)?;
+        fs::create_dir_all(&self.run.work)?;
         self.write_settings()?;
         let cells = (0..orders.len()).flat_map(|o| self.seeds.iter().map(move |seed| (o, *seed)));
         let (part, parts) = self.part.unwrap_or((0, 1));
@@ -105,10 +98,7 @@ impl Options {
         let scores = self.evaluate(&program, &concepts, orders.len())?;
         let outcome = Outcome::new(&concepts, &orders, self.seeds.clone(), scores);
         println!("{}", outcome.to_markdown());
-        if let Some(file) = &self.json {
-            fs::write(file, serde_json::to_string_pretty(&outcome)? + "\n")?;
-        }
-        Ok(())
+        self.run.write_json(&outcome)
     }
 
     fn read(&self, name: &str) -> Result<Value, Failure> {
@@ -147,11 +137,11 @@ impl Options {
     }
 
     fn settings(&self) -> PathBuf {
-        self.work.join("learn.toml")
+        self.run.work.join("learn.toml")
     }
 
     fn bank(&self, order: usize, seed: u64) -> PathBuf {
-        self.work.join(format!("{order}-{seed}"))
+        self.run.work.join(format!("{order}-{seed}"))
     }
 
     fn learn(
@@ -162,9 +152,10 @@ impl Options {
         order: usize,
         seed: u64,
     ) -> Result<(), Failure> {
-        let manifest = self.work.join(format!("order-{order}.toml"));
+        let manifest = self.run.work.join(format!("order-{order}.toml"));
         write_manifest(&manifest, places.iter().map(|place| &concepts[*place]))?;
-        let (bank, note) = (self.bank(order, seed), self.work.join(format!("{order}-{seed}.json")));
+        let (bank, note) =
+            (self.bank(order, seed), self.run.work.join(format!("{order}-{seed}.json")));
         if bank.exists() && !note.exists() {
             // It was interrupted. A few minutes are not worth resuming.
             fs::remove_dir_all(&bank)?;
@@ -182,7 +173,7 @@ impl Options {
         concepts: &[Concept],
         orders: usize,
     ) -> Result<Vec<Vec<Vec<f64>>>, Failure> {
-        let (config, out) = (self.work.join("evaluate.toml"), self.work.join("evaluation"));
+        let (config, out) = (self.run.work.join("evaluate.toml"), self.run.work.join("evaluation"));
         let steps = self.sampling_steps;
         let text = "forgetting = false\ndrift = false\nclass_drift = false\nseeds = [0, 1]";
         fs::write(&config, format!("[protocol]\n{text}\nsteps = {steps}\n"))?;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -22,9 +23,38 @@ struct Note {
     took: Measurement,
 }
 
+/// What all benchmarks take that run the program.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// The program.
+    #[arg(long, default_value = "target/release/seqlora", value_name = "FILE")]
+    seqlora: PathBuf,
+    /// Where everything goes; what is there already is not done again.
+    #[arg(long, value_name = "DIR")]
+    pub work: PathBuf,
+    /// Writes all numbers.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+impl RunOptions {
+    /// The program.
+    pub fn program(&self) -> Program {
+        Program(self.seqlora.clone())
+    }
+
+    /// Writes all numbers, if that was asked for.
+    pub fn write_json(&self, numbers: &impl Serialize) -> Result<(), Failure> {
+        if let Some(file) = &self.json {
+            fs::write(file, serde_json::to_string_pretty(numbers)? + "\n")?;
+        }
+        Ok(())
+    }
+}
+
 /// Where the program is.
 #[derive(Debug, Clone)]
-pub struct Program(pub PathBuf);
+pub struct Program(PathBuf);
 
 impl Program {
     /// One of its commands, without a progress bar.

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::measure::Measurement;
-use crate::program::Program;
+use crate::program::{Program, RunOptions};
 
 /// On which model, with how many concepts.
 #[derive(Debug, Args)]
@@ -43,15 +43,8 @@ pub struct Options {
     /// Side of all images in pixels; fusions take the model's own.
     #[arg(long, default_value_t = 256, value_name = "PIXELS")]
     resolution: usize,
-    /// The program.
-    #[arg(long, default_value = "target/release/seqlora", value_name = "FILE")]
-    seqlora: PathBuf,
-    /// Where banks and results go; what is there already is not done again.
-    #[arg(long, value_name = "DIR")]
-    work: PathBuf,
-    /// Writes the rows.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunOptions,
 }
 
 /// The name of the concept that is really learnt.
@@ -73,11 +66,11 @@ struct Row {
 impl Options {
     /// Fills banks with random concepts, runs the commands and prints what they took.
     pub fn run(self) -> Result<(), Failure> {
-        fs::create_dir_all(&self.work)?;
+        fs::create_dir_all(&self.run.work)?;
         let most = self.stored.iter().copied().max().ok_or("--stored: a number is needed")?;
         self.fill_banks(most + 1)?;
         self.draw_photos()?;
-        let program = Program(self.seqlora.clone());
+        let program = self.run.program();
         let mut rows = Vec::new();
         let mut add = |row: Row| {
             println!("{}", row.line());
@@ -93,14 +86,11 @@ impl Options {
         for fusion in &self.fusions {
             add(self.fuse(&program, fusion, most)?);
         }
-        if let Some(file) = &self.json {
-            fs::write(file, serde_json::to_string_pretty(&rows)? + "\n")?;
-        }
-        Ok(())
+        self.run.write_json(&rows)
     }
 
     fn bank(&self, stored: usize) -> PathBuf {
-        self.work.join(format!("bank-{stored}"))
+        self.run.work.join(format!("bank-{stored}"))
     }
 
     /// A bank of random concepts for each number.
@@ -120,7 +110,7 @@ impl Options {
 
     /// Two images of random colours: what is learnt does not matter.
     fn draw_photos(&self) -> Result<(), Failure> {
-        let folder = self.work.join("photos").join(NEW);
+        let folder = self.run.work.join("photos").join(NEW);
         fs::create_dir_all(&folder)?;
         let side = self.resolution as u32;
         for number in 0..2_u32 {
@@ -133,14 +123,14 @@ impl Options {
     /// One minibatch of one image, K = 1 and T = 2 as in `compare`.
     fn learn(&self, program: &Program, stored: usize) -> Result<Row, Failure> {
         let mut command = program.command("learn");
-        command.arg(self.work.join("photos")).args(["--class", "thing", "--json", "--force"]);
+        command.arg(self.run.work.join("photos")).args(["--class", "thing", "--json", "--force"]);
         command.arg("--model").arg(&self.model).arg("--bank").arg(self.bank(stored));
         command.args(["--steps", "1", "--batch", "1", "--outer", "1", "--inner", "2"]);
         command.args(["--resolution", &self.resolution.to_string()]);
         let announced = self.stored.iter().max().map_or(1, |most| most + 1);
         command.args(["--concepts", &announced.to_string()]);
-        let result = self.work.join(format!("learn-{stored}.result.json"));
-        let note = self.work.join(format!("learn-{stored}.json"));
+        let result = self.run.work.join(format!("learn-{stored}.result.json"));
+        let note = self.run.work.join(format!("learn-{stored}.json"));
         if !note.exists() {
             command.stdout(Stdio::from(fs::File::create(&result)?));
         }
@@ -155,8 +145,8 @@ impl Options {
         let mut command = program.command("generate");
         command.arg("--model").arg(&self.model).arg("--bank").arg(self.bank(stored));
         command.args(["--steps", "2", "--size", &format!("{0}x{0}", self.resolution)]);
-        command.args(["--prompt", &format!("<{NEW}>"), "--out"]).arg(self.work.join("images"));
-        let took = program.run_once(command, &self.work.join("generate.json"))?;
+        command.args(["--prompt", &format!("<{NEW}>"), "--out"]).arg(self.run.work.join("images"));
+        let took = program.run_once(command, &self.run.work.join("generate.json"))?;
         Ok(Row { work: "generate".into(), concepts: stored + 1, took, training_seconds: None })
     }
 
@@ -164,8 +154,8 @@ impl Options {
         let mut command = program.command("fuse");
         command.arg("--model").arg(&self.model).arg("--bank").arg(self.bank(stored));
         command.args(["--method", fusion, "--steps", &self.fusion_steps.to_string(), "--out"]);
-        command.arg(self.work.join(format!("{fusion}.safetensors")));
-        let took = program.run_once(command, &self.work.join(format!("{fusion}.json")))?;
+        command.arg(self.run.work.join(format!("{fusion}.safetensors")));
+        let took = program.run_once(command, &self.run.work.join(format!("{fusion}.json")))?;
         let work = format!("fuse, {fusion}");
         Ok(Row { work, concepts: stored + 1, took, training_seconds: None })
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::comparison::{Comparison, Run};
 use super::pooled::{Bounds, Evaluations, Scores};
 use crate::failure::Failure;
-use crate::program::{Program, parse_part};
+use crate::program::{Program, RunOptions, parse_part};
 
 /// Which comparison, and where it goes.
 #[derive(Debug, Args)]
@@ -18,19 +18,12 @@ pub struct Options {
     /// The comparison.
     #[arg(long, default_value = "benchmarks/methods.toml", value_name = "FILE")]
     config: PathBuf,
-    /// The program.
-    #[arg(long, default_value = "target/release/seqlora", value_name = "FILE")]
-    seqlora: PathBuf,
-    /// Where everything goes; what is there already is not done again.
-    #[arg(long, value_name = "DIR")]
-    work: PathBuf,
     /// Only learn and fuse part I of N, in a folder that all parts share; the same command without this
     /// evaluates.
     #[arg(long, value_name = "I/N", value_parser = parse_part)]
     part: Option<(usize, usize)>,
-    /// Writes all numbers.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunOptions,
 }
 
 /// All numbers.
@@ -65,23 +58,20 @@ impl Options {
     /// Learns, fuses and evaluates what is missing, and prints the table.
     pub fn run(self) -> Result<(), Failure> {
         let comparison = Comparison::read(&self.config)?;
-        let program = Program(self.seqlora.clone());
+        let program = self.run.program();
         if let Some(part) = self.part {
             return self.learn(&comparison, &program, part);
         }
         let mut runs = Vec::new();
         let mut evaluations = Vec::new();
         for seed in &comparison.seeds {
-            let run = comparison.run(&program, &self.work, *seed)?;
-            evaluations.push(comparison.evaluate(&program, &self.work, &run, *seed)?);
+            let run = comparison.run(&program, &self.run.work, *seed)?;
+            evaluations.push(comparison.evaluate(&program, &self.run.work, &run, *seed)?);
             runs.push(run);
         }
         let table = Table::new(comparison, &runs, &Evaluations(evaluations));
         print!("{}", table.to_markdown());
-        if let Some(file) = &self.json {
-            fs::write(file, serde_json::to_string_pretty(&table)? + "\n")?;
-        }
-        Ok(())
+        self.run.write_json(&table)
     }
 
     fn learn(
@@ -93,7 +83,7 @@ impl Options {
         let seeds = comparison.seeds.iter();
         let cells = seeds.flat_map(|seed| comparison.variant.iter().map(move |v| (v, *seed)));
         for (variant, seed) in cells.skip(number).step_by(count) {
-            comparison.learn(program, &self.work, variant, seed)?;
+            comparison.learn(program, &self.run.work, variant, seed)?;
             eprintln!("learnt {}, seed {seed}", variant.name);
         }
         Ok(())

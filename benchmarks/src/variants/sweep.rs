@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Variant;
 use super::demos::{Demo, Demos};
 use crate::failure::Failure;
-use crate::program::Program;
+use crate::program::RunOptions;
 
 /// Which variants, how often.
 #[derive(Debug, Args)]
@@ -33,15 +33,8 @@ pub struct Options {
     /// Images of each concept that are sampled just learnt and at the end.
     #[arg(long, alias = "pictures", default_value_t = 4, value_name = "N")]
     images: usize,
-    /// The program.
-    #[arg(long, default_value = "target/release/seqlora", value_name = "FILE")]
-    seqlora: PathBuf,
-    /// Where the demos go; those that are there already are not run again.
-    #[arg(long, value_name = "DIR")]
-    work: PathBuf,
-    /// Writes the rows.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    run: RunOptions,
 }
 
 /// The file of variants.
@@ -69,10 +62,10 @@ impl Options {
         let wanted = |variant: &Variant| {
             self.only.is_empty() || self.only.iter().any(|part| variant.name.contains(part))
         };
-        let program = Program(self.seqlora.clone());
+        let program = self.run.program();
         let demos = Demos {
             program: &program,
-            work: &self.work,
+            work: &self.run.work,
             concepts: self.concepts,
             images: self.images,
         };
@@ -88,10 +81,7 @@ impl Options {
             println!("{}", row.line(metrics));
             rows.push(row);
         }
-        if let Some(file) = &self.json {
-            fs::write(file, serde_json::to_string_pretty(&rows)? + "\n")?;
-        }
-        Ok(())
+        self.run.write_json(&rows)
     }
 }
 
