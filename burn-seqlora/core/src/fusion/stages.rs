@@ -6,6 +6,7 @@
 //! | 2 | keys and values of cross-attention | what the fused text encoder makes of both prompts, at the concept's words and the end |
 //! | 3 | all others of the denoiser | an image of the first prompt, sampled without guidance by the fused layers and the concept's own others |
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use burn::tensor::Tensor;
@@ -94,6 +95,15 @@ impl StagedFusion<'_> {
     /// If a concept cannot be read.
     pub fn layers(&self, sites: &[Site]) -> Result<usize> {
         Ok(self.fusion_run(sites)?.layers())
+    }
+
+    /// The names of the sites that some concept adapts.
+    fn adapted(&self) -> Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        for member in self.members {
+            names.extend(self.bank.record(&member.id)?.sites.into_keys());
+        }
+        Ok(names)
     }
 
     fn fusion_run<'s>(&'s self, sites: &'s [Site]) -> Result<FusionRun<'s>> {
@@ -217,7 +227,10 @@ impl StagedFusion<'_> {
         tokens: Tokens,
     ) -> Result<ActivationStatistics> {
         let (sites, device) = (model.sites(), model.device());
-        let mut probe = ActivationProbe::new(sites, |site| stage.contains(site));
+        // Of other layers nothing is needed, and those of feed-forward networks have the most inputs.
+        let adapted = self.adapted()?;
+        let wanted = |site: &Site| stage.contains(site) && adapted.contains(&site.name);
+        let mut probe = ActivationProbe::new(sites, wanted);
         if self.fusion.needs() == Statistics::GramAndInputs {
             probe = probe.keeping(KEPT_ROWS);
         }
