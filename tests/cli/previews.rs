@@ -53,7 +53,7 @@ fn previews_are_drawn_and_change_nothing() {
     }
 }
 
-/// A run that takes days does not end for a picture.
+/// A run that takes days does not end because an image cannot be written.
 #[test]
 fn a_preview_that_fails_is_told() {
     let project = Project::new(&["cat"]);

@@ -24,7 +24,7 @@ pub struct Demo {
     /// Images of each concept that are sampled with each method, just learnt and at the end
     #[arg(long, alias = "pictures", value_name = "N", default_value_t = 4, value_parser = value_parser!(u8).range(1..=64))]
     pub images: u8,
-    /// Minibatches per concept [default: 36]
+    /// Minibatches per concept [default: 60]
     #[arg(long, value_parser = value_parser!(u32).range(1..))]
     pub steps: Option<u32>,
     /// Methods to compare
