@@ -6,6 +6,7 @@
 //! cargo run --release -p seqlora-benchmarks -- blind --demo DIR --out DIR
 //! cargo run --release -p seqlora-benchmarks -- sweep --work DIR [--only NAME]... [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- methods --work DIR [--part I/N] [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- plots RESULTS... --out DIR
 //! cargo run --release -p seqlora-benchmarks -- order --demo DIR --work DIR [--part I/N] [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- scale --model DIR --work DIR [--fusions NAME,...]
 //! cargo run --release -p seqlora-benchmarks -- convergence [--out DIR]
@@ -45,6 +46,8 @@ enum Command {
     Sweep(variants::sweep::Options),
     /// Learns concepts of the toy world by every method, fuses where a method does, and evaluates them all.
     Methods(variants::methods::Options),
+    /// Draws what `methods` found: scores over the number of concepts, the order and seconds.
+    Plots(variants::plots::Options),
     /// Learns the same concepts in several orders with several seeds, and compares the variances.
     Order(order::Options),
     /// Measures what up to 101 concepts cost on a model of Stable Diffusion's size.
@@ -62,6 +65,7 @@ fn main() -> Result<(), Failure> {
         Command::Compare(options) => options.run(),
         Command::Sweep(options) => options.run(),
         Command::Methods(options) => options.run(),
+        Command::Plots(options) => options.run(),
         Command::Order(options) => options.run(),
         Command::Scale(options) => options.run(),
         Command::Convergence(options) => options.run(),

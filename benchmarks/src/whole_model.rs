@@ -61,6 +61,7 @@ impl<B: TrainBackend> Setup<B> {
             timesteps: vec![500],
             mask: Tensor::ones([1, 1, side, side], &device),
             subject: None,
+            prior: None,
             prompts: TextBatch::new(&[tokens], &vocabulary, layers, &device),
         };
         Ok(Self { model, config, sample, side })

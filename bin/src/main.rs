@@ -4,6 +4,7 @@ mod allocator;
 mod args;
 mod commands;
 mod device;
+mod event_file;
 mod failure;
 mod hints;
 mod hub;

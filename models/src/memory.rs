@@ -77,6 +77,7 @@ pub fn training_estimate<B: KernelBackend>(
     // A Hessian product keeps the tangents as well.
     let passes = if work.hessian_products > 0 { 2 } else { 1 };
     let tensors = TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached;
+    let losses = if train.prior_weight > 0.0 { 2 } else { 1 };
     let length = config.text_encoder.max_position_embeddings;
     let probabilities = probabilities(unet, latents, length);
     let pixels = side.pow(2) as u64;
@@ -90,7 +91,8 @@ pub fn training_estimate<B: KernelBackend>(
         // Eight f32 numbers per parameter: the parameter, its two moments, and the gradients, adjoints
         // and steps of one iteration.
         trainable: 4 * 8 * adapter_parameters(model.sites(), &capacity.ranks) as u64,
-        activations: product(&[train.precision.bytes(), train.batch, tensors, tensor])
+        // The loss that keeps the class is a second pass on the same tape.
+        activations: product(&[train.precision.bytes(), train.batch * losses, tensors, tensor])
             .saturating_add(match train.attention() {
                 Some(_) => product(&[4, train.batch, MAPS[passes - 1], probabilities]),
                 None => 0,

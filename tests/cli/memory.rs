@@ -44,9 +44,10 @@ fn a_plan_tells_memory_and_time() {
     }
 }
 
-/// The regularisation of attention keeps probabilities, which are part of the estimate.
+/// The regularisation of attention keeps probabilities, and the loss that keeps the class a second pass; both are
+/// part of the estimate.
 #[test]
-fn maps_of_the_attention_are_counted() {
+fn what_terms_of_the_loss_keep_is_counted() {
     let activations = |settings: &str| {
         let project = Project::new(&["cat"]);
         let usual = fs::read_to_string(project.path("settings.toml")).unwrap();
@@ -57,6 +58,7 @@ fn maps_of_the_attention_are_counted() {
     let (without, with) = (activations(""), activations("attention_weight = 0.01\n"));
     // Heads, places and 77 tokens of each layer, in f32, five times.
     assert!(with > without && (with - without).is_multiple_of(4 * 5 * 77), "{without} {with}");
+    assert_eq!(activations("prior_weight = 1.0\n"), 2 * without);
 }
 
 /// A run that cannot fit does not start, and neither does one whose sizes make no sense.

@@ -64,3 +64,49 @@ fn a_preview_that_fails_is_told() {
     assert!(run.stderr.contains("no preview of <cat> at step 0"), "{}", run.stderr);
     assert_eq!(project.ids(), ["cat"]);
 }
+
+/// The records of TensorBoard's event files in a folder.
+fn records(project: &Project, folder: &str) -> Vec<Vec<u8>> {
+    let mut files: Vec<_> =
+        fs::read_dir(project.path(folder)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let mut records = Vec::new();
+    for file in files {
+        let bytes = fs::read(file).unwrap();
+        let mut rest = &bytes[..];
+        while let Some((length, _)) = rest.split_first_chunk::<8>() {
+            let length = u64::from_le_bytes(*length) as usize;
+            records.push(rest[12..12 + length].to_vec());
+            rest = &rest[16 + length..];
+        }
+    }
+    records
+}
+
+/// A record for each step with its numbers, the previews, and nothing that depends on it.
+#[test]
+fn tensorboard_sees_steps_and_previews() {
+    let project = Project::new(&["cat"]);
+    project.learn("photos", "--steps 3").succeeds();
+    let without = project.bank();
+    fs::remove_dir_all(project.path("bank")).unwrap();
+    let mut command = project.learn_command("photos", "--steps 3 --tensorboard runs");
+    command.args(["--preview", "a photo of a {}"]);
+    Run::of(command).succeeds();
+    assert!(without == project.bank(), "the bank depends on the record");
+    let records = records(&project, "runs/cat");
+    let with = |tag: &str| {
+        let holds =
+            |record: &&Vec<u8>| record.windows(tag.len()).any(|part| part == tag.as_bytes());
+        records.iter().filter(holds).count()
+    };
+    // The version, the start, three steps, and previews before the first and after the last.
+    assert_eq!(records.len(), 2 + 3 + 2);
+    assert_eq!((with("brain.Event:2"), with("preview/0"), with("PNG")), (1, 2, 2));
+    for tag in ["loss", "hypergradient_norm", "overlap", "embedding_norm", "learning_rate"] {
+        assert_eq!(with(tag), 3, "{tag}");
+    }
+    project.write("file", "");
+    fs::remove_dir_all(project.path("bank")).unwrap();
+    project.learn("photos", "--tensorboard file").fails(1, &["file"]);
+}

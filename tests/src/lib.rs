@@ -22,7 +22,7 @@ macro_rules! suite {
                       none_is_zero, projection],
             kernel_laws: $laws,
             second_order: [hessian_product_matches_pytorch, hypergradient_matches_pytorch,
-                           attention_term_matches_pytorch],
+                           attention_term_matches_pytorch, prior_term_is_a_second_loss],
             derivatives: [products_are_derivatives_of_the_gradient, hessian_is_symmetric,
                           single_layer_products_have_a_closed_form,
                           earlier_adapters_belong_to_the_weights],

@@ -13,13 +13,14 @@ seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,
     nested: [toys_agree, products_of_the_model_agree, hypergradients_of_the_model_agree],
 );
 
-// Here only: they state what the method does over thousands of steps, not what a backend computes, and
-// took 270 s on one thread of software Vulkan.
-mod long {
+// Here only: they state what the method does, some over thousands of steps, not what a backend computes, and
+// took minutes on one thread of software Vulkan.
+mod methods {
     seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,
         forgetting: [learnt_directions_hold_more_than_frozen_ones,
                      forgetting_is_a_quadratic_form_in_the_residual],
         fusion: [a_concept_survives_its_fusion],
+        learning: [the_class_is_kept_with_every_method, images_of_the_class_are_kept],
     );
 }
 

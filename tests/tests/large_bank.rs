@@ -83,7 +83,7 @@ impl ConceptData for Next {
     }
 
     fn examine(&self, _: &mut dyn FnMut(usize) -> Flow) -> burn_seqlora::Result<Examination> {
-        Ok(Examination { digest: String::new(), largest_image: 1 })
+        Ok(Examination { digest: String::new(), largest_image: 1, mask_coverage: None })
     }
 
     fn check(&self) -> burn_seqlora::Result<()> {

@@ -13,7 +13,7 @@ use crate::measure::Measurement;
 use crate::program::Program;
 
 /// The settings file.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
     /// Concepts of each run.
@@ -30,7 +30,7 @@ pub struct Comparison {
 }
 
 /// Concepts that were learnt by a variant, fused.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fused {
     /// Its name in tables.
@@ -76,6 +76,11 @@ impl Comparison {
         Ok(comparison)
     }
 
+    /// The same with one seed.
+    pub fn with_seed(&self, seed: u64) -> Self {
+        Self { seeds: vec![seed], ..self.clone() }
+    }
+
     /// The names of all rows, in the order of tables.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let variants = self.variant.iter().map(|variant| variant.name.as_str());
@@ -94,7 +99,7 @@ impl Comparison {
         seed: u64,
     ) -> Result<Demo, Failure> {
         // `evaluate` makes the images that are scored.
-        let demos = Demos { program, work, concepts: self.concepts, images: 1 };
+        let demos = Demos { program, work, concepts: self.concepts, images: 1, class: None };
         let demo = demos.run(variant, seed)?;
         for fused in self.fusion.iter().filter(|fused| fused.of == variant.name) {
             self.fuse(program, work, fused, &demo, seed)?;

@@ -22,6 +22,8 @@ pub struct Demos<'a> {
     pub concepts: usize,
     /// Images of each concept that are sampled just learnt and at the end.
     pub images: usize,
+    /// The class of all concepts, if they have one in common.
+    pub class: Option<&'a str>,
 }
 
 /// A demo that has ended, and what it says of its only method.
@@ -62,6 +64,9 @@ impl Demos<'_> {
         command.args(["--method", method, "--config"]).arg(&config);
         command.args(["--concepts", &self.concepts.to_string(), "--seed", &seed.to_string()]);
         command.args(["--images", &self.images.to_string(), "--out"]).arg(&out);
+        if let Some(class) = self.class {
+            command.args(["--class", class]);
+        }
         let took = self.program.run_once(command, &folder.join(format!("{seed}.json")))?;
         let file = out.join("summary.json");
         let Summary { methods, metrics, .. } = serde_json::from_str(&fs::read_to_string(&file)?)?;

@@ -1,14 +1,14 @@
 //! Every method on the same concepts: learnt, fused, evaluated by one protocol, over several seeds.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn_seqlora::eval::statistics::{Distribution, PairedDifference};
 use clap::Args;
 use serde::Serialize;
 
-use super::comparison::{Comparison, Run};
+use super::comparison::Comparison;
 use super::pooled::{Bounds, Evaluations, Scores};
+use super::result::{Fused, Learnt, SeedResult};
 use crate::failure::Failure;
 use crate::program::{Program, RunOptions, parse_part};
 
@@ -22,6 +22,15 @@ pub struct Options {
     /// evaluates.
     #[arg(long, value_name = "I/N", value_parser = parse_part)]
     part: Option<(usize, usize)>,
+    /// Concepts of each run, instead of the comparison's.
+    #[arg(long, value_name = "N")]
+    concepts: Option<usize>,
+    /// Seeds instead of the comparison's.
+    #[arg(long, value_delimiter = ',', value_name = "SEED,...")]
+    seeds: Option<Vec<u64>>,
+    /// Writes what each seed gave to SEED.json here, and takes what is here already instead of running it.
+    #[arg(long, value_name = "DIR")]
+    results: Option<PathBuf>,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -57,21 +66,44 @@ struct Row {
 impl Options {
     /// Learns, fuses and evaluates what is missing, and prints the table.
     pub fn run(self) -> Result<(), Failure> {
-        let comparison = Comparison::read(&self.config)?;
+        let mut comparison = Comparison::read(&self.config)?;
+        comparison.concepts = self.concepts.unwrap_or(comparison.concepts);
+        if let Some(seeds) = &self.seeds {
+            comparison.seeds.clone_from(seeds);
+        }
         let program = self.run.program();
         if let Some(part) = self.part {
             return self.learn(&comparison, &program, part);
         }
-        let mut runs = Vec::new();
-        let mut evaluations = Vec::new();
-        for seed in &comparison.seeds {
-            let run = comparison.run(&program, &self.run.work, *seed)?;
-            evaluations.push(comparison.evaluate(&program, &self.run.work, &run, *seed)?);
-            runs.push(run);
-        }
-        let table = Table::new(comparison, &runs, &Evaluations(evaluations));
+        let seeds = comparison.seeds.iter();
+        let results = seeds.map(|seed| self.result(&comparison, &program, *seed));
+        let results = results.collect::<Result<Vec<_>, _>>()?;
+        let table = Table::new(comparison, &results);
         print!("{}", table.to_markdown());
         self.run.write_json(&table)
+    }
+
+    /// What a seed gives, from its file or by running it.
+    fn result(
+        &self,
+        comparison: &Comparison,
+        program: &Program,
+        seed: u64,
+    ) -> Result<SeedResult, Failure> {
+        let (only, work) = (comparison.with_seed(seed), &self.run.work);
+        let file = self.results.as_ref().map(|folder| folder.join(format!("{seed}.json")));
+        if let Some(file) = &file
+            && let Some(result) = SeedResult::read(file, &only)?
+        {
+            return Ok(result);
+        }
+        let run = comparison.run(program, work, seed)?;
+        let evaluation = comparison.evaluate(program, work, &run, seed)?;
+        let result = SeedResult::new(only, &run, evaluation);
+        if let Some(file) = &file {
+            result.write(file)?;
+        }
+        Ok(result)
     }
 
     fn learn(
@@ -91,7 +123,8 @@ impl Options {
 }
 
 impl Table {
-    fn new(comparison: Comparison, runs: &[Run], evaluations: &Evaluations) -> Self {
+    fn new(comparison: Comparison, results: &[SeedResult]) -> Self {
+        let evaluations = Evaluations(results.iter().map(|result| &result.evaluation).collect());
         let names: Vec<&str> = comparison.names().collect();
         let metrics = evaluations.metrics();
         let bounds = metrics.iter().map(|metric| evaluations.bounds(metric, names[0])).collect();
@@ -101,9 +134,12 @@ impl Table {
                 None => number,
                 Some(of) => names.iter().position(|name| name == of).expect("settings are checked"),
             };
-            let last: Vec<String> = runs.iter().map(|run| run.last_concept(variant)).collect();
+            let order = |result: &'_ SeedResult| result.learnt[variant].order.last().cloned();
+            let last: Vec<String> = results.iter().filter_map(order).collect();
             let scores = metrics.iter().map(|m| evaluations.scores(m, name, names[0], &last));
-            Row::new(name, scores.collect(), runs, variant, fusion)
+            let fused = fusion.map(|fusion| results.iter().map(|r| r.fused[fusion]).collect());
+            let learnt = results.iter().map(|result| &result.learnt[variant]);
+            Row::new(name, scores.collect(), &learnt.collect::<Vec<_>>(), fused)
         };
         let rows = names.iter().enumerate().map(row).collect();
         Self { bounds, rows, comparison }
@@ -180,44 +216,31 @@ fn markdown<const N: usize>(columns: &[&str; N], rows: &[(&str, [String; N])]) -
 }
 
 impl Row {
-    fn new(
-        name: &str,
-        scores: Vec<Scores>,
-        runs: &[Run],
-        variant: usize,
-        fusion: Option<usize>,
-    ) -> Self {
-        let demos = || runs.iter().map(|run| &run.demos[variant]);
-        let mean = |values: Vec<f64>| values.iter().sum::<f64>() / values.len() as f64;
-        let both = |of: fn(&burn_seqlora::eval::report::PairScores) -> f64| {
-            let found = demos().map(|demo| demo.method.pairs.as_ref().map(of));
-            found.collect::<Option<Vec<_>>>().map(mean)
-        };
-        let both_found = both(|pairs| pairs.prompt).zip(both(|pairs| pairs.boxes));
-        let seconds: Vec<f64> =
-            demos().flat_map(|demo| &demo.method.concepts).map(|c| c.seconds).collect();
-        let fusions = fusion.map(|number| runs.iter().map(move |run| run.fusions[number]));
-        let took = fusions.clone().map(|fusions| fusions.map(|(took, _)| took.seconds).collect());
-        let peaks: Vec<Option<u64>> = match fusions.clone() {
-            Some(fusions) => fusions.map(|(took, _)| took.peak_bytes).collect(),
-            None => demos().map(|demo| demo.took.peak_bytes).collect(),
-        };
-        let bytes: Vec<u64> = match fusions {
-            Some(fusions) => fusions.map(|(_, bytes)| bytes).collect(),
-            None => demos().map(|demo| size(&demo.bank().join("concepts"))).collect(),
+    /// Of what a variant's seeds left, and what its fusion did, if the row is that of a fusion.
+    fn new(name: &str, scores: Vec<Scores>, learnt: &[&Learnt], fused: Option<Vec<Fused>>) -> Self {
+        let mean = |place: usize| {
+            let shares = learnt.iter().map(|learnt| Some(learnt.both_found?[place]));
+            let shares = shares.collect::<Option<Vec<f64>>>()?;
+            Some(shares.iter().sum::<f64>() / shares.len() as f64)
         };
         let summary = |values: &[f64]| Distribution::of(values, &Default::default());
+        let seconds: Vec<f64> = learnt.iter().flat_map(|l| &l.seconds).copied().collect();
+        let fusion_seconds = |fused: &Vec<Fused>| {
+            summary(&fused.iter().map(|fused| fused.seconds).collect::<Vec<_>>())
+        };
+        let (peaks, bytes): (Vec<Option<u64>>, Vec<u64>) = match &fused {
+            Some(fused) => fused.iter().map(|fused| (fused.peak_bytes, fused.bytes)).unzip(),
+            None => learnt.iter().map(|learnt| (learnt.peak_bytes, learnt.bytes)).unzip(),
+        };
+        let peaks = peaks.into_iter().collect::<Option<Vec<u64>>>();
         Self {
             name: name.into(),
             scores,
-            both_found: both_found.filter(|_| fusion.is_none()).map(|(p, b)| [p, b]),
-            max_overlap: demos().map(|demo| demo.method.max_overlap).fold(0.0, f64::max),
+            both_found: mean(0).zip(mean(1)).filter(|_| fused.is_none()).map(|(p, b)| [p, b]),
+            max_overlap: learnt.iter().map(|learnt| learnt.max_overlap).fold(0.0, f64::max),
             training_seconds: summary(&seconds),
-            fusion_seconds: took.and_then(|took: Vec<f64>| summary(&took)),
-            peak_bytes: peaks
-                .into_iter()
-                .collect::<Option<Vec<_>>>()
-                .and_then(|p| p.into_iter().max()),
+            fusion_seconds: fused.as_ref().and_then(fusion_seconds),
+            peak_bytes: peaks.and_then(|peaks| peaks.into_iter().max()),
             bytes: bytes.iter().sum::<u64>() / bytes.len() as u64,
         }
     }
@@ -240,24 +263,6 @@ impl Row {
             format!("{:.2}", self.bytes as f64 / 1e6),
         ]
     }
-}
-
-impl Run {
-    /// The id of the concept that a variant learnt last.
-    fn last_concept(&self, variant: usize) -> String {
-        let concepts = &self.demos[variant].method.concepts;
-        concepts.last().expect("a demo has concepts").id.clone()
-    }
-}
-
-/// The bytes of all files in a folder.
-fn size(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let of = |entry: fs::DirEntry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => size(&entry.path()),
-        _ => entry.metadata().map_or(0, |metadata| metadata.len()),
-    };
-    entries.map(of).sum()
 }
 
 fn none() -> String {

@@ -1,18 +1,20 @@
 //! Ways of learning the same concepts of the toy world: a demo for each of them and each seed.
 //!
 //! [`sweep`] compares them by the demos' own scores. [`methods`] also fuses what was learnt, and evaluates
-//! everything by one protocol.
+//! everything by one protocol; [`plots`] draws what such comparisons gave.
 
 mod comparison;
 mod demos;
 pub mod methods;
+pub mod plots;
 mod pooled;
+mod result;
 pub mod sweep;
 
 use serde::{Deserialize, Serialize};
 
 /// One way of learning.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
     /// Its name in tables.

@@ -41,9 +41,9 @@ pub struct Bounds {
 
 /// The evaluations of one comparison, one for each seed.
 #[derive(Debug)]
-pub struct Evaluations(pub Vec<EvaluationSummary>);
+pub struct Evaluations<'a>(pub Vec<&'a EvaluationSummary>);
 
-impl Evaluations {
+impl Evaluations<'_> {
     /// What was measured.
     pub fn metrics(&self) -> &[MetricInfo] {
         &self.0[0].metrics
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn concepts_of_all_seeds_count_and_the_last_of_each_forgets_nothing() {
         let seeds = [[[0.8, 0.6], [0.5, 0.4]], [[0.7, 0.5], [0.3, 0.6]]].map(summary);
-        let evaluations = Evaluations(seeds.into());
+        let evaluations = Evaluations(seeds.iter().collect());
         let last = ["b", "b"].map(String::from);
         let ours = evaluations.scores(&metric(), "ours", "ours", &last);
         let theirs = evaluations.scores(&metric(), "theirs", "ours", &last);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Variant;
 use super::demos::{Demo, Demos};
 use crate::failure::Failure;
-use crate::program::RunOptions;
+use crate::program::{RunOptions, parse_part};
 
 /// Which variants, how often.
 #[derive(Debug, Args)]
@@ -33,6 +33,12 @@ pub struct Options {
     /// Images of each concept that are sampled just learnt and at the end.
     #[arg(long, alias = "pictures", default_value_t = 4, value_name = "N")]
     images: usize,
+    /// Take concepts of this class only.
+    #[arg(long, value_name = "WORD")]
+    class: Option<String>,
+    /// Only run part I of N, in a folder that all parts share; the same command without this prints the table.
+    #[arg(long, value_name = "I/N", value_parser = parse_part)]
+    part: Option<(usize, usize)>,
     #[command(flatten)]
     run: RunOptions,
 }
@@ -68,9 +74,19 @@ impl Options {
             work: &self.run.work,
             concepts: self.concepts,
             images: self.images,
+            class: self.class.as_deref(),
         };
+        let variants: Vec<Variant> = variants.variant.into_iter().filter(wanted).collect();
+        if let Some((number, count)) = self.part {
+            let cells = variants.iter().flat_map(|v| self.seeds.iter().map(move |seed| (v, *seed)));
+            for (variant, seed) in cells.skip(number).step_by(count) {
+                demos.run(variant, seed)?;
+                eprintln!("{}, seed {seed}", variant.name);
+            }
+            return Ok(());
+        }
         let mut rows = Vec::new();
-        for variant in variants.variant.into_iter().filter(wanted) {
+        for variant in variants {
             let runs = self.seeds.iter().map(|seed| demos.run(&variant, *seed));
             let runs = runs.collect::<Result<Vec<_>, _>>()?;
             let Some(Demo { metrics, .. }) = runs.first() else { continue };

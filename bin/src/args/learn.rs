@@ -42,6 +42,9 @@ pub struct Learn {
     /// The id of a single folder of images: its name <ID> in prompts
     #[arg(long, value_parser = parse_id)]
     pub id: Option<String>,
+    /// Images of other things of the class of a single folder, whose look `--prior-weight` keeps
+    #[arg(long, visible_aliases = ["class_data_dir", "reg_data_dir"], value_name = "FOLDER")]
+    pub class_images: Option<PathBuf>,
     /// Where the folders of a concept list lie
     #[arg(long, value_name = "FOLDER")]
     pub images_root: Option<PathBuf>,
@@ -56,9 +59,9 @@ pub struct Learn {
     _alpha: Option<String>,
 }
 
-/// Images while a concept is learnt.
+/// Images and curves while a concept is learnt.
 #[derive(Debug, ClapArgs)]
-#[command(next_help_heading = "Previews")]
+#[command(next_help_heading = "Watching")]
 pub struct Previews {
     /// Draw this prompt while a concept is learnt, with {} for the concept, always from the same noise and
     /// together with the concepts of the bank; can be repeated
@@ -70,6 +73,9 @@ pub struct Previews {
     /// Where previews go: FOLDER/ID/, and all of a concept on one sheet in FOLDER/ID.png
     #[arg(long, value_name = "FOLDER", default_value = "previews")]
     pub preview_out: PathBuf,
+    /// Record losses, norms and previews for TensorBoard: FOLDER/ID/events.out.tfevents.*
+    #[arg(long, visible_alias = "logging_dir", value_name = "FOLDER")]
+    pub tensorboard: Option<PathBuf>,
 }
 
 /// Settings that win over those of `--config`.
@@ -116,6 +122,11 @@ pub struct Train {
     /// γ of min-SNR weights, by which steps with little noise count less; 5 is usual [default: none]
     #[arg(long, visible_alias = "min_snr_gamma", value_name = "GAMMA")]
     pub min_snr_gamma: Option<f64>,
+    /// Keep the class as it is: by the denoising loss on images of the class, or without such images by what the
+    /// model predicts for the class word without the concept; 1 is a start, and a step takes twice as long
+    /// [default: 0]
+    #[arg(long, visible_alias = "prior_loss_weight", value_name = "WEIGHT")]
+    pub prior_weight: Option<f64>,
     /// Adapted layers: cross-attention-kv, cross-attention, attention or all [default: attention]
     #[arg(long, value_parser = parse_name::<SiteSelection>)]
     pub sites: Option<SiteSelection>,
@@ -179,6 +190,7 @@ impl Train {
         set(&mut config.lr_schedule, self.lr_schedule);
         set(&mut config.warmup_steps, self.warmup_steps);
         config.min_snr_gamma = self.min_snr_gamma.or(config.min_snr_gamma);
+        set(&mut config.prior_weight, self.prior_weight);
         set(&mut config.sites, self.sites);
         set(&mut config.tokens, self.tokens);
         set(&mut config.save_every, self.save_every);

@@ -24,6 +24,12 @@ pub trait ConceptData: Debug + Sync {
     /// Minibatches, where the data ask for a number.
     fn steps(&self) -> Option<usize>;
 
+    /// Images of other things of the class, whose look is to be kept, with captions in which `{}` stands for the
+    /// class word; `None` without.
+    fn class_images(&self) -> Option<&dyn ConceptData> {
+        None
+    }
+
     /// Reads every file that the concept is learnt from, once, and decodes each image to see that it can be
     /// used; one after the other, so that memory does not grow with their number. `progress` is told how
     /// many images are done.
@@ -56,12 +62,34 @@ pub trait ConceptData: Debug + Sync {
 }
 
 /// What a pass over all files of a concept found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Examination {
     /// A digest of everything that the concept is learnt from.
     pub digest: String,
     /// Pixels of the largest image.
     pub largest_image: usize,
+    /// How much of their images the subject masks cover; `None` without masks.
+    pub mask_coverage: Option<MaskCoverage>,
+}
+
+/// Shares of their images that subject masks cover.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MaskCoverage {
+    /// The smallest.
+    pub least: f64,
+    /// The mean.
+    pub mean: f64,
+    /// The largest.
+    pub most: f64,
+}
+
+impl MaskCoverage {
+    /// Of these shares; `None` if there are none.
+    pub fn of(shares: &[f64]) -> Option<Self> {
+        let least = shares.iter().copied().reduce(f64::min)?;
+        let most = shares.iter().copied().reduce(f64::max)?;
+        Some(Self { least, mean: shares.iter().sum::<f64>() / shares.len() as f64, most })
+    }
 }
 
 /// The images of one concept.

@@ -114,6 +114,7 @@ mod tests {
             class_word: class_word.into(),
             kind: ConceptKind::of_class(class_word),
             images: vec![ImageSource { path: "0.png".into(), caption, mask: None }],
+            class_images: None,
             templates: Vec::new(),
             steps: None,
             repeats: 1,

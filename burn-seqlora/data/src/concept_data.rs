@@ -30,6 +30,10 @@ impl ConceptData for ConceptSource {
         self.steps
     }
 
+    fn class_images(&self) -> Option<&dyn ConceptData> {
+        Some(self.class_images.as_deref()?)
+    }
+
     fn examine(&self, progress: &mut dyn FnMut(usize) -> Flow) -> Result<Examination> {
         examine(self, progress)
     }

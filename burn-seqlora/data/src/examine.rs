@@ -4,13 +4,14 @@ use std::io::Read;
 use std::path::Path;
 
 use rayon::prelude::*;
-use seqlora_core::data::Examination;
+use seqlora_core::data::{Examination, MaskCoverage};
 use seqlora_core::{Error, Flow, Result};
 use seqlora_files::{FileError, open_regular};
 use sha2::{Digest, Sha256};
 
 use super::dataset::Item;
 use super::error::DataError;
+use super::mask::Mask;
 use super::source::{ConceptSource, ImageSource};
 
 /// Images between two reports of progress: half a second's work on one core, if they are photos.
@@ -27,14 +28,15 @@ pub(crate) fn examine(
     let mut hash = Sha256::new();
     let text = format!("{:?}|{}|{:?}", source.kind, source.class_word, source.templates);
     hash.update(text.as_bytes());
-    let (mut errors, mut largest_image, mut done) = (Vec::new(), 0, 0);
+    let (mut errors, mut covered, mut largest_image, mut done) = (Vec::new(), Vec::new(), 0, 0);
     for images in source.images.chunks(CHUNK) {
         let found: Vec<_> = images.par_iter().map(examine_image).collect();
         for result in found {
             match result {
-                Ok((digests, pixels)) => {
+                Ok(Examined { digests, pixels, mask }) => {
                     digests.iter().for_each(|digest| hash.update(digest));
                     largest_image = largest_image.max(pixels);
+                    covered.extend(mask);
                 }
                 Err(error) => errors.push(error),
             }
@@ -44,20 +46,35 @@ pub(crate) fn examine(
             return Err(Error::Stopped);
         }
     }
+    if let Some(class) = &source.class_images {
+        // The bar counts the concept's own images.
+        let of_class = examine(class, &mut |_| progress(done))?;
+        hash.update(of_class.digest.as_bytes());
+        largest_image = largest_image.max(of_class.largest_image);
+    }
     if !errors.is_empty() {
         return Err(DataError::Images { concept: source.id.clone(), errors }.into());
     }
     let digest = hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    Ok(Examination { digest, largest_image })
+    Ok(Examination { digest, largest_image, mask_coverage: MaskCoverage::of(&covered) })
 }
 
-/// The digests of an image, its mask and its caption, and the number of its pixels.
-fn examine_image(image: &ImageSource) -> Result<(Vec<[u8; 32]>, usize), DataError> {
+struct Examined {
+    /// Of the image, its mask and its caption.
+    digests: Vec<[u8; 32]>,
+    pixels: usize,
+    /// The share of the image that its mask covers.
+    mask: Option<f64>,
+}
+
+fn examine_image(image: &ImageSource) -> Result<Examined, DataError> {
     let files = [Some(&image.path), image.mask.as_ref()].into_iter().flatten();
     let mut digests = files.map(|path| digest(path)).collect::<Result<Vec<_>, _>>()?;
     digests.push(Sha256::digest(image.caption.as_deref().unwrap_or_default()).into());
-    let (width, height) = Item::load(image)?.image.dimensions();
-    Ok((digests, width as usize * height as usize))
+    let Item { image, mask } = Item::load(image)?;
+    let pixels = image.width() as usize * image.height() as usize;
+    let covered = |mask: Mask| mask.pixels().map(|p| f64::from(p.0[0])).sum::<f64>();
+    Ok(Examined { digests, pixels, mask: mask.map(|mask| covered(mask) / pixels as f64) })
 }
 
 /// The SHA-256 of a file.
@@ -105,6 +122,22 @@ mod tests {
     }
 
     #[test]
+    fn masks_say_how_much_they_cover() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut source = vases(&folder.path().join("vase"));
+        // A quarter and three quarters of two images; the others have no mask.
+        for (number, columns) in [16, 48].into_iter().enumerate() {
+            let path = folder.path().join(format!("mask{number}.png"));
+            let white = |x, _| image::Luma([if x < columns { 255 } else { 0 }]);
+            image::GrayImage::from_fn(64, 48, white).save(&path).unwrap();
+            source.images[number].mask = Some(path);
+        }
+        let examined = source.examine(&mut |_| Flow::Continue).unwrap();
+        let covered = MaskCoverage { least: 0.25, mean: 0.5, most: 0.75 };
+        assert_eq!(examined.mask_coverage, Some(covered));
+    }
+
+    #[test]
     fn the_digest_covers_every_file_and_progress_may_stop() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("vase");
@@ -116,6 +149,7 @@ mod tests {
         });
         let examined = examined.unwrap();
         assert_eq!((reports, examined.largest_image), (vec![32, 40], 64 * 48));
+        assert_eq!(examined.mask_coverage, None);
         RgbImage::new(1, 1).save(root.join("39.png")).unwrap();
         let changed = source.examine(&mut |_| Flow::Continue).unwrap();
         assert_ne!(changed.digest, examined.digest);

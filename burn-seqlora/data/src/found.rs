@@ -18,6 +18,8 @@ pub(crate) struct FoundConcept {
     /// `None` if the class word decides.
     pub(crate) kind: Option<ConceptKind>,
     pub(crate) images: Vec<ImageSource>,
+    /// Images of other things of the class.
+    pub(crate) class_images: Vec<ImageSource>,
     pub(crate) templates: Vec<String>,
     pub(crate) steps: Option<usize>,
     pub(crate) repeats: usize,
@@ -42,6 +44,7 @@ impl FoundConcept {
             class_word: names::class_word(name),
             kind: None,
             images,
+            class_images: Vec::new(),
             templates: Vec::new(),
             steps: None,
             repeats: 1,
@@ -61,8 +64,23 @@ impl FoundConcept {
             return Err(DataError::ClassWord { origin: self.origin, name: self.id });
         };
         check_texts(&self.origin, &class_word, &self.images, &self.templates)?;
+        check_texts(&self.origin, &class_word, &self.class_images, &[])?;
+        let kind = self.kind.unwrap_or_else(|| ConceptKind::of_class(&class_word));
+        let of_class = |images| ConceptSource {
+            id: self.id.clone(),
+            class_word: class_word.clone(),
+            kind,
+            images,
+            class_images: None,
+            templates: Vec::new(),
+            steps: None,
+            repeats: 1,
+            prompts: None,
+        };
+        let class_images = Some(self.class_images).filter(|images| !images.is_empty());
         Ok(ConceptSource {
-            kind: self.kind.unwrap_or_else(|| ConceptKind::of_class(&class_word)),
+            kind,
+            class_images: class_images.map(of_class).map(Box::new),
             id: self.id,
             class_word,
             images: self.images,

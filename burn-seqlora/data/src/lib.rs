@@ -55,5 +55,5 @@ pub use self::mask::{Mask, load_mask};
 pub use self::parameters::Parameters;
 pub use self::source::{ConceptSource, ImageSource, Skipped};
 pub use seqlora_core::data::{
-    CaptionOptions, ConceptData, Examination, Example, Examples, Transform,
+    CaptionOptions, ConceptData, Examination, Example, Examples, MaskCoverage, Transform,
 };

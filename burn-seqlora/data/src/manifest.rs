@@ -9,7 +9,7 @@ use super::error::DataError;
 use super::found::{Discovery, FoundConcept};
 use super::layout::DataLayout;
 use super::limits;
-use super::listing::folder_of;
+use super::listing::{folder_of, list};
 use super::source::{ConceptSource, Skipped};
 use super::{concept_list, folders, toml_manifest};
 
@@ -32,6 +32,8 @@ pub struct DiscoverOptions {
     pub class_word: Option<String>,
     /// The concept's id, which overrides the one in the data. Only for a path with one concept.
     pub id: Option<String>,
+    /// A folder with images of other things of the class. Only for a path with one concept.
+    pub class_images: Option<PathBuf>,
     /// The folder that the paths in a TOML or JSON file are relative to; by default the folder of
     /// that file.
     pub images_root: Option<PathBuf>,
@@ -55,9 +57,33 @@ impl Manifest {
         };
         check_counts(path, &found)?;
         override_single(&mut found, options)?;
+        if let Some(folder) = &options.class_images {
+            add_class_images(&mut found, folder)?;
+        }
         check_unique(&found)?;
         let concepts = found.into_iter().map(FoundConcept::check).collect::<Result<_, _>>()?;
         Ok(Self { layout, concepts, skipped })
+    }
+}
+
+/// The images of a folder as those of the only concept's class.
+fn add_class_images(found: &mut [FoundConcept], folder: &Path) -> Result<(), DataError> {
+    let option = |reason: String| DataError::Option { name: "class_images", reason };
+    let [concept] = found else {
+        let reason = format!(
+            "it applies to one concept, but the data hold {}; write a TOML manifest with the key \
+             `class_images` for each concept",
+            found.len()
+        );
+        return Err(option(reason));
+    };
+    if !folder.is_dir() {
+        return Err(option(format!("{} is not a folder", folder.display())));
+    }
+    concept.class_images = list(folder)?.into_images().0;
+    match concept.class_images.is_empty() {
+        true => Err(option(format!("{} holds no images", folder.display()))),
+        false => Ok(()),
     }
 }
 
@@ -122,7 +148,7 @@ mod tests {
 
     fn options(class_word: Option<&str>, id: Option<&str>) -> DiscoverOptions {
         let owned = |text: Option<&str>| text.map(str::to_string);
-        DiscoverOptions { class_word: owned(class_word), id: owned(id), images_root: None }
+        DiscoverOptions { class_word: owned(class_word), id: owned(id), ..Default::default() }
     }
 
     #[test]

@@ -17,6 +17,10 @@ pub struct ConceptSource {
     pub kind: ConceptKind,
     /// Training images, at least one.
     pub images: Vec<ImageSource>,
+    /// Other things of the class, if there are images of them: the same class word, with captions in which the
+    /// class is in the concept's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class_images: Option<Box<ConceptSource>>,
     /// Prompt templates, each with one `{}` where the concept's words go; if empty, the built-in
     /// templates of `kind` are used.
     pub templates: Vec<String>,

@@ -29,6 +29,7 @@ struct ConceptTable {
     class: Option<String>,
     kind: Option<ConceptKind>,
     images: Images,
+    class_images: Option<Images>,
     masks: Option<PathBuf>,
     #[serde(default)]
     templates: Vec<String>,
@@ -83,13 +84,9 @@ impl ConceptContext<'_> {
         skipped: &mut Vec<Skipped>,
     ) -> Result<FoundConcept, DataError> {
         self.check(&toml)?;
-        let mut images = match &toml.images {
-            Images::Folder(folder) => self.folder(folder, skipped)?,
-            Images::Files(files) => self.files(files)?,
-        };
-        if images.is_empty() {
-            return Err(self.error("images", "no images there; expected PNG, JPEG, WebP or BMP"));
-        }
+        let mut images = self.images("images", &toml.images, skipped)?;
+        let class_images = toml.class_images.as_ref();
+        let class_images = class_images.map(|of| self.images("class_images", of, skipped));
         if let Some(masks) = &toml.masks {
             self.attach_masks(&mut images, &self.root.join(masks))?;
         }
@@ -98,6 +95,7 @@ impl ConceptContext<'_> {
             id: toml.id,
             kind: toml.kind,
             images,
+            class_images: class_images.transpose()?.unwrap_or_default(),
             templates: toml.templates,
             steps: toml.steps,
             repeats: 1,
@@ -130,8 +128,26 @@ impl ConceptContext<'_> {
         Ok(())
     }
 
+    /// The images of a key, at least one.
+    fn images(
+        &self,
+        key: &str,
+        images: &Images,
+        skipped: &mut Vec<Skipped>,
+    ) -> Result<Vec<ImageSource>, DataError> {
+        let found = match images {
+            Images::Folder(folder) => self.folder(key, folder, skipped)?,
+            Images::Files(files) => self.files(key, files)?,
+        };
+        match found.is_empty() {
+            true => Err(self.error(key, "no images there; expected PNG, JPEG, WebP or BMP")),
+            false => Ok(found),
+        }
+    }
+
     fn folder(
         &self,
+        key: &str,
         folder: &Path,
         skipped: &mut Vec<Skipped>,
     ) -> Result<Vec<ImageSource>, DataError> {
@@ -142,14 +158,14 @@ impl ConceptContext<'_> {
                 folder.display(),
                 self.root.display()
             );
-            return Err(self.error("images", reason));
+            return Err(self.error(key, reason));
         }
         let (images, rest) = list(&folder)?.into_images();
         skipped.extend(rest);
         Ok(images)
     }
 
-    fn files(&self, files: &[PathBuf]) -> Result<Vec<ImageSource>, DataError> {
+    fn files(&self, key: &str, files: &[PathBuf]) -> Result<Vec<ImageSource>, DataError> {
         let read = |(index, file): (usize, &PathBuf)| {
             let file = self.root.join(file);
             let reason = match file.exists() {
@@ -161,7 +177,7 @@ impl ConceptContext<'_> {
             match reason {
                 None => with_sidecars(file),
                 Some(reason) => {
-                    let key = format!("images[{index}]");
+                    let key = format!("{key}[{index}]");
                     Err(self.error(&key, format!("{}: {reason}", file.display())))
                 }
             }
@@ -228,7 +244,15 @@ mod tests {
         assert_eq!((rex.kind, ann.kind), (ConceptKind::Object, ConceptKind::Human));
         assert!(rex.images[0].mask.as_ref().unwrap().ends_with("cutouts/1.png"));
 
+        let with_class = GOOD.replacen("steps", "class_images = \"people\"\nsteps", 1);
+        std::fs::write(&path, with_class).unwrap();
+        let rex = discover(&path).unwrap().concepts.remove(0);
+        let class = rex.class_images.expect("images of the class");
+        assert_eq!((class.images.len(), class.class_word.as_str()), (2, "dog"));
+
         let cases = [
+            ("steps = 300", "class_images = 'none'", "concept[0].class_images: "),
+            ("steps = 300", "class_images = ['x.png']", "concept[0].class_images[0]: "),
             ("steps = 300", "stepps = 300", "unknown field `stepps`"),
             ("steps = 300", "repeats = 10", "concept[0].repeats: would have no effect"),
             ("steps = 300", "prompts = 'p.txt'", "concept[0].prompts: would have no effect"),

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use burn::backend::Autodiff;
 use burn::tensor::{ElementConversion, Tensor};
 use burn_seqlora::bank::{Bank, BaseModel};
+use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::data::{ConceptData, ConceptKind, ConceptSource, ImageSource};
-use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample};
+use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::{
     Bases, DualAdapters, Site, StoredAdapter, directions::Columns, finish_adapter,
@@ -14,6 +15,7 @@ use burn_seqlora::lora::{
 use burn_seqlora::methods::{Constraint, NAMES, TrainState};
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
+use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::{LrSchedule, NoiseReuse, TrainConfig, TrainingBase};
 use burn_seqlora::text::{Piece, TextBatch, TokenScheme, Vocabulary};
@@ -48,6 +50,7 @@ impl<B: KernelBackend> Problem<B> {
             class_word: "dog".into(),
             kind: ConceptKind::Object,
             images: images.collect(),
+            class_images: None,
             templates: vec![],
             steps: None,
             repeats: 1,
@@ -63,6 +66,14 @@ impl<B: KernelBackend> Problem<B> {
             .unwrap()
             .samples(step)
             .unwrap()
+    }
+
+    fn denoising(&self) -> DenoisingLoss<'_, Model<B>> {
+        DenoisingLoss {
+            model: &self.model,
+            schedule: self.model.noise_schedule(),
+            min_snr_gamma: None,
+        }
     }
 
     /// What `learn` leaves in a new bank.
@@ -123,11 +134,7 @@ impl<B: KernelBackend> Problem<B> {
     /// sample k (T + 1) + t.
     fn train_by_hand(&self, config: &TrainConfig) -> StoredAdapter {
         let sites = self.model.sites();
-        let objective = DenoisingLoss {
-            model: &self.model,
-            schedule: self.model.noise_schedule(),
-            min_snr_gamma: None,
-        };
+        let objective = self.denoising();
         let basis = Bases::<B>::default();
         let bilevel = Trainer {
             objective: &objective,
@@ -219,6 +226,44 @@ pub fn attention_follows_the_subject_with_every_method<B: KernelBackend>(_: f64)
         assert_eq!(on.ranks(problem.model.sites()), off.ranks(problem.model.sites()));
         assert_ne!(on, off, "{name}");
     }
+}
+
+/// What is kept of the class is what the model predicts without the concept, on the base that the concept is
+/// trained on: the term is nothing before the first step, and every method learns something else with it.
+pub fn the_class_is_kept_with_every_method<B: KernelBackend>(_: f64) {
+    let problem = Problem::<B>::new();
+    let off = config(NoiseReuse::Minibatch);
+    let on = TrainConfig { prior_weight: 1.0, ..off.clone() };
+    assert!(problem.samples(&off, 0).remove(0).prior.is_none());
+    let sample = problem.samples(&on, 0).remove(0);
+    let loss = |prior_weight, sample| {
+        let denoising = problem.denoising();
+        let loss = TrainingLoss { denoising, attention: None, prior_weight };
+        let embedding = problem.model.word_embedding("dog").unwrap().unsqueeze::<2>();
+        let loss = loss.loss(&DualAdapters::none(), Some(&embedding), sample);
+        loss.primal.into_scalar().elem::<f64>()
+    };
+    let (with, without) = (loss(1e3, &sample), loss(0.0, &sample));
+    assert!((with - without).abs() <= 1e-6 * without, "{with} {without}");
+    for name in NAMES {
+        let learn = |config: &TrainConfig, folder: &str| {
+            let config = TrainConfig { method: name.to_string(), ..config.clone() };
+            problem.learn(&config, &format!("{name}-{folder}"))
+        };
+        assert_ne!(learn(&on, "on"), learn(&off, "off"), "{name}");
+    }
+    // With an earlier concept among the frozen weights, they predict something else.
+    let mut bank = problem.bank("earlier");
+    problem.learn_into(&mut bank, &["earlier"], &off);
+    let (sites, device) = (problem.model.sites(), problem.model.device());
+    let members = [Member::new("earlier")];
+    let earlier =
+        Composition::<Autodiff<B>>::load(&bank, &members, sites, &device).unwrap().adapters;
+    let seed = Seed::new(on.seed).fork(&problem.source.id);
+    let encoded = EncodedConcept::new(&problem.model, &problem.source, &on, &seed).unwrap();
+    let accumulated = encoded.on(earlier).samples(0).unwrap().remove(0);
+    let target = |sample: DenoisingSample<_>| sample.prior.unwrap().target.to_data();
+    assert_ne!(target(accumulated), target(sample));
 }
 
 /// A minibatch brings one draw of noise, or one for each of its K (T + 1) evaluations; the images
@@ -344,4 +389,31 @@ pub fn only_an_accumulated_base_holds_earlier_concepts<B: KernelBackend>(_: f64)
     assert_eq!(pretrained[0], accumulated[0]);
     assert_ne!(pretrained[1], accumulated[1]);
     assert_eq!(accumulated, learn(TrainingBase::Accumulated, "again"));
+}
+
+/// Images of the class are drawn like those of the concept, with the class word in the concept's place, and
+/// their noise is what is to be predicted; another class is kept by other images.
+pub fn images_of_the_class_are_kept<B: KernelBackend>(_: f64) {
+    let mut problem = Problem::<B>::new();
+    let on = TrainConfig { prior_weight: 1.0, batch: 2, ..config(NoiseReuse::Evaluation) };
+    let prior = |problem: &Problem<B>| {
+        problem.samples(&on, 1).into_iter().map(|sample| sample.prior.unwrap())
+    };
+    let predicted: Vec<_> = prior(&problem).collect();
+    let class = ConceptSource { class_images: None, ..problem.source.clone() };
+    problem.source.class_images = Some(Box::new(class));
+    let samples = problem.samples(&on, 1);
+    assert_eq!(samples.len(), 4);
+    for (sample, predicted) in samples.into_iter().zip(predicted) {
+        let prior = sample.prior.expect("images of the class");
+        // The same images, but drawn by themselves.
+        assert_ne!(prior.timesteps, sample.timesteps);
+        assert_ne!(prior.target.to_data(), sample.noise.to_data());
+        assert_ne!(prior.target.to_data(), predicted.target.to_data());
+        assert!(prior.prompts.words.iter().all(Vec::is_empty));
+        assert_eq!(prior.mask.dims(), sample.mask.dims());
+    }
+    let own = problem.learn(&on, "with images");
+    problem.source.class_images = None;
+    assert_ne!(own, problem.learn(&on, "without"));
 }

@@ -9,7 +9,8 @@ use crate::derivatives::{InnerStep, hypergradient};
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, backend::Backend};
 use burn_seqlora::diffusion::{
-    AttentionRegularization, DenoisingLoss, DenoisingSample, TrainingLoss,
+    AttentionRegularization, DenoisingLoss, DenoisingSample, Noised, PriorSample, TrainingLoss,
+    noised,
 };
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::lora::{AdapterSet, Factors, Site};
@@ -80,6 +81,7 @@ impl<D: KernelBackend> Problem<D> {
             timesteps: steps.into_iter().map(|t| t as usize).collect(),
             mask: float("mask"),
             subject: None,
+            prior: None,
             prompts: TextBatch { ids, gather: None, copies: 1, words: Vec::new() },
         }
     }
@@ -124,7 +126,7 @@ pub fn attention_term_matches_pytorch<B: KernelBackend>(tolerance: f64) {
     };
     for full_identity in [false, true] {
         let attention = Some(AttentionRegularization { weight: 2.0, full_identity });
-        let loss = TrainingLoss { denoising: problem.loss(), attention };
+        let loss = TrainingLoss { denoising: problem.loss(), attention, prior_weight: 0.0 };
         let first = gradient::<Autodiff<B>, _>(&loss, &at, &sample, Wrt::All);
         let expected = fixture.values(&format!("{full_identity}.loss"))[0];
         let value = number(&first.loss);
@@ -147,13 +149,48 @@ pub fn attention_term_matches_pytorch<B: KernelBackend>(tolerance: f64) {
         assert_near("H_BA V from a cache", &cached.down, &h_ba, tolerance);
     }
     // Without it the loss is the denoising loss, bit for bit.
-    let loss = TrainingLoss { denoising: problem.loss(), attention: None };
+    let loss = TrainingLoss { denoising: problem.loss(), attention: None, prior_weight: 0.0 };
     let [without, plain] = [
         gradient::<Autodiff<B>, _>(&loss, &at, &sample, Wrt::All),
         gradient::<Autodiff<B>, _>(&problem.loss(), &at, &sample, Wrt::All),
     ];
     assert_identical("∇_A L", &without.up, &plain.up);
     assert_eq!(number(&without.loss), number(&plain.loss));
+}
+
+/// With the target and the prompt of the sample itself, the prior's term is the denoising loss once more, over the
+/// whole image: value, gradients and Hessian products add up, also from cached activations.
+pub fn prior_term_is_a_second_loss<B: KernelBackend>(tolerance: f64) {
+    let problem = Problem::<Autodiff<B>>::new();
+    let (denoising, at, direction) = (problem.loss(), problem.parameters(), problem.factors("V"));
+    let masked = problem.sample("");
+    let mut whole = masked.clone();
+    whole.mask = whole.mask.ones_like();
+    let DenoisingSample { latents, noise, timesteps, prompts, .. } = masked.clone();
+    let Noised { input, target, .. } = noised(denoising.schedule, latents, noise, &timesteps);
+    let prior = PriorSample { input, timesteps, target, mask: whole.mask.clone(), prompts };
+    let sample = DenoisingSample { prior: Some(prior), ..masked.clone() };
+    let loss = TrainingLoss { denoising: problem.loss(), attention: None, prior_weight: 0.5 };
+
+    let [first, second] =
+        [&masked, &whole].map(|s| gradient::<Autodiff<B>, _>(&denoising, &at, s, Wrt::All));
+    let both = gradient::<Autodiff<B>, _>(&loss, &at, &sample, Wrt::All);
+    let (value, expected) = (number(&both.loss), number(&first.loss) + 0.5 * number(&second.loss));
+    assert!((value - expected).abs() <= tolerance * expected, "{value} {expected}");
+    assert_near("∇_A L", &both.up, &first.up.axpy(0.5, &second.up), tolerance);
+    assert_near("∇_B L", &both.down, &first.down.axpy(0.5, &second.down), tolerance);
+
+    let [first, second] = [&masked, &whole]
+        .map(|s| hessian_product::<Autodiff<B>, _>(&denoising, &at, &direction, s));
+    let (up, down) = (first.up.axpy(0.5, &second.up), first.down.axpy(0.5, &second.down));
+    let exact = hessian_product::<Autodiff<B>, _>(&loss, &at, &direction, &sample);
+    assert_near("H_AA V", &exact.up, &up, tolerance);
+    assert_near("H_BA V", &exact.down, &down, tolerance);
+    let (_, cache) = gradient_with_cache::<Autodiff<B>, _>(&loss, &at, &sample);
+    let loss = loss.on(&sample);
+    let cached = hessian_product_with_cache::<Autodiff<B>>(&loss, &at, &direction, &cache);
+    assert_near("H_AA V from a cache", &cached.up, &up, tolerance);
+    assert_near("H_BA V from a cache", &cached.down, &down, tolerance);
 }
 
 /// T = 2 with a minibatch of its own for each inner step, which the second-order pass must replay:

@@ -100,6 +100,7 @@ impl ToyConcept {
             kind: ConceptKind::of_class(&class_word),
             class_word,
             images,
+            class_images: None,
             templates: Vec::new(),
             steps: None,
             repeats: 1,

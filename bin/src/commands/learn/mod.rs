@@ -4,19 +4,21 @@ mod forecast;
 mod plan;
 mod preview;
 mod progress;
+mod tensorboard;
 
 use burn_seqlora::bank::Bank;
 use burn_seqlora::data::{ConceptData, DiscoverOptions, Manifest};
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::methods;
-use burn_seqlora::model::DiffusionModel;
+use burn_seqlora::model::{DiffusionModel, TextEncoder};
 use burn_seqlora::settings::TrainConfig;
 use burn_seqlora::train::{Flow, learn, plan, prompts, resolution};
 
 use self::forecast::Forecast;
-use self::plan::{plan_json, show_data, show_plan};
+use self::plan::{plan_json, show_data, show_plan, show_words};
 use self::preview::Previewer;
 use self::progress::{Progress, examined, report};
+use self::tensorboard::Tensorboard;
 use super::{builtin, model};
 use crate::args::{Compute, Learn};
 use crate::device::{Device, Job};
@@ -42,6 +44,7 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
         id: args.id.clone(),
+        class_images: args.class_images.clone(),
         images_root: args.images_root.clone(),
     };
     let manifest = Manifest::discover(&args.data, &options)?;
@@ -81,6 +84,7 @@ impl Job for Session<'_> {
                 terminal.warning(format!("the end of `{prompt}` does not fit and is left out"));
             }
         }
+        show_words(&plan, |word| TextEncoder::<B>::token_ids(&model, word).len(), terminal);
         show_plan(&plan, &bank, model.sites(), config, method.constraint(), terminal)?;
         let forecast =
             Forecast::new::<B>(&model, &plan, method.work(config), self.device, args.force)?;
@@ -99,9 +103,15 @@ impl Job for Session<'_> {
                 Some(Previewer::new(&model, &bank, &args.previews, &args.model.model, terminal)?)
             }
         };
+        let tensorboard = args.previews.tensorboard.as_deref();
+        let mut tensorboard =
+            tensorboard.map(|folder| Tensorboard::new(folder, terminal)).transpose()?;
         let finished = learn::<B, _>(&model, &mut bank, method, &plan, |event| {
             let drawn =
                 previewer.as_mut().map_or(Flow::Continue, |previewer| previewer.see(&event));
+            if let Some(tensorboard) = &mut tensorboard {
+                tensorboard.see(&event, previewer.as_ref().map_or(&[], Previewer::drawn));
+            }
             match progress.show(event) {
                 Flow::Continue => drawn,
                 Flow::Stop => Flow::Stop,

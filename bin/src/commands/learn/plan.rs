@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use burn_seqlora::bank::Bank;
-use burn_seqlora::data::Manifest;
+use burn_seqlora::data::{Manifest, MaskCoverage};
 use burn_seqlora::lora::{Part, Site};
 use burn_seqlora::methods::Constraint;
 use burn_seqlora::models::memory::adapter_parameters;
@@ -44,11 +44,14 @@ pub fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {
 /// A plan for machines.
 pub fn plan_json(plan: &LearnPlan, forecast: &Forecast) -> Value {
     let concept = |concept: &ConceptPlan| {
-        let ConceptPlan { data, config, capacity, resume_at, .. } = concept;
+        let ConceptPlan { data, config, capacity, resume_at, mask_coverage, .. } = concept;
         json!({
             "id": data.id(),
             "class": data.class_word(),
             "images": data.image_names().len(),
+            "mask_coverage": mask_coverage.map(|MaskCoverage { least, mean, most }| {
+                json!({ "least": least, "mean": mean, "most": most })
+            }),
             "steps": config.steps,
             "resume_at": resume_at,
             "layers": capacity.ranks.iter().filter(|rank| **rank > 0).count(),
@@ -83,6 +86,8 @@ pub fn show_plan(
         terminal.line("", format!("{id} is learnt already"));
     }
     let Some(first) = plan.concepts.first() else { return Ok(()) };
+    show_masks(plan, terminal);
+    show_class_images(plan, terminal);
     show_sites(first, sites, config, terminal);
     terminal.line(
         "",
@@ -94,6 +99,59 @@ pub fn show_plan(
     let used = bank.reserved(sites, config.orthogonal_within.as_deref())?;
     show_capacity(plan, sites, &used, config, constraint, terminal);
     Ok(())
+}
+
+/// What stands for a concept in prompts, and how many tokens its class word has.
+pub fn show_words(plan: &LearnPlan, tokens: impl Fn(&str) -> usize, terminal: &Terminal) {
+    for ConceptPlan { data, config, .. } in &plan.concepts {
+        let (id, class, words) = (data.id(), data.class_word(), config.tokens.words());
+        let words = if words == 1 { "one new word".into() } else { format!("{words} new words") };
+        let class = match tokens(class) {
+            1 => format!("`{class}`, which is one token"),
+            count => format!("`{class}`, which is {count} tokens: they start from the mean"),
+        };
+        terminal.line("words", format!("<{id}> is {words}, not its letters; its class is {class}"));
+    }
+}
+
+/// The images of classes, and whether they are used.
+fn show_class_images(plan: &LearnPlan, terminal: &Terminal) {
+    for ConceptPlan { data, config, .. } in &plan.concepts {
+        let Some(class) = data.class_images() else { continue };
+        let (id, count) = (data.id(), class.image_names().len());
+        if config.prior_weight == 0.0 {
+            terminal.warning(format!(
+                "{id}: its {count} images of the class are not used; `prior_weight` is 0"
+            ));
+        } else {
+            let class = data.class_word();
+            terminal.line("class", format!("<{id}> keeps `{class}` as {count} images show it"));
+        }
+    }
+}
+
+/// How much of their images the subject masks cover, and what they are for. Masks that cover everything or next
+/// to nothing are probably not what was meant.
+fn show_masks(plan: &LearnPlan, terminal: &Terminal) {
+    for ConceptPlan { data, config, mask_coverage, .. } in &plan.concepts {
+        let Some(MaskCoverage { least, mean, most }) = mask_coverage else { continue };
+        let [low, middle, high] =
+            [least, mean, most].map(|share| format!("{:.0} %", 100.0 * share));
+        let used = match (config.masked_loss, config.attention().is_some()) {
+            (true, true) => "the loss counts there, and attention is kept there",
+            (true, false) => "the loss counts there",
+            (false, true) => "attention is kept there",
+            (false, false) => "they are not used: `masked_loss` is off",
+        };
+        let id = data.id();
+        terminal
+            .line("masks", format!("<{id}> cover {low} to {high}, {middle} in the mean; {used}"));
+        if *most < 0.01 || *least > 0.99 {
+            terminal.warning(format!(
+                "{id}: its masks cover nearly nothing, or nearly all of an image"
+            ));
+        }
+    }
 }
 
 /// The sites that the settings choose.

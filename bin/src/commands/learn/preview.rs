@@ -31,6 +31,18 @@ pub struct Previewer<'a, B: TrainBackend> {
     folder: PathBuf,
     settings: SamplingSettings,
     terminal: &'a Terminal,
+    /// What was drawn at the last event.
+    drawn: Vec<Preview>,
+}
+
+/// An image of the concept that is being learnt.
+pub struct Preview {
+    /// Steps done.
+    pub step: usize,
+    /// The number of its prompt.
+    pub prompt: usize,
+    /// The image.
+    pub image: RgbImage,
 }
 
 impl<'a, B: TrainBackend> Previewer<'a, B> {
@@ -48,11 +60,26 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
         let guidance = builtin::usual_guidance(base);
         let settings = SamplingSettings { guidance, ..SamplingSettings::default() };
         let (prompts, folder) = (&args.preview, args.preview_out.clone());
-        Ok(Self { model, earlier, latest: None, prompts, folder, settings, terminal })
+        Ok(Self {
+            model,
+            earlier,
+            latest: None,
+            prompts,
+            folder,
+            settings,
+            terminal,
+            drawn: vec![],
+        })
+    }
+
+    /// What was drawn at the last event.
+    pub fn drawn(&self) -> &[Preview] {
+        &self.drawn
     }
 
     /// Draws what an event shows.
     pub fn see(&mut self, event: &Event) -> Flow {
+        self.drawn.clear();
         match event {
             Event::Snapshot { step, concept } => self.draw(*step, concept),
             Event::Learnt { .. } => {
@@ -74,7 +101,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
         interrupt::flow()
     }
 
-    fn try_draw(&self, step: usize, concept: &HostConcept) -> Result<(), Failure> {
+    fn try_draw(&mut self, step: usize, concept: &HostConcept) -> Result<(), Failure> {
         let own = self.folder.join(&concept.id);
         fs::create_dir_all(&own).map_err(Error::io("cannot create", &own))?;
         let concepts = [&self.earlier[..], &[(concept.clone(), 1.0)]].concat();
@@ -90,6 +117,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
             let Some(mut sampled) = sampled else { return Ok(()) };
             let image = to_rgb_image(sampled.images.remove(0));
             write_png(&own.join(format!("{number}-{step:06}.png")), &image, &prompt)?;
+            self.drawn.push(Preview { step, prompt: number, image });
         }
         self.write_sheet(concept)
     }

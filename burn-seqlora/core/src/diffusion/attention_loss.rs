@@ -2,16 +2,10 @@
 //! the concept is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use burn_jvp::Dual;
 use seqlora_kernels::KernelBackend;
-
-use super::denoising::{DenoisingLoss, DenoisingSample};
-use crate::lora::{AttentionMaps, DualAdapters};
-use crate::model::{Denoiser, TextEncoder};
-use crate::objective::Objective;
 
 /// ```text
 /// L = w Σ_ρ [ L_class + Σ_new mean(map | M_ρ = 0) ]
@@ -30,42 +24,6 @@ pub struct AttentionRegularization {
     /// Whether the class word's map is compared with the whole mask (`reg_full_identity`), or only kept out
     /// of where the mask is zero.
     pub full_identity: bool,
-}
-
-/// The denoising loss, with the attention's term if there is one.
-#[derive(Debug)]
-pub struct TrainingLoss<'a, M> {
-    /// The denoising loss.
-    pub denoising: DenoisingLoss<'a, M>,
-    /// The term of the attention. Without it, nothing is computed for it.
-    pub attention: Option<AttentionRegularization>,
-}
-
-impl<B, M> Objective<B> for TrainingLoss<'_, M>
-where
-    B: KernelBackend,
-    M: Denoiser<B> + TextEncoder<B>,
-{
-    type Sample = DenoisingSample<B>;
-
-    /// # Panics
-    /// If there is a term of the attention, and the sample has no subject mask.
-    fn loss(
-        &self,
-        adapters: &DualAdapters<B>,
-        embeddings: Option<&Tensor<B, 2>>,
-        sample: &DenoisingSample<B>,
-    ) -> Dual<B, 1> {
-        let Some(attention) = self.attention else {
-            return self.denoising.loss(adapters, embeddings, sample);
-        };
-        let subject = sample.subject.as_ref().expect("samples have subject masks");
-        let [_, length] = sample.prompts.ids.dims();
-        let maps = Arc::new(AttentionMaps::new(&sample.prompts.words, length, &subject.device()));
-        let adapters = adapters.clone().with_attention_maps(maps.clone());
-        let loss = self.denoising.loss(&adapters, embeddings, sample);
-        loss + attention.term(maps.take(), subject)
-    }
 }
 
 impl AttentionRegularization {

@@ -25,6 +25,46 @@ pub struct DenoisingSample<B: Backend> {
     pub subject: Option<Tensor<B, 4>>,
     /// One prompt per image.
     pub prompts: TextBatch<B>,
+    /// What is to be kept of the class; `None` without that term.
+    pub prior: Option<PriorSample<B>>,
+}
+
+/// What the model is to go on predicting for the class, whatever it learns about a concept of it.
+#[derive(Debug, Clone)]
+pub struct PriorSample<B: Backend> {
+    /// x_t `[batch, channels, height, width]`
+    pub input: Tensor<B, 4>,
+    /// t, one per image.
+    pub timesteps: Vec<usize>,
+    /// What is to be predicted, of the shape of `input`.
+    pub target: Tensor<B, 4>,
+    /// In [0, 1], `[batch, 1, height, width]`: where it counts.
+    pub mask: Tensor<B, 4>,
+    /// One prompt per image, with the class word in the concept's place.
+    pub prompts: TextBatch<B>,
+}
+
+impl<B: KernelBackend> PriorSample<B> {
+    /// What a model with these frozen adapters predicts for noisy latents, as constants.
+    pub fn predicted<M>(
+        model: &M,
+        adapters: &DualAdapters<B>,
+        noised: Noised<B>,
+        timesteps: &[usize],
+        prompts: TextBatch<B>,
+    ) -> Self
+    where
+        M: Denoiser<B> + TextEncoder<B>,
+    {
+        let Noised { input, timesteps: times, .. } = noised;
+        let conditioning = model.encode_text(&prompts, None, adapters);
+        let noisy = Dual::constant(input.clone());
+        let target = model.predict(noisy, times, &conditioning, adapters).primal;
+        let [batch, _, height, width] = input.dims();
+        let mask = Tensor::<B, 4>::ones([batch, 1, height, width], &input.device());
+        let mask = mask.cast(input.dtype());
+        Self { input, timesteps: timesteps.to_vec(), target, mask, prompts }
+    }
 }
 
 /// `L = mean_b( w_t Σ_chw M (ε̂ − target)² / Σ_hw M )`, target ε or v; w_t is 1 without min-SNR weights.
@@ -55,20 +95,47 @@ where
         sample: &DenoisingSample<B>,
     ) -> Dual<B, 1> {
         let DenoisingSample { latents, noise, timesteps, mask, prompts, .. } = sample;
-        let weights = self.min_snr_gamma.map(|gamma| {
-            let weight = |t: &usize| self.schedule.min_snr_weight(*t, gamma);
-            per_image(timesteps.iter().map(weight), &latents.device())
-        });
-        let Noised { input, target, timesteps } =
+        let Noised { input, target, timesteps: times } =
             noised(self.schedule, latents.clone(), noise.clone(), timesteps);
         let conditioning = self.model.encode_text(prompts, embeddings, adapters);
-        let output = self.model.predict(Dual::constant(input), timesteps, &conditioning, adapters);
+        let output = self.model.predict(Dual::constant(input), times, &conditioning, adapters);
+        self.error(output, target, mask.clone(), timesteps)
+    }
+}
 
-        let [batch, _, height, width] = latents.dims();
+impl<M> DenoisingLoss<'_, M> {
+    /// The same loss of what is to be kept of the class.
+    pub(super) fn of_prior<B>(
+        &self,
+        adapters: &DualAdapters<B>,
+        sample: &PriorSample<B>,
+    ) -> Dual<B, 1>
+    where
+        B: KernelBackend,
+        M: Denoiser<B> + TextEncoder<B>,
+    {
+        let PriorSample { input, timesteps, target, mask, prompts } = sample;
+        let conditioning = self.model.encode_text(prompts, None, adapters);
+        let times = as_tensor(timesteps, &input.device());
+        let noisy = Dual::constant(input.clone());
+        let output = self.model.predict(noisy, times, &conditioning, adapters);
+        self.error(output, target.clone(), mask.clone(), timesteps)
+    }
+
+    /// `mean_b( w_t Σ_chw M (output − target)² / Σ_hw M )`
+    fn error<B: KernelBackend>(
+        &self,
+        output: Dual<B, 4>,
+        target: Tensor<B, 4>,
+        mask: Tensor<B, 4>,
+        timesteps: &[usize],
+    ) -> Dual<B, 1> {
+        let [batch, _, height, width] = target.dims();
         let area = mask.clone().reshape([batch, height * width]).sum_dim(1);
-        let mut weight = mask.clone() / (area * batch as f64).reshape([batch, 1, 1, 1]);
-        if let Some(weights) = weights {
-            weight = weight * weights;
+        let mut weight = mask / (area * batch as f64).reshape([batch, 1, 1, 1]);
+        if let Some(gamma) = self.min_snr_gamma {
+            let of_step = |t: &usize| self.schedule.min_snr_weight(*t, gamma);
+            weight = weight * per_image(timesteps.iter().map(of_step), &target.device());
         }
         let error = output.add_constant(-target);
         (error.clone() * error).mul_constant(weight).sum()
@@ -103,12 +170,16 @@ pub fn noised<B: Backend>(
         let of_noise = per_image(pairs.iter().map(|p| p.1), &device);
         latents.clone() * of_latents + noise.clone() * of_noise
     };
-    let steps: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
     Noised {
         input: mix(NoiseSchedule::add_noise),
         target: mix(NoiseSchedule::target),
-        timesteps: Tensor::from_data(TensorData::from(steps.as_slice()), &device),
+        timesteps: as_tensor(timesteps, &device),
     }
+}
+
+fn as_tensor<B: Backend>(timesteps: &[usize], device: &B::Device) -> Tensor<B, 1> {
+    let steps: Vec<f32> = timesteps.iter().map(|t| *t as f32).collect();
+    Tensor::from_data(TensorData::from(steps.as_slice()), device)
 }
 
 /// One number per image, shaped to multiply `[batch, channels, height, width]`.

@@ -10,15 +10,19 @@ use serde_json::json;
 
 use super::epochs::Epochs;
 use super::latent_cache::LatentCache;
-use super::prompts::{concept_vocabulary, tokens};
+use super::prompts::{class_tokens, concept_vocabulary, tokens};
 use crate::data::{ConceptData, Examples};
-use crate::diffusion::DenoisingSample;
+use crate::diffusion::{DenoisingSample, Noised, PriorSample, noised};
 use crate::error::{Error, Result};
+use crate::lora::DualAdapters;
 use crate::model::{DiffusionModel, LatentPosterior};
 use crate::read;
 use crate::rng::{Seed, normal};
 use crate::settings::{NoiseReuse, TrainConfig};
-use crate::text::{TextBatch, Vocabulary};
+use crate::text::{TextBatch, Tokens, Vocabulary};
+
+/// The folder of the latents of images of the class, in that of the concept's.
+const CLASS: &str = "class";
 
 /// One concept's images as latents: several placements of each, encoded when they are drawn first.
 ///
@@ -37,6 +41,10 @@ pub struct EncodedConcept<'a, B: Backend, M> {
     /// Pixels per side.
     size: usize,
     cache: Option<LatentCache>,
+    /// The model without the concept: adapters of earlier ones.
+    earlier: DualAdapters<B>,
+    /// Images of the class that is to be kept, if there are any.
+    class: Option<Box<Self>>,
     device: B::Device,
 }
 
@@ -48,6 +56,20 @@ struct Latents<B: Backend> {
     /// Where the loss counts, `[placements, 1, height, width]`.
     mask: Tensor<B, 4>,
     /// Where the subject is, for the attention's term.
+    subject: Option<Tensor<B, 4>>,
+}
+
+/// Everything random about one evaluation of the loss.
+struct Draw<B: Backend> {
+    /// x₀ and ε, `[batch, channels, height, width]`.
+    latents: Tensor<B, 4>,
+    noise: Tensor<B, 4>,
+    /// t, one per image.
+    timesteps: Vec<usize>,
+    /// One per image, with `{}` in the concept's place.
+    captions: Vec<String>,
+    /// Where the loss counts, and where the subject is, as in [`Latents`].
+    mask: Tensor<B, 4>,
     subject: Option<Tensor<B, 4>>,
 }
 
@@ -88,11 +110,15 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
             let (id, images, crops) = (source.id(), images.len(), config.crops);
             Error::Invalid(format!("`{id}` has {images} images, times `crops` = {crops}"))
         })?;
+        let class = source.class_images().filter(|_| config.prior_weight > 0.0);
+        let class = class.map(|class| Self::new(model, class, config, &seed.fork("class")));
         Ok(Self {
+            class: class.transpose()?.map(Box::new),
             vocabulary: concept_vocabulary(source.id(), config, model.cross_attention_layers()),
             epochs: Epochs::new(seed.fork("epochs"), placements),
             seed: seed.clone(),
             cache: None,
+            earlier: DualAdapters::none(),
             device: model.device(),
             model,
             source,
@@ -100,6 +126,12 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
             config,
             size,
         })
+    }
+
+    /// On weights to which adapters of earlier concepts are added: without images of the class, what is kept of it
+    /// is what the model with these predicts.
+    pub fn on(self, earlier: DualAdapters<B>) -> Self {
+        Self { earlier, ..self }
     }
 
     /// With latents cached in a folder. `data` is the digest of the concept's data, and `model` that of the
@@ -127,7 +159,9 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let cache = LatentCache::open(folder, &identity, values)?;
         // Only tests compute in other types.
         let is_f32 = Tensor::<B, 1>::zeros([1], &self.device).dtype() == DType::F32;
-        Ok(Self { cache: is_f32.then_some(cache), ..self })
+        let folder = folder.join(CLASS);
+        let class = self.class.map(|class| class.with_cache(&folder, data, model).map(Box::new));
+        Ok(Self { cache: is_f32.then_some(cache), class: class.transpose()?, ..self })
     }
 
     /// Latents per side.
@@ -154,6 +188,23 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
     /// # Errors
     /// If an image cannot be used, or a prompt cannot be tokenized.
     pub fn samples(&self, step: usize) -> Result<Vec<DenoisingSample<B>>> {
+        let draws = self.draws(step)?;
+        let of_class = self.class.as_ref().map(|class| class.draws(step)).transpose()?;
+        let mut of_class = of_class.into_iter().flatten();
+        draws.into_iter().map(|draw| self.sample(draw, of_class.next())).collect()
+    }
+
+    /// Fixed sample number `probe` of `probes`, to compare the loss before and after. The timesteps of all
+    /// are spread evenly.
+    ///
+    /// # Errors
+    /// If an image cannot be used, or a prompt cannot be tokenized.
+    pub fn probe(&self, probe: usize) -> Result<DenoisingSample<B>> {
+        let of_class = self.class.as_ref().map(|class| class.probe_draw(probe)).transpose()?;
+        self.sample(self.probe_draw(probe)?, of_class)
+    }
+
+    fn draws(&self, step: usize) -> Result<Vec<Draw<B>>> {
         let batch = self.config.batch;
         let placements: Vec<usize> =
             (0..batch).map(|i| self.epochs.placement(step * batch + i)).collect();
@@ -163,25 +214,19 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         };
         let latents = self.latents(&placements)?;
         let first = step * evaluations;
-        (first..first + evaluations)
-            .map(|evaluation| {
-                let mut rng = self.seed.fork("timesteps").at(evaluation as u64);
-                let count = self.model.noise_schedule().num_train_timesteps();
-                let timesteps = placements.iter().map(|_| rng.random_range(0..count)).collect();
-                let noise = self.seed.fork("noise");
-                let prompts =
-                    self.prompts(&placements, &mut self.seed.fork("captions").at(step as u64))?;
-                Ok(self.sample(&latents, timesteps, prompts, &noise, evaluation as u64))
-            })
-            .collect()
+        let draw = |evaluation: usize| {
+            let mut rng = self.seed.fork("timesteps").at(evaluation as u64);
+            let count = self.model.noise_schedule().num_train_timesteps();
+            let timesteps = placements.iter().map(|_| rng.random_range(0..count)).collect();
+            let captions =
+                self.captions(&placements, &mut self.seed.fork("captions").at(step as u64));
+            let noise = self.seed.fork("noise");
+            self.draw(&latents, timesteps, captions, &noise, evaluation as u64)
+        };
+        Ok((first..first + evaluations).map(draw).collect())
     }
 
-    /// Fixed sample number `probe` of `probes`, to compare the loss before and after. The timesteps of all
-    /// are spread evenly.
-    ///
-    /// # Errors
-    /// If an image cannot be used, or a prompt cannot be tokenized.
-    pub fn probe(&self, probe: usize) -> Result<DenoisingSample<B>> {
+    fn probe_draw(&self, probe: usize) -> Result<Draw<B>> {
         let batch = self.config.batch;
         let total = self.config.probes * batch;
         let count = self.model.noise_schedule().num_train_timesteps();
@@ -189,20 +234,58 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let placements: Vec<usize> = slots.clone().map(|i| i % self.placements()).collect();
         let timesteps = slots.map(|i| (2 * i + 1) * count / (2 * total)).collect();
         let seed = self.seed.fork("probes");
-        let prompts = self.prompts(&placements, &mut seed.fork("captions").at(probe as u64))?;
-        let latents = self.latents(&placements)?;
-        Ok(self.sample(&latents, timesteps, prompts, &seed, probe as u64))
+        let captions = self.captions(&placements, &mut seed.fork("captions").at(probe as u64));
+        Ok(self.draw(&self.latents(&placements)?, timesteps, captions, &seed, probe as u64))
     }
 
-    fn prompts(&self, placements: &[usize], rng: &mut ChaCha8Rng) -> Result<TextBatch<B>> {
-        let all = placements.iter().map(|placement| {
-            let image = self.image(*placement);
-            let caption = self.source.caption(image, &self.config.captions, rng);
-            tokens(self.model, &self.vocabulary, (self.source, self.config), &caption)
-        });
-        let all = all.collect::<Result<Vec<_>>>()?;
+    /// The captions of placements, each with `{}` in the concept's place.
+    fn captions(&self, placements: &[usize], rng: &mut ChaCha8Rng) -> Vec<String> {
+        let caption = |placement: &usize| {
+            self.source.caption(self.image(*placement), &self.config.captions, rng)
+        };
+        placements.iter().map(caption).collect()
+    }
+
+    /// What the loss takes: a draw of the concept, and one of images of its class if there are any.
+    fn sample(&self, draw: Draw<B>, of_class: Option<Draw<B>>) -> Result<DenoisingSample<B>> {
+        let named =
+            |c: &String| tokens(self.model, &self.vocabulary, (self.source, self.config), c);
+        let prompts = self.batch(&self.vocabulary, draw.captions.iter().map(named))?;
+        let prior = match (self.config.prior_weight > 0.0, of_class) {
+            (false, _) => None,
+            (true, Some(of_class)) => {
+                let prompts = self.class_prompts(&of_class)?;
+                let Noised { input, target, .. } = self.noised(&of_class);
+                let Draw { timesteps, mask, .. } = of_class;
+                Some(PriorSample { input, timesteps, target, mask, prompts })
+            }
+            (true, None) => {
+                let prompts = self.class_prompts(&draw)?;
+                let (noised, timesteps) = (self.noised(&draw), &draw.timesteps);
+                Some(PriorSample::predicted(self.model, &self.earlier, noised, timesteps, prompts))
+            }
+        };
+        let Draw { latents, noise, timesteps, mask, subject, .. } = draw;
+        Ok(DenoisingSample { latents, noise, timesteps, mask, subject, prompts, prior })
+    }
+
+    fn noised(&self, draw: &Draw<B>) -> Noised<B> {
+        let (latents, noise) = (draw.latents.clone(), draw.noise.clone());
+        noised(self.model.noise_schedule(), latents, noise, &draw.timesteps)
+    }
+
+    fn class_prompts(&self, draw: &Draw<B>) -> Result<TextBatch<B>> {
+        let of_class = |c: &String| class_tokens(self.model, self.source, c);
+        self.batch(&Vocabulary::default(), draw.captions.iter().map(of_class))
+    }
+
+    fn batch(
+        &self,
+        vocabulary: &Vocabulary,
+        prompts: impl Iterator<Item = Result<Tokens>>,
+    ) -> Result<TextBatch<B>> {
         let layers = self.model.cross_attention_layers();
-        Ok(TextBatch::new(&all, &self.vocabulary, layers, &self.device))
+        Ok(TextBatch::new(&prompts.collect::<Result<Vec<_>>>()?, vocabulary, layers, &self.device))
     }
 
     fn latents(&self, placements: &[usize]) -> Result<Latents<B>> {
@@ -259,14 +342,14 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         Tensor::from_data(TensorData::new(values.to_vec(), shape), &self.device)
     }
 
-    fn sample(
+    fn draw(
         &self,
         latents: &Latents<B>,
         timesteps: Vec<usize>,
-        prompts: TextBatch<B>,
+        captions: Vec<String>,
         seed: &Seed,
         counter: u64,
-    ) -> DenoisingSample<B> {
+    ) -> Draw<B> {
         let Latents { mean, std, mask, subject } = latents;
         let shape @ [batch, channels, _, _] = mean.dims();
         let draw =
@@ -274,7 +357,6 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let latents = mean.clone() + std.clone() * draw("latents", shape);
         let offset: Tensor<B, 4> = draw("offset", [batch, channels, 1, 1]);
         let noise = draw("noise", shape) + offset.mul_scalar(self.config.noise_offset);
-        let (mask, subject) = (mask.clone(), subject.clone());
-        DenoisingSample { latents, noise, timesteps, mask, subject, prompts }
+        Draw { latents, noise, timesteps, captions, mask: mask.clone(), subject: subject.clone() }
     }
 }

@@ -7,15 +7,15 @@ use seqlora_kernels::{KernelBackend, TrainBackend};
 
 use super::encode::resolution;
 use super::plan::ConceptPlan;
-use super::prompts::{concept_vocabulary, tokens};
-use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
-use crate::error::Result;
+use super::prompts::{class_tokens, concept_vocabulary, tokens};
+use crate::diffusion::{DenoisingLoss, DenoisingSample, PriorSample, TrainingLoss};
+use crate::error::{Error, Result};
 use crate::lora::DualAdapters;
 use crate::methods::Work;
 use crate::model::DiffusionModel;
 use crate::objective::Objective;
 use crate::read::scalar;
-use crate::text::TextBatch;
+use crate::text::{TextBatch, Vocabulary};
 
 /// A gradient takes a forward pass and a backward pass, which costs about twice as much.
 const LOSSES_PER_GRADIENT: f64 = 3.0;
@@ -44,7 +44,8 @@ where
     let rows = words.words() * words.embeddings_per_word(layers);
     let embeddings = Tensor::zeros([rows, model.token_width()], &model.device());
     let denoising = DenoisingLoss { model, schedule: model.noise_schedule(), min_snr_gamma: None };
-    let loss = TrainingLoss { denoising, attention: concept.config.attention() };
+    let (attention, prior_weight) = (concept.config.attention(), concept.config.prior_weight);
+    let loss = TrainingLoss { denoising, attention, prior_weight };
     let time = || {
         let start = Instant::now();
         // Reading the number waits for the device.
@@ -69,14 +70,24 @@ fn blank<B: KernelBackend, M: DiffusionModel<B>>(
     let prompt = tokens(model, &vocabulary, (*data, config), "{}")?;
     let side = resolution(config, model)? / model.downscale();
     let zeros = |channels| zeros::<B>([config.batch, channels, side, side], &device);
-    let timestep = model.noise_schedule().num_train_timesteps() / 2;
+    let latents = zeros(model.latent_channels());
+    let timesteps = vec![model.noise_schedule().num_train_timesteps() / 2; config.batch];
+    let prior = (config.prior_weight > 0.0).then(|| {
+        let class = class_tokens(model, *data, "{}")?;
+        let (class, none) = (vec![class; config.batch], Vocabulary::default());
+        let [input, target] = [latents.clone(), latents.clone()];
+        let prompts = TextBatch::new(&class, &none, layers, &device);
+        let mask = zeros(1).add_scalar(1.0);
+        Ok::<_, Error>(PriorSample { input, timesteps: timesteps.clone(), target, mask, prompts })
+    });
     Ok(DenoisingSample {
-        latents: zeros(model.latent_channels()),
-        noise: zeros(model.latent_channels()),
-        timesteps: vec![timestep; config.batch],
+        noise: latents.clone(),
+        latents,
+        timesteps,
         mask: zeros(1).add_scalar(1.0),
         subject: config.attention().map(|_| zeros(1).add_scalar(1.0)),
         prompts: TextBatch::new(&vec![prompt; config.batch], &vocabulary, layers, &device),
+        prior: prior.transpose()?,
     })
 }
 

@@ -152,15 +152,18 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             schedule: model.noise_schedule(),
             min_snr_gamma: config.min_snr_gamma,
         };
+        let earlier = earlier::<B>(config.base, bank, &sites, &device)?;
         let encoded = EncodedConcept::new(model, *data, config, &seed)?;
+        let encoded = encoded.with_cache(&folder, data_digest, base)?;
+        let (attention, prior_weight) = (config.attention(), config.prior_weight);
         Ok(Self {
             model,
             method,
             plan,
-            encoded: encoded.with_cache(&folder, data_digest, base)?,
+            encoded: encoded.on(earlier.clone()),
             objective: OnBase {
-                objective: TrainingLoss { denoising, attention: config.attention() },
-                earlier: earlier::<B>(config.base, bank, &sites, &device)?,
+                objective: TrainingLoss { denoising, attention, prior_weight },
+                earlier,
             },
             basis: basis(&occupied, &device),
             avoided: if orthogonal { occupied } else { vec![Columns::new(); sites.len()] },

@@ -6,7 +6,7 @@ use super::capacity::{CapacityPlan, plan_ranks};
 use super::checkpoint;
 use super::checkpoint_record::CheckpointRecord;
 use crate::bank::{Bank, ConceptId};
-use crate::data::{ConceptData, Examination};
+use crate::data::{ConceptData, Examination, MaskCoverage};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::lora::Site;
@@ -42,6 +42,8 @@ pub struct ConceptPlan<'a> {
     pub data_digest: String,
     /// Pixels of the largest image.
     pub largest_image: usize,
+    /// How much of their images the subject masks cover; `None` without masks.
+    pub mask_coverage: Option<MaskCoverage>,
 }
 
 /// How far the pass over a concept's files is that a plan begins with.
@@ -88,7 +90,7 @@ pub fn plan<'a, B: TrainBackend>(
         let id = ConceptId::new(data.id()).map_err(|e| Error::Invalid(e.to_string()))?;
         data.check()?;
         let images = data.image_names().len();
-        let Examination { digest: data_digest, largest_image } =
+        let Examination { digest: data_digest, largest_image, mask_coverage } =
             data.examine(&mut |done| progress(Examining { id: data.id(), done, images }))?;
         if let Some(known) = bank.like(data.id()) {
             if !resume || known != data.id() {
@@ -117,6 +119,7 @@ pub fn plan<'a, B: TrainBackend>(
             resume_at,
             data_digest,
             largest_image,
+            mask_coverage,
         });
     }
     if constraint.is_orthogonal() {

@@ -6,7 +6,7 @@ use crate::data::ConceptData;
 use crate::error::{Error, Result};
 use crate::model::DiffusionModel;
 use crate::settings::TrainConfig;
-use crate::text::{Tokens, Vocabulary};
+use crate::text::{Piece, Tokens, Vocabulary};
 
 /// The words of one concept in training.
 pub fn concept_vocabulary(id: &str, config: &TrainConfig, layers: usize) -> Vocabulary {
@@ -31,6 +31,18 @@ pub fn tokens<B: KernelBackend>(
         true => Ok(tokens),
         false => Err(Error::Prompt(format!("`{prompt}` must name the concept once"))),
     }
+}
+
+/// Tokens of a prompt with the class word in the concept's place.
+///
+/// # Errors
+/// If the tokenizer cannot take it.
+pub fn class_tokens<B: KernelBackend>(
+    model: &impl DiffusionModel<B>,
+    source: &dyn ConceptData,
+    prompt: &str,
+) -> Result<Tokens> {
+    model.tokenize(&[Piece::Text(prompt.replace("{}", source.class_word()))])
 }
 
 /// Tries all prompts of a concept, and returns those whose ends do not fit.

@@ -11,7 +11,7 @@ use crate::{Bounds, Stages};
 const WIDTH: f64 = 1000.0;
 
 /// Colours of methods in `style.css`.
-const PALETTE: usize = 6;
+const PALETTE: usize = 9;
 
 /// The first metric's score of every concept: right after it was learnt as an outline, at the end
 /// filled; those of the base model's images and of the references as lines.

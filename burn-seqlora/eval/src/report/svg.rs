@@ -108,6 +108,11 @@ pub fn label_left(at: [f64; 2], text: &str) -> Html {
     words("end", at, text)
 }
 
+/// Words that begin at a point.
+pub fn label_right(at: [f64; 2], text: &str) -> Html {
+    words("start", at, text)
+}
+
 /// What shows under the pointer.
 pub fn tooltip(note: &str) -> Html {
     Html::element("title", &[], [Html::text(note)])

@@ -7,6 +7,7 @@
 mod comparisons;
 mod csv;
 mod latex;
+mod line_plot;
 mod markdown;
 mod measures;
 mod page;
@@ -18,6 +19,7 @@ mod summary;
 
 pub use csv::{concepts_csv, forgetting_csv, images_csv, pairs_csv};
 pub use latex::latex;
+pub use line_plot::{Point, Series, line_plot};
 pub use markdown::markdown;
 pub use page::page;
 pub use plots::{Plot, plots};

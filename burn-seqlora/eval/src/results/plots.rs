@@ -1,9 +1,11 @@
 //! Plots as SVG files: scores of methods, forgetting of concepts, confusions.
 
-use super::summary::{Confusion, EvaluationSummary};
+use super::line_plot::{Point, Series, line_plot};
+use super::summary::{Confusion, EvaluationSummary, MeasureRow};
 use crate::report::charts::palette_class;
 use crate::report::html::Html;
 use crate::report::svg::{Plot as Axes, drawing, label, label_left, line, rectangle};
+use crate::statistics::Distribution;
 
 /// A plot with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub struct Plot {
 }
 
 /// Width of a plot.
-const WIDTH: f64 = 720.0;
+pub(super) const WIDTH: f64 = 720.0;
 
 /// The style of a drawing outside of the page.
 const STYLE: &str = include_str!("plots.css");
@@ -51,13 +53,14 @@ fn safe(text: &str) -> String {
     text.chars().take(40).map(safe).collect()
 }
 
-fn plot_of(file: String, title: String, height: f64, content: Vec<Html>) -> Plot {
+/// A plot of this height and the usual width.
+pub(super) fn plot_of(file: String, title: String, height: f64, content: Vec<Html>) -> Plot {
     let svg = drawing([WIDTH, height], &title, content);
     Plot { file: format!("{file}.svg"), title, svg }
 }
 
 /// A range with some air, zero included.
-fn range(values: impl IntoIterator<Item = f64>) -> [f64; 2] {
+pub(super) fn range(values: impl IntoIterator<Item = f64>) -> [f64; 2] {
     let widen = |[low, high]: [f64; 2], value: f64| [low.min(value), high.max(value)];
     let [low, high] = values.into_iter().filter(|v| v.is_finite()).fold([0.0, 0.0], widen);
     let air = 0.05 * (high - low);
@@ -162,41 +165,24 @@ fn forgetting(summary: &EvaluationSummary, metric: &str) -> Option<Plot> {
 
 /// The score over the number of concepts in the model, where that was asked for.
 fn over_stages(summary: &EvaluationSummary, metric: &str) -> Option<Plot> {
-    let mut points = Vec::new();
-    for (place, method) in summary.run.methods.iter().enumerate() {
-        for row in &summary.rows {
-            let stage = row.measure.strip_prefix("at_").and_then(|count| count.parse::<f64>().ok());
+    let series = summary.run.methods.iter().map(|method| {
+        let point = |row: &MeasureRow| {
+            let stage = row.measure.strip_prefix("at_").and_then(|count| count.parse().ok());
             let end = (row.measure == "end").then_some(method.concepts as f64);
             let of_method = row.metric == metric && row.method.as_deref() == Some(&method.name);
-            if let (true, Some(x), Some(y)) = (of_method, stage.or(end), row.statistics) {
-                points.push((place, x, y));
-            }
-        }
-    }
-    let stages = points.iter().filter(|(place, ..)| points[0].0 == *place).count();
-    if stages < 2 {
+            let Distribution { mean: y, interval, .. } = row.statistics.filter(|_| of_method)?;
+            Some(Point { x: stage.or(end)?, y, interval })
+        };
+        let mut points: Vec<Point> = summary.rows.iter().filter_map(point).collect();
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
+        Series { name: method.name.clone(), points }
+    });
+    let series: Vec<Series> = series.collect();
+    if series.iter().all(|series| series.points.len() < 2) {
         return None;
     }
-    let most = points.iter().map(|(_, x, _)| *x).fold(1.0, f64::max);
-    let axes = Axes {
-        x: [52.0, WIDTH - 24.0],
-        y: [240.0, 12.0],
-        from_x: [0.0, most],
-        from_y: range(points.iter().map(|(.., y)| y.mean)),
-    };
-    let mut content = vec![axes.grid()];
-    for (place, x, y) in &points {
-        let (at_x, at_y) = (axes.at_x(*x), axes.at_y(y.mean));
-        if let Some([low, high]) = y.interval {
-            content.push(line("error", [at_x, axes.at_y(low)], [at_x, axes.at_y(high)]));
-        }
-        let note = format!("{}, {x} concepts: {:.3}", summary.run.methods[*place].name, y.mean);
-        let class = format!("bar {}", palette_class(*place));
-        content.push(rectangle(&class, [at_x - 4.0, at_y - 4.0], [8.0; 2], &note));
-        content.push(label([at_x, 260.0], &x.to_string()));
-    }
     let title = format!("{metric} over the number of concepts in the model, with intervals");
-    Some(plot_of(format!("stages-{}", safe(metric)), title, 270.0, content))
+    line_plot(&format!("stages-{}", safe(metric)), title, "concepts", &series)
 }
 
 /// Which concept of a class images are closest to.

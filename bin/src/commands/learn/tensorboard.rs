@@ -1,0 +1,65 @@
+//! `learn --tensorboard`: what is recorded of every step, and the previews, as TensorBoard's event files.
+
+use std::path::Path;
+use std::{fs, io};
+
+use burn_seqlora::error::Error;
+use burn_seqlora::settings::TrainConfig;
+use burn_seqlora::train::Event;
+
+use super::preview::Preview;
+use crate::event_file::EventFile;
+use crate::failure::Failure;
+use crate::images::encode_png;
+use crate::terminal::Terminal;
+
+/// The event files of a run: a folder for each concept.
+pub struct Tensorboard<'a> {
+    folder: &'a Path,
+    terminal: &'a Terminal,
+    /// Of the concept that is being learnt, with its settings.
+    file: Option<(EventFile, TrainConfig)>,
+}
+
+impl<'a> Tensorboard<'a> {
+    /// # Errors
+    /// If the folder cannot be made.
+    pub fn new(folder: &'a Path, terminal: &'a Terminal) -> Result<Self, Failure> {
+        fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
+        Ok(Self { folder, terminal, file: None })
+    }
+
+    /// Records an event, and the previews that were drawn at it. What goes wrong is told, and training goes on
+    /// without a record of this concept.
+    pub fn see(&mut self, event: &Event, previews: &[Preview]) {
+        if let Err(error) = self.try_see(event, previews) {
+            self.file = None;
+            let text = format!("nothing more goes to {}: {error}", self.folder.display());
+            self.terminal.warning(text);
+        }
+    }
+
+    fn try_see(&mut self, event: &Event, previews: &[Preview]) -> io::Result<()> {
+        if let Event::Start(plan) = event {
+            let first = if plan.resume_at == 0 { 0 } else { plan.resume_at + 1 };
+            let file = EventFile::create(&self.folder.join(plan.data.id()), first)?;
+            self.file = Some((file, plan.config.clone()));
+        }
+        let Some((file, config)) = &mut self.file else { return Ok(()) };
+        if let Event::Step(report) = event {
+            let numbers = [
+                ("loss", report.loss),
+                ("hypergradient_norm", report.hypergradient),
+                ("overlap", report.overlap),
+                ("embedding_norm", report.embedding_norm),
+                ("learning_rate", config.lr_unet * config.decay(report.step - 1)),
+            ];
+            file.scalars(report.step, &numbers)?;
+        }
+        for Preview { step, prompt, image } in previews {
+            let (tag, png) = (format!("preview/{prompt}"), encode_png(image, "")?);
+            file.image(*step, &tag, image.dimensions(), png)?;
+        }
+        Ok(())
+    }
+}
