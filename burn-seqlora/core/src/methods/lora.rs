@@ -3,12 +3,13 @@
 use rand_chacha::ChaCha8Rng;
 use seqlora_kernels::TrainBackend;
 
+use super::adamw;
 use super::method::{Constraint, Method, Work};
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
 use crate::lora::Site;
 use crate::lora::directions::{Columns, kaiming_uniform};
-use crate::objective::{Gradient, Wrt};
+use crate::objective::Wrt;
 use crate::settings::TrainConfig;
 
 /// AdamW in A, B and the token embeddings at once, as in ordinary fine-tuning. It takes K (T + 1) steps
@@ -39,8 +40,7 @@ impl<B: TrainBackend> Method<B> for PlainLora {
     }
 
     fn work(&self, settings: &TrainConfig) -> Work {
-        let gradients = settings.outer * (settings.inner + 1);
-        Work { gradients, hessian_products: 0, cached: 0 }
+        adamw::work(settings)
     }
 
     fn initial_down(
@@ -59,26 +59,6 @@ impl<B: TrainBackend> Method<B> for PlainLora {
         problem: &Problem<'_, B>,
         state: &mut TrainState<B::InnerBackend>,
     ) -> StepTensors<B::InnerBackend> {
-        let (outer, inner) = (problem.settings.outer, problem.settings.inner);
-        let evaluations = (0..outer).flat_map(|k| (0..=inner).map(move |t| (k, t)));
-        let steps = evaluations.map(|evaluation| joint_step(problem, state, evaluation));
-        steps.last().expect("K is at least 1")
+        adamw::minibatch(problem, state, Wrt::All)
     }
-}
-
-/// One step of AdamW in all parameters.
-fn joint_step<B: TrainBackend>(
-    problem: &Problem<'_, B>,
-    state: &mut TrainState<B::InnerBackend>,
-    evaluation: (usize, usize),
-) -> StepTensors<B::InnerBackend> {
-    let Gradient { loss, up, down, embeddings } =
-        problem.gradient(evaluation, &state.parameters, Wrt::All);
-    let rate = |site| problem.learning_rate(site, state.step);
-    let weight_decay = problem.settings.weight_decay;
-    let moved = state.inner.step(&state.parameters.adapters.up, &up, rate, weight_decay);
-    state.parameters.adapters.up = moved;
-    problem.step_down(state, &down);
-    let embedding_norm = embeddings.map(|gradient| problem.step_embeddings(state, gradient));
-    StepTensors { loss, slope: down.norm_tensor(), embedding_norm }
 }

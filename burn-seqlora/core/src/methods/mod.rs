@@ -4,6 +4,7 @@
 //! does to them, and what becomes of them in the bank. The trainer, the planner and reports ask this
 //! trait and nothing else. A new method is a file in this folder and a line in its registry.
 
+mod adamw;
 mod alternating;
 mod bilevel;
 mod initial;

@@ -6,13 +6,14 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use seqlora_kernels::TrainBackend;
 
+use super::adamw;
 use super::method::{Constraint, Method, Work};
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
 use crate::lora::Site;
 use crate::lora::directions::Columns;
 use crate::lora::shared_basis;
-use crate::objective::{Gradient, Wrt};
+use crate::objective::Wrt;
 use crate::settings::{FrozenBasis, TrainConfig};
 
 /// AdamW in A and the token embeddings, with a B that a concept draws for itself. It takes K (T + 1) steps
@@ -48,8 +49,7 @@ impl<B: TrainBackend> Method<B> for OrthogonalAdaptation {
     }
 
     fn work(&self, settings: &TrainConfig) -> Work {
-        let gradients = settings.outer * (settings.inner + 1);
-        Work { gradients, hessian_products: 0, cached: 0 }
+        adamw::work(settings)
     }
 
     fn initial_down(
@@ -68,27 +68,8 @@ impl<B: TrainBackend> Method<B> for OrthogonalAdaptation {
         problem: &Problem<'_, B>,
         state: &mut TrainState<B::InnerBackend>,
     ) -> StepTensors<B::InnerBackend> {
-        let (outer, inner) = (problem.settings.outer, problem.settings.inner);
-        let evaluations = (0..outer).flat_map(|k| (0..=inner).map(move |t| (k, t)));
-        let steps = evaluations.map(|evaluation| step_up(problem, state, evaluation));
-        steps.last().expect("K is at least 1")
+        adamw::minibatch(problem, state, Wrt::UpAndEmbeddings)
     }
-}
-
-/// One step of AdamW in A and the token embeddings.
-fn step_up<B: TrainBackend>(
-    problem: &Problem<'_, B>,
-    state: &mut TrainState<B::InnerBackend>,
-    evaluation: (usize, usize),
-) -> StepTensors<B::InnerBackend> {
-    let Gradient { loss, up, embeddings, .. } =
-        problem.gradient(evaluation, &state.parameters, Wrt::UpAndEmbeddings);
-    let rate = |site| problem.learning_rate(site, state.step);
-    let weight_decay = problem.settings.weight_decay;
-    let moved = state.inner.step(&state.parameters.adapters.up, &up, rate, weight_decay);
-    state.parameters.adapters.up = moved;
-    let embedding_norm = embeddings.map(|gradient| problem.step_embeddings(state, gradient));
-    StepTensors { loss, slope: up.norm_tensor(), embedding_norm }
 }
 
 /// B `[m, rank]`, whose columns have this norm, with [`FrozenBasis::Gaussian`] in the root mean square.

@@ -10,17 +10,22 @@
 //! are damaged later is still in it, so that further concepts can be learnt. Blocks of owners that the bank
 //! does not have any more are passed over.
 
-use std::collections::BTreeMap;
+mod index;
+mod owner;
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use seqlora_files::{GuardedFolder, open_regular, sha256};
-use serde::{Deserialize, Serialize};
 
+use self::index::{Entry, Index, VERSION, site_bytes};
+pub use self::owner::{Block, CachedRanks, Owner, concerns};
 use super::down::Down;
+use super::places::Places;
 use super::versions::{parse, read_text};
-use super::{ConceptId, ConceptRecord, places::Places};
 use crate::error::Result;
 use crate::lora::Site;
 use crate::lora::directions::{Columns, orthonormal_gauge};
@@ -30,83 +35,11 @@ pub const FOLDER: &str = "basis";
 const INDEX: &str = "basis/index.json";
 const COLUMNS: &str = "basis/columns.f32";
 
-/// Version 1 did not say which `concept.json` a block belongs to.
-const VERSION: u32 = 2;
-
 /// The largest index in bytes: 1000 concepts of SD1.5 take 3 MB.
 const LARGEST_INDEX: u64 = 64 << 20;
 
 /// The largest block in bytes; no adapter that is read has a larger one.
 const LARGEST_BLOCK: u64 = 2 << 30;
-
-/// Whose directions a block holds: a concept of the bank, or one that was removed and left them reserved.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    /// The concept.
-    pub id: ConceptId,
-    /// SHA-256 of its `concept.json`, if the bank knows it.
-    pub record: Option<String>,
-}
-
-/// What an owner's own files say of its directions.
-#[derive(Debug, Clone)]
-pub struct Block {
-    /// Whether later concepts have to stay orthogonal to them.
-    pub reserves_directions: bool,
-    /// The group within which they have to; `None` for all concepts.
-    pub group: Option<String>,
-    /// The directions.
-    pub down: Down,
-}
-
-impl Block {
-    /// That of a concept, with its directions.
-    pub fn of(record: &ConceptRecord, down: Down) -> Self {
-        let ConceptRecord { reserves_directions, group, .. } = record;
-        Self { reserves_directions: *reserves_directions, group: group.clone(), down }
-    }
-}
-
-/// Of an owner whose own files are damaged: what the cache still knows.
-#[derive(Debug, Clone)]
-pub struct CachedRanks {
-    /// Whether later concepts have to stay orthogonal to it.
-    pub reserves_directions: bool,
-    /// The group within which they have to.
-    pub group: Option<String>,
-    /// The rank at each of the bank's sites.
-    pub ranks: Vec<usize>,
-}
-
-/// Whether a new concept of a group, or of none, has to stay orthogonal to one of another.
-pub fn concerns(new: Option<&str>, earlier: Option<&str>) -> bool {
-    new.is_none() || new == earlier
-}
-
-/// `index.json`
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Index {
-    version: u32,
-    /// The names of the bank's sites, in its order.
-    sites: Vec<String>,
-    concepts: Vec<Entry>,
-}
-
-/// A block, in the order of the file.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    id: ConceptId,
-    /// SHA-256 of the `concept.json` that it belongs to, if the bank knows it.
-    record: Option<String>,
-    reserves_directions: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    group: Option<String>,
-    /// The rank at each of the sites; 0 where it is not adapted.
-    ranks: Vec<usize>,
-    sha256: String,
-}
 
 /// The cache of one bank.
 #[derive(Debug)]
@@ -364,43 +297,6 @@ impl<'a> BasisCache<'a> {
     }
 }
 
-impl Index {
-    fn bytes(&self, sites: &[Site]) -> u64 {
-        self.concepts.iter().map(|entry| entry.bytes(sites)).sum()
-    }
-
-    /// Where the blocks begin in the file, and their entries.
-    fn blocks(&self, sites: &[Site]) -> Blocks<'_> {
-        let mut start = 0;
-        let mut blocks = BTreeMap::new();
-        for entry in &self.concepts {
-            blocks.insert((entry.id.as_str(), entry.record.as_deref()), (start, entry));
-            start += entry.bytes(sites);
-        }
-        Blocks(blocks)
-    }
-}
-
-/// Blocks by their owner's id and record.
-struct Blocks<'a>(BTreeMap<(&'a str, Option<&'a str>), (u64, &'a Entry)>);
-
-impl<'a> Blocks<'a> {
-    fn of(&self, owner: &Owner) -> Option<(u64, &'a Entry)> {
-        self.0.get(&(owner.id.as_str(), owner.record.as_deref())).copied()
-    }
-}
-
-impl Entry {
-    fn bytes(&self, sites: &[Site]) -> u64 {
-        self.ranks.iter().zip(sites).map(|(rank, site)| site_bytes(*rank, site)).sum()
-    }
-}
-
-/// The bytes of Bᵀ `[rank, inputs]`.
-fn site_bytes(rank: usize, site: &Site) -> u64 {
-    4 * rank as u64 * site.inputs as u64
-}
-
 /// A block whose length has been compared with that of the file.
 fn read_block(file: &mut File, start: u64, bytes: u64) -> Option<Vec<u8>> {
     let mut block = vec![0; usize::try_from(bytes).ok()?];
@@ -411,197 +307,4 @@ fn read_block(file: &mut File, start: u64, bytes: u64) -> Option<Vec<u8>> {
 
 fn number(bytes: &[u8]) -> f32 {
     f32::from_le_bytes(bytes.try_into().expect("four bytes"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-    use std::path::Path;
-
-    use super::*;
-    use crate::lora::{Part, Role};
-
-    fn sites() -> Vec<Site> {
-        let site = |(name, inputs): (&str, usize)| Site {
-            name: name.into(),
-            inputs,
-            outputs: 2,
-            part: Part::Denoiser,
-            role: Role::CrossAttention,
-        };
-        [("a", 3), ("b", 5)].map(site).into()
-    }
-
-    fn block(owner: &Owner) -> Block {
-        let seed: usize = owner.id.parse().unwrap();
-        let down = |rank, inputs: usize| {
-            (0..rank * inputs).map(|x| (x + seed) as f32 / 3.0).collect::<Vec<f32>>()
-        };
-        let [a, b] = <[Site; 2]>::try_from(sites()).unwrap();
-        let mut of = Down::default();
-        of.insert(&a, down(2, 3));
-        // The first concept is not adapted at site b.
-        if seed > 0 {
-            of.insert(&b, down(1, 5));
-        }
-        let group = (seed == 3).then(|| "pets".to_string());
-        Block { reserves_directions: true, group, down: of }
-    }
-
-    fn owner(number: usize) -> Owner {
-        Owner { id: ConceptId::new(number.to_string()).unwrap(), record: None }
-    }
-
-    fn owners(count: usize) -> Vec<Owner> {
-        (0..count).map(owner).collect()
-    }
-
-    /// Columns as the owners' files have them, and how many of these were read.
-    fn read_of(folder: &Path, owners: &[Owner], writable: bool) -> (Vec<Columns>, usize) {
-        let (folder, sites, count) = (GuardedFolder::new(folder), sites(), Cell::new(0));
-        let read = |owner: &Owner| {
-            count.set(count.get() + 1);
-            Ok(block(owner))
-        };
-        let cache = BasisCache::new(&folder, &sites);
-        let columns = cache.columns(owners, None, read, writable).unwrap();
-        (columns, count.get())
-    }
-
-    fn read(folder: &Path, concepts: usize, writable: bool) -> (Vec<Columns>, usize) {
-        read_of(folder, &owners(concepts), writable)
-    }
-
-    #[test]
-    fn the_cache_holds_what_the_adapters_hold() {
-        let folder = tempfile::tempdir().unwrap();
-        let (direct, count) = read(folder.path(), 2, false);
-        assert_eq!((direct[0].len(), direct[1].len(), count), (4, 1, 2));
-        assert_eq!(
-            direct[1][0],
-            (0..5).map(|x| f64::from((x + 1) as f32 / 3.0)).collect::<Vec<_>>()
-        );
-        assert!(!folder.path().join("basis").exists(), "a reader writes nothing");
-        assert_eq!(read(folder.path(), 2, true), (direct.clone(), 2));
-        assert_eq!(read(folder.path(), 2, true), (direct, 0));
-        let (_, count) = read(folder.path(), 3, true);
-        assert_eq!(count, 1, "only the new concept is read");
-    }
-
-    #[test]
-    fn appending_keeps_it_complete() {
-        let folder = tempfile::tempdir().unwrap();
-        let (guarded, sites) = (GuardedFolder::new(folder.path()), sites());
-        let cache = BasisCache::new(&guarded, &sites);
-        for count in 1..=3 {
-            cache.append(&owners(count), block(&owner(count - 1))).unwrap();
-        }
-        assert_eq!(read(folder.path(), 3, true).1, 0);
-        assert_eq!(cache.ranks(&owner(1)).unwrap().ranks, [2, 1]);
-        assert_eq!(cache.block(&owner(1)).unwrap().down, block(&owner(1)).down);
-        let places = cache.places(&owners(3)).unwrap();
-        assert_eq!(places[2].read(1, 5).unwrap(), read(folder.path(), 3, true).0[1][1]);
-        assert!(cache.places(&owners(4)).is_none(), "it does not hold all");
-    }
-
-    #[test]
-    fn a_damaged_cache_is_made_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let (expected, _) = read(folder.path(), 3, true);
-        let file = folder.path().join("basis/columns.f32");
-        let whole = fs::read(&file).unwrap();
-        let mut flipped = whole.clone();
-        flipped[5] ^= 1;
-        for damaged in [&flipped[..], &whole[..whole.len() - 1], &[]] {
-            fs::write(&file, damaged).unwrap();
-            assert_eq!(read(folder.path(), 3, true), (expected.clone(), 3));
-            assert_eq!(fs::read(&file).unwrap(), whole);
-        }
-        fs::write(folder.path().join("basis/index.json"), "{").unwrap();
-        assert_eq!(read(folder.path(), 3, true), (expected.clone(), 3));
-        assert_eq!(read(folder.path(), 3, true), (expected, 0));
-    }
-
-    /// A concept that was replaced by another of the same id is read again.
-    #[test]
-    fn a_block_belongs_to_one_record() {
-        let folder = tempfile::tempdir().unwrap();
-        let of = |digest: &str| [Owner { record: Some(digest.into()), ..owner(0) }];
-        assert_eq!(read_of(folder.path(), &of("01"), true).1, 1);
-        assert_eq!(read_of(folder.path(), &of("01"), true).1, 0);
-        assert_eq!(read_of(folder.path(), &of("02"), true).1, 1);
-    }
-
-    /// Columns come in the order of the owners, whatever order their blocks lie in and whether they lie
-    /// there at all.
-    #[test]
-    fn the_order_is_that_of_the_owners() {
-        let folder = tempfile::tempdir().unwrap();
-        read(folder.path(), 3, true);
-        let other = [2, 0, 1].map(owner);
-        let empty = tempfile::tempdir().unwrap();
-        let (expected, _) = read_of(empty.path(), &other, false);
-        assert_eq!(read_of(folder.path(), &other, true), (expected, 0));
-    }
-
-    #[test]
-    fn blocks_of_others_are_passed_over_and_dropped() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("basis/columns.f32");
-        read(folder.path(), 3, true);
-        let whole = fs::metadata(&file).unwrap().len();
-        let left = [owner(0), owner(2)];
-        let (expected, count) = read_of(folder.path(), &left, true);
-        assert_eq!((expected[0].len(), count), (4, 0));
-        let (guarded, sites) = (GuardedFolder::new(folder.path()), sites());
-        BasisCache::new(&guarded, &sites).keep_only(&left).unwrap();
-        assert_eq!(fs::metadata(&file).unwrap().len(), whole - 4 * (2 * 3 + 5));
-        assert_eq!(read_of(folder.path(), &left, true), (expected, 0));
-        assert_eq!(read(folder.path(), 3, true).1, 2, "the second, and the third after it");
-    }
-
-    #[test]
-    fn a_group_is_concerned_with_its_own_concepts() {
-        let folder = tempfile::tempdir().unwrap();
-        let (guarded, sites) = (GuardedFolder::new(folder.path()), sites());
-        let cache = BasisCache::new(&guarded, &sites);
-        for _ in 0..2 {
-            let read = |count, group| {
-                cache.columns(&owners(count), group, |o| Ok(block(o)), true).unwrap()
-            };
-            let [pets, others] = ["pets", "cars"].map(|group| read(4, Some(group)));
-            let raw: Vec<f64> =
-                block(&owner(3)).down.at(&sites[0]).iter().map(|x| (*x).into()).collect();
-            assert_eq!((pets[0].concat(), others[0].len()), (raw, 0));
-            // Without a group in it, all columns are as they are.
-            assert_eq!(read(3, None)[0].len(), 6);
-            // With one, they are a basis of the same plane.
-            let all = &read(4, None)[0];
-            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-            assert_eq!(all.len(), 2);
-            assert!(
-                dot(&all[0], &all[1]).abs() < 1e-12 && (dot(&all[1], &all[1]) - 1.0).abs() < 1e-12
-            );
-            let outside =
-                |x: &Vec<f64>| dot(x, x) - all.iter().map(|q| dot(x, q).powi(2)).sum::<f64>();
-            assert!(read(3, None)[0].iter().all(|x| outside(x).abs() < 1e-12));
-        }
-    }
-
-    #[test]
-    fn what_differs_from_an_adapter_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        read(folder.path(), 2, true);
-        let (guarded, sites) = (GuardedFolder::new(folder.path()), sites());
-        let cache = BasisCache::new(&guarded, &sites);
-        let mut checked: Vec<_> = owners(3).into_iter().map(|o| (o.clone(), block(&o))).collect();
-        assert_eq!(cache.agrees(&checked), [Some(true), Some(true), None]);
-        checked[1].1.down = block(&owner(2)).down;
-        assert_eq!(cache.agrees(&checked), [Some(true), Some(false), None]);
-        let file = folder.path().join("basis/columns.f32");
-        let mut bytes = fs::read(&file).unwrap();
-        bytes[0] ^= 1;
-        fs::write(&file, bytes).unwrap();
-        assert_eq!(cache.agrees(&checked), [Some(false), Some(false), None]);
-    }
 }
