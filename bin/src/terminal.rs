@@ -49,7 +49,7 @@ impl Terminal {
     /// One labelled line of text.
     pub fn line(&self, label: &str, text: impl Display) {
         if !self.is_quiet() {
-            say(format_args!("{label:<13}{text}"));
+            say(format_args!("{label:<12} {text}"));
         }
     }
 
