@@ -39,7 +39,7 @@ impl<B: TrainBackend> Method<B> for FrozenDown {
         problem: &Problem<'_, B>,
         state: &mut TrainState<B::InnerBackend>,
     ) -> StepTensors<B::InnerBackend> {
-        let gradient = problem.gradient((0, 0), &state.parameters, Wrt::All);
+        let gradient = problem.gradient((0, 0), &state.parameters, Wrt::UpAndEmbeddings);
         let (up, decay) = (&state.parameters.adapters.up, problem.settings.weight_decay);
         let rate = |site| problem.learning_rate(site, state.step);
         state.parameters.adapters.up = state.inner.step(up, &gradient.up, rate, decay);

@@ -71,3 +71,36 @@ fn what_no_concept_can_have_is_left_out_on_request() {
     import(&project, file, &partial).fails(2, &["changes nothing"]);
     import(&project, file, &["--id", "../x", "--trigger", "a"]).fails(2, &["--id"]);
 }
+
+/// What `export` writes of a concept with one embedding per word comes back whole, adapter and words, and draws
+/// what the concept draws. A second export into the folder finds the words there, unless they are others.
+#[test]
+fn an_exported_concept_comes_back() {
+    let project = Project::new(&["cat"]);
+    project.learn("photos", "--tokens single --lr 1e-2").succeeds();
+    let export =
+        |format: &str| project.run(&["export", "bank", "--out", "exports", "--format", format]);
+    export("kohya").succeeds();
+    export("diffusers").succeeds();
+    project.generate("a photo of a <cat>", "--bank bank --seed 0").succeeds();
+    let drawn = project.pixels();
+
+    let words = "exports/textual-inversion/cat.safetensors";
+    let start = ["import", "exports/kohya/cat.safetensors", "--bank", "other", "--class", "cat"];
+    let run = |options: &[&str]| {
+        let mut command = project.command(&[&start[..], options].concat());
+        command.arg("--model").arg(&project.model);
+        Run::of(command)
+    };
+    run(&["--words", words, "--trigger", "cat"]).fails(2, &["--words", "--trigger"]);
+    run(&["--words", words]).succeeds();
+    project.generate("a photo of a <cat>", "--bank other --seed 0").succeeds();
+    let apart = drawn.iter().zip(project.pixels()).map(|(a, b)| a.abs_diff(b)).max();
+    assert!(apart <= Some(1), "{apart:?}");
+    // The words alone are not the concept.
+    project.generate("a photo of a cat", "--seed 0").succeeds();
+    assert_ne!(drawn, project.pixels());
+
+    project.write(words, "other");
+    export("peft").fails(2, &["textual-inversion/cat.safetensors is there already"]);
+}

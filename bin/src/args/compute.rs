@@ -16,6 +16,15 @@ pub struct Compute {
     #[arg(long)]
     pub seed: Option<u64>,
     /// What UNet and text encoder compute in: f32, f16 or bf16 (pretrain: f32 or bf16) [default: f32]
-    #[arg(long, alias = "mixed_precision", value_parser = parse_name::<Precision>)]
+    #[arg(long, alias = "mixed_precision", value_parser = parse_precision)]
     pub precision: Option<Precision>,
+}
+
+/// A precision, also as accelerate calls it.
+fn parse_precision(text: &str) -> Result<Precision, String> {
+    parse_name(match text {
+        "no" => "f32",
+        "fp16" => "f16",
+        text => text,
+    })
 }

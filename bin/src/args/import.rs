@@ -25,8 +25,11 @@ pub struct Import {
     pub class_word: String,
     /// What one writes in other tools to get the concept, e.g. "sks dog"; <ID> then stands for it
     /// [default: the file's words, or its metadata]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "words")]
     pub trigger: Option<String>,
+    /// Its words as a textual inversion, a file such as `export` writes
+    #[arg(long, value_name = "FILE")]
+    pub words: Option<PathBuf>,
     /// Remove what acts on the directions of the bank's concepts, as banks of orthogonal concepts need
     /// it, and tell what that loses
     #[arg(long)]

@@ -15,6 +15,7 @@ use super::model::Model;
 use super::parse::{count, parse_name};
 
 #[derive(Debug, ClapArgs)]
+#[command(mut_arg("vae", |argument| argument.hide(true)))]
 pub struct Learn {
     /// Images: a folder of images, a folder of such folders, a TOML manifest, or
     /// CustomConcept101's dataset.json
@@ -65,8 +66,11 @@ pub struct Learn {
 pub struct Previews {
     /// Draw this prompt while a concept is learnt, with {} for the concept, always from the same noise and
     /// together with the concepts of the bank; can be repeated
-    #[arg(long, visible_alias = "sample_prompt", value_name = "PROMPT")]
+    #[arg(long, value_name = "PROMPT")]
     pub preview: Vec<String>,
+    /// A file with such prompts, one on each line; lines that begin with # are comments
+    #[arg(long, visible_alias = "sample_prompts", value_name = "FILE")]
+    pub preview_file: Option<PathBuf>,
     /// Draw after so many steps, before the first and after the last
     #[arg(long, visible_alias = "sample_every_n_steps", value_name = "STEPS", default_value_t = 50, value_parser = count::<1_000_000>)]
     pub preview_every: usize,
@@ -104,8 +108,11 @@ pub struct Train {
     /// T: inner steps per outer iteration [default: 2]
     #[arg(long, value_name = "T")]
     pub inner: Option<usize>,
+    /// Learning rate in UNet and text encoder, where the next two do not say another
+    #[arg(long = "lr", visible_alias = "learning_rate", value_name = "LR")]
+    pub lr: Option<f64>,
     /// Learning rate in the UNet [default: 1e-4]
-    #[arg(long, visible_aliases = ["unet_lr", "learning_rate"])]
+    #[arg(long, visible_alias = "unet_lr")]
     pub lr_unet: Option<f64>,
     /// Learning rate in the text encoder [default: 1e-5]
     #[arg(long, visible_alias = "text_encoder_lr")]
@@ -184,8 +191,8 @@ impl Train {
         set(&mut config.rank, self.rank);
         set(&mut config.outer, self.outer);
         set(&mut config.inner, self.inner);
-        set(&mut config.lr_unet, self.lr_unet);
-        set(&mut config.lr_text, self.lr_text);
+        set(&mut config.lr_unet, self.lr_unet.or(self.lr));
+        set(&mut config.lr_text, self.lr_text.or(self.lr));
         set(&mut config.lr_token, self.lr_token);
         set(&mut config.lr_schedule, self.lr_schedule);
         set(&mut config.warmup_steps, self.warmup_steps);

@@ -1,5 +1,7 @@
 //! `seqlora import`: an adapter of another tool as a concept of a bank.
 
+use std::path::Path;
+
 use burn_seqlora::FoundModel;
 use burn_seqlora::bank::formats::{self, AdapterFormat, ForeignAdapter};
 use burn_seqlora::bank::{
@@ -31,6 +33,20 @@ pub fn run(args: &Import, compute: &Compute, terminal: &Terminal) -> Result<(), 
     let id = id(args)?;
     let found = model::find(&args.model, terminal)?;
     compute.device.run(Session { args, compute, format, adapter, id, found, terminal })
+}
+
+/// Words of a file, with one embedding each.
+fn textual_inversion(file: &Path, base: &BaseModel) -> Result<(Matrix, usize), Failure> {
+    let embeddings = formats::read_textual_inversion(file)?;
+    let [_, width] = embeddings.0;
+    match width == base.token_width {
+        true => Ok((embeddings, 1)),
+        false => Err(Failure::Usage(format!(
+            "{}: its words have {width} numbers each, and those of this model have {}",
+            file.display(),
+            base.token_width
+        ))),
+    }
 }
 
 /// The concept's id, by default the file's name.
@@ -65,6 +81,7 @@ impl Job for Session<'_> {
             return Err(Failure::Usage(text));
         }
         let method = self.method(&bank)?;
+        let alone = bank.concepts().is_empty();
         let gauged = gauged(&matched.adapter, model.sites(), bank.directions(model.sites(), None)?);
         let stored = if args.project { &gauged.projected } else { &gauged.adapter };
         self.check_change(stored)?;
@@ -86,6 +103,11 @@ impl Job for Session<'_> {
         });
         terminal.result(&result, || {
             let (matched, modules) = (matched.adapter.0.len(), adapter.modules.len());
+            if alone {
+                return format!(
+                    "<{id}>: matched {matched}/{modules} modules; the bank's first concept"
+                );
+            }
             let shared = 100.0 * gauged.shared;
             let what = match args.project {
                 true => "removed",
@@ -134,6 +156,9 @@ impl Session<'_> {
         base: &BaseModel,
     ) -> Result<(Matrix, usize), Failure> {
         let Self { args, adapter, .. } = self;
+        if let Some(file) = &args.words {
+            return textual_inversion(file, base);
+        }
         if args.trigger.is_none() && !adapter.words.is_empty() {
             return self.own_words(base);
         }

@@ -33,6 +33,8 @@ struct ModuleLine<'a> {
     name: &'a str,
     rank: usize,
     alpha: f64,
+    /// Whether the file says it; if not, it is the rank, as every tool has it.
+    alpha_is_stated: bool,
     inputs: usize,
     outputs: usize,
     kernel: [usize; 2],
@@ -51,6 +53,7 @@ impl<'a> Summary<'a> {
             name,
             rank: module.rank,
             alpha: module.alpha(),
+            alpha_is_stated: module.scale_is_stated,
             inputs: module.down.len() / module.rank,
             outputs: module.up.len() / module.rank,
             kernel: module.kernel,
@@ -69,11 +72,17 @@ impl<'a> Summary<'a> {
 
     fn text(&self) -> String {
         let convolutions = self.modules.iter().filter(|module| module.kernel != [1, 1]).count();
+        let alpha = range(self.modules.iter().map(|module| module.alpha));
+        let stated = self.modules.iter().filter(|module| module.alpha_is_stated).count();
+        let alpha = match self.modules.len() - stated {
+            0 => alpha,
+            silent => format!("{alpha} ({silent} modules say none, which means the rank)"),
+        };
         let mut lines = vec![
             ("format", self.format.to_string()),
             ("modules", self.modules.len().to_string()),
             ("rank", range(self.modules.iter().map(|module| module.rank as f64))),
-            ("alpha", range(self.modules.iter().map(|module| module.alpha))),
+            ("alpha", alpha),
         ];
         if convolutions > 0 {
             lines.push(("convolutions", convolutions.to_string()));

@@ -80,7 +80,14 @@ fn add_class_images(found: &mut [FoundConcept], folder: &Path) -> Result<(), Dat
     if !folder.is_dir() {
         return Err(option(format!("{} is not a folder", folder.display())));
     }
-    concept.class_images = list(folder)?.into_images().0;
+    let listing = list(folder)?;
+    concept.class_images = if listing.images.is_empty() {
+        // kohya's folder of folders such as `1_dog`.
+        let nested = listing.folders.iter().map(|folder| Ok(list(folder)?.into_images().0));
+        nested.collect::<Result<Vec<_>, DataError>>()?.concat()
+    } else {
+        listing.into_images().0
+    };
     match concept.class_images.is_empty() {
         true => Err(option(format!("{} holds no images", folder.display()))),
         false => Ok(()),

@@ -7,7 +7,9 @@ mod pack;
 use std::path::PathBuf;
 
 use burn_seqlora::bank::formats::{self, AdapterFormat};
-use burn_seqlora::bank::{Bank, ConceptId, composed_adapter, export_adapter, export_words};
+use burn_seqlora::bank::{
+    Bank, ConceptId, composed_adapter, export_adapter, export_words, word_embeddings,
+};
 use burn_seqlora::compose::Member;
 use serde_json::json;
 
@@ -113,9 +115,17 @@ fn refuse_existing(
             format.file_name(&pack.name).map_or(folder.clone(), |file| folder.join(file))
         })
     });
-    let members = packs.iter().flat_map(|pack| &pack.members);
-    let words = members.map(|m| args.out.join(WORDS).join(format!("{}.safetensors", m.id)));
-    match adapters.chain(words).chain(models).find(|path| path.exists()) {
+    let mut existing = adapters.chain(models).filter(|path| path.exists());
+    let mut other = None;
+    for Member { id, .. } in packs.iter().flat_map(|pack| &pack.members) {
+        let file = args.out.join(WORDS).join(format!("{id}.safetensors"));
+        // An earlier export of the same concept has written the same words.
+        let words = word_embeddings(bank, &bank.record(id)?)?.embeddings;
+        if file.exists() && formats::read_textual_inversion(&file).ok() != Some(words) {
+            other.get_or_insert(file);
+        }
+    }
+    match existing.next().or(other) {
         Some(path) => Err(Failure::Usage(format!(
             "{} is there already; use --overwrite or another --out than that for {}",
             path.display(),

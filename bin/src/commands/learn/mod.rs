@@ -41,6 +41,7 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
         let text = "--vae is for images; concepts are learnt with the model's own";
         return Err(Failure::Usage(text.into()));
     }
+    let prompts = preview::prompts(&args.previews)?;
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
         id: args.id.clone(),
@@ -50,12 +51,14 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
     let manifest = Manifest::discover(&args.data, &options)?;
     show_data(&manifest, &args.data, terminal);
     builtin::warn_of_words(&args.model.model, texts(&manifest, &config), terminal);
-    let session = Session { args, config, manifest, device: compute.device, terminal };
+    let session = Session { args, prompts, config, manifest, device: compute.device, terminal };
     compute.device.run(session)
 }
 
 struct Session<'a> {
     args: &'a Learn,
+    /// Of previews.
+    prompts: Vec<String>,
     config: TrainConfig,
     manifest: Manifest,
     device: Device,
@@ -64,7 +67,7 @@ struct Session<'a> {
 
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
-        let Self { args, config, manifest, terminal, .. } = &self;
+        let Self { args, prompts, config, manifest, terminal, .. } = &self;
         let (model, base) = model::open::<B>(&args.model, config.precision, &device, terminal)?;
         let side = resolution(config, &model).map_err(Failure::usage)?;
         let method = methods::by_name::<B>(&config.method)?;
@@ -96,11 +99,12 @@ impl Job for Session<'_> {
         }
         forecast.check(args.force)?;
         let mut progress = Progress::new(terminal);
-        let mut previewer = match args.previews.preview.is_empty() {
+        let mut previewer = match prompts.is_empty() {
             true => None,
             false => {
                 plan.snapshot_every = Some(args.previews.preview_every);
-                Some(Previewer::new(&model, &bank, &args.previews, &args.model.model, terminal)?)
+                let (prompts, folder) = (prompts.clone(), &args.previews.preview_out);
+                Some(Previewer::new(&model, &bank, prompts, folder, &args.model.model, terminal)?)
             }
         };
         let tensorboard = args.previews.tensorboard.as_deref();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, HostConcept, Member};
 use burn_seqlora::error::Error;
+use burn_seqlora::files::read_text;
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::StableDiffusion;
@@ -27,12 +28,36 @@ pub struct Previewer<'a, B: TrainBackend> {
     earlier: Vec<(HostConcept, f64)>,
     /// The concept that is being learnt.
     latest: Option<HostConcept>,
-    prompts: &'a [String],
+    prompts: Vec<String>,
     folder: PathBuf,
     settings: SamplingSettings,
     terminal: &'a Terminal,
     /// What was drawn at the last event.
     drawn: Vec<Preview>,
+}
+
+/// The prompts that are to be drawn.
+///
+/// # Errors
+/// If their file cannot be read, or a prompt holds options as other tools have them.
+pub fn prompts(args: &Previews) -> Result<Vec<String>, Failure> {
+    let mut prompts = args.preview.clone();
+    if let Some(file) = &args.preview_file {
+        let text = read_text(file).map_err(Error::from)?;
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        prompts.extend(lines.map(String::from));
+        if prompts.is_empty() {
+            return Err(Failure::Usage(format!("{} holds no prompt", file.display())));
+        }
+    }
+    match prompts.iter().find(|prompt| prompt.contains(" --")) {
+        Some(prompt) => Err(Failure::Usage(format!(
+            "`{prompt}`: options in the line of a preview are not read; previews have the model's size \
+             and seed 0"
+        ))),
+        None => Ok(prompts),
+    }
 }
 
 /// An image of the concept that is being learnt.
@@ -51,7 +76,8 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
     pub fn new(
         model: &'a StableDiffusion<B>,
         bank: &Bank,
-        args: &'a Previews,
+        prompts: Vec<String>,
+        folder: &Path,
         base: &Path,
         terminal: &'a Terminal,
     ) -> Result<Self, Failure> {
@@ -59,7 +85,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
         let earlier = bank.concepts().iter().map(member).collect::<Result<_, Error>>()?;
         let guidance = builtin::usual_guidance(base);
         let settings = SamplingSettings { guidance, ..SamplingSettings::default() };
-        let (prompts, folder) = (&args.preview, args.preview_out.clone());
+        let folder = folder.to_path_buf();
         Ok(Self {
             model,
             earlier,
@@ -108,7 +134,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
         let device = DiffusionModel::<B>::device(self.model);
         let composition = Composition::of(&concepts, self.model.sites(), &device);
         let pipeline = Pipeline::new(self.model, composition);
-        for (number, prompt) in self.prompts.iter().enumerate() {
+        for (number, prompt) in self.prompts.clone().iter().enumerate() {
             let prompt = prompt.replace("{}", &format!("<{}>", concept.id));
             let request = ImageRequest::new(&prompt, 0, number);
             let advance = |_| interrupt::flow();

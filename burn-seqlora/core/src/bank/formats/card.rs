@@ -28,8 +28,13 @@ impl AdapterCard {
         self.prediction == Some(Prediction::VPrediction)
     }
 
-    /// The side in pixels of the images that such a base model was trained on.
-    pub fn resolution(&self) -> usize {
-        if self.is_version_2() && self.predicts_v() { 768 } else { 512 }
+    /// The side in pixels of the images that such a base model was trained on; `None` if it is no Stable
+    /// Diffusion.
+    pub fn resolution(&self) -> Option<usize> {
+        match (self.token_width, self.predicts_v()) {
+            (1024, true) => Some(768),
+            (768 | 1024, _) => Some(512),
+            _ => None,
+        }
     }
 }

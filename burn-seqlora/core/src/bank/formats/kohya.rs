@@ -104,11 +104,13 @@ fn metadata(adapter: &StoredAdapter, card: &AdapterCard) -> BTreeMap<String, Str
         ("modelspec.architecture", format!("{architecture}/lora")),
         ("modelspec.implementation", "diffusers".into()),
         ("modelspec.title", card.name.clone()),
-        ("modelspec.resolution", format!("{0}x{0}", card.resolution())),
         ("modelspec.trigger_phrase", card.trigger.clone()),
         ("modelspec.prediction_type", if card.predicts_v() { "v" } else { "epsilon" }.into()),
     ];
-    entries.into_iter().map(|(key, text)| (key.to_string(), text)).collect()
+    let resolution =
+        card.resolution().map(|side| ("modelspec.resolution", format!("{side}x{side}")));
+    let entries = entries.into_iter().chain(resolution);
+    entries.map(|(key, text)| (key.to_string(), text)).collect()
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub struct Module {
     pub rank: usize,
     /// What the product is multiplied with: alpha / r, or alpha / √r with rank-stabilised LoRA.
     pub scale: f64,
+    /// Whether the file says the scale; if not, it is 1.
+    pub scale_is_stated: bool,
     /// `[n, r]`
     pub up: Vec<f32>,
     /// `[r, m]`; for a convolution m counts channels times the places of the kernel.
@@ -63,12 +65,12 @@ impl Module {
         if rank == 0 || up.is_empty() || down.is_empty() {
             return Err(format!("{}, which are empty", shapes()));
         }
-        Ok(Self { rank, scale: 1.0, up, down, kernel })
+        Ok(Self { rank, scale: 1.0, scale_is_stated: false, up, down, kernel })
     }
 
-    /// The same with another scale.
+    /// The same with the scale that the file says.
     pub fn scaled(self, scale: f64) -> Self {
-        Self { scale, ..self }
+        Self { scale, scale_is_stated: true, ..self }
     }
 
     /// alpha, as most tools define it.
