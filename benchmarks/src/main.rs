@@ -8,6 +8,7 @@
 //! cargo run --release -p seqlora-benchmarks -- methods --work DIR [--part I/N] [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- plots RESULTS... --out DIR
 //! cargo run --release -p seqlora-benchmarks -- order --demo DIR --work DIR [--part I/N] [--json FILE]
+//! cargo run --release -p seqlora-benchmarks -- interference --demo DIR --bank DIR --work DIR [--json FILE]
 //! cargo run --release -p seqlora-benchmarks -- scale --model DIR --work DIR [--fusions NAME,...]
 //! cargo run --release -p seqlora-benchmarks -- convergence [--out DIR]
 //! cargo run --release -p seqlora-benchmarks -- forgetting [--csv FILE]
@@ -20,6 +21,7 @@ mod compare;
 mod convergence;
 mod failure;
 mod forgetting;
+mod interference;
 mod least_squares;
 mod measure;
 mod operations;
@@ -50,6 +52,8 @@ enum Command {
     Plots(variants::plots::Options),
     /// Learns the same concepts in several orders with several seeds, and compares the variances.
     Order(order::Options),
+    /// Compares what `audit` says of each pair of concepts with what they do to each other's images.
+    Interference(interference::Options),
     /// Measures what up to 101 concepts cost on a model of Stable Diffusion's size.
     Scale(scale::Options),
     /// Descends on a small network under the conditions of the paper's first theorem, and checks it.
@@ -67,6 +71,7 @@ fn main() -> Result<(), Failure> {
         Command::Methods(options) => options.run(),
         Command::Plots(options) => options.run(),
         Command::Order(options) => options.run(),
+        Command::Interference(options) => options.run(),
         Command::Scale(options) => options.run(),
         Command::Convergence(options) => options.run(),
         Command::Forgetting(options) => options.run(),

@@ -87,6 +87,19 @@ impl Program {
         }
     }
 
+    /// Runs a command to its end and returns what it printed.
+    ///
+    /// # Errors
+    /// If it cannot be started, fails, or prints what is no text.
+    pub fn output(&self, mut command: Command) -> Result<String, Failure> {
+        let output = command.stdout(Stdio::piped()).output();
+        let output = output.map_err(|e| format!("cannot start {}: {e}", self.0.display()))?;
+        match output.status.success() {
+            true => Ok(String::from_utf8(output.stdout)?),
+            false => Err(format!("{command:?} ended with {}", output.status).into()),
+        }
+    }
+
     /// Runs a command unless an earlier run of it ended well, and notes in `file` what it took. One that was
     /// interrupted and goes on has only the rest measured.
     ///
