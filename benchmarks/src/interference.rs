@@ -43,14 +43,14 @@ struct Pair {
     alone: f64,
     together: f64,
     /// What `audit` says, by the name of its number; none where a pair shares no such layer.
-    audit: BTreeMap<&'static str, f64>,
+    audit: Numbers,
 }
 
 /// All numbers.
 #[derive(Debug, Serialize)]
 struct Outcome {
     /// Rank correlations of what is lost with each of the audit's numbers.
-    rank_correlations: BTreeMap<&'static str, f64>,
+    rank_correlations: Numbers,
     pairs: Vec<Pair>,
 }
 
@@ -186,12 +186,13 @@ fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The audit's numbers of a pair, by name.
+type Numbers = BTreeMap<&'static str, f64>;
+
 /// The audit's numbers by the concept that is disturbed and the one that does it.
-fn audit_numbers(
-    audit: &Value,
-) -> Result<BTreeMap<(String, String), BTreeMap<&'static str, f64>>, Failure> {
+fn audit_numbers(audit: &Value) -> Result<BTreeMap<(String, String), Numbers>, Failure> {
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut found: BTreeMap<(String, String), BTreeMap<&'static str, f64>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String), Numbers> = BTreeMap::new();
     for value in list(&audit["activations"]["disturbances"]) {
         let Disturbance { by, on, text_encoder, keys_and_values, other_layers } =
             serde_json::from_value(value)?;
@@ -218,7 +219,7 @@ fn audit_numbers(
 }
 
 /// Of what each pair loses with each of the audit's numbers that all pairs have.
-fn correlations(pairs: &[Pair]) -> BTreeMap<&'static str, f64> {
+fn correlations(pairs: &[Pair]) -> Numbers {
     let names = pairs.first().into_iter().flat_map(|pair| pair.audit.keys().copied());
     let lost: Vec<f64> = pairs.iter().map(|pair| pair.alone - pair.together).collect();
     let of = |name: &'static str| {

@@ -22,7 +22,7 @@ macro_rules! suite {
                       none_is_zero, projection],
             kernel_laws: $laws,
             second_order: [hessian_product_matches_pytorch, hypergradient_matches_pytorch,
-                           attention_term_matches_pytorch, prior_term_is_a_second_loss],
+                           attention_term_matches_pytorch],
             derivatives: [products_are_derivatives_of_the_gradient, hessian_is_symmetric,
                           single_layer_products_have_a_closed_form,
                           earlier_adapters_belong_to_the_weights],
@@ -44,14 +44,8 @@ macro_rules! suite {
                      one_concept_is_returned_on_its_span, a_sum_is_the_composition,
                      a_fusion_of_ones_own_runs, patched_models_predict_what_compositions_do,
                      gradient_fusion_goes_to_the_closed_form, fusions_are_those_of_pytorch,
-                     stages_record_what_mix_of_show_does, every_fusion_goes_through_the_stages],
-            learning: [evaluations_share_noise_or_draw_their_own,
-                       learning_takes_each_evaluations_own_noise,
-                       only_an_accumulated_base_holds_earlier_concepts,
-                       common_prompts_are_left_alone,
-                       attention_follows_the_subject_with_every_method,
-                       protected_directions_add_to_earlier_concepts,
-                       protected_directions_leave_something],
+                     stages_record_what_mix_of_show_does],
+            learning: [learning_takes_each_evaluations_own_noise],
         );
     };
     (@tests $backend:ty, $tolerance:expr, $($module:ident: $tests:tt,)*) => {

@@ -1,6 +1,6 @@
 //! A value of several methods over something that grows: the number of concepts, seconds, steps.
 
-use super::plots::{Plot, WIDTH, plot_of, range};
+use super::plot::{Plot, WIDTH, plot_of, range};
 use crate::report::charts::palette_class;
 use crate::report::html::Html;
 use crate::report::svg::{

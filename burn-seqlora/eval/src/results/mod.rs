@@ -11,6 +11,7 @@ mod line_plot;
 mod markdown;
 mod measures;
 mod page;
+mod plot;
 mod plots;
 mod score_table;
 mod sheets;
@@ -22,7 +23,8 @@ pub use latex::latex;
 pub use line_plot::{Point, Series, line_plot};
 pub use markdown::markdown;
 pub use page::page;
-pub use plots::{Plot, plots};
+pub use plot::Plot;
+pub use plots::plots;
 pub use score_table::ScoreTable;
 pub use summarise::summarise;
 pub use summary::{

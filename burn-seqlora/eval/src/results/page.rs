@@ -173,7 +173,7 @@ fn number(row: Option<&MeasureRow>) -> Html {
 }
 
 fn figures(summary: &EvaluationSummary) -> Html {
-    let figure = |plot: super::plots::Plot| {
+    let figure = |plot: super::plot::Plot| {
         let caption = Html::element("figcaption", &[], [Html::text(&plot.title)]);
         Html::element("figure", &[], [caption, plot.svg])
     };

@@ -1,7 +1,5 @@
 //! Weighted, long and partly encoded prompts against their definition in PyTorch, and their laws.
 
-#![cfg(feature = "cpu")]
-
 use burn::tensor::Tensor;
 use burn_seqlora::Flow;
 use burn_seqlora::compose::Composition;

@@ -1,7 +1,5 @@
 //! Image-to-image, pixels to latents, against diffusers' pipeline.
 
-#![cfg(feature = "cpu")]
-
 use burn::tensor::Tensor;
 use burn_seqlora::compose::Composition;
 use burn_seqlora::diffusion::{Guidance, SamplerKind, SamplerPlan, sample_from};

@@ -1,6 +1,11 @@
 //! The test bodies on Flex, Burn's CPU backend, in f32, and the kernels' laws and the model's derivatives in
-//! f16 and bf16.
+//! f16 and bf16; and what runs a whole model on this backend only: one binary, because each compiles the
+//! model's generics once more.
 #![cfg(feature = "cpu")]
+
+mod image_to_image;
+mod library;
+mod prompts;
 
 seqlora_tests::suite!(burn_seqlora::kernels::Flex, 1e-4,
     laws: [activations, normalisation, attention, linear_layers, convolutions]);
@@ -13,14 +18,21 @@ seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,
     nested: [toys_agree, products_of_the_model_agree, hypergradients_of_the_model_agree],
 );
 
-// Here only: they state what the method does, some over thousands of steps, not what a backend computes, and
-// took minutes on one thread of software Vulkan.
+// Here only: they state what methods do, some over thousands of steps, not what a backend computes. One of
+// them took up to three minutes on software Vulkan.
 mod methods {
     seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,
         forgetting: [learnt_directions_hold_more_than_frozen_ones,
                      forgetting_is_a_quadratic_form_in_the_residual],
-        fusion: [a_concept_survives_its_fusion],
-        learning: [the_class_is_kept_with_every_method, images_of_the_class_are_kept],
+        fusion: [a_concept_survives_its_fusion, every_fusion_goes_through_the_stages],
+        learning: [evaluations_share_noise_or_draw_their_own,
+                   only_an_accumulated_base_holds_earlier_concepts,
+                   common_prompts_are_left_alone,
+                   attention_follows_the_subject_with_every_method,
+                   the_class_is_kept_with_every_method, images_of_the_class_are_kept,
+                   protected_directions_add_to_earlier_concepts,
+                   protected_directions_leave_something],
+        second_order: [prior_term_is_a_second_loss],
     );
 }
 

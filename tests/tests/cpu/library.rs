@@ -1,6 +1,5 @@
 //! What a program that uses the crate can do: learn from a folder, generate, and bring a training
 //! method of its own.
-#![cfg(feature = "cpu")]
 
 use std::error::Error;
 use std::path::Path;
