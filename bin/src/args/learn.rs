@@ -66,7 +66,7 @@ pub struct Learn {
 pub struct Previews {
     /// Draw this prompt while a concept is learnt, with {} for the concept, always from the same noise and
     /// together with the concepts of the bank; can be repeated
-    #[arg(long, value_name = "PROMPT")]
+    #[arg(long, visible_alias = "sample_prompt", value_name = "PROMPT")]
     pub preview: Vec<String>,
     /// A file with such prompts, one on each line; lines that begin with # are comments
     #[arg(long, visible_alias = "sample_prompts", value_name = "FILE")]
