@@ -11,7 +11,8 @@ use crate::harness::Project;
 /// Settings for one step of the autoencoder and the text encoder.
 fn config(project: &Project, name: &str, lr: f64) {
     let task = format!("steps = 1\nbatch = 2\nwarmup = 0\nlr = {lr:?}\n");
-    project.write(name, format!("[autoencoder]\n{task}[text_encoder]\n{task}"));
+    let previews = "preview_every = 1\n";
+    project.write(name, format!("[autoencoder]\n{task}{previews}[text_encoder]\n{task}"));
 }
 
 /// The bits of a file's numbers, tensor by tensor; -0 counts as 0.
@@ -51,6 +52,7 @@ fn training_starts_from_another_models_weights() {
         let again = [&from[..], &["--part", part]].concat();
         project.run(&again).fails(2, &["two already holds a model"]);
     }
+    assert!(project.path("one/training/autoencoder/preview-000001.png").is_file());
     for file in [VAE, TEXT_ENCODER] {
         assert!(weights(&project, "one", file) == weights(&project, "two", file), "{file}");
     }

@@ -89,7 +89,7 @@ pub struct TaskConfig {
     pub ema_decay: f64,
     /// Steps between saved states.
     pub save_every: usize,
-    /// Steps between previews, which only the autoencoder and the denoiser have.
+    /// Steps between previews, which only the autoencoder and the denoiser have; a training of fewer steps has none.
     pub preview_every: usize,
 }
 

@@ -40,7 +40,7 @@ pub trait Task<B: TrainBackend>: Sync {
 pub enum Event<'a, M> {
     /// A step was taken.
     Step(&'a Progress),
-    /// `preview_every` steps have passed since the last preview, or training has ended.
+    /// `preview_every` steps have passed since the last preview, or a training of more steps has ended.
     Preview {
         /// The number of steps so far.
         step: usize,
@@ -102,7 +102,8 @@ pub fn train<B: TrainBackend, S: Task<B>>(
         let seconds = started.elapsed().as_secs_f64();
         let mean = curve.add(Progress { step, loss: value, gradient_norm: norm, lr, seconds });
         let flow = observe(Event::Step(&mean));
-        if step.is_multiple_of(config.preview_every) || step == config.steps {
+        let ends = step == config.steps && config.steps > config.preview_every;
+        if step.is_multiple_of(config.preview_every) || ends {
             let averaged = with_parameters::<B, _>(module.clone(), optimizer.ema());
             observe(Event::Preview { step, module: &averaged });
         }
