@@ -1,5 +1,5 @@
-//! Whether `audit` foretells what concepts do to each other's images: its numbers of every ordered pair beside
-//! what the one loses when the other is added.
+//! Whether `audit` predicts what concepts do to each other's images: its numbers for every ordered pair, and the
+//! identity that the one loses when the other is added.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ pub struct Options {
     run: RunOptions,
 }
 
-/// A concept with another one beside it.
+/// A concept, and another one that is added.
 #[derive(Debug, Serialize)]
 struct Pair {
     /// The concept whose images they are.

@@ -2,7 +2,7 @@
 //!
 //! Each body in [`mod@suite`] runs on every backend, with these exceptions: `activation_cache`, `nested`,
 //! `quadratic`, `forgetting` and what trains for long run on the CPU only, laws of kernels where a
-//! backend has its own, and half precision not on wgpu: `tests/cpu.rs` instantiates them for Flex,
+//! backend has its own, and half precision not on wgpu: `tests/cpu` instantiates them for Flex,
 //! `tests/wgpu.rs` for wgpu, `tests/cuda.rs` for CUDA, `tests/laws_f64.rs` the method's laws for Flex in
 //! f64. Reference numbers come from `reference/make_fixtures.py`.
 

@@ -1,4 +1,4 @@
-//! Pictures of comparisons: scores over the number of concepts, forgetting over the order, scores over seconds.
+//! Plots of comparisons: scores over the number of concepts, forgetting over the order, scores over seconds.
 
 use std::collections::BTreeMap;
 use std::fs;

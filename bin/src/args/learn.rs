@@ -62,7 +62,7 @@ pub struct Learn {
 
 /// Images and curves while a concept is learnt.
 #[derive(Debug, ClapArgs)]
-#[command(next_help_heading = "Watching")]
+#[command(next_help_heading = "Previews and logging")]
 pub struct Previews {
     /// Draw this prompt while a concept is learnt, with {} for the concept, always from the same noise and
     /// together with the concepts of the bank; can be repeated

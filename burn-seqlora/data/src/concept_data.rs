@@ -55,7 +55,7 @@ impl ConceptData for ConceptSource {
                 rest = after;
             }
         }
-        Ok(())
+        self.class_images.as_ref().map_or(Ok(()), |class| class.check())
     }
 
     fn prompts(&self, options: &CaptionOptions) -> Vec<String> {

@@ -119,9 +119,12 @@ fn refuse_existing(
     let mut other = None;
     for Member { id, .. } in packs.iter().flat_map(|pack| &pack.members) {
         let file = args.out.join(WORDS).join(format!("{id}.safetensors"));
+        if !file.exists() {
+            continue;
+        }
         // An earlier export of the same concept has written the same words.
         let words = word_embeddings(bank, &bank.record(id)?)?.embeddings;
-        if file.exists() && formats::read_textual_inversion(&file).ok() != Some(words) {
+        if formats::read_textual_inversion(&file).ok() != Some(words) {
             other.get_or_insert(file);
         }
     }

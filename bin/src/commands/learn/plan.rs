@@ -101,16 +101,16 @@ pub fn show_plan(
     Ok(())
 }
 
-/// What stands for a concept in prompts, and how many tokens its class word has.
+/// How many new words a concept stands for in prompts, and how many tokens its class word has.
 pub fn show_words(plan: &LearnPlan, tokens: impl Fn(&str) -> usize, terminal: &Terminal) {
     for ConceptPlan { data, config, .. } in &plan.concepts {
         let (id, class, words) = (data.id(), data.class_word(), config.tokens.words());
         let words = if words == 1 { "one new word".into() } else { format!("{words} new words") };
         let class = match tokens(class) {
-            1 => format!("`{class}`, which is one token"),
-            count => format!("`{class}`, which is {count} tokens: they start from the mean"),
+            1 => format!("`{class}` is one token"),
+            count => format!("`{class}` is {count} tokens, whose mean it starts from"),
         };
-        terminal.line("words", format!("<{id}> is {words}, not its letters; its class is {class}"));
+        terminal.line("words", format!("<{id}> stands for {words}; its class {class}"));
     }
 }
 
