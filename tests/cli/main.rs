@@ -18,6 +18,8 @@ mod export;
 mod files;
 #[cfg(target_os = "linux")]
 mod full_disk;
+#[cfg(unix)]
+mod further;
 mod fuse;
 mod generate;
 mod golden;

@@ -110,3 +110,32 @@ fn tensorboard_sees_steps_and_previews() {
     fs::remove_dir_all(project.path("bank")).unwrap();
     project.learn("photos", "--tensorboard file").fails(1, &["file"]);
 }
+
+/// Before the first step, after every second and after the last there is a bank; the last is as the real one.
+#[test]
+fn what_is_kept_are_banks() {
+    let project = Project::new(&["cat", "dog"]);
+    project.learn("photos", "--steps 3 --preview-every 2 --keep kept").succeeds();
+    for (id, count) in [("cat", 1), ("dog", 2)] {
+        let folders: Vec<String> = fs::read_dir(project.path(&format!("kept/{id}")))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert_eq!(folders.len(), 3, "{folders:?}");
+        for step in [0, 2, 3] {
+            let bank = format!("kept/{id}/{step:06}");
+            let found = project.run(&["bank", "verify", &bank, "--json"]).succeeds();
+            let concepts = found.json()["concepts"].as_array().unwrap().len();
+            assert_eq!(concepts, count, "{bank}");
+        }
+        let last = Files::read(&project.path(&format!("kept/{id}/000003")));
+        let real = project.bank();
+        for file in ["adapter.safetensors", "tokens.safetensors"] {
+            let name = format!("concepts/{id}/{file}");
+            assert!(last.bytes(&name) == real.bytes(&name), "{name} differs");
+        }
+    }
+    let texts = ["--keep: kept/cat is there already"];
+    fs::remove_dir_all(project.path("bank")).unwrap();
+    project.learn("photos", "--steps 3 --keep kept").fails(2, &texts);
+}

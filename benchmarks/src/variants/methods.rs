@@ -163,7 +163,7 @@ impl Table {
 }
 
 /// The columns of [`cells`].
-const SCORES: [&str; 9] = [
+const SCORES: [&str; 10] = [
     "just learnt",
     "at the end",
     "lost",
@@ -173,6 +173,7 @@ const SCORES: [&str; 9] = [
     "worse of a pair",
     "in boxes",
     "drift",
+    "class drift",
 ];
 
 /// The columns of [`Row::costs`].
@@ -187,7 +188,7 @@ const COSTS: [&str; 7] = [
 ];
 
 /// A method's row of a metric.
-fn cells(scores: &Scores) -> [String; 9] {
+fn cells(scores: &Scores) -> [String; 10] {
     let behind = scores.behind_the_first;
     [
         estimate(scores.learnt),
@@ -199,6 +200,7 @@ fn cells(scores: &Scores) -> [String; 9] {
         estimate(scores.pair),
         estimate(scores.pair_cropped),
         estimate(scores.drift),
+        estimate(scores.class_pull),
     ]
 }
 

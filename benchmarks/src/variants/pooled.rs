@@ -24,6 +24,8 @@ pub struct Scores {
     pub pair_cropped: Option<Distribution>,
     /// Images about nothing learnt against the base model's; the mean of each seed is one value.
     pub drift: Option<Distribution>,
+    /// How much more images of the class alone look like the concept; the mean of each seed is one value.
+    pub class_pull: Option<Distribution>,
     /// `end` of the first method minus that of this one, concept by concept.
     pub behind_the_first: Option<PairedDifference>,
 }
@@ -81,12 +83,17 @@ impl Evaluations<'_> {
             confused: summarised(of(|row| row.confused)),
             pair: summarised(self.pairs(metric, method, "prompt")),
             pair_cropped: summarised(self.pairs(metric, method, "cropped")),
-            drift: summarised(self.0.iter().map(|summary| {
-                let row = summary.row(&metric.name, Some(method), "drift")?;
-                Some(row.statistics?.mean)
-            })),
+            drift: self.means(metric, method, "drift"),
+            class_pull: self.means(metric, method, "class_pull"),
             behind_the_first: compared.flatten(),
         }
+    }
+
+    /// Over the means of the seeds.
+    fn means(&self, metric: &MetricInfo, method: &str, measure: &str) -> Option<Distribution> {
+        summarised(self.0.iter().map(|summary| {
+            Some(summary.row(&metric.name, Some(method), measure)?.statistics?.mean)
+        }))
     }
 
     fn rows(&self, metric: &MetricInfo, method: &str) -> Vec<(usize, &ConceptRow)> {

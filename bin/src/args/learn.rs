@@ -31,6 +31,10 @@ pub struct Learn {
     /// Go on with an interrupted run
     #[arg(long)]
     pub resume: bool,
+    /// Train this concept of the bank further, with the settings that it has unless others are given; DATA has
+    /// images of it, and `--steps` says how many more
+    #[arg(long = "continue", value_name = "ID")]
+    pub further: Option<String>,
     /// Show what would be trained, with memory and time, and stop
     #[arg(long)]
     pub plan: bool,
@@ -71,12 +75,16 @@ pub struct Previews {
     /// A file with such prompts, one on each line; lines that begin with # are comments
     #[arg(long, visible_alias = "sample_prompts", value_name = "FILE")]
     pub preview_file: Option<PathBuf>,
-    /// Draw after so many steps, before the first and after the last
+    /// Draw and keep after so many steps, before the first and after the last
     #[arg(long, visible_alias = "sample_every_n_steps", value_name = "STEPS", default_value_t = 50, value_parser = count::<1_000_000>)]
     pub preview_every: usize,
     /// Where previews go: FOLDER/ID/, and all of a concept on one sheet in FOLDER/ID.png
     #[arg(long, value_name = "FOLDER", default_value = "previews")]
     pub preview_out: PathBuf,
+    /// Keep the concept as it is, with the others of the bank: FOLDER/ID/STEP is a bank, and `evaluate --bank` tells
+    /// the best
+    #[arg(long, value_name = "FOLDER")]
+    pub keep: Option<PathBuf>,
     /// Record losses, norms and previews for TensorBoard: FOLDER/ID/events.out.tfevents.*
     #[arg(long, visible_alias = "logging_dir", value_name = "FOLDER")]
     pub tensorboard: Option<PathBuf>,

@@ -144,8 +144,12 @@ pub struct TrainConfig {
     /// Prompts about anything but concepts. What counts are their states as the pretrained text
     /// encoder has them.
     pub common_prompts: Vec<String>,
-    /// Minibatches per concept.
+    /// Minibatches per concept, with those of `continued_from`.
     pub steps: usize,
+    /// So many of them were done before, by a training that had ended: the concept is in the bank and is
+    /// [trained further](crate::train::plan_further). Learning rates begin anew. `None` for a new concept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub continued_from: Option<usize>,
     /// Images per minibatch.
     pub batch: usize,
     /// K: outer iterations per minibatch; K (T + 1) gradients of the loss with every method.
@@ -261,6 +265,7 @@ impl Default for TrainConfig {
             protected_directions: 0,
             common_prompts: Vec::new(),
             steps: 250,
+            continued_from: None,
             batch: 2,
             outer: 3,
             inner: 2,
@@ -336,10 +341,12 @@ impl TrainConfig {
 
     /// What the learning rates are multiplied with at a step.
     pub fn decay(&self, step: usize) -> f64 {
+        let before = self.continued_from.unwrap_or(0);
+        let (step, steps) = (step.saturating_sub(before), self.steps.saturating_sub(before));
         if step < self.warmup_steps {
             return (step + 1) as f64 / self.warmup_steps as f64;
         }
-        let rest = self.steps.saturating_sub(self.warmup_steps).max(1);
+        let rest = steps.saturating_sub(self.warmup_steps).max(1);
         let done = (step - self.warmup_steps) as f64 / rest as f64;
         match self.lr_schedule {
             LrSchedule::Constant => 1.0,
@@ -369,7 +376,11 @@ impl TrainConfig {
         self.transform.validate()?;
         self.check_precision()?;
         self.check_counts()?;
-        if self.warmup_steps >= self.steps {
+        let before = self.continued_from.unwrap_or(0);
+        if before >= self.steps {
+            return Err(Error::Invalid("`continued_from` must be below `steps`".into()));
+        }
+        if self.warmup_steps >= self.steps - before {
             return Err(Error::Invalid("`warmup_steps` must be below `steps`".into()));
         }
         not_negative([
@@ -463,6 +474,10 @@ mod tests {
         let cosine = all(config(LrSchedule::Cosine, 4));
         assert!(cosine[4] == 1.0 && (cosine[6] - 0.5).abs() < 1e-12, "{cosine:?}");
         assert_eq!(all(config(LrSchedule::Constant, 2))[..3], [0.5, 1.0, 1.0]);
+        let further = TrainConfig { continued_from: Some(4), ..config(LrSchedule::Linear, 0) };
+        assert_eq!(all(further.clone())[4..], [1.0, 0.75, 0.5, 0.25]);
+        let nothing = TrainConfig { steps: 4, ..further };
+        assert!(nothing.validate().unwrap_err().to_string().contains("`continued_from`"));
         let late = config(LrSchedule::Linear, 8).validate().unwrap_err().to_string();
         assert!(late.contains("`warmup_steps`"), "{late}");
     }

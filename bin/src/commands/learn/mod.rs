@@ -1,6 +1,7 @@
 //! `seqlora learn`
 
 mod forecast;
+mod keep;
 mod plan;
 mod preview;
 mod progress;
@@ -12,9 +13,10 @@ use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::methods;
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::{Flow, learn, plan, prompts, resolution};
+use burn_seqlora::train::{Flow, learn, plan, plan_further, prompts, resolution, settings_of};
 
 use self::forecast::Forecast;
+use self::keep::Keeper;
 use self::plan::{plan_json, show_data, show_plan, show_words};
 use self::preview::Previewer;
 use self::progress::{Progress, examined, report};
@@ -28,11 +30,18 @@ use crate::terminal::Terminal;
 
 /// Learns the concepts of `args.data` one after another.
 pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
-    let mut config = match &args.config {
-        Some(file) => settings::read_training(file, &TrainConfig::default())?,
+    let config = match &args.further {
+        Some(id) => settings_of(&Bank::open(&args.bank)?, id)?,
         None => TrainConfig::default(),
     };
+    // What is given are minibatches of this training.
+    let before = config.continued_from.unwrap_or(0);
+    let mut config = TrainConfig { steps: config.steps - before, ..config };
+    if let Some(file) = &args.config {
+        config = settings::read_training(file, &config)?;
+    }
     args.train.override_config(&mut config);
+    config.steps = config.steps.saturating_add(before);
     config.seed = compute.seed.unwrap_or(config.seed);
     config.precision = compute.precision.unwrap_or(config.precision);
     config.validate().map_err(Failure::usage)?;
@@ -48,7 +57,10 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
         class_images: args.class_images.clone(),
         images_root: args.images_root.clone(),
     };
-    let manifest = Manifest::discover(&args.data, &options)?;
+    let mut manifest = Manifest::discover(&args.data, &options)?;
+    if let Some(id) = &args.further {
+        keep_only(&mut manifest, id)?;
+    }
     show_data(&manifest, &args.data, terminal);
     builtin::warn_of_words(&args.model.model, texts(&manifest, &config), terminal);
     let session = Session { args, prompts, config, manifest, device: compute.device, terminal };
@@ -78,7 +90,14 @@ impl Job for Session<'_> {
         };
         let mut plan = examined(terminal, |progress| {
             let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
-            plan(&bank, method, data, model.sites(), config, args.resume, progress)
+            let (sites, resume) = (model.sites(), args.resume);
+            match &args.further {
+                None => plan(&bank, method, data, sites, config, resume, progress),
+                Some(_) => {
+                    let data = &manifest.concepts[0];
+                    plan_further(&bank, method, data, sites, config, resume, progress)
+                }
+            }
         })?;
         let (name, place) = (format!("{} ({})", base.name, base.fingerprint), self.device);
         terminal.line("model", format!("{name}, {side} px, {} on {place}", config.precision));
@@ -107,12 +126,23 @@ impl Job for Session<'_> {
                 Some(Previewer::new(&model, &bank, prompts, folder, &args.model.model, terminal)?)
             }
         };
+        let keeper = match &args.previews.keep {
+            None => None,
+            Some(folder) => {
+                plan.snapshot_every = Some(args.previews.preview_every);
+                let constraint = method.constraint();
+                Some(Keeper::new(folder, &bank, &plan, constraint, terminal)?)
+            }
+        };
         let tensorboard = args.previews.tensorboard.as_deref();
         let mut tensorboard =
             tensorboard.map(|folder| Tensorboard::new(folder, terminal)).transpose()?;
         let finished = learn::<B, _>(&model, &mut bank, method, &plan, |event| {
             let drawn =
                 previewer.as_mut().map_or(Flow::Continue, |previewer| previewer.see(&event));
+            if let Some(keeper) = &keeper {
+                keeper.see(&event);
+            }
             if let Some(tensorboard) = &mut tensorboard {
                 tensorboard.see(&event, previewer.as_ref().map_or(&[], Previewer::drawn));
             }
@@ -126,6 +156,18 @@ impl Job for Session<'_> {
         }
         report(&bank, &progress, terminal)
     }
+}
+
+/// Leaves one concept of the data.
+fn keep_only(manifest: &mut Manifest, id: &str) -> Result<(), Failure> {
+    let known: Vec<&str> = manifest.concepts.iter().map(|concept| concept.id.as_str()).collect();
+    if !known.contains(&id) {
+        let text =
+            format!("--continue: there are no images of `{id}`, but of {}", known.join(", "));
+        return Err(Failure::Usage(text));
+    }
+    manifest.concepts.retain(|concept| concept.id == id);
+    Ok(())
 }
 
 /// All that the text encoder is going to read.

@@ -53,6 +53,7 @@ pub fn plan_json(plan: &LearnPlan, forecast: &Forecast) -> Value {
                 json!({ "least": least, "mean": mean, "most": most })
             }),
             "steps": config.steps,
+            "continued_from": config.continued_from,
             "resume_at": resume_at,
             "layers": capacity.ranks.iter().filter(|rank| **rank > 0).count(),
             "shrunk": capacity.shrunk.len(),
@@ -89,11 +90,15 @@ pub fn show_plan(
     show_masks(plan, terminal);
     show_class_images(plan, terminal);
     show_sites(first, sites, config, terminal);
+    let steps = match config.continued_from {
+        None => format!("{} steps per concept", first.config.steps),
+        Some(before) => format!("{} steps after {before}", first.config.steps - before),
+    };
     terminal.line(
         "",
         format!(
-            "{} steps per concept · batch {} · K={} T={} · seed {}",
-            first.config.steps, config.batch, config.outer, config.inner, config.seed
+            "{steps} · batch {} · K={} T={} · seed {}",
+            config.batch, config.outer, config.inner, config.seed
         ),
     );
     let used = bank.reserved(sites, config.orthogonal_within.as_deref())?;

@@ -107,7 +107,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
     pub fn see(&mut self, event: &Event) -> Flow {
         self.drawn.clear();
         match event {
-            Event::Snapshot { step, concept } => self.draw(*step, concept),
+            Event::Snapshot { step, concept, .. } => self.draw(*step, concept),
             Event::Learnt { .. } => {
                 // It is in the bank now, and is drawn with the next ones.
                 self.earlier.extend(self.latest.take().map(|concept| (concept, 1.0)));
@@ -130,12 +130,14 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
     fn try_draw(&mut self, step: usize, concept: &HostConcept) -> Result<(), Failure> {
         let own = self.folder.join(&concept.id);
         fs::create_dir_all(&own).map_err(Error::io("cannot create", &own))?;
-        let concepts = [&self.earlier[..], &[(concept.clone(), 1.0)]].concat();
+        // Not as it was, if it is trained further.
+        let others = self.earlier.iter().filter(|(other, _)| other.id != concept.id);
+        let concepts: Vec<_> = others.cloned().chain([(concept.clone(), 1.0)]).collect();
         let device = DiffusionModel::<B>::device(self.model);
         let composition = Composition::of(&concepts, self.model.sites(), &device);
         let pipeline = Pipeline::new(self.model, composition);
-        for (number, prompt) in self.prompts.clone().iter().enumerate() {
-            let prompt = prompt.replace("{}", &format!("<{}>", concept.id));
+        for number in 0..self.prompts.len() {
+            let prompt = self.prompts[number].replace("{}", &format!("<{}>", concept.id));
             let request = ImageRequest::new(&prompt, 0, number);
             let advance = |_| interrupt::flow();
             let sampled =

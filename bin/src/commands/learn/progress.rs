@@ -38,7 +38,8 @@ impl<'a> Progress<'a> {
                 self.bar.set_position(plan.resume_at as u64);
                 self.bar.reset_eta();
                 self.bar.set_message("encodes images".to_string());
-                if plan.resume_at > 0 {
+                let before = plan.config.continued_from.unwrap_or(0);
+                if plan.resume_at > before {
                     self.terminal
                         .line("resume", format!("{} at step {}", plan.data.id(), plan.resume_at));
                 }

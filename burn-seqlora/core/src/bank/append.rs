@@ -1,15 +1,14 @@
 //! Adding a concept to a bank.
 
+use std::path::Path;
+
 use seqlora_files::{sha256, sha256_of_file, to_json};
 
 use super::basis::{BasisCache, Block};
 use super::down::Down;
 use super::formats::native;
 use super::tensors::{Matrix, NamedTensors, to_safetensors};
-use super::{
-    BANK, Bank, CONCEPT, ConceptId, ConceptRecord, EMBEDDINGS, METRICS, TOKENS, TRAINING,
-    TrainingRecord,
-};
+use super::{Bank, CONCEPT, ConceptRecord, EMBEDDINGS, METRICS, TOKENS, TRAINING, TrainingRecord};
 use crate::error::{Error, Result};
 use crate::lora::StoredAdapter;
 
@@ -36,32 +35,51 @@ impl Bank {
     /// the bank's sites or the disk is full; the bank is then as before.
     pub fn append(
         &mut self,
-        mut record: ConceptRecord,
+        record: ConceptRecord,
         training: &TrainingRecord,
         adapter: &StoredAdapter,
         embeddings: Matrix,
     ) -> Result<()> {
         let id = record.id.clone();
-        record.check(self.sites()).map_err(Error::Invalid)?;
         if let Some(known) = self.like(&id) {
             return Err(Error::DuplicateConcept { id: known.into() });
         }
+        let folder = self.training_inside(&id);
+        let (record, sha256) = self.write_files(&folder, record, training, adapter, embeddings)?;
+        self.write_record(self.record.with(&id, sha256, &training.method))?;
+        // If this fails, the cache is completed when it is read next.
+        let _ = self.basis_cache().append(&self.owners(), Block::of(&record, Down::of(adapter)));
+        self.remove_finished_checkpoint(&id)
+    }
+
+    /// Writes all files of a concept to a folder of the bank; its record with their digests, and SHA-256 of that.
+    ///
+    /// # Errors
+    /// Those of [`append`](Self::append) but for the id.
+    pub(super) fn write_files(
+        &self,
+        folder: &Path,
+        mut record: ConceptRecord,
+        training: &TrainingRecord,
+        adapter: &StoredAdapter,
+        embeddings: Matrix,
+    ) -> Result<(ConceptRecord, String)> {
+        let file = |name: &str| self.path().join(folder).join(name);
+        record.check(self.sites()).map_err(Error::Invalid)?;
         self.check_method(&training.method)?;
         if let Some(site) = adapter.misfit(self.sites()) {
             let reason = format!("the adapter of `{site}` fits no layer");
-            return Err(Error::damaged(self.concept_folder(&id), reason));
+            return Err(Error::damaged(file(native::FILE), reason));
         }
         self.check_parts(&record, adapter, &embeddings)?;
         let tokens = NamedTensors::from([(EMBEDDINGS.to_string(), embeddings)]);
-        let file = |name: &str| self.concept_folder(&id).join(name);
         let files = [
             (native::FILE, native::to_bytes(&file(native::FILE), adapter)?),
             (TOKENS, to_safetensors(&file(TOKENS), &tokens)?),
             (TRAINING, to_json(&file(TRAINING), training)?),
         ];
-        let folder = Self::inside(&id);
-        self.folder.create_folder(&folder)?;
-        self.folder.remove_temporary(&folder)?;
+        self.folder.create_folder(folder)?;
+        self.folder.remove_temporary(folder)?;
         for (name, bytes) in files {
             record.add_digest(name, sha256(&bytes));
             self.folder.write(folder.join(name), &bytes)?;
@@ -72,12 +90,7 @@ impl Bank {
         }
         let bytes = to_json(&file(CONCEPT), &record)?;
         self.folder.write(folder.join(CONCEPT), &bytes)?;
-        let bank = self.record.with(&id, sha256(&bytes), &training.method);
-        self.folder.write_json(BANK, &bank)?;
-        self.record = bank;
-        // If this fails, the cache is completed when it is read next.
-        let _ = self.basis_cache().append(&self.owners(), Block::of(&record, Down::of(adapter)));
-        self.remove_checkpoint(&id)
+        Ok((record, sha256(&bytes)))
     }
 
     /// The cache of the columns of B.
@@ -100,10 +113,5 @@ impl Bank {
             return invalid("its record and its token embeddings differ in shape");
         }
         Ok(())
-    }
-
-    /// Removes a concept's training state, if there is one.
-    pub fn remove_checkpoint(&self, id: &ConceptId) -> Result<()> {
-        Ok(self.folder.remove(Self::checkpoint_inside(id))?)
     }
 }

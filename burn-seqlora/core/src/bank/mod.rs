@@ -10,6 +10,7 @@
 //! BANK/concepts/<id>/training.json        how it was trained: images, settings, losses
 //! BANK/concepts/<id>/metrics.jsonl        one line per training step
 //! BANK/concepts/<id>/checkpoint/          only while the concept is being trained
+//! BANK/concepts/<id>/<n>/                 all of these of a concept that was trained further n times
 //! BANK/basis/                             the columns of B of all concepts, a cache
 //! BANK/reserved/<sha256>.safetensors      <site>.lora_down [r, m] of a removed concept, to which later
 //!                                         ones stay orthogonal
@@ -18,7 +19,8 @@
 //! The stored B has orthonormal columns, so a layer's basis Q is the B of all concepts concatenated.
 //! With plain LoRA that holds within a concept only; a bank holds the concepts of one method, so that its
 //! name tells whether they interfere where they are added. A concept counts while `bank.json` lists it;
-//! before and after that nothing refers to its folder.
+//! before and after that nothing refers to its folder. Where it was trained further, `bank.json` has the number of
+//! the folder that counts.
 
 mod append;
 mod basis;
@@ -36,6 +38,7 @@ mod places;
 mod read;
 mod record;
 mod remove;
+mod replace;
 mod reserved;
 mod tensors;
 #[cfg(test)]
@@ -142,14 +145,14 @@ impl Bank {
         &self.record.base
     }
 
-    /// The folder of a concept.
+    /// The folder with the files of a concept.
     pub fn concept_folder(&self, id: &ConceptId) -> PathBuf {
-        self.path().join(Self::inside(id))
+        self.path().join(self.files_inside(id))
     }
 
-    /// The folder of a concept's training state.
+    /// The folder of the state of a concept that is being trained, for the first time or further.
     pub fn checkpoint_folder(&self, id: &ConceptId) -> PathBuf {
-        self.path().join(Self::checkpoint_inside(id))
+        self.path().join(self.checkpoint_inside(id))
     }
 
     /// What is written while a concept is trained goes through this: its metrics and its training state.
@@ -157,18 +160,38 @@ impl Bank {
         &self.folder
     }
 
-    /// A concept's folder in that of the bank.
-    pub(crate) fn inside(id: &ConceptId) -> PathBuf {
+    /// All of a concept, in the bank's folder.
+    fn inside(id: &ConceptId) -> PathBuf {
         Path::new(CONCEPTS).join(id.as_str())
     }
 
-    /// The folder of a training state in that of the bank.
-    pub(crate) fn checkpoint_inside(id: &ConceptId) -> PathBuf {
-        Self::inside(id).join(CHECKPOINT)
+    /// The folder of a concept trained further so many times, in the bank's folder.
+    fn revision_inside(id: &ConceptId, revision: u32) -> PathBuf {
+        match revision {
+            0 => Self::inside(id),
+            revision => Self::inside(id).join(revision.to_string()),
+        }
     }
 
-    /// The file of a concept's metrics in the bank's folder.
-    pub(crate) fn metrics_inside(id: &ConceptId) -> PathBuf {
-        Self::inside(id).join(METRICS)
+    /// The folder with the files of a concept that count, in the bank's folder.
+    fn files_inside(&self, id: &ConceptId) -> PathBuf {
+        Self::revision_inside(id, self.record.revision(id))
+    }
+
+    /// The folder with the files of a concept that is being trained, in the bank's folder: another one than that of
+    /// its files that count.
+    pub(crate) fn training_inside(&self, id: &ConceptId) -> PathBuf {
+        let further = u32::from(self.contains(id));
+        Self::revision_inside(id, self.record.revision(id) + further)
+    }
+
+    /// The folder of a training state, in the bank's folder.
+    pub(crate) fn checkpoint_inside(&self, id: &ConceptId) -> PathBuf {
+        self.training_inside(id).join(CHECKPOINT)
+    }
+
+    /// The file with the metrics of a concept that is being trained, in the bank's folder.
+    pub(crate) fn metrics_inside(&self, id: &ConceptId) -> PathBuf {
+        self.training_inside(id).join(METRICS)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use seqlora_files::{FolderLock, GuardedFolder, LOCK, is_temporary};
 
-use super::{BANK, Bank, BankRecord, BaseModel, CONCEPTS, basis, reserved};
+use super::{BANK, Bank, BankRecord, BaseModel, CHECKPOINT, CONCEPTS, basis, reserved};
 use crate::error::{Error, Result};
 use crate::lora::Site;
 
@@ -101,11 +101,14 @@ impl Bank {
     fn clean(&mut self) -> Result<()> {
         // All before the first: nothing is removed from a bank that has a link anywhere.
         for id in self.concepts().iter().chain(&self.record.leftovers) {
-            self.folder.check(Self::checkpoint_inside(id))?;
+            self.folder.check(self.files_inside(id).join(CHECKPOINT))?;
+            self.folder.check(self.checkpoint_inside(id))?;
         }
-        // A finished concept's checkpoint is left over if the process ended right after listing it.
+        // A finished concept's checkpoint is left over if the process ended right after listing it, as is what
+        // the concept was before.
         for id in self.concepts() {
-            self.remove_checkpoint(id)?;
+            self.remove_former(id)?;
+            self.remove_finished_checkpoint(id)?;
         }
         self.remove_leftovers()?;
         // A process that ended right after listing a concept has not added it to the cache. A damaged

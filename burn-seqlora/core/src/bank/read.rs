@@ -131,6 +131,17 @@ impl Bank {
         Ok((file, bytes))
     }
 
+    /// The lines of a concept's `metrics.jsonl`; none if it has no such file, as one that was imported.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub(crate) fn metrics(&self, record: &ConceptRecord) -> Result<Vec<u8>> {
+        match record.digests.contains_key(METRICS) {
+            true => Ok(self.read(record, METRICS, TEXT_LIMIT)?.1),
+            false => Ok(Vec::new()),
+        }
+    }
+
     /// The loss of each step in which a concept was trained.
     ///
     /// # Errors
@@ -155,11 +166,32 @@ impl Bank {
     /// # Errors
     /// If B of a concept is not in the cache, and its adapter cannot be read.
     pub fn directions(&self, sites: &[Site], group: Option<&str>) -> Result<Vec<Columns>> {
+        self.directions_of(&self.owners(), sites, group)
+    }
+
+    /// The same but for those of one concept of the bank, which is trained further.
+    pub(crate) fn directions_besides(
+        &self,
+        id: &ConceptId,
+        sites: &[Site],
+        group: Option<&str>,
+    ) -> Result<Vec<Columns>> {
+        let own = self.contains(id).then(|| self.owner(id));
+        let others = self.owners().into_iter().filter(|owner| own.as_ref() != Some(owner));
+        self.directions_of(&others.collect::<Vec<_>>(), sites, group)
+    }
+
+    fn directions_of(
+        &self,
+        owners: &[Owner],
+        sites: &[Site],
+        group: Option<&str>,
+    ) -> Result<Vec<Columns>> {
         let block = |owner: &Owner| {
             self.block(owner).map_err(|error| self.damaged_earlier(&owner.id, error))
         };
         let cache = self.basis_cache();
-        let columns = cache.columns(&self.owners(), group, block, self.is_writable())?;
+        let columns = cache.columns(owners, group, block, self.is_writable())?;
         let names = self.sites().iter().map(|site| site.name.as_str());
         let mut by_name: BTreeMap<&str, Columns> = names.zip(columns).collect();
         let of_site = |site: &Site| by_name.remove(site.name.as_str()).unwrap_or_default();

@@ -14,14 +14,20 @@ use crate::lora::Site;
 
 /// The newest layout. Version 1 kept inference and training in one record and ranks by position
 /// (`legacy.rs`); versions 1 and 2 have no `digests` here and no digest of the tokenizer; version 3 has no
-/// removed concepts.
-pub(super) const VERSION: u32 = 4;
+/// removed concepts, version 4 none that were trained further.
+pub(super) const VERSION: u32 = 5;
+
+/// The version of a bank in which no concept was trained further.
+const WITHOUT_REVISIONS: u32 = 4;
 
 /// The version of a bank from which nothing was removed: programs that know no other can read it.
 const WITHOUT_REMOVED: u32 = 3;
 
 /// The largest `bank.json` in bytes: 65,536 concepts take about 15 MB.
 const LARGEST: u64 = 32 << 20;
+
+/// A concept is hardly trained further more often.
+pub(super) const MOST_REVISIONS: u32 = 1 << 16;
 
 /// A layer of 1280 inputs is full after 320 concepts of rank 4.
 const MOST_CONCEPTS: usize = 1 << 16;
@@ -98,6 +104,10 @@ pub struct BankRecord {
     /// learnt by earlier versions have none.
     #[serde(default)]
     pub digests: BTreeMap<ConceptId, String>,
+    /// How often each concept was trained further, if it was: its files lie in the folder of this number
+    /// inside its own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) revisions: BTreeMap<ConceptId, u32>,
     /// Concepts that were removed, and whose directions later ones stay orthogonal to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reserved: Vec<Reserved>,
@@ -133,6 +143,7 @@ impl BankRecord {
             method: None,
             concepts: Vec::new(),
             digests: BTreeMap::new(),
+            revisions: BTreeMap::new(),
             reserved: Vec::new(),
             leftovers: Vec::new(),
             sites,
@@ -147,11 +158,25 @@ impl BankRecord {
         record.in_its_version()
     }
 
+    /// The same with a concept trained further.
+    pub(super) fn with_next(&self, id: &ConceptId, sha256: String) -> Self {
+        let mut record = self.clone();
+        record.revisions.insert(id.clone(), self.revision(id) + 1);
+        record.digests.insert(id.clone(), sha256);
+        record.in_its_version()
+    }
+
+    /// How often a concept was trained further.
+    pub(super) fn revision(&self, id: &ConceptId) -> u32 {
+        self.revisions.get(id).copied().unwrap_or(0)
+    }
+
     /// The same with one concept less, whose folder is left over, and with what is left of it.
     pub(super) fn without(&self, id: &ConceptId, reserved: Option<Reserved>) -> Self {
         let mut record = self.clone();
         record.concepts.retain(|known| known != id);
         record.digests.remove(id);
+        record.revisions.remove(id);
         record.leftovers.push(id.clone());
         record.reserved.extend(reserved);
         record.in_its_version()
@@ -173,7 +198,11 @@ impl BankRecord {
     fn in_its_version(self) -> Self {
         let Self { concepts, reserved, leftovers, .. } = &self;
         let nothing_removed = reserved.is_empty() && leftovers.is_empty();
-        let version = if nothing_removed { WITHOUT_REMOVED } else { VERSION };
+        let version = match (self.revisions.is_empty(), nothing_removed) {
+            (true, true) => WITHOUT_REMOVED,
+            (true, false) => WITHOUT_REVISIONS,
+            (false, _) => VERSION,
+        };
         let is_empty = concepts.is_empty() && reserved.is_empty();
         let method = self.method.clone().filter(|_| !is_empty);
         Self { version, method, ..self }
@@ -213,6 +242,11 @@ impl BankRecord {
             self.leftovers.iter().find(|id| folders.contains(&id.to_ascii_lowercase()))
         {
             return Err(format!("`leftovers`: `{id}` is a concept"));
+        }
+        for (id, revision) in &self.revisions {
+            if !self.concepts.contains(id) || !(1..=MOST_REVISIONS).contains(revision) {
+                return Err(format!("`revisions`: `{id}` is {revision}"));
+            }
         }
         for (number, Reserved { directions, group, .. }) in self.reserved.iter().enumerate() {
             let is_digest = directions.len() == 64 && directions.bytes().all(is_hexadecimal);

@@ -7,7 +7,7 @@
 use std::fs;
 
 use super::basis::Block;
-use super::{Bank, CHECKPOINT, CONCEPTS, ConceptId};
+use super::{Bank, CONCEPTS, ConceptId};
 use crate::error::{Error, Result};
 
 /// What becomes of the directions of a removed concept.
@@ -121,9 +121,7 @@ impl Bank {
     fn check_nothing_unfinished(&self) -> Result<()> {
         let folders = fs::read_dir(self.path().join(CONCEPTS)).into_iter().flatten().flatten();
         let name = |entry: fs::DirEntry| ConceptId::new(entry.file_name().to_str()?).ok();
-        let is_unfinished = |id: &ConceptId| {
-            !self.contains(id) && self.path().join(Self::inside(id)).join(CHECKPOINT).exists()
-        };
+        let is_unfinished = |id: &ConceptId| self.checkpoint_folder(id).exists();
         match folders.filter_map(name).find(is_unfinished) {
             None => Ok(()),
             Some(id) => {

@@ -46,15 +46,25 @@ impl<B: Backend> TrainState<B> {
             down.push(Some(Tensor::from_data(data, &device)));
         }
         let adapters = AdapterSet { up: Factors::new(up), down: Factors::new(down) };
+        Self::of(ConceptParameters { adapters, embeddings: Some(embeddings) })
+    }
+
+    /// A state in which no step was done yet, with optimizers that know nothing of the parameters.
+    ///
+    /// # Panics
+    /// Without token embeddings.
+    pub fn of(parameters: ConceptParameters<B>) -> Self {
+        let adapters = &parameters.adapters;
+        let embeddings = parameters.embeddings.clone().expect("a concept has token embeddings");
         Self {
             step: 0,
             inner: AdamW::new(&adapters.up),
             outer: AdamW::new(&adapters.down),
-            embeddings: AdamW::new(&Factors::new(vec![Some(embeddings.clone())])),
+            embeddings: AdamW::new(&Factors::new(vec![Some(embeddings)])),
             embeddings_frozen: false,
             freezing: None,
             initial_loss: f64::NAN,
-            parameters: ConceptParameters { adapters, embeddings: Some(embeddings) },
+            parameters,
         }
     }
 }

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::Dual;
 use seqlora_kernels::KernelBackend;
 
-use crate::bank::Bank;
+use crate::bank::{Bank, ConceptId};
 use crate::compose::{Composition, Member};
 use crate::error::Result;
 use crate::lora::{DualAdapters, Site};
@@ -36,19 +36,21 @@ impl<B: KernelBackend, O: Objective<B>> Objective<B> for OnBase<B, O> {
     }
 }
 
-/// The adapters in a bank that `base` counts among the frozen weights.
+/// The adapters in a bank that `base` counts among the frozen weights of a concept: those before it.
 ///
 /// # Errors
 /// If a file of the bank is damaged.
 pub fn earlier<B: KernelBackend>(
     base: TrainingBase,
     bank: &Bank,
+    id: &ConceptId,
     sites: &[Site],
     device: &B::Device,
 ) -> Result<DualAdapters<B>> {
+    let before = bank.concepts().iter().take_while(|other| *other != id);
     let members: Vec<Member> = match base {
         TrainingBase::Pretrained => Vec::new(),
-        TrainingBase::Accumulated => bank.concepts().iter().map(Member::new).collect(),
+        TrainingBase::Accumulated => before.map(Member::new).collect(),
     };
     Ok(Composition::<B>::load(bank, &members, sites, device)?.adapters)
 }

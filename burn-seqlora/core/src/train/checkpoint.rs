@@ -95,7 +95,7 @@ pub fn save<B: Backend>(
     context: (&TrainConfig, &str, u64),
 ) -> Result<()> {
     check_bank(bank)?;
-    let folder = Bank::checkpoint_inside(id);
+    let folder = bank.checkpoint_inside(id);
     bank.folder().create_folder(&folder)?;
     let (config, data_digest, metrics_bytes) = context;
     // Two files take turns, so that state.json never refers to one that is being replaced.

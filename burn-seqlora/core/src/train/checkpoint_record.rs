@@ -47,7 +47,7 @@ impl CheckpointRecord {
     /// # Errors
     /// If the file is damaged, or says what cannot be.
     pub fn find(bank: &Bank, id: &ConceptId) -> Result<Option<Self>> {
-        let file = bank.folder().check(Bank::checkpoint_inside(id).join(RECORD))?;
+        let file = bank.folder().check(bank.checkpoint_inside(id).join(RECORD))?;
         if !file.exists() {
             return Ok(None);
         }

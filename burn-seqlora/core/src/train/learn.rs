@@ -3,18 +3,18 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use seqlora_kernels::TrainBackend;
-use serde_json::json;
 
 use super::base::{OnBase, earlier};
 use super::checkpoint;
 use super::checkpoint_record::CheckpointRecord;
 use super::common_prompts::with_protected;
 use super::encode::EncodedConcept;
+use super::further;
 use super::metrics::Metrics;
 use super::plan::{ConceptPlan, LearnPlan};
 use super::prompts;
 use super::trainer::{StepReport, Trainer};
-use crate::bank::{Bank, ConceptRecord, TrainingRecord};
+use crate::bank::{Bank, TrainingRecord};
 use crate::compose::HostConcept;
 use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use crate::error::{Error, Result};
@@ -48,6 +48,8 @@ pub enum Event<'a> {
     },
     /// The concept as it would be stored after so many steps; at those of [`LearnPlan::snapshot_every`].
     Snapshot {
+        /// What is being trained.
+        plan: &'a ConceptPlan<'a>,
         /// Steps done.
         step: usize,
         /// The concept.
@@ -95,7 +97,8 @@ where
             return Ok(false);
         }
         let every = plan.snapshot_every;
-        if every.is_some() && state.step == 0 && run.snapshot(&state, &mut events) == Flow::Stop {
+        let is_new = state.step == concept.config.continued_from.unwrap_or(0);
+        if every.is_some() && is_new && run.snapshot(&state, &mut events) == Flow::Stop {
             return Ok(false);
         }
         let flow = run.train(&mut state, bank, every, &mut events);
@@ -140,19 +143,20 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let ConceptPlan { data, config, data_digest, .. } = plan;
         let seed = Seed::new(config.seed).fork(data.id());
         let sites = model.sites().to_vec();
-        let occupied = bank.directions(&sites, config.orthogonal_within.as_deref())?;
+        let group = config.orthogonal_within.as_deref();
+        let occupied = bank.directions_besides(&plan.id, &sites, group)?;
         let orthogonal = method.constraint().is_orthogonal();
         let occupied =
             if orthogonal { with_protected(model, &sites, config, occupied)? } else { occupied };
         let device = model.device();
-        let folder = bank.folder().check(Bank::checkpoint_inside(&plan.id))?;
+        let folder = bank.folder().check(bank.checkpoint_inside(&plan.id))?;
         let base = &bank.base().fingerprint;
         let denoising = DenoisingLoss {
             model,
             schedule: model.noise_schedule(),
             min_snr_gamma: config.min_snr_gamma,
         };
-        let earlier = earlier::<B>(config.base, bank, &sites, &device)?;
+        let earlier = earlier::<B>(config.base, bank, &plan.id, &sites, &device)?;
         let encoded = EncodedConcept::new(model, *data, config, &seed)?;
         let encoded = encoded.with_cache(&folder, data_digest, base)?;
         let (attention, prior_weight) = (config.attention(), config.prior_weight);
@@ -177,20 +181,32 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         Trainer { objective, method: *method, settings: &self.plan.config, sites, basis }
     }
 
-    /// The state of the checkpoint, if there is one, or that before the first step.
+    /// The state of the checkpoint, if there is one, or that before the first step of this training.
     fn begin(&self, bank: &Bank) -> Result<TrainState<B::InnerBackend>> {
-        let ConceptPlan { id, data, config, capacity, .. } = self.plan;
-        let layers = self.model.cross_attention_layers();
+        let ConceptPlan { id, config, capacity, .. } = self.plan;
         if let Some(record) = CheckpointRecord::find(bank, id)? {
+            let layers = self.model.cross_attention_layers();
             let rows = config.tokens.words() * config.tokens.embeddings_per_word(layers);
             let run = (&self.sites[..], &capacity.ranks[..], [rows, self.model.token_width()]);
             return checkpoint::load(bank, id, run, &record, &self.model.device());
         }
+        let mut state = match config.continued_from {
+            Some(_) => further::state(bank, self.plan, &self.sites, &self.model.device())?,
+            None => self.new_state()?,
+        };
+        state.initial_loss = self.probe_loss(&state)?;
+        Ok(state)
+    }
+
+    /// The state of a new concept.
+    fn new_state(&self) -> Result<TrainState<B::InnerBackend>> {
+        let ConceptPlan { data, config, capacity, .. } = self.plan;
+        let layers = self.model.cross_attention_layers();
         let class_word = self.model.word_embedding(data.class_word())?.inner();
         let (tokens, std) = (config.tokens, config.token_std);
         let embeddings = initial_embeddings(tokens, layers, class_word, std, &self.seed);
         let (ranks, avoided) = (&capacity.ranks, &self.avoided);
-        let mut state = TrainState::new(
+        Ok(TrainState::new(
             self.method,
             config,
             &self.sites,
@@ -198,9 +214,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             avoided,
             embeddings,
             &self.seed,
-        );
-        state.initial_loss = self.probe_loss(&state)?;
-        Ok(state)
+        ))
     }
 
     /// All steps that are left, or those until an event's receiver stops them.
@@ -252,7 +266,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         events: &mut impl FnMut(Event) -> Flow,
     ) -> Flow {
         let concept = self.concept(state);
-        events(Event::Snapshot { step: state.step, concept: &concept })
+        events(Event::Snapshot { plan: self.plan, step: state.step, concept: &concept })
     }
 
     /// The concept as it is.
@@ -270,30 +284,22 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         }
     }
 
-    /// Adds the concept to the bank.
+    /// Adds the concept to the bank, or puts it in the place of what it was.
     fn finish(
         &self,
         state: TrainState<B::InnerBackend>,
         bank: &mut Bank,
     ) -> Result<TrainingRecord> {
-        let ConceptPlan { id, data, config, data_digest, .. } = self.plan;
-        let HostConcept { words, adapter, embeddings, .. } = self.concept(&state);
-        let reserves = self.method.constraint().is_orthogonal();
-        let group = config.orthogonal_within.clone().filter(|_| reserves);
-        let record = ConceptRecord::new(id, data.class_word(), words, reserves, &adapter);
-        let record = record.in_group(group);
-        let training = TrainingRecord {
-            method: self.method.name().into(),
-            images: data.image_names(),
-            data_digest: data_digest.clone(),
-            steps: state.step,
-            initial_loss: state.initial_loss,
-            final_loss: self.probe_loss(&state)?,
-            settings: json!(config),
-            trained_by: format!("burn-seqlora {}", env!("CARGO_PKG_VERSION")),
-        };
+        let concept = self.concept(&state);
+        let record = self.plan.record(&concept, self.method.constraint());
+        let HostConcept { adapter, embeddings, .. } = concept;
+        let losses = [state.initial_loss, self.probe_loss(&state)?];
+        let training = self.plan.training(self.method.name(), state.step, losses);
         checkpoint::check_bank(bank)?;
-        bank.append(record, &training, &adapter, embeddings)?;
+        match self.plan.config.continued_from {
+            Some(_) => bank.replace(record, &training, &adapter, embeddings)?,
+            None => bank.append(record, &training, &adapter, embeddings)?,
+        }
         Ok(training)
     }
 

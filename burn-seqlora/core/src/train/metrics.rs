@@ -32,19 +32,25 @@ struct MetricsLine {
 }
 
 impl<'a> Metrics<'a> {
-    /// Goes on where the checkpoint left off: lines of steps that will be repeated are cut.
+    /// Goes on where the checkpoint left off: lines of steps that will be repeated are cut. Without a checkpoint, it
+    /// begins with the lines of the training before, if the concept is in the bank.
     pub fn open(bank: &'a Bank, id: &ConceptId) -> Result<Self> {
-        let file = Bank::metrics_inside(id);
-        let bytes = CheckpointRecord::find(bank, id)?.map_or(0, |record| record.metrics_bytes);
+        let file = bank.metrics_inside(id);
+        let record = CheckpointRecord::find(bank, id)?;
+        let before = match bank.contains(id) && record.is_none() {
+            true => bank.metrics(&bank.record(id)?)?,
+            false => Vec::new(),
+        };
+        let bytes = record.map_or(0, |record| record.metrics_bytes);
         // Lines that somebody removed stay away.
         let bytes = match open_regular(&bank.folder().check(&file)?) {
             Ok((mut lines, length)) => whole_lines(&mut lines, bytes.min(length))
                 .map_err(Error::io("cannot read", bank.path().join(&file)))?,
             Err(_) => 0,
         };
-        bank.folder().create_folder(Bank::inside(id))?;
+        bank.folder().create_folder(bank.training_inside(id))?;
         let mut metrics = Self { bank, file, bytes };
-        metrics.write(b"")?;
+        metrics.write(&before)?;
         Ok(metrics)
     }
 

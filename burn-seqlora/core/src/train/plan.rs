@@ -1,16 +1,18 @@
 //! What a run will do, found out before anything expensive happens.
 
 use seqlora_kernels::TrainBackend;
+use serde_json::json;
 
 use super::capacity::{CapacityPlan, plan_ranks};
 use super::checkpoint;
 use super::checkpoint_record::CheckpointRecord;
-use crate::bank::{Bank, ConceptId};
+use crate::bank::{Bank, ConceptId, ConceptRecord, TrainingRecord};
+use crate::compose::HostConcept;
 use crate::data::{ConceptData, Examination, MaskCoverage};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::lora::Site;
-use crate::methods::Method;
+use crate::methods::{Constraint, Method};
 use crate::settings::TrainConfig;
 
 /// What is about to be trained.
@@ -36,7 +38,7 @@ pub struct ConceptPlan<'a> {
     pub config: TrainConfig,
     /// Its rank at each site of the model.
     pub capacity: CapacityPlan,
-    /// The step from which a checkpoint goes on.
+    /// The step at which it begins: that of its checkpoint, or that at which an earlier training ended.
     pub resume_at: usize,
     /// A digest of images, masks and captions.
     pub data_digest: String,
@@ -44,6 +46,31 @@ pub struct ConceptPlan<'a> {
     pub largest_image: usize,
     /// How much of their images the subject masks cover; `None` without masks.
     pub mask_coverage: Option<MaskCoverage>,
+}
+
+impl ConceptPlan<'_> {
+    /// What inference needs to know of the concept as it is after some steps.
+    pub fn record(&self, concept: &HostConcept, constraint: Constraint) -> ConceptRecord {
+        let reserves = constraint.is_orthogonal();
+        let group = self.config.orthogonal_within.clone().filter(|_| reserves);
+        let (class, words) = (self.data.class_word(), concept.words);
+        ConceptRecord::new(&self.id, class, words, reserves, &concept.adapter).in_group(group)
+    }
+
+    /// How it was trained in so many steps by a method, with the probes' loss before and after them.
+    pub fn training(&self, method: &str, steps: usize, losses: [f64; 2]) -> TrainingRecord {
+        let [initial_loss, final_loss] = losses;
+        TrainingRecord {
+            method: method.into(),
+            images: self.data.image_names(),
+            data_digest: self.data_digest.clone(),
+            steps,
+            initial_loss,
+            final_loss,
+            settings: json!(self.config),
+            trained_by: format!("burn-seqlora {}", env!("CARGO_PKG_VERSION")),
+        }
+    }
 }
 
 /// How far the pass over a concept's files is that a plan begins with.
@@ -75,6 +102,9 @@ pub fn plan<'a, B: TrainBackend>(
     mut progress: impl FnMut(Examining) -> Flow,
 ) -> Result<LearnPlan<'a>> {
     config.validate()?;
+    if config.continued_from.is_some() {
+        return Err(Error::Invalid("`continued_from` is for concepts that are in the bank".into()));
+    }
     check_name(method, config)?;
     bank.check_method(method.name())?;
     let constraint = method.constraint();
@@ -97,8 +127,11 @@ pub fn plan<'a, B: TrainBackend>(
                 return Err(Error::DuplicateConcept { id: known.into() });
             }
             let (_, before) = bank.concept(data.id())?;
-            let before = (&before.settings, before.data_digest.as_str());
-            checkpoint::check_unchanged(data.id(), before, (&config, &data_digest))?;
+            // One that was trained further has the settings of that.
+            if before.settings["continued_from"].is_null() {
+                let before = (&before.settings, before.data_digest.as_str());
+                checkpoint::check_unchanged(data.id(), before, (&config, &data_digest))?;
+            }
             plan.done.push(data.id().to_string());
             continue;
         }
@@ -116,7 +149,7 @@ pub fn plan<'a, B: TrainBackend>(
             data,
             config,
             capacity,
-            resume_at,
+            resume_at: resume_at.unwrap_or(0),
             data_digest,
             largest_image,
             mask_coverage,
@@ -158,7 +191,10 @@ fn check_rank(sites: &[Site], config: &TrainConfig) -> Result<()> {
     }
 }
 
-fn check_name<B: TrainBackend>(method: &dyn Method<B>, config: &TrainConfig) -> Result<()> {
+pub(super) fn check_name<B: TrainBackend>(
+    method: &dyn Method<B>,
+    config: &TrainConfig,
+) -> Result<()> {
     match method.name() == config.method {
         true => Ok(()),
         false => Err(Error::Invalid(format!(
@@ -169,16 +205,16 @@ fn check_name<B: TrainBackend>(method: &dyn Method<B>, config: &TrainConfig) -> 
     }
 }
 
-/// The step from which a concept's checkpoint goes on; 0 without one.
-fn resume_at(
+/// The step from which a concept's checkpoint goes on, if there is one.
+pub(super) fn resume_at(
     bank: &Bank,
     id: &ConceptId,
     resume: bool,
     check: impl FnOnce(&CheckpointRecord) -> Result<()>,
-) -> Result<usize> {
+) -> Result<Option<usize>> {
     match CheckpointRecord::find(bank, id)? {
-        None => Ok(0),
-        Some(record) if resume => check(&record).map(|()| record.step),
+        None => Ok(None),
+        Some(record) if resume => check(&record).map(|()| Some(record.step)),
         Some(record) => Err(Error::Interrupted {
             bank: bank.path().into(),
             id: id.into(),

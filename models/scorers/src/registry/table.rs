@@ -17,6 +17,11 @@ const DINO_V2: Source = Source {
     names: &["facebook/dinov2-base", "timm/vit_base_patch14_dinov2.lvd142m"],
     file: None,
 };
+const DINO_V2_S: Source = Source {
+    key: "dinov2-s",
+    names: &["facebook/dinov2-small", "timm/vit_small_patch14_dinov2.lvd142m"],
+    file: None,
+};
 const DINO_V3: Source = Source {
     key: "dinov3",
     names: &["facebook/dinov3-vitb16-pretrain-lvd1689m", "timm/vit_base_patch16_dinov3.lvd1689m"],
@@ -64,6 +69,7 @@ pub(super) const TABLE: &[Entry] = &[
     Entry { name: "clipscore", kind: Kind::Prompt(PromptScore::ClipScore) },
     identity("dino", "DINO", DINO, presets::DINO),
     identity("dinov2", "DINOv2", DINO_V2, presets::DINO),
+    identity("dinov2-s", "DINOv2", DINO_V2_S, presets::DINO),
     identity("dinov3", "DINOv3", DINO_V3, presets::DINO_V3),
     Entry { name: "dreamsim", kind: Kind::DreamSim },
     Entry { name: "hpsv2", kind: Kind::Preference(HPS_V2) },

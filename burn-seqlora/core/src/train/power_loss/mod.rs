@@ -1,6 +1,7 @@
 //! A loss of power at every moment while two concepts are learnt: the bank that is left opens, holds the
 //! concepts that were learnt before, and the same run goes on from it to the same bytes.
 
+mod further;
 mod recorder;
 mod removal;
 mod states;
@@ -87,9 +88,10 @@ fn run(folder: GuardedFolder, mut learnt: impl FnMut(usize)) -> Result<()> {
     bank.directions(&sites(), None).map(drop)
 }
 
+/// Learns a concept, or trains one of the bank further.
 fn learn(bank: &mut Bank, id: &ConceptId, reserves: bool) -> Result<()> {
     let sites = sites();
-    let occupied = bank.directions(&sites, None)?;
+    let occupied = bank.directions_besides(id, &sites, None)?;
     let mut state = match CheckpointRecord::find(bank, id)? {
         Some(record) => {
             let run = (&sites[..], &RANKS[..], EMBEDDINGS);
@@ -125,7 +127,11 @@ fn learn(bank: &mut Bank, id: &ConceptId, reserves: bool) -> Result<()> {
         settings: json!(TrainConfig::default()),
         trained_by: "this test".into(),
     };
-    bank.append(record, &training, &adapter, ([1, 2], vec![1.0, 2.0]))
+    let embeddings = ([1, 2], vec![1.0, 2.0]);
+    match bank.contains(id) {
+        true => bank.replace(record, &training, &adapter, embeddings),
+        false => bank.append(record, &training, &adapter, embeddings),
+    }
 }
 
 /// A run in `root/bank` that waits for no disk.

@@ -1,0 +1,74 @@
+//! Banks with a concept as it is after so many steps, for `evaluate` to compare.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn_seqlora::bank::Bank;
+use burn_seqlora::compose::HostConcept;
+use burn_seqlora::error::{Error, Result};
+use burn_seqlora::methods::Constraint;
+use burn_seqlora::train::{ConceptPlan, Event, LearnPlan};
+
+use crate::failure::Failure;
+use crate::terminal::Terminal;
+
+/// Keeps each snapshot with the other concepts of its bank.
+pub struct Keeper<'a> {
+    folder: &'a Path,
+    /// The bank that is learnt into.
+    bank: PathBuf,
+    /// What the method promises.
+    constraint: Constraint,
+    terminal: &'a Terminal,
+}
+
+impl<'a> Keeper<'a> {
+    /// # Errors
+    /// If there already is something where a concept that begins anew would go.
+    pub fn new(
+        folder: &'a Path,
+        bank: &Bank,
+        plan: &LearnPlan,
+        constraint: Constraint,
+        terminal: &'a Terminal,
+    ) -> Result<Self, Failure> {
+        let begins = |concept: &&ConceptPlan| {
+            concept.resume_at == concept.config.continued_from.unwrap_or(0)
+        };
+        let own = |concept: &ConceptPlan| folder.join(concept.id.as_str());
+        let mut begin = plan.concepts.iter().filter(begins).map(own);
+        if let Some(own) = begin.find(|own| own.exists()) {
+            let text = format!("--keep: {} is there already; choose another folder", own.display());
+            return Err(Failure::Usage(text));
+        }
+        Ok(Self { folder, bank: bank.path().into(), constraint, terminal })
+    }
+
+    /// Keeps what an event shows. What goes wrong is told, and training goes on.
+    pub fn see(&self, event: &Event) {
+        let Event::Snapshot { plan, step, concept } = event else { return };
+        if let Err(error) = self.keep(plan, *step, concept) {
+            let text = format!("<{}> at step {step} is not kept: {error}", concept.id);
+            self.terminal.warning(text);
+        }
+    }
+
+    fn keep(&self, plan: &ConceptPlan, step: usize, concept: &HostConcept) -> Result<()> {
+        let folder = self.folder.join(&concept.id).join(format!("{step:06}"));
+        if folder.exists() {
+            // By the run that this one goes on from, after its checkpoint.
+            fs::remove_dir_all(&folder).map_err(Error::io("cannot remove", &folder))?;
+        }
+        let bank = Bank::open(&self.bank)?;
+        let mut kept = Bank::open_or_create(&folder, bank.base(), bank.sites())?;
+        for id in bank.concepts().iter().filter(|id| **id != plan.id) {
+            let (record, training) = bank.concept(id)?;
+            let embeddings = bank.embeddings(&record)?;
+            kept.append(record, &training, &bank.adapter(id)?, embeddings)?;
+        }
+        let method = plan.config.method.as_str();
+        let training = plan.training(method, step, [f64::NAN; 2]);
+        let record = plan.record(concept, self.constraint);
+        kept.append(record, &training, &concept.adapter, concept.embeddings.clone())
+    }
+}
