@@ -106,8 +106,10 @@ pub trait LatentCodec<B: KernelBackend> {
     fn downscale(&self) -> usize;
 }
 
-/// A whole text-to-image diffusion model whose linear layers can carry adapters.
-pub trait DiffusionModel<B: KernelBackend>: Denoiser<B> + TextEncoder<B> + LatentCodec<B> {
+/// A whole text-to-image diffusion model whose linear layers can carry adapters. Several threads may read its weights.
+pub trait DiffusionModel<B: KernelBackend>:
+    Denoiser<B> + TextEncoder<B> + LatentCodec<B> + Sync
+{
     /// The linear layers that can carry an adapter, in the order of their numbers.
     fn sites(&self) -> &[Site];
 

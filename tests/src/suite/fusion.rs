@@ -357,7 +357,8 @@ pub fn stages_record_what_mix_of_show_does<B: KernelBackend>(tolerance: f64) {
                 let expected = &whole.0[&site.name];
                 assert_eq!(gram.rows, expected.rows, "{}", site.name);
                 let numbers = |gram: &Gram| {
-                    let data = TensorData::new(gram.values.clone(), [gram.inputs, gram.inputs]);
+                    let values: Vec<f32> = gram.to_matrix().iter().map(|x| *x as f32).collect();
+                    let data = TensorData::new(values, [gram.inputs, gram.inputs]);
                     Tensor::<B, 2>::from_data(data, &B::Device::default())
                 };
                 let error = relative_error(&numbers(gram), &numbers(expected));

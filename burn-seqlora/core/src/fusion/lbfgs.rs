@@ -38,9 +38,12 @@ pub(super) trait Function {
     /// The value, and the gradient of the matrix's shape.
     fn evaluate(&self, x: &DMatrix<f64>) -> (f64, DMatrix<f64>);
 
-    /// The sum and the maximum of the absolute values of a matrix's elements, in the coordinates in which
-    /// tolerances and the first step are meant.
-    fn sizes(&self, x: &DMatrix<f64>) -> (f64, f64);
+    /// The sum of the absolute values of a matrix's elements, in the coordinates in which the first step is meant.
+    fn sum(&self, x: &DMatrix<f64>) -> f64;
+
+    /// Whether the absolute value of some element is above a bound, in the coordinates in which tolerances are
+    /// meant.
+    fn exceeds(&self, x: &DMatrix<f64>, bound: f64) -> bool;
 }
 
 /// A point on the line x + step · d.
@@ -53,20 +56,19 @@ struct Point {
     slope: f64,
 }
 
-/// The last steps s and changes y of the gradient.
-#[derive(Debug, Default)]
+/// The last steps s and changes y of the gradient, from the oldest on.
+///
+/// The two loops compute with inner products alone, so that a direction takes two passes over all matrices, which are
+/// far larger than a cache, instead of four over each.
+#[derive(Debug)]
 struct Memory {
-    pairs: VecDeque<Pair>,
+    s: VecDeque<DMatrix<f64>>,
+    y: VecDeque<DMatrix<f64>>,
+    /// ⟨s_i, y_j⟩ and ⟨y_i, y_j⟩
+    sy: VecDeque<VecDeque<f64>>,
+    yy: VecDeque<VecDeque<f64>>,
     /// γ of the first approximation γ I of the inverse Hessian.
     scale: f64,
-}
-
-#[derive(Debug)]
-struct Pair {
-    s: DMatrix<f64>,
-    y: DMatrix<f64>,
-    /// 1 / ⟨s, y⟩
-    rho: f64,
 }
 
 impl Lbfgs {
@@ -75,19 +77,18 @@ impl Lbfgs {
         let (mut value, mut gradient) = function.evaluate(&start);
         let (mut x, mut best) = (start.clone(), (value, start));
         let (largest_evaluations, mut evaluations) = (self.iterations * 5 / 4, 1);
-        let mut memory = Memory { pairs: VecDeque::new(), scale: 1.0 };
+        let mut memory = Memory::new();
         let mut direction = -&gradient;
-        let (sum, largest) = function.sizes(&gradient);
-        let mut first_step = (1.0 / sum).min(1.0);
-        if largest <= self.tolerance {
+        if !function.exceeds(&gradient, self.tolerance) {
             return best.1;
         }
+        let mut first_step = (1.0 / function.sum(&gradient)).min(1.0);
         for iteration in 1..=self.iterations {
             let slope = gradient.dot(&direction);
             if slope > -self.tolerance {
                 break;
             }
-            let (_, longest) = function.sizes(&direction);
+            let is_short = |width| !function.exceeds(&direction, LEAST_BRACKET / width);
             let at = |step: f64| {
                 let moved = &x + &direction * step;
                 let (value, gradient) = function.evaluate(&moved);
@@ -99,14 +100,13 @@ impl Lbfgs {
             };
             let here = Point { step: 0.0, value, gradient: gradient.clone(), slope };
             let budget = largest_evaluations - evaluations;
-            let (found, count) = line_search(at, here, first_step, longest, budget);
+            let (found, count) = line_search(at, here, first_step, is_short, budget);
             evaluations += count;
             let moved = &direction * found.step;
             x += &moved;
             let descent = (found.value - value).abs();
-            let [(_, slope_left), (_, motion)] =
-                [&found.gradient, &moved].map(|matrix| function.sizes(matrix));
-            let small = slope_left.min(motion) <= self.tolerance || descent < self.tolerance;
+            let goes_on = |matrix| function.exceeds(matrix, self.tolerance);
+            let small = descent < self.tolerance || !(goes_on(&found.gradient) && goes_on(&moved));
             if iteration == self.iterations || evaluations >= largest_evaluations || small {
                 break;
             }
@@ -120,47 +120,123 @@ impl Lbfgs {
 }
 
 impl Memory {
+    fn new() -> Self {
+        let (s, y, sy, yy) = Default::default();
+        Self { s, y, sy, yy, scale: 1.0 }
+    }
+
     fn remember(&mut self, s: DMatrix<f64>, y: DMatrix<f64>, history: usize) {
         let curvature = y.dot(&s);
-        if curvature > LEAST_CURVATURE {
-            if self.pairs.len() == history {
-                self.pairs.pop_front();
+        if curvature <= LEAST_CURVATURE {
+            return;
+        }
+        if self.s.len() == history {
+            self.forget();
+        }
+        let all: Vec<&DMatrix<f64>> = self.s.iter().chain(&self.y).collect();
+        let [with_s, with_y] = products(&all, [&s, &y]);
+        let (count, square) = (self.s.len(), y.norm_squared());
+        // ⟨s_i, y⟩, ⟨y_i, y⟩ and ⟨s, y_j⟩
+        self.sy.iter_mut().zip(&with_y).for_each(|(row, product)| row.push_back(*product));
+        self.yy.iter_mut().zip(&with_y[count..]).for_each(|(row, product)| row.push_back(*product));
+        self.sy.push_back(with_s[count..].iter().copied().chain([curvature]).collect());
+        self.yy.push_back(with_y[count..].iter().copied().chain([square]).collect());
+        self.scale = curvature / square;
+        self.s.push_back(s);
+        self.y.push_back(y);
+    }
+
+    /// Drops the oldest pair.
+    fn forget(&mut self) {
+        self.s.pop_front();
+        self.y.pop_front();
+        for table in [&mut self.sy, &mut self.yy] {
+            table.pop_front();
+            for row in table.iter_mut() {
+                row.pop_front();
             }
-            self.scale = curvature / y.norm_squared();
-            self.pairs.push_back(Pair { s, y, rho: 1.0 / curvature });
         }
     }
 
-    /// Minus the approximate inverse Hessian times the gradient, by the two loops.
+    /// Minus the approximate inverse Hessian times the gradient g, by the two loops:
+    /// γ (−g − Σ share_j y_j) + Σ (share_j − back_j) s_j.
     fn direction(&self, gradient: &DMatrix<f64>) -> DMatrix<f64> {
-        let mut direction = -gradient;
-        let mut shares = Vec::with_capacity(self.pairs.len());
-        for Pair { s, y, rho } in self.pairs.iter().rev() {
-            let share = s.dot(&direction) * rho;
-            add_scaled(&mut direction, -share, y);
-            shares.push(share);
+        let count = self.s.len();
+        let all: Vec<&DMatrix<f64>> = self.s.iter().chain(&self.y).collect();
+        let [with_g] = products(&all, [gradient]);
+        let (sg, yg) = with_g.split_at(count);
+        let (mut shares, mut steps) = (vec![0.0; count], vec![0.0; count]);
+        for i in (0..count).rev() {
+            let newer: f64 = (i + 1..count).map(|j| shares[j] * self.sy[i][j]).sum();
+            shares[i] = (-sg[i] - newer) / self.sy[i][i];
         }
-        direction *= self.scale;
-        for (Pair { s, y, rho }, share) in self.pairs.iter().zip(shares.into_iter().rev()) {
-            let back = y.dot(&direction) * rho;
-            add_scaled(&mut direction, share - back, s);
+        for i in 0..count {
+            let along_y: f64 = (0..count).map(|j| shares[j] * self.yy[i][j]).sum();
+            let older: f64 = (0..i).map(|j| steps[j] * self.sy[j][i]).sum();
+            let back = (self.scale * (-yg[i] - along_y) + older) / self.sy[i][i];
+            steps[i] = shares[i] - back;
         }
-        direction
+        let of_y = shares.iter().map(|share| -self.scale * share);
+        let factors: Vec<f64> = steps.iter().copied().chain(of_y).collect();
+        combination(gradient, -self.scale, &all, &factors)
     }
 }
 
-/// `x ← x + factor y`
-fn add_scaled(x: &mut DMatrix<f64>, factor: f64, y: &DMatrix<f64>) {
-    x.zip_apply(y, |x, y| *x += factor * y);
+/// Numbers of a matrix that are read at once: with those of others they stay in a core's cache.
+const CHUNK: usize = 1024;
+
+/// The inner products of some matrices with each of all.
+fn products<const N: usize>(all: &[&DMatrix<f64>], some: [&DMatrix<f64>; N]) -> [Vec<f64>; N] {
+    let mut sums = [(); N].map(|()| vec![0.0; all.len()]);
+    for start in (0..some[0].len()).step_by(CHUNK) {
+        let part = |matrix: &DMatrix<f64>| start..matrix.len().min(start + CHUNK);
+        for (number, matrix) in all.iter().enumerate() {
+            let theirs = &matrix.as_slice()[part(matrix)];
+            for (sums, one) in sums.iter_mut().zip(some) {
+                sums[number] += dot(theirs, &one.as_slice()[part(one)]);
+            }
+        }
+    }
+    sums
+}
+
+/// ⟨a, b⟩ in eight sums, which a compiler makes vectors of.
+fn dot(a: &[f64], b: &[f64]) -> f64 {
+    let (mut sums, (a, b)) = ([0.0; 8], (a.chunks_exact(8), b.chunks_exact(8)));
+    let rest: f64 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        for lane in 0..8 {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum::<f64>() + rest
+}
+
+/// `scale x + Σ factors_j all_j`
+fn combination(
+    x: &DMatrix<f64>,
+    scale: f64,
+    all: &[&DMatrix<f64>],
+    factors: &[f64],
+) -> DMatrix<f64> {
+    let mut sum = x * scale;
+    for (number, sum) in sum.as_mut_slice().chunks_mut(CHUNK).enumerate() {
+        let start = number * CHUNK;
+        for (matrix, factor) in all.iter().zip(factors) {
+            let values = &matrix.as_slice()[start..start + sum.len()];
+            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += factor * value);
+        }
+    }
+    sum
 }
 
 /// A step for the strong Wolfe conditions, with the number of evaluations. `here` is where the line begins,
-/// and `longest` the largest element of its direction.
+/// and `is_short` tells whether a part of it of this width matters no more.
 fn line_search(
     mut at: impl FnMut(f64) -> Point,
     here: Point,
     first_step: f64,
-    longest: f64,
+    is_short: impl Fn(f64) -> bool,
     budget: usize,
 ) -> (Point, usize) {
     let (base, slope) = (here.value, here.slope);
@@ -194,7 +270,7 @@ fn line_search(
     while done < budget {
         let steps = [bracket[0].step, bracket[1].step];
         let [left, right] = [steps[0].min(steps[1]), steps[0].max(steps[1])];
-        if (right - left) * longest < LEAST_BRACKET {
+        if is_short(right - left) {
             break;
         }
         let mut step = cubic_minimum(&bracket[0], &bracket[1], [left, right]);
@@ -259,8 +335,12 @@ mod tests {
             (value, DMatrix::from_row_slice(1, 3, &gradient))
         }
 
-        fn sizes(&self, x: &DMatrix<f64>) -> (f64, f64) {
-            (x.iter().map(|x| x.abs()).sum(), x.amax())
+        fn sum(&self, x: &DMatrix<f64>) -> f64 {
+            x.iter().map(|x| x.abs()).sum()
+        }
+
+        fn exceeds(&self, x: &DMatrix<f64>, bound: f64) -> bool {
+            x.amax() > bound
         }
     }
 

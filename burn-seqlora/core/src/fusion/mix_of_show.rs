@@ -129,9 +129,17 @@ impl Function for MeanSquare<'_> {
         (at.value / elements, at.residual * (2.0 / elements))
     }
 
-    fn sizes(&self, x: &DMatrix<f64>) -> (f64, f64) {
-        let full = self.problem.full(x);
-        (full.iter().map(|x| x.abs()).sum(), full.amax())
+    fn sum(&self, x: &DMatrix<f64>) -> f64 {
+        self.problem.full(x).iter().map(|x| x.abs()).sum()
+    }
+
+    /// The norm, which is the same in both coordinates, nearly always tells without a product.
+    fn exceeds(&self, x: &DMatrix<f64>, bound: f64) -> bool {
+        let (norm, elements) = (x.norm(), self.problem.elements());
+        match norm > bound * (elements as f64).sqrt() {
+            true => true,
+            false => norm > bound && self.problem.full(x).amax() > bound,
+        }
     }
 }
 

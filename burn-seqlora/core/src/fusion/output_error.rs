@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use nalgebra::DMatrix;
 
 use super::contract::LayerMember;
-use crate::lora::{Gram, Site};
+use crate::lora::Site;
 
 /// The relative error of a Gram matrix in f32, with room for sums over many rows.
 const ROUND_OFF: f64 = 1e-6;
@@ -63,7 +63,8 @@ impl OutputError {
 
     /// Adds a member's inputs and its change.
     pub fn add(&mut self, member: &LayerMember) {
-        let (gram, outputs) = (self.gram_of(member.gram()), self.target.nrows());
+        let (gram, outputs) = (member.gram().to_matrix(), self.target.nrows());
+        self.rounded |= !member.gram().is_exact();
         if let Some(factors) = member.factors {
             let (up, down) = factors.to_matrices();
             let up = up * member.scale;
@@ -78,16 +79,6 @@ impl OutputError {
         self.gram += gram;
         self.rows += member.gram().rows;
         self.members += 1;
-    }
-
-    /// G_i in f64: exact where all inputs were kept, as those of prompts.
-    fn gram_of(&mut self, gram: &Gram) -> DMatrix<f64> {
-        if gram.kept.len() == gram.rows * gram.inputs {
-            let inputs = gram.kept_matrix();
-            return inputs.tr_mul(&inputs);
-        }
-        self.rounded = true;
-        gram.to_matrix()
     }
 
     /// E and its derivative.
@@ -136,6 +127,12 @@ pub(super) struct Reduced {
 }
 
 impl Reduced {
+    /// The number of elements of ΔW.
+    pub fn elements(&self) -> usize {
+        let outputs = self.basis.as_ref().map_or(self.error.target.nrows(), DMatrix::nrows);
+        outputs * self.error.target.ncols()
+    }
+
     /// U F
     pub fn full<'a>(&self, reduced: &'a DMatrix<f64>) -> Cow<'a, DMatrix<f64>> {
         match &self.basis {
@@ -150,7 +147,7 @@ mod tests {
     use rand_distr::{Distribution, StandardNormal};
 
     use super::*;
-    use crate::lora::{Part, Role, StoredFactors};
+    use crate::lora::{Gram, Part, Role, StoredFactors};
     use crate::rng::Seed;
 
     const INPUTS: usize = 6;

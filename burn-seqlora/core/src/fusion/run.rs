@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use nalgebra::DMatrix;
+use rayon::prelude::*;
 
 use super::contract::{Fusion, Layer, LayerMember, Statistics};
 use super::statistics::{GramSource, KEPT_ROWS};
@@ -13,8 +14,8 @@ use crate::read;
 
 /// Concepts of a bank that are to be fused.
 ///
-/// The factors of all members are held in memory. Matrices of size m × m or n × m exist for one layer and
-/// one member at a time, unless the fusion holds more.
+/// The factors of all members are held in memory. Matrices of size m × m or n × m exist for one member at a time,
+/// unless the fusion holds more, and for as many layers as are fused at once: one for each core, within 1 GB.
 #[derive(Debug)]
 pub struct FusionRun<'a> {
     fusion: &'a dyn Fusion,
@@ -32,12 +33,17 @@ pub struct FusionMemory {
     pub factors: usize,
     /// The largest layer, one member's statistics included.
     pub layer: usize,
+    /// The number of layers that are fused at once.
+    pub at_once: usize,
 }
+
+/// Layers that are fused at once take no more bytes than this, unless one alone does.
+const MOST_AT_ONCE: usize = 1 << 30;
 
 impl FusionMemory {
     /// All of it.
     pub fn total(self) -> usize {
-        self.factors + self.layer
+        self.factors + self.at_once * self.layer
     }
 }
 
@@ -90,9 +96,12 @@ impl<'a> FusionRun<'a> {
             };
             statistics + self.fusion.memory(site, &self.ranks(site))
         };
+        let layer = self.adapted().map(layer).max().unwrap_or(0);
+        let cores = rayon::current_num_threads().min(self.layers()).max(1);
         FusionMemory {
             factors: self.members.iter().map(|(_, adapter)| factors(adapter)).sum(),
-            layer: self.adapted().map(layer).max().unwrap_or(0),
+            layer,
+            at_once: (MOST_AT_ONCE / layer.max(1)).clamp(1, cores),
         }
     }
 
@@ -105,23 +114,32 @@ impl<'a> FusionRun<'a> {
     /// are left out. `weight` gives W₀ `[n, m]` of the site with this number.
     pub fn patches<B: Backend>(
         &self,
-        weight: impl Fn(usize) -> Tensor<B, 2>,
+        weight: impl Fn(usize) -> Tensor<B, 2> + Sync,
     ) -> impl Iterator<Item = Result<(String, WeightPatch)>> {
-        self.adapted().map(move |(number, site)| {
-            let weight = || matrix(weight(number));
-            let layer = Layer { site, weight: &weight };
-            let mut members = self.members.iter().map(|member| self.on_layer(member, site));
-            let patch = self.fusion.fuse(&layer, &mut members)?;
-            match patch.fits(site) {
-                true => Ok((site.name.clone(), patch)),
-                false => {
-                    let (fusion, site) = (self.fusion.name(), &site.name);
-                    let reason =
-                        format!("what `{fusion}` makes of `{site}` does not fit the layer");
-                    Err(Error::Invalid(reason))
-                }
-            }
+        let layers: Vec<_> = self.adapted().collect();
+        let groups = layers.chunks(self.memory().at_once).map(<[_]>::to_vec).collect::<Vec<_>>();
+        groups.into_iter().flat_map(move |group| {
+            let layer = |(number, site)| self.patch(site, &|| matrix(weight(number)));
+            group.into_par_iter().map(layer).collect::<Vec<_>>()
         })
+    }
+
+    /// The patch of one layer, with the name of its site.
+    fn patch(
+        &self,
+        site: &Site,
+        weight: &dyn Fn() -> DMatrix<f64>,
+    ) -> Result<(String, WeightPatch)> {
+        let mut members = self.members.iter().map(|member| self.on_layer(member, site));
+        let patch = self.fusion.fuse(&Layer { site, weight }, &mut members)?;
+        match patch.fits(site) {
+            true => Ok((site.name.clone(), patch)),
+            false => {
+                let (fusion, site) = (self.fusion.name(), &site.name);
+                let reason = format!("what `{fusion}` makes of `{site}` does not fit the layer");
+                Err(Error::Invalid(reason))
+            }
+        }
     }
 
     /// The sites that some member adapts, with their numbers.

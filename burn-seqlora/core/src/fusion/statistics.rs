@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use crate::bank::{NamedTensors, read_tensors, write_tensors};
+use crate::bank::{NamedTensors, read_tensors, to_safetensors};
 use crate::error::{Error, Result};
 use crate::lora::{ActivationStatistics, Gram, Site};
 
@@ -22,7 +22,7 @@ const KEPT: &str = "kept";
 pub const KEPT_ROWS: usize = 256;
 
 /// Gives the Gram matrix of one concept's inputs at one site.
-pub trait GramSource: Debug {
+pub trait GramSource: Debug + Sync {
     /// G `[m, m]` of a concept at a site.
     ///
     /// # Errors
@@ -46,9 +46,9 @@ impl GramSource for BTreeMap<String, ActivationStatistics> {
     }
 }
 
-/// A folder with a file `<id>/<site>.safetensors` for each concept and site. It holds `gram` `[m, m]` and
-/// `rows` `[1, 1]` in f32, and `kept` `[kept rows, m]` if inputs were kept; the number of rows is exact up to
-/// 2²⁴.
+/// A folder with a file `<id>/<site>.safetensors` for each concept and site. It holds `rows` `[1, 1]`, `kept`
+/// `[kept rows, m]` if inputs were kept, and `gram` `[m, m]` unless all were, in f32; the number of rows is exact up to
+/// 2²⁴. The files are for the process that writes them: they are neither replaced at once nor brought to the disk.
 ///
 /// The statistics of one concept are Σ m² numbers over its sites, 0.5 GB for the attention layers of
 /// Stable Diffusion 1.5. From a folder, only one matrix is read at a time.
@@ -89,14 +89,17 @@ impl StatisticsFolder {
         let folder = self.path.join(concept);
         fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
         for (site, Gram { rows, inputs, values, kept }) in statistics.0 {
-            let mut matrices = NamedTensors::from([
-                (ROWS.to_string(), ([1, 1], vec![rows as f32])),
-                (GRAM.to_string(), ([inputs, inputs], values)),
-            ]);
+            let mut matrices =
+                NamedTensors::from([(ROWS.to_string(), ([1, 1], vec![rows as f32]))]);
+            if !values.is_empty() {
+                matrices.insert(GRAM.to_string(), ([inputs, inputs], values));
+            }
             if !kept.is_empty() {
                 matrices.insert(KEPT.to_string(), ([kept.len() / inputs, inputs], kept));
             }
-            write_tensors(&self.file(concept, &site), &matrices)?;
+            let file = self.file(concept, &site);
+            let bytes = to_safetensors(&file, &matrices)?;
+            fs::write(&file, bytes).map_err(Error::io("cannot write", &file))?;
         }
         Ok(())
     }
@@ -106,22 +109,23 @@ impl GramSource for StatisticsFolder {
     fn gram(&self, concept: &str, site: &Site) -> Result<Gram> {
         let file = self.file(concept, &site.name);
         let mut tensors = read_tensors(&file)?;
-        let mut take = |name: &str, expected: [usize; 2]| match tensors.remove(name) {
-            Some((shape, values)) if shape == expected => Ok(values),
-            _ => Err(Error::damaged(&file, format!("it holds no `{name}` of shape {expected:?}"))),
+        let inputs = site.inputs;
+        let mut take = |name: &str| tensors.remove(name).unwrap_or(([0, inputs], Vec::new()));
+        let [rows, gram, kept] = [ROWS, GRAM, KEPT].map(&mut take);
+        let wrong = |name: &str, [n, m]: [usize; 2]| {
+            Err(Error::damaged(&file, format!("`{name}` is {n} x {m}, with {inputs} inputs")))
         };
-        let rows = take(ROWS, [1, 1])?[0] as usize;
-        let values = take(GRAM, [site.inputs, site.inputs])?;
-        let kept = match tensors.remove(KEPT) {
-            None => Vec::new(),
-            Some(([_, inputs], kept)) if inputs == site.inputs => kept,
-            Some((shape, _)) => {
-                let reason =
-                    format!("`{KEPT}` has the shape {shape:?} with {} inputs", site.inputs);
-                return Err(Error::damaged(&file, reason));
-            }
-        };
-        Ok(Gram { rows, inputs: site.inputs, values, kept })
+        let [1, 1] = rows.0 else { return wrong(ROWS, rows.0) };
+        let count = rows.1[0] as usize;
+        let [count_kept, width] = kept.0;
+        if width != inputs {
+            return wrong(KEPT, kept.0);
+        }
+        let all_kept = count_kept == count && gram.1.is_empty();
+        if !all_kept && gram.0 != [inputs; 2] {
+            return wrong(GRAM, gram.0);
+        }
+        Ok(Gram { rows: count, inputs, values: gram.1, kept: kept.1 })
     }
 }
 
@@ -143,7 +147,9 @@ mod tests {
             let values = (0..inputs * inputs).map(|x| x as f32).collect();
             Gram { rows, inputs, values, kept: vec![1.0; inputs * (rows % 2)] }
         };
-        let entries = [("a".to_string(), gram(3, 2)), ("b".to_string(), gram(81_920, 5))];
+        let all_kept = Gram { values: vec![], kept: vec![1.0; 6], ..gram(3, 2) };
+        let entries = [("a", gram(3, 2)), ("b", gram(81_920, 5)), ("d", all_kept.clone())];
+        let entries = entries.map(|(name, gram)| (name.to_string(), gram));
         let statistics = ActivationStatistics(entries.into());
         let folder = tempfile::tempdir().unwrap();
         let on_disk = StatisticsFolder::new(folder.path().join("statistics"));
@@ -153,6 +159,7 @@ mod tests {
         for source in sources {
             assert_eq!(source.gram("dog", &site("b", 5)).unwrap(), gram(81_920, 5));
             assert_eq!(source.gram("dog", &site("a", 2)).unwrap(), gram(3, 2));
+            assert_eq!(source.gram("dog", &site("d", 2)).unwrap(), all_kept);
             for (concept, site) in
                 [("dog", site("c", 2)), ("dog", site("a", 3)), ("cat", site("a", 2))]
             {

@@ -42,7 +42,8 @@ pub struct Gram {
     pub rows: usize,
     /// m
     pub inputs: usize,
-    /// G `[m, m]`; symmetric, so row by row is column by column.
+    /// G `[m, m]`; symmetric, so row by row is column by column. Empty if all inputs were kept, which are G without its
+    /// round-off.
     pub values: Vec<f32>,
     /// The last inputs, row by row, as many as the probe was asked to keep; empty if it was not.
     pub kept: Vec<f32>,
@@ -125,8 +126,10 @@ impl<B: Backend> ActivationProbe<B> {
             let numbers = |matrix: &Tensor<B, 2>| -> Vec<f32> {
                 read::data(matrix.clone()).iter::<f32>().collect()
             };
-            let (values, kept) = (numbers(gram), kept.map(numbers).unwrap_or_default());
-            match values.iter().all(|x| x.is_finite()) {
+            let kept = kept.map(numbers).unwrap_or_default();
+            let all_kept = kept.len() == rows * site.inputs;
+            let values = if all_kept { Vec::new() } else { numbers(gram) };
+            match values.iter().chain(&kept).all(|x| x.is_finite()) {
                 true => Ok((site.name.clone(), Gram { rows, inputs: site.inputs, values, kept })),
                 false => {
                     Err(Error::Invalid(format!("the inputs of `{}` are not finite", site.name)))
@@ -143,8 +146,17 @@ impl<B: Backend> ActivationProbe<B> {
 }
 
 impl Gram {
-    /// G in f64.
+    /// Whether all inputs were kept.
+    pub fn is_exact(&self) -> bool {
+        self.kept.len() == self.rows * self.inputs
+    }
+
+    /// G in f64: exact if all inputs were kept.
     pub fn to_matrix(&self) -> DMatrix<f64> {
+        if self.is_exact() {
+            let inputs = self.kept_matrix();
+            return inputs.tr_mul(&inputs);
+        }
         let values = self.values.iter().map(|x| f64::from(*x));
         DMatrix::from_iterator(self.inputs, self.inputs, values)
     }
@@ -168,8 +180,12 @@ impl ActivationStatistics {
                 Entry::Occupied(mut entry) => {
                     let sum = entry.get_mut();
                     assert_eq!(sum.inputs, gram.inputs, "inputs of one site");
+                    // Of one whose inputs were all kept, G is needed if the other's were not.
+                    if !(sum.is_exact() && gram.is_exact()) {
+                        let both = sum.to_matrix() + gram.to_matrix();
+                        sum.values = both.iter().map(|x| *x as f32).collect();
+                    }
                     sum.rows += gram.rows;
-                    sum.values.iter_mut().zip(gram.values).for_each(|(sum, x)| *sum += x);
                     sum.kept.extend(gram.kept);
                 }
             }
