@@ -224,7 +224,7 @@ impl StagedFusion<'_> {
         stage: Stage,
         concept: &Composition<B>,
         adapters: &DualAdapters<B>,
-        tokens: Tokens,
+        mut tokens: Tokens,
     ) -> Result<ActivationStatistics> {
         let (sites, device) = (model.sites(), model.device());
         // Of other layers nothing is needed, and those of feed-forward networks have the most inputs.
@@ -235,6 +235,9 @@ impl StagedFusion<'_> {
             probe = probe.keeping(KEPT_ROWS);
         }
         if let Some(positions) = positions(model, stage, &tokens)? {
+            // Attention of the text encoder is causal: no state depends on the padding behind the last of them, which is
+            // nine tenths of a short prompt.
+            tokens.ids.truncate(positions.iter().max().map_or(0, |last| last + 1));
             probe = probe.at_positions(tokens.ids.len(), positions);
         }
         let probe = Arc::new(probe);
