@@ -4,6 +4,7 @@ use std::f64::consts::{PI, SQRT_2};
 
 use burn::tensor::{Shape, Tensor, TensorMetadata, activation::sigmoid, backend::Backend};
 
+use crate::matmul::MatMul;
 use crate::operation::{Float, Operation, float, tensor};
 
 /// An activation, element by element; any shape. Inputs: x.
@@ -18,12 +19,12 @@ pub enum Activation {
 }
 
 impl Operation for Activation {
-    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+    fn value<B: MatMul>(&self, x: &[Float<B>]) -> Float<B> {
         let (x, shape) = flat::<B>(&x[0]);
         B::float_reshape(float(f(*self, x)), shape)
     }
 
-    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+    fn tangent<B: MatMul>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
         let (dx, shape) = flat::<B>(dx[0].as_ref().expect("not all tangents are missing"));
         B::float_reshape(float(slope(*self, flat::<B>(&x[0]).0) * dx), shape)
     }
@@ -35,12 +36,12 @@ impl Operation for Activation {
 pub struct Geglu;
 
 impl Operation for Geglu {
-    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+    fn value<B: MatMul>(&self, x: &[Float<B>]) -> Float<B> {
         let [a, b] = halves::<B>(&x[0]);
         float(a * f(Activation::Gelu, b))
     }
 
-    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+    fn tangent<B: MatMul>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
         let [a, b] = halves::<B>(&x[0]);
         let [da, db] = halves::<B>(dx[0].as_ref().expect("not all tangents are missing"));
         float(da * f(Activation::Gelu, b.clone()) + a * slope(Activation::Gelu, b) * db)

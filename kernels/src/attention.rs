@@ -5,6 +5,7 @@ pub(crate) mod blocks;
 
 use burn::tensor::{Bool, Tensor, activation, backend::Backend};
 
+use crate::matmul::{MatMul, matmul};
 use crate::operation::{Float, Operation, float, tensor};
 use burn_jvp::add_tangents;
 
@@ -31,25 +32,25 @@ pub struct Attention {
 }
 
 impl Operation for Attention {
-    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+    fn value<B: MatMul>(&self, x: &[Float<B>]) -> Float<B> {
         let [q, k, v] = [0, 1, 2].map(|i| self.split::<B>(&x[i]));
-        self.join(self.probabilities(scale(q), k).matmul(v))
+        self.join(matmul(self.probabilities(scale(q), k), v))
     }
 
-    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+    fn tangent<B: MatMul>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
         let [q, k, v] = [0, 1, 2].map(|i| self.split::<B>(&x[i]));
         let [dq, dk, dv] = [0, 1, 2].map(|i| dx[i].as_ref().map(|dx| self.split::<B>(dx)));
         let q = scale(q);
         let p = self.probabilities(q.clone(), k.clone());
         let ds = add_tangents(
-            dq.map(|dq| scale(dq).matmul(k.transpose())),
-            dk.map(|dk| q.matmul(dk.transpose())),
+            dq.map(|dq| matmul(scale(dq), k.transpose())),
+            dk.map(|dk| matmul(q, dk.transpose())),
         );
         let dp = ds.map(|ds| {
             let weighted = p.clone() * ds;
             weighted.clone() - p.clone() * weighted.sum_dim(3)
         });
-        let tangent = add_tangents(dp.map(|dp| dp.matmul(v)), dv.map(|dv| p.matmul(dv)));
+        let tangent = add_tangents(dp.map(|dp| matmul(dp, v)), dv.map(|dv| matmul(p, dv)));
         self.join(tangent.expect("not all tangents are missing"))
     }
 }
@@ -69,9 +70,9 @@ impl Attention {
     }
 
     /// softmax(q kᵀ + mask)
-    fn probabilities<B: Backend>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>) -> Tensor<B, 4> {
+    fn probabilities<B: MatMul>(&self, q: Tensor<B, 4>, k: Tensor<B, 4>) -> Tensor<B, 4> {
         let (queries, keys) = (q.dims()[2], k.dims()[2]);
-        let scores = q.matmul(k.transpose());
+        let scores = matmul(q, k.transpose());
         let scores = match self.mask {
             AttentionMask::Full => scores,
             AttentionMask::Causal => {

@@ -11,7 +11,44 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::activation_cache::{CachePass, CachePlace};
+use crate::matmul::MatMul;
 use crate::operation::{BackwardPasses, Float, Kernel, OfTangent, OfValue, Operation};
+
+impl<B: MatMul, C: CheckpointStrategy> MatMul for Autodiff<B, C> {
+    fn matmul(a: Float<Self>, b: Float<Self>) -> Float<Self> {
+        let output = B::matmul(a.primitive.clone(), b.primitive.clone());
+        // Each factor is needed for the gradient of the other.
+        let needed = |x: &Float<Self>, other: &Float<Self>| {
+            (!other.node.requirement.is_none()).then(|| x.primitive.clone())
+        };
+        let state = [needed(&a, &b), needed(&b, &a)];
+        match Product.prepare::<C>([a.node, b.node]).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => prep.finish(state, output),
+            OpsKind::UnTracked(prep) => prep.finish(output),
+        }
+    }
+}
+
+/// The node of a matrix product.
+#[derive(Debug)]
+struct Product;
+
+impl<B: MatMul> Backward<B, 2> for Product {
+    type State = [Option<Float<B>>; 2];
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let g = grads.consume::<B>(&ops.node);
+        let ([a, b], [at_a, at_b]) = (ops.state, ops.parents);
+        if let Some(parent) = at_a {
+            let b = B::float_transpose(b.expect("it was kept"));
+            grads.register::<B>(parent.id, B::matmul(g.clone(), b));
+        }
+        if let Some(parent) = at_b {
+            let a = B::float_transpose(a.expect("it was kept"));
+            grads.register::<B>(parent.id, B::matmul(a, g));
+        }
+    }
+}
 
 /// Up to five inputs (x, W, b, A, B of a linear layer) and their tangents.
 const PARENTS: usize = 10;

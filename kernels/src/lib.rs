@@ -13,7 +13,7 @@
 //! | [`Conv2d`](conv2d::Conv2d) | W ⋆ x + b | W ⋆ ẋ |
 //! | [`Project`](project::Project) | B − Q (Qᵀ B), applied twice | the same projection of Ḃ |
 //!
-//! Layers call the functions in [`ops`]. [`operation`] defines what an operation is, and each
+//! Layers call the functions in [`ops`], and multiply by [`Times`](matmul::Times). [`operation`] defines what an operation is, and each
 //! operation has a file with its reference in plain tensor operations. A backend computes it by
 //! that reference or by a kernel of its own (`flex` for CPUs, `cube` for GPUs, where attention is
 //! `attention::blocks`). The tape records the reference as its many operations, and a kernel as one
@@ -30,6 +30,7 @@ mod cube;
 #[cfg(feature = "cpu")]
 mod flex;
 pub mod lora_linear;
+pub mod matmul;
 pub mod normalize;
 pub mod operation;
 pub mod ops;
@@ -44,4 +45,5 @@ pub use burn_cuda::{Cuda, CudaDevice};
 pub use burn_flex::{Flex, FlexDevice};
 #[cfg(feature = "wgpu")]
 pub use burn_wgpu::{Wgpu, WgpuDevice};
+pub use matmul::MatMul;
 pub use ops::DualOps;

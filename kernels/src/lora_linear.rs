@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, TensorMetadata, backend::Backend};
 use burn_jvp::{Dual, add_tangents};
 
+use crate::matmul::{MatMul, matmul};
 use crate::operation::{ArithmeticIntensity, Float, Operation, float, tensor};
 
 /// The two factors of ΔW = A Bᵀ with their tangents.
@@ -61,27 +62,27 @@ impl Operation for LoraLinear {
         ArithmeticIntensity { value: inputs, input_gradient: outputs }
     }
 
-    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+    fn value<B: MatMul>(&self, x: &[Float<B>]) -> Float<B> {
         let LoraInputs { x, weight, bias, lora } = self.inputs(x);
         let matrix = |t| tensor::<B, 2>(t);
         let x = matrix(x);
-        let mut y = x.clone().matmul(matrix(weight).transpose());
+        let mut y = matmul(x.clone(), matrix(weight).transpose());
         if let Some(bias) = bias {
             y = y + tensor::<B, 1>(bias).unsqueeze::<2>();
         }
         if let Some([a, b]) = lora {
-            y = y + x.matmul(matrix(b)).matmul(matrix(a).transpose());
+            y = y + matmul(matmul(x, matrix(b)), matrix(a).transpose());
         }
         float(y)
     }
 
-    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+    fn tangent<B: MatMul>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
         let LoraInputs { x, weight, lora, .. } = self.inputs(x);
         let LoraInputs { x: dx, lora: dlora, .. } = self.inputs(dx);
         let matrix = |t| tensor::<B, 2>(t);
         let (x, dx) = (matrix(x), dx.map(matrix));
-        let times = |x: &Tensor<B, 2>, m: Float<B>| x.clone().matmul(matrix(m));
-        let times_transposed = |x: Tensor<B, 2>, m: Float<B>| x.matmul(matrix(m).transpose());
+        let times = |x: &Tensor<B, 2>, m: Float<B>| matmul(x.clone(), matrix(m));
+        let times_transposed = |x: Tensor<B, 2>, m: Float<B>| matmul(x, matrix(m).transpose());
 
         let mut dy = dx.clone().map(|dx| times_transposed(dx, weight));
         if let (Some([a, b]), Some([da, db])) = (lora, dlora) {

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
+use crate::matmul::MatMul;
 use crate::operation::{Float, Operation, float, tensor};
 
 /// `y = γ x̂ + β` with `x̂ = (x − μ)/√(var + ε)` over each row, and
@@ -19,14 +20,14 @@ pub struct Normalize {
 }
 
 impl Operation for Normalize {
-    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+    fn value<B: MatMul>(&self, x: &[Float<B>]) -> Float<B> {
         let centered = center(tensor::<B, 3>(x[0].clone()));
         let inverse_std = self.inverse_std(&centered);
         let [gamma, beta] = [1, 2].map(|i| per_row::<B>(&x[i], &centered));
         float(centered * inverse_std * gamma + beta)
     }
 
-    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+    fn tangent<B: MatMul>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
         let dx = dx[0].clone().expect("only x has a tangent");
         let centered = center(tensor::<B, 3>(x[0].clone()));
         let inverse_std = self.inverse_std(&centered);

@@ -7,6 +7,7 @@ use burn::tensor::{Tensor, TensorPrimitive};
 
 pub use crate::activation_cache::ArithmeticIntensity;
 use crate::activation_cache::CachePass;
+use crate::matmul::MatMul;
 
 /// A float tensor of any rank.
 pub type Float<B> = burn::tensor::ops::FloatTensor<B>;
@@ -23,10 +24,10 @@ pub trait Operation: Clone + Debug + Send + 'static {
     }
 
     /// f(x)
-    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B>;
+    fn value<B: MatMul>(&self, x: &[Float<B>]) -> Float<B>;
 
     /// f'(x) ẋ, where a missing tangent is zero. At least one tangent is there.
-    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B>;
+    fn tangent<B: MatMul>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B>;
 }
 
 /// A gradient for each input, `None` where it was not asked for.
@@ -35,7 +36,7 @@ pub type Gradients<B> = Vec<Option<Float<B>>>;
 /// A backend that computes operation `O`.
 ///
 /// The default methods compute the reference, so an empty `impl` is enough for any backend.
-pub trait Kernel<O: Operation>: Backend {
+pub trait Kernel<O: Operation>: MatMul {
     /// f(x)
     fn value(operation: &O, x: &[Float<Self>]) -> Float<Self> {
         operation.value::<Self>(x)

@@ -1,7 +1,8 @@
 //! Projection onto the orthogonal complement of the earlier concepts' directions.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::Tensor;
 
+use crate::matmul::{MatMul, matmul};
 use crate::operation::{Float, Operation, float, tensor};
 
 /// `B ← B − Q (Qᵀ B)`, applied twice (classical Gram-Schmidt with one repetition, CGS2).
@@ -14,16 +15,16 @@ use crate::operation::{Float, Operation, float, tensor};
 pub struct Project;
 
 impl Operation for Project {
-    fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+    fn value<B: MatMul>(&self, x: &[Float<B>]) -> Float<B> {
         let [b, q] = [0, 1].map(|i| tensor::<B, 2>(x[i].clone()));
         let once = |b: Tensor<B, 2>| {
-            let inside = q.clone().matmul(q.clone().transpose().matmul(b.clone()));
+            let inside = matmul(q.clone(), matmul(q.clone().transpose(), b.clone()));
             b - inside
         };
         float(once(once(b)))
     }
 
-    fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+    fn tangent<B: MatMul>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
         let db = dx[0].clone().expect("only B has a tangent");
         self.value::<B>(&[db, x[1].clone()])
     }

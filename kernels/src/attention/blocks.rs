@@ -4,6 +4,7 @@
 use burn::tensor::{Bool, DType, FloatDType, Tensor, TensorMetadata, activation, backend::Backend};
 
 use super::{Attention, AttentionMask, scale};
+use crate::matmul::{MatMul, matmul};
 use crate::operation::{Float, Gradients};
 
 /// Attention in blocks of queries of limited size.
@@ -23,44 +24,39 @@ struct Heads<B: Backend> {
 
 impl Blocks {
     /// f(x)
-    pub fn value<B: Backend>(&self, x: &[Float<B>]) -> Float<B> {
+    pub fn value<B: MatMul>(&self, x: &[Float<B>]) -> Float<B> {
         let x = self.heads::<B>(x);
         let blocks = self.starts(&x).map(|(start, count)| {
             let p = self.probabilities(&x, start, count);
-            stored(p, &x.v).matmul(x.v.clone())
+            matmul(stored(p, &x.v), x.v.clone())
         });
         self.attention.join(Tensor::cat(blocks.collect(), 2))
     }
 
     /// f'(x) ẋ
-    pub fn tangent<B: Backend>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
+    pub fn tangent<B: MatMul>(&self, x: &[Float<B>], dx: &[Option<Float<B>>]) -> Float<B> {
         let (x, dx) = (self.heads::<B>(x), self.tangents::<B>(x, dx));
         let blocks = self.starts(&x).map(|(start, count)| {
             let p = self.probabilities(&x, start, count);
             let dp = centred(&p, score_tangent(&x, &dx, start, count));
             let [p, dp] = [p, dp].map(|t| stored(t, &x.v));
-            dp.matmul(x.v.clone()) + p.matmul(dx.v.clone())
+            matmul(dp, x.v.clone()) + matmul(p, dx.v.clone())
         });
         self.attention.join(Tensor::cat(blocks.collect(), 2))
     }
 
     /// The gradients of ⟨g, f(x)⟩. With u = g vᵀ and t = p ∘ (u − ⟨p, u⟩): t k/√d at q, tᵀ q/√d at
     /// k, pᵀ g at v.
-    pub fn adjoint<B: Backend>(
-        &self,
-        x: &[Float<B>],
-        g: Float<B>,
-        wanted: &[bool],
-    ) -> Gradients<B> {
+    pub fn adjoint<B: MatMul>(&self, x: &[Float<B>], g: Float<B>, wanted: &[bool]) -> Gradients<B> {
         let (x, g) = (self.heads::<B>(x), self.attention.split::<B>(&g));
         let (mut at_q, mut sums) = (Vec::new(), Sums::default());
         for (start, count) in self.starts(&x) {
             let [q, g] = [&x.q, &g].map(|t| t.clone().narrow(2, start, count));
             let p = self.probabilities(&x, start, count);
-            let t = centred(&p, exact(g.clone().matmul(x.v.clone().transpose())));
+            let t = centred(&p, exact(matmul(g.clone(), x.v.clone().transpose())));
             let [p, t] = [p, t].map(|t| stored(t, &x.v));
-            at_q.push(scale(t.clone().matmul(x.k.clone())));
-            sums.add([t.transpose().matmul(q), p.transpose().matmul(g)]);
+            at_q.push(scale(matmul(t.clone(), x.k.clone())));
+            sums.add([matmul(t.transpose(), q), matmul(p.transpose(), g)]);
         }
         let [at_k, at_v] = sums.0.expect("a block");
         self.only(wanted, [Tensor::cat(at_q, 2), at_k, at_v])
@@ -71,7 +67,7 @@ impl Blocks {
     ///
     /// - (z k + t k̇)/√d at q, (zᵀ q + tᵀ q̇)/√d at k, ṗᵀ h at v;
     /// - t k/√d at q̇, tᵀ q/√d at k̇, pᵀ h at v̇.
-    pub fn tangent_adjoint<B: Backend>(
+    pub fn tangent_adjoint<B: MatMul>(
         &self,
         x: &[Float<B>],
         dx: &[Option<Float<B>>],
@@ -85,22 +81,22 @@ impl Blocks {
             let [q, dq, h] = [&x.q, &dx.q, &h].map(|t| t.clone().narrow(2, start, count));
             let p = self.probabilities(&x, start, count);
             let ds = score_tangent(&x, &dx, start, count);
-            let u = exact(h.clone().matmul(x.v.clone().transpose()));
+            let u = exact(matmul(h.clone(), x.v.clone().transpose()));
             let mean = (p.clone() * u.clone()).sum_dim(3);
             let from_c = (p.clone() * ds.clone()).sum_dim(3).neg() + ds.clone();
-            let y = exact(h.clone().matmul(dx.v.clone().transpose())) + u.clone() * from_c.clone()
+            let y = exact(matmul(h.clone(), dx.v.clone().transpose())) + u.clone() * from_c.clone()
                 - mean.clone() * ds;
             let z = centred(&p, y);
             let (dp, t) = (p.clone() * from_c, p.clone() * (u - mean));
             let [p, dp, t, z] = [p, dp, t, z].map(|t| stored(t, &x.v));
-            at_q.push(scale(z.clone().matmul(x.k.clone()) + t.clone().matmul(dx.k.clone())));
-            at_dq.push(scale(t.clone().matmul(x.k.clone())));
+            at_q.push(scale(matmul(z.clone(), x.k.clone()) + matmul(t.clone(), dx.k.clone())));
+            at_dq.push(scale(matmul(t.clone(), x.k.clone())));
             let [zt, tt] = [z, t].map(Tensor::transpose);
             sums.add([
-                zt.matmul(q.clone()) + tt.clone().matmul(dq),
-                dp.transpose().matmul(h.clone()),
-                tt.matmul(q),
-                p.transpose().matmul(h),
+                matmul(zt, q.clone()) + matmul(tt.clone(), dq),
+                matmul(dp.transpose(), h.clone()),
+                matmul(tt, q),
+                matmul(p.transpose(), h),
             ]);
         }
         let [at_k, at_v, at_dk, at_dv] = sums.0.expect("a block");
@@ -128,7 +124,7 @@ impl Blocks {
     }
 
     /// softmax(q kᵀ/√d + mask) of a block of queries, in f32 at least.
-    fn probabilities<B: Backend>(&self, x: &Heads<B>, start: usize, count: usize) -> Tensor<B, 4> {
+    fn probabilities<B: MatMul>(&self, x: &Heads<B>, start: usize, count: usize) -> Tensor<B, 4> {
         let q = x.q.clone().narrow(2, start, count);
         let scores = scores(q, x.k.clone());
         let scores = match self.attention.mask {
@@ -175,7 +171,7 @@ impl<B: Backend, const N: usize> Sums<B, N> {
 }
 
 /// ṡ = (q̇ kᵀ + q k̇ᵀ)/√d of a block of queries.
-fn score_tangent<B: Backend>(
+fn score_tangent<B: MatMul>(
     x: &Heads<B>,
     dx: &Heads<B>,
     start: usize,
@@ -187,9 +183,9 @@ fn score_tangent<B: Backend>(
 
 /// q kᵀ, in f32 at least. f16 has no numbers above 65504, which scores of Stable Diffusion 2.1
 /// exceed, so f16 is cast before the product.
-fn scores<B: Backend>(q: Tensor<B, 4>, k: Tensor<B, 4>) -> Tensor<B, 4> {
+fn scores<B: MatMul>(q: Tensor<B, 4>, k: Tensor<B, 4>) -> Tensor<B, 4> {
     let [q, k] = [q, k].map(|x| if x.dtype() == DType::F16 { exact(x) } else { x });
-    exact(q.matmul(k.transpose()))
+    exact(matmul(q, k.transpose()))
 }
 
 /// p ∘ (u − ⟨p, u⟩), row by row.

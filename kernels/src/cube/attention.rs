@@ -1,4 +1,4 @@
-//! Attention on GPUs, by Burn's matrix products in blocks of queries.
+//! Attention on GPUs, by matrix products in blocks of queries.
 
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};

@@ -1,11 +1,12 @@
-//! A linear layer with its adapter. The wide products are by Burn. Those with A and B are by
+//! A linear layer with its adapter. The products with A and B are by
 //! kernels that read each wide matrix once and add to the wide product in place.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::ops::numeric::ones_client;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{Gradients, Tuned, dims, outer, product, thin, transpose};
+use super::matmul::product;
+use super::{Gradients, Tuned, dims, outer, thin, transpose};
 use crate::lora_linear::{LoraInputs, LoraLinear};
 
 impl Tuned for LoraLinear {

@@ -1,14 +1,15 @@
 //! Kernels for GPUs in CubeCL, with one source for wgpu and CUDA.
 //!
-//! Tensors keep their precision in memory, and the kernels compute in f32. Only the wide matrix
-//! products use tensor cores; they are by Burn, which on CUDA rounds the inputs of f32 ones to TF32's
-//! 10 bits of mantissa. Attention consists of such products, in blocks of queries, with its softmax
-//! in f32. f64 and tensors without elements are computed by the references.
+//! Tensors keep their precision in memory, and the kernels compute in f32. Only wide matrix products of 16
+//! bits use tensor cores. Attention consists of products in blocks of queries, with its softmax in f32, and a
+//! convolution of products with patches. f64 and tensors without elements are computed by the references.
 
 mod activation;
 mod attention;
+mod conv2d;
 mod geglu;
 mod lora_linear;
+mod matmul;
 mod normalize;
 mod outer;
 mod project;
@@ -16,14 +17,12 @@ mod thin;
 
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::permute;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
-use crate::conv2d::Conv2d;
 use crate::operation::{BackwardPasses, Kernel, Operation};
 
 /// An operation with kernels of its own; [`Kernel`] and [`BackwardPasses`] say what they compute.
@@ -83,22 +82,6 @@ where
     }
 }
 
-/// Operations that GPUs compute by their references.
-macro_rules! references {
-    ($($operation:ty),+) => {
-        $(impl<R, F, I, BT> Kernel<$operation> for CubeBackend<R, F, I, BT>
-        where
-            R: CubeRuntime,
-            F: FloatElement,
-            I: IntElement,
-            BT: BoolElement,
-        {
-        })+
-    };
-}
-
-references!(Conv2d);
-
 /// Whether the kernels apply: no tensor is empty, and all have one dtype, of 16 or 32 bits.
 fn all_tuned<R: CubeRuntime>(tensors: &[CubeTensor<R>]) -> bool {
     let dtype = tensors[0].dtype;
@@ -126,12 +109,6 @@ fn transpose<R: CubeRuntime>(matrix: &CubeTensor<R>) -> CubeTensor<R> {
 /// A kernel argument with contiguous elements.
 fn contiguous<R: CubeRuntime>(t: &CubeTensor<R>) -> TensorArg<R> {
     into_contiguous(t.clone()).into_tensor_arg()
-}
-
-/// A wide product, by Burn.
-fn product<R: CubeRuntime>(a: &CubeTensor<R>, b: &CubeTensor<R>) -> CubeTensor<R> {
-    matmul(a.clone(), b.clone(), None, MatmulStrategy::default(), a.dtype)
-        .expect("matrices that fit together")
 }
 
 /// The units of a cube. 256 is what every WebGPU device allows.

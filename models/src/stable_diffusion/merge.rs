@@ -1,10 +1,11 @@
 //! Adding a foreign adapter's changes to a model's weights.
 
+use seqlora_kernels::matmul::{MatMul, Times};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use burn::module::{Module, ModuleMapper, Param};
-use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+use burn::tensor::{DType, Tensor, TensorData};
 use seqlora_core::bank::formats::{AdapterFormat, ForeignAdapter, Module as LoraModule};
 use seqlora_kernels::KernelBackend;
 
@@ -120,7 +121,7 @@ impl<'a> Merging<'a> {
     }
 }
 
-impl<B: Backend> ModuleMapper<B> for Merging<'_> {
+impl<B: MatMul> ModuleMapper<B> for Merging<'_> {
     fn enter_module(&mut self, name: &str, container: &str) {
         self.path.enter(name, container);
     }
@@ -159,7 +160,7 @@ fn check(module: &LoraModule, shape: &[usize]) -> Result<(), String> {
 }
 
 /// W + `scale` · up · down in the precision of W.
-fn changed<B: Backend, const D: usize>(
+fn changed<B: MatMul, const D: usize>(
     weight: Tensor<B, D>,
     module: &LoraModule,
     scale: f64,
@@ -170,6 +171,6 @@ fn changed<B: Backend, const D: usize>(
     };
     let up = matrix(&module.up, [module.up.len() / rank, rank]);
     let down = matrix(&module.down, [rank, module.down.len() / rank]);
-    let delta = up.matmul(down).mul_scalar(scale).reshape(weight.dims());
+    let delta = up.times(down).mul_scalar(scale).reshape(weight.dims());
     (weight.cast(DType::F32) + delta).cast(precision)
 }

@@ -4,6 +4,7 @@ use crate::derivatives::{ConceptParameters, Wrt, gradient, hessian_product, hess
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::kernels::matmul::Times;
 use burn_seqlora::lora::{AdapterSet, Factors};
 use burn_seqlora::train::OnBase;
 
@@ -76,12 +77,12 @@ pub fn single_layer_products_have_a_closed_form<B: KernelBackend>(precision: Pre
     let adapters = &problem.at.adapters;
     let (a, b, v) = (first(&adapters.up), first(&adapters.down), first(&direction));
     let (x, y) = (inner(&problem.sample.input), inner(&problem.sample.target));
-    let w = inner(&problem.net.weights[0]) + a.clone().matmul(b.clone().transpose());
-    let delta = x.clone().matmul(w.transpose()) - y;
-    let g = delta.transpose().matmul(x.clone());
-    let h = v.clone().matmul(b.clone().transpose()).matmul(x.clone().transpose().matmul(x));
-    let expected = h.clone().transpose().matmul(a) + g.transpose().matmul(v);
-    assert_close("H_AA V", &first(&up), &h.matmul(b), precision.exact);
+    let w = inner(&problem.net.weights[0]) + a.clone().times(b.clone().transpose());
+    let delta = x.clone().times(w.transpose()) - y;
+    let g = delta.transpose().times(x.clone());
+    let h = v.clone().times(b.clone().transpose()).times(x.clone().transpose().times(x));
+    let expected = h.clone().transpose().times(a) + g.transpose().times(v);
+    assert_close("H_AA V", &first(&up), &h.times(b), precision.exact);
     assert_close("H_BA V", &first(&down), &expected, precision.exact);
 }
 
@@ -95,7 +96,7 @@ pub fn earlier_adapters_belong_to_the_weights<B: KernelBackend>(precision: Preci
     let earlier = AdapterSet::<Autodiff<B>>::untracked(&earlier);
     let [up, down] = [&earlier.up, &earlier.down].map(|f| f.get(1).unwrap());
     let mut merged = Net { weights: net.weights.clone() };
-    merged.weights[1] = merged.weights[1].clone() + up.matmul(down.transpose());
+    merged.weights[1] = merged.weights[1].clone() + up.times(down.transpose());
     let on_base = OnBase { objective: net, earlier: earlier.constant() };
 
     let first = gradient::<Autodiff<B>, _>(&on_base, &at, &sample, Wrt::All);

@@ -4,6 +4,7 @@
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::kernels::matmul::Times;
 use burn_seqlora::lora::directions::{Columns, fresh_directions, orthonormal_gauge};
 use burn_seqlora::lora::{AdapterSet, Factors};
 use burn_seqlora::rng::Seed;
@@ -33,14 +34,14 @@ fn sample<B: KernelBackend>(concept: u64, dtype: DType) -> Sample<B> {
     let change =
         random::<B, 2>([16, INPUTS], 50 + concept, dtype).div_scalar(INPUTS as f64).mul_scalar(4.0);
     let weight = toy(dtype).net::<B>().weights[0].clone() + change;
-    Sample { target: input.clone().matmul(weight.transpose()), input }
+    Sample { target: input.clone().times(weight.transpose()), input }
 }
 
 /// The share of the inputs' energy outside the span of orthonormal directions.
 fn residual<B: KernelBackend>(directions: &Columns, input: &Tensor<B, 2>) -> f64 {
     let energy = |t: Tensor<B, 2>| Factors::new(vec![Some(t)]).norm().powi(2);
     let basis = matrix(directions, input.dtype());
-    1.0 - energy(input.clone().matmul(basis)) / energy(input.clone())
+    1.0 - energy(input.clone().times(basis)) / energy(input.clone())
 }
 
 /// The leading principal directions, by orthogonal iteration.
@@ -48,7 +49,7 @@ fn principal<B: KernelBackend>(input: &Tensor<B, 2>, count: usize) -> Columns {
     let mut found = fresh_directions(INPUTS, count, &Columns::new(), &mut Seed::new(0).at(0));
     for _ in 0..100 {
         let image =
-            input.clone().transpose().matmul(input.clone().matmul(matrix(&found, input.dtype())));
+            input.clone().transpose().times(input.clone().times(matrix(&found, input.dtype())));
         found = orthonormal_gauge(columns(&image), &Columns::new()).0;
     }
     found
@@ -89,7 +90,7 @@ pub fn forgetting_is_a_quadratic_form_in_the_residual<B: KernelBackend>(precisio
     let forgotten = forgetting(toy, &later, &input);
 
     let q = matrix::<B>(&orthonormal_gauge(columns(&first), &Columns::new()).0, precision.dtype);
-    let outside = input.clone() - input.clone().matmul(q.clone()).matmul(q.transpose());
+    let outside = input.clone() - input.clone().times(q.clone()).times(q.transpose());
     let alone = forgetting(toy, &later, &outside);
     let largest = forgotten.iter().fold(0f64, |m, x| m.max(*x));
     let worst = forgotten.iter().zip(&alone).fold(0f64, |m, (x, y)| m.max((x - y).abs()));
@@ -98,8 +99,8 @@ pub fn forgetting_is_a_quadratic_form_in_the_residual<B: KernelBackend>(precisio
     // D Σ Dᵀ has the eigenvalues of MΣ.
     let [up, down] = [&later.up, &later.down].map(|f| f.get(0).unwrap());
     let root = inputs_root::<B>(precision.dtype);
-    let factor = up.matmul(down.transpose()).matmul(root);
-    let weights = eigenvalues(&factor.clone().matmul(factor.transpose()));
+    let factor = up.times(down.transpose()).times(root);
+    let weights = eigenvalues(&factor.clone().times(factor.transpose()));
     let trace: f64 = weights.iter().sum();
     let mean = forgotten.iter().sum::<f64>() / count as f64;
     let deviation = (2.0 / count as f64).sqrt() * norm(&weights);

@@ -1,5 +1,6 @@
 //! Fusions on toys, whose activations can be written down, and on the tiny models.
 
+use burn_seqlora::kernels::matmul::Times;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -92,7 +93,7 @@ fn changes<B: KernelBackend>(bank: &Bank, members: &[Member], site: usize) -> Ve
     let change = |member: &Member| {
         let set = compose::<B>(bank, std::slice::from_ref(member)).adapters;
         let LoraFactors { up, down } = set.site(site)?;
-        Some(up.primal.matmul(down.primal.transpose()))
+        Some(up.primal.times(down.primal.transpose()))
     };
     members.iter().filter_map(change).collect()
 }
@@ -191,7 +192,7 @@ pub fn concepts_with_orthogonal_inputs_are_exact<B: KernelBackend>(tolerance: f6
     let basis = fresh_directions(10, 9, &Columns::new(), &mut Seed::new(3).at(0));
     let input = |(i, span): (usize, &[Vec<f64>])| {
         let coordinates = random::<B, 2>([20, 3], 910 + i as u64, DType::F32);
-        coordinates.matmul(matrix::<B>(&span.to_vec(), DType::F32).transpose())
+        coordinates.times(matrix::<B>(&span.to_vec(), DType::F32).transpose())
     };
     let inputs = basis.chunks(3).enumerate().map(input).collect();
     let concepts = ToyConcepts::<B>::new(ONE_LAYER, inputs);
@@ -201,7 +202,7 @@ pub fn concepts_with_orthogonal_inputs_are_exact<B: KernelBackend>(tolerance: f6
         let fused = deltas::<B>(&concepts.fuse(&run).unwrap(), &concepts.sites).remove(0);
         let own = changes::<B>(&concepts.bank, &members, 0);
         let error = |(input, own): (&Tensor<B, 2>, Tensor<B, 2>)| {
-            let output = |delta: Tensor<B, 2>| input.clone().matmul(delta.transpose());
+            let output = |delta: Tensor<B, 2>| input.clone().times(delta.transpose());
             relative_error(&output(fused.clone()), &output(own))
         };
         concepts.inputs.iter().zip(own).map(error).collect()
@@ -451,7 +452,7 @@ pub fn a_sum_is_the_composition<B: KernelBackend>(_: f64) {
     let (sum, mean) = (fuse(&Sum), fuse(&Mean));
     for site in 0..sites.len() {
         let LoraFactors { up, down } = set.site(site).unwrap();
-        let expected = up.primal.matmul(down.primal.transpose());
+        let expected = up.primal.times(down.primal.transpose());
         assert_close("sum", &sum[site], &expected, 1e-6);
         assert_close("mean", &mean[site].clone().mul_scalar(3.0), &sum[site], 1e-6);
     }

@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::attention::AttentionMask;
 use burn_seqlora::kernels::lora_linear::LoraFactors;
+use burn_seqlora::kernels::matmul::Times;
 use burn_seqlora::kernels::ops::{
     activation, attention, geglu, group_norm, layer_norm, lora_linear, project,
 };
@@ -99,8 +100,8 @@ pub fn lora_linear_tangents<B: KernelBackend>(_: f64) {
         let lora = LoraFactors { up: moved(&lora.up, s), down: moved(&lora.down, s) };
         layer(moved(&x, s), lora).primal
     });
-    let dense = weight + lora.up.primal.matmul(lora.down.primal.transpose());
-    let expected = x.primal.matmul(dense.transpose()) + bias.unsqueeze::<2>();
+    let dense = weight + lora.up.primal.times(lora.down.primal.transpose());
+    let expected = x.primal.times(dense.transpose()) + bias.unsqueeze::<2>();
     assert_close("dense", &value, &expected, 1e-5);
 }
 
@@ -142,9 +143,9 @@ pub fn projection<B: KernelBackend>(_: f64) {
     assert_close("symmetric", &uv, &vu, 1e-5);
 
     // Correlated directions: almost all of u lies in the span.
-    let inside = q.clone().matmul(random::<B, 2>([occupied, 4], 22)).mul_scalar(100.0);
+    let inside = q.clone().times(random::<B, 2>([occupied, 4], 22)).mul_scalar(100.0);
     let rest = project(inside + u);
     let norms = (rest.clone() * rest.clone()).sum_dim(0).sqrt();
-    let overlap = largest(q.clone().transpose().matmul(rest / norms).to_data().iter());
+    let overlap = largest(q.clone().transpose().times(rest / norms).to_data().iter());
     assert!(overlap < 1e-6, "{overlap:.2e}");
 }

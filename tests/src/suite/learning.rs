@@ -1,5 +1,6 @@
 //! From images to the bank on the tiny model: which noise each evaluation sees.
 
+use burn_seqlora::kernels::matmul::Times;
 use std::path::{Path, PathBuf};
 
 use burn::backend::Autodiff;
@@ -306,7 +307,7 @@ pub fn common_prompts_are_left_alone<B: KernelBackend>(_: f64) {
     let states =
         problem.model.encode_text(&batch, None, &DualAdapters::none()).context.layer(0).primal;
     let states = states.inner().squeeze_dim::<2>(0);
-    let gram = states.clone().transpose().matmul(states);
+    let gram = states.clone().transpose().times(states);
     let [_, width] = gram.dims();
     let trace = |square: Tensor<B, 2>| {
         let eye = Tensor::eye(square.dims()[0], &square.device());
@@ -322,9 +323,9 @@ pub fn common_prompts_are_left_alone<B: KernelBackend>(_: f64) {
         if site.reads_prompt() {
             readers += 1;
             let (_, down) = factors.to_tensors::<B>(&device);
-            let image = gram.clone().matmul(down.clone());
-            let inside = down.clone().transpose().matmul(image.clone());
-            let outside = image - down.matmul(inside.clone());
+            let image = gram.clone().times(down.clone());
+            let inside = down.clone().transpose().times(image.clone());
+            let outside = image - down.times(inside.clone());
             let outside = fixtures::largest(outside.to_data().iter());
             assert!(outside < 1e-5 * trace(gram.clone()), "{}: {outside}", site.name);
             let seen = trace(inside) / trace(gram.clone());

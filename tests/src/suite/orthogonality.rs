@@ -1,5 +1,6 @@
 //! Laws of a bank that is filled to the last direction.
 
+use burn_seqlora::kernels::matmul::Times;
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -136,7 +137,7 @@ fn norm<B: KernelBackend>(matrix: Tensor<B, 2>) -> f64 {
 
 /// ΔW = A Bᵀ
 fn delta<B: KernelBackend>((a, b): &(Tensor<B, 2>, Tensor<B, 2>)) -> Tensor<B, 2> {
-    a.clone().matmul(b.clone().transpose())
+    a.clone().times(b.clone().transpose())
 }
 
 /// Tests 7 and 12: B_jᵀB_i stays below 1e-6 until nothing is left, m = 8 and r = 3 give the ranks
@@ -168,7 +169,7 @@ pub fn adapters_ignore_each_others_inputs<B: KernelBackend>(precision: Precision
         let factors = filled.factors::<B>(site);
         for (i, adapter) in factors.iter().enumerate() {
             for (j, (_, other)) in factors.iter().enumerate().filter(|(j, _)| *j != i) {
-                let excited = norm(delta(adapter).matmul(other.clone()));
+                let excited = norm(delta(adapter).times(other.clone()));
                 let rest = excited / norm(delta(adapter));
                 assert!(rest < 1e-6, "ΔW_{i} B_{j} = {rest:.2e}");
             }
@@ -243,13 +244,13 @@ pub fn the_gauge_keeps_the_product<B: KernelBackend>(precision: Precision) {
         stored.get("s").unwrap().to_tensors::<B>(&up.device())
     };
 
-    let down = free.clone().matmul(mixed);
+    let down = free.clone().times(mixed);
     let (a, b) = finish(down.clone());
     assert_eq!(b.dims(), [inputs, 2], "three columns in a plane");
     let expected = delta(&(up.clone(), down));
     assert_close("A Bᵀ", &delta(&(a, b)).cast(precision.dtype), &expected, 1e-5);
 
-    let inside = q.matmul(random::<B, 2>([20, 3], 92, precision.dtype)).mul_scalar(100.0);
+    let inside = q.times(random::<B, 2>([20, 3], 92, precision.dtype)).mul_scalar(100.0);
     let (_, b) = finish(inside + random([inputs, 3], 93, precision.dtype));
     let b = columns(&b);
     let dot = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();

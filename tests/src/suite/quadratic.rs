@@ -5,6 +5,7 @@ use crate::derivatives::{ConceptParameters, Hvp};
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::kernels::matmul::Times;
 use burn_seqlora::lora::directions::{Columns, fresh_directions};
 use burn_seqlora::lora::{AdapterSet, Bases};
 use burn_seqlora::rng::Seed;
@@ -26,7 +27,7 @@ fn outer_products<B: KernelBackend>(
     let left: Columns = left.iter().zip(scales).map(scale).collect();
     let right: Columns = right[..left.len()].to_vec();
     let [left, right] = [left, right].map(|c| matrix(&c, precision.dtype));
-    left.matmul(right.transpose())
+    left.times(right.transpose())
 }
 
 /// Test 9: with A rerun after every step in B the loss never rises and ends at the optimum under
@@ -48,7 +49,7 @@ pub fn descends_to_the_constrained_optimum<B: KernelBackend>(precision: Precisio
     let net: Net<Autodiff<B>> = toy.net();
     let input = matrix(&orthonormal(inputs, 3), precision.dtype);
     let weight = net.weights[0].clone() + residual;
-    let sample = Sample { target: input.clone().matmul(weight.transpose()), input };
+    let sample = Sample { target: input.clone().times(weight.transpose()), input };
     let occupied = [q.to_vec()];
     for name in ["seqlora", "alternating"] {
         let config = TrainConfig {
@@ -91,7 +92,7 @@ pub fn later_concepts_leave_the_first_ones_inputs_alone<B: KernelBackend>(precis
         let first = learnt[0].down.get(0).unwrap();
         let codes = random::<B, 2>([4, toy.rank], 80, precision.dtype);
         let inside =
-            Sample { input: Tensor::from_inner(codes.matmul(first.transpose())), ..toy.sample(0) };
+            Sample { input: Tensor::from_inner(codes.times(first.transpose())), ..toy.sample(0) };
         let (net, sites, basis): (Net<Autodiff<B>>, _, _) =
             (toy.net(), toy.sites(), Bases::default());
         let bilevel = Trainer {

@@ -1,5 +1,6 @@
 //! Laws of one minibatch of the trainer.
 
+use burn_seqlora::kernels::matmul::Times;
 use std::cell::RefCell;
 
 use crate::derivatives::hypergradient;
@@ -49,7 +50,7 @@ impl<B: KernelBackend> Problem<B> {
     /// P B = B − Q Qᵀ B
     fn project(&self, site: usize, b: Tensor<B, 2>) -> Tensor<B, 2> {
         match self.basis.get(site) {
-            Some(q) => b.clone() - q.clone().matmul(q.clone().transpose().matmul(b)),
+            Some(q) => b.clone() - q.clone().times(q.clone().transpose().times(b)),
             None => b,
         }
     }
@@ -88,7 +89,7 @@ impl<B: KernelBackend> Problem<B> {
 /// Largest |entry| of Qᵀ M at the first layer, relative to M.
 fn inside<B: KernelBackend>(basis: &Bases<B>, vector: &Factors<B>) -> f64 {
     let (q, m) = (basis.get(0).unwrap().clone(), vector.get(0).unwrap());
-    let overlap = Factors::new(vec![Some(q.transpose().matmul(m))]);
+    let overlap = Factors::new(vec![Some(q.transpose().times(m))]);
     let scale = largest(numbers(vector));
     assert!(scale.is_finite());
     largest(numbers(&overlap)) / scale

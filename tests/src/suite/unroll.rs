@@ -4,6 +4,7 @@ use crate::derivatives::{ConceptParameters, Hvp, Wrt, gradient, number};
 use crate::derivatives::{HyperGradient, hypergradient};
 use burn::backend::Autodiff;
 use burn_seqlora::kernels::KernelBackend;
+use burn_seqlora::kernels::matmul::Times;
 use burn_seqlora::lora::directions::fresh_directions;
 use burn_seqlora::lora::{AdapterSet, Factors};
 use burn_seqlora::rng::Seed;
@@ -46,7 +47,7 @@ impl<B: KernelBackend> Problem<B> {
         let net: Net<Autodiff<B>> = toy.net();
         let input = matrix(&directions(inputs, 1), toy.dtype);
         let weight = net.weights[0].clone() + random([outputs, inputs], 20, toy.dtype);
-        let outer = Sample { target: input.clone().matmul(weight.transpose()), input };
+        let outer = Sample { target: input.clone().times(weight.transpose()), input };
         let down = Factors::new(vec![Some(matrix(&directions(toy.rank, 2), toy.dtype))]);
         let adapters = AdapterSet { up: toy.up::<B>(1).zeros_like(), down };
         let start = ConceptParameters { adapters, embeddings: None };
@@ -156,10 +157,10 @@ pub fn early_steps_pull_towards_the_gradient<B: KernelBackend>(precision: Precis
     let hyper = problem.solve(&run, 0.0);
     // At A = 0: ∇_A L = G B, and the gradient of W is G = δᵀX.
     let Sample { input, target } = &problem.outer;
-    let delta = input.clone().matmul(net.weights[0].clone().transpose()) - target.clone();
-    let g = delta.transpose().matmul(input.clone()).inner();
+    let delta = input.clone().times(net.weights[0].clone().transpose()) - target.clone();
+    let g = delta.transpose().times(input.clone()).inner();
     let pull =
-        first.up.map(|_, gb| g.clone().transpose().matmul(gb).mul_scalar(-rate * steps as f64));
+        first.up.map(|_, gb| g.clone().transpose().times(gb).mul_scalar(-rate * steps as f64));
     let tolerance = 10.0 * precision.step;
     assert_near("∇_B L(A_T)", &hyper.partial, &pull, tolerance);
     assert_near("∇F", &hyper.down, &pull.map(|_, p| p.mul_scalar(2.0)), tolerance);

@@ -1,5 +1,6 @@
 //! `evaluate --plan`: how much there will be to do, before anything is loaded.
 
+use burn_seqlora::kernels::matmul::Times;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -225,7 +226,7 @@ fn products(config: &UNetConfig, size: [usize; 2], scale: usize) -> f64 {
 fn speed<B: TrainBackend>(device: &B::Device) -> f64 {
     const SIDE: usize = 512;
     let a = Tensor::<B, 2>::ones([SIDE, SIDE], device).div_scalar(SIDE as f64);
-    let product = || a.clone().matmul(a.clone()).sum().into_data();
+    let product = || a.clone().times(a.clone()).sum().into_data();
     // The first one may compile a kernel.
     product();
     let (start, mut count) = (Instant::now(), 0);

@@ -4,6 +4,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use burn_jvp::Dual;
 use seqlora_kernels::KernelBackend;
 use seqlora_kernels::lora_linear::LoraFactors;
+use seqlora_kernels::matmul::Times;
 
 use crate::error::{Error, Result};
 use crate::lora::{DualAdapters, PatchSet, WeightPatch};
@@ -60,7 +61,7 @@ where
         let ([outputs, rank], [inputs, _]) = (up.dims(), down.dims());
         is_cheaper_dense(rank, inputs, outputs).then(|| {
             let weight = adapters.weight(number).unwrap_or_else(|| model.site_weight(number));
-            changed(weight, up.primal.matmul(down.primal.transpose()))
+            changed(weight, up.primal.times(down.primal.transpose()))
         })
     };
     let (low_rank, weights) = (0..model.sites().len())

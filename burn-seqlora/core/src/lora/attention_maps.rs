@@ -1,6 +1,7 @@
 //! Where the image attends to some words of its prompt: probabilities of cross-attention, collected while a
 //! model runs.
 
+use seqlora_kernels::matmul::{MatMul, Times};
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, FloatDType, Tensor, TensorData, backend::Backend};
@@ -17,7 +18,7 @@ pub struct AttentionMaps<B: Backend> {
     layers: Mutex<Vec<Dual<B, 3>>>,
 }
 
-impl<B: Backend> AttentionMaps<B> {
+impl<B: MatMul> AttentionMaps<B> {
     /// For prompts of `length` tokens with words at these positions, the same number in each prompt.
     ///
     /// # Panics
@@ -52,10 +53,10 @@ impl<B: Backend> AttentionMaps<B> {
             x.reshape([prompts, tokens, heads, channels / heads]).swap_dims(1, 2)
         };
         let scale = ((channels / heads) as f64).powf(-0.5);
-        let scores = split(query, places).scale(scale).matmul(split(key, length).transpose());
+        let scores = split(query, places).scale(scale).times(split(key, length).transpose());
         let mean = scores.softmax(3).mean_dim(1).reshape([prompts, places, length]);
         let words = Dual::constant(self.words.clone().cast(mean.primal.dtype()));
-        let map = mean.matmul(words);
+        let map = mean.times(words);
         self.layers.lock().unwrap_or_else(PoisonError::into_inner).push(map);
     }
 

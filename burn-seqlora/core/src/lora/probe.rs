@@ -1,5 +1,6 @@
 //! Activation statistics: Gram matrices of the layers' inputs, summed while a model runs.
 
+use seqlora_kernels::matmul::{MatMul, Times};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -53,7 +54,7 @@ pub struct Gram {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ActivationStatistics(pub BTreeMap<String, Gram>);
 
-impl<B: Backend> ActivationProbe<B> {
+impl<B: MatMul> ActivationProbe<B> {
     /// A probe of those sites of a model for which `wanted` is true.
     pub fn new(sites: &[Site], wanted: impl Fn(&Site) -> bool) -> Self {
         let sum = |site| wanted(site).then(|| Sum { rows: 0, gram: None, kept: None });
@@ -78,7 +79,7 @@ impl<B: Backend> ActivationProbe<B> {
     pub fn record(&self, site: usize, inputs: &Tensor<B, 2>) {
         if let Some(Some(sum)) = self.sums().get_mut(site) {
             let x = self.counted(inputs.clone()).cast(DType::F32);
-            let product = x.clone().transpose().matmul(x.clone());
+            let product = x.clone().transpose().times(x.clone());
             let total = match &sum.gram {
                 Some(gram) => gram.clone() + product,
                 None => product,

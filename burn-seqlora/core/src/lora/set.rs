@@ -6,7 +6,7 @@ use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{FloatDType, Tensor};
 use burn_jvp::Dual;
 use seqlora_kernels::lora_linear::LoraFactors;
-use seqlora_kernels::{CachePass, KernelBackend, ops};
+use seqlora_kernels::{CachePass, KernelBackend, MatMul, ops};
 
 use super::{ActivationProbe, AttentionMaps, Factors};
 
@@ -64,6 +64,18 @@ pub struct DualAdapters<B: Backend> {
     pass: Option<CachePass>,
 }
 
+impl<B: MatMul> DualAdapters<B> {
+    /// Records where a layer of cross-attention looks, if that is asked for.
+    ///
+    /// # Shapes
+    /// - query: `[prompts, places, heads × d]`, key: `[prompts, length, heads × d]`
+    pub fn record_attention(&self, query: &Dual<B, 3>, key: &Dual<B, 3>, heads: usize) {
+        if let Some(maps) = &self.maps {
+            maps.record(query, key, heads);
+        }
+    }
+}
+
 impl<B: Backend> DualAdapters<B> {
     /// One entry per site, in the order of the sites' numbers.
     pub fn new(factors: Vec<Option<LoraFactors<B>>>) -> Self {
@@ -89,16 +101,6 @@ impl<B: Backend> DualAdapters<B> {
     /// With maps that collect where cross-attention looks.
     pub fn with_attention_maps(self, maps: Arc<AttentionMaps<B>>) -> Self {
         Self { maps: Some(maps), ..self }
-    }
-
-    /// Records where a layer of cross-attention looks, if that is asked for.
-    ///
-    /// # Shapes
-    /// - query: `[prompts, places, heads × d]`, key: `[prompts, length, heads × d]`
-    pub fn record_attention(&self, query: &Dual<B, 3>, key: &Dual<B, 3>, heads: usize) {
-        if let Some(maps) = &self.maps {
-            maps.record(query, key, heads);
-        }
     }
 
     /// For one evaluation that fills or reads an activation cache, as layers without a site do too.

@@ -8,6 +8,7 @@
 use burn::tensor::DType;
 use nalgebra::DMatrix;
 use seqlora_kernels::KernelBackend;
+use seqlora_kernels::matmul::Times;
 
 use crate::error::{Error, Result};
 use crate::lora::directions::{Columns, main_directions, orthonormal_gauge};
@@ -64,7 +65,7 @@ where
         let states = model.encode_text(&batch, None, &DualAdapters::none()).context.layer(0).primal;
         let [prompts, length, width] = states.dims();
         let states = states.cast(DType::F32).reshape([prompts * length, width]);
-        let product = read::data(states.clone().transpose().matmul(states));
+        let product = read::data(states.clone().transpose().times(states));
         let product = DMatrix::from_iterator(width, width, product.iter::<f64>());
         sum = if sum.is_empty() { product } else { sum + product };
     }

@@ -4,6 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_jvp::Dual;
 use seqlora_kernels::TrainBackend;
+use seqlora_kernels::matmul::{MatMul, Times};
 
 use crate::lora::{AdapterSet, Bases, DualAdapters, Factors, Site};
 use crate::methods::{Losses, Method, Problem, StepTensors, TrainState};
@@ -124,7 +125,7 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
 
 /// Largest |entry| of Qᵀ B over all sites, with unit columns, `[1]`; `None` if there is no Q. A column of
 /// zeros shares no direction; NaN if one is not finite.
-fn overlap<B: Backend>(
+fn overlap<B: MatMul>(
     down: &Factors<B>,
     basis: &Bases<B>,
     precision: Precision,
@@ -133,7 +134,7 @@ fn overlap<B: Backend>(
         let [basis, b] = [basis.get(site)?.clone(), b].map(|t| rounded(t, precision));
         let norms = (b.clone() * b.clone()).sum_dim(0).sqrt().clamp_min(f32::MIN_POSITIVE);
         let unit = b / norms;
-        let entries = basis.transpose().matmul(unit).abs();
+        let entries = basis.transpose().times(unit).abs();
         // Not every backend's maximum keeps a NaN: this adds zero, or NaN.
         let not_finite = (entries.clone() - entries.clone()).sum();
         Some(entries.max() + not_finite)

@@ -1,6 +1,7 @@
 //! How similar the object of an image is to an individual, by cosine of embeddings.
 
 use burn::tensor::{Tensor, backend::Backend};
+use seqlora_kernels::matmul::{MatMul, Times};
 
 /// Rows scaled to length one. A row of zeros stays zero.
 pub fn normalised<B: Backend>(rows: Tensor<B, 2>) -> Tensor<B, 2> {
@@ -19,8 +20,8 @@ pub fn direction<B: Backend>(references: Tensor<B, 2>) -> Tensor<B, 2> {
 /// # Shapes
 /// - embeddings: `[images, width]`, directions: `[individuals, width]`, both of length one
 /// - output: `[images, individuals]`
-pub fn scores<B: Backend>(embeddings: Tensor<B, 2>, directions: Tensor<B, 2>) -> Tensor<B, 2> {
-    embeddings.matmul(directions.transpose())
+pub fn scores<B: MatMul>(embeddings: Tensor<B, 2>, directions: Tensor<B, 2>) -> Tensor<B, 2> {
+    embeddings.times(directions.transpose())
 }
 
 #[cfg(test)]

@@ -1,0 +1,62 @@
+//! Matrix products on GPUs.
+//!
+//! Burn's own choose among some forty algorithms, those with tensor cores first, which round f32 to TF32 on CUDA. Here
+//! f32 is multiplied by units, and 16 bits, which tensor cores take as they are, by tensor cores where there are
+//! any. Naming two algorithms also spares compiling the others, which are most of what a program with a GPU backend takes
+//! to build.
+
+use burn::tensor::DType;
+use burn_cubecl::kernel::matmul::init_matmul_output;
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
+use cubek_matmul::components::tile::TileMatmulKind;
+use cubek_matmul::definition::{MatmulElems, MatmulGlobalElems, MatmulSetupError};
+use cubek_matmul::launch::launch_tiling::launch_ref;
+use cubek_matmul::routines::simple::{SimpleAlgorithm, SimpleArgs};
+use cubek_matmul::routines::simple_unit::SimpleUnitAlgorithm;
+use cubek_matmul::routines::{BlueprintStrategy, Routine};
+use cubek_std::InputBinding;
+
+use crate::matmul::MatMul;
+
+impl<R, F, I, BT> MatMul for CubeBackend<R, F, I, BT>
+where
+    R: CubeRuntime,
+    F: FloatElement,
+    I: IntElement,
+    BT: BoolElement,
+{
+    fn matmul(a: CubeTensor<R>, b: CubeTensor<R>) -> CubeTensor<R> {
+        product(&a, &b)
+    }
+}
+
+/// a b, batch by batch; a batch of one goes with any.
+pub fn product<R: CubeRuntime>(a: &CubeTensor<R>, b: &CubeTensor<R>) -> CubeTensor<R> {
+    let y = init_matmul_output(a, b, a.dtype);
+    if matches!(a.dtype, DType::F16 | DType::BF16) {
+        let args = SimpleArgs { tile_matmul: TileMatmulKind::Cmma, ..SimpleArgs::default() };
+        let tensor_cores = BlueprintStrategy::Inferred(args);
+        match launch::<R, SimpleAlgorithm>(a, b, &y, &tensor_cores) {
+            Ok(()) => return y,
+            // A device without tensor cores for these numbers.
+            Err(MatmulSetupError::Unavailable(_)) => {}
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    launch::<R, SimpleUnitAlgorithm>(a, b, &y, &BlueprintStrategy::default())
+        .unwrap_or_else(|error| panic!("{error:?}"));
+    y
+}
+
+fn launch<R: CubeRuntime, A: Routine<()>>(
+    a: &CubeTensor<R>,
+    b: &CubeTensor<R>,
+    y: &CubeTensor<R>,
+    strategy: &BlueprintStrategy<(), A>,
+) -> Result<(), MatmulSetupError> {
+    let binding = |x: &CubeTensor<R>| InputBinding::new(x.clone().binding(), x.dtype.into());
+    let (lhs, rhs, out) = (a.dtype.into(), b.dtype.into(), y.dtype.into());
+    let mut dtypes = MatmulElems::from_globals(&MatmulGlobalElems { lhs, rhs, out });
+    launch_ref(&y.client, binding(a), binding(b), y.clone().binding(), strategy, &mut dtypes)
+}
