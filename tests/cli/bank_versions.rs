@@ -104,7 +104,7 @@ fn a_bank_of_a_later_version_is_refused() {
         project.learn("photos", ""),
     ];
     for run in runs {
-        run.fails(1, &["bank/bank.json has version 9", "versions up to 4", "use a newer"]);
+        run.fails(1, &["bank/bank.json has version 9", "versions up to 5", "use a newer"]);
     }
     project.bank().assert_same(&before);
 }

@@ -1,7 +1,6 @@
 //! Position embeddings for images of another size than in training.
 //!
-//! They are resampled on the host and in f64: a network's own embeddings are interpolated once for all
-//! images, and a device's matrix product may round to TF32.
+//! They are resampled on the host and in f64: a network's own embeddings are interpolated once for all images.
 
 use super::config::Resampling;
 

@@ -8,6 +8,7 @@ use burn_seqlora::kernels::activation::Geglu;
 use burn_seqlora::kernels::attention::{Attention, AttentionMask};
 use burn_seqlora::kernels::conv2d::Conv2d;
 use burn_seqlora::kernels::lora_linear::LoraLinear;
+use burn_seqlora::kernels::matmul::Times;
 use burn_seqlora::kernels::normalize::Normalize;
 use burn_seqlora::kernels::operation::{Float, Kernel, Operation};
 use burn_seqlora::kernels::project::Project;
@@ -135,15 +136,45 @@ pub fn linear_layers<B: KernelBackend>(stored: Stored) {
     }
 }
 
-/// Kernels of 3 and 1, strides, paddings, one image and several; sizes beyond the kernels' blocks.
+/// Kernels of 3 and 1, strides, paddings, one image and several; sizes beyond the kernels' blocks, the last one also
+/// beyond the patches that a GPU gathers at once.
 pub fn convolutions<B: KernelBackend>(stored: Stored) {
     let small = [(3, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 0), (1, 1, 0), (1, 1, 1), (1, 2, 0)];
     let small = small.into_iter().flat_map(|layer| [1, 3].map(|n| (layer, [n, 5, 9, 8], 6)));
-    let large = [((3, 1, 1), [1, 70, 20, 17], 50), ((3, 2, 1), [2, 70, 33, 5], 50)];
+    let large = [
+        ((3, 1, 1), [1, 70, 20, 17], 50),
+        ((3, 2, 1), [2, 70, 33, 5], 50),
+        ((7, 1, 3), [1, 64, 110, 110], 1),
+    ];
     for ((kernel, stride, padding), x, outputs) in small.chain(large) {
         let weight = frozen([outputs, x[1], kernel, kernel], 2);
         let inputs = [moving(x, 1), weight, frozen([outputs], 3)];
         agree::<B, _>(&Conv2d { stride, padding }, &inputs, stored);
+    }
+}
+
+/// Products of matrices of any size, the second one a view, against sums in f64: those in f32 lose no bits of their
+/// factors, as TF32 would.
+pub fn products<B: KernelBackend>(stored: Stored) {
+    let Stored { dtype, tolerance } = stored;
+    let tolerance = if dtype == FloatDType::F32 { 2e-6 } else { tolerance };
+    for [batch, n, k, m] in [[1, 1, 1, 1], [2, 5, 7, 3], [3, 65, 130, 70], [1, 257, 33, 1]] {
+        let a = random::<B, 3>([batch, n, k], 1).cast(dtype);
+        let b = random::<B, 3>([batch, m, k], 2).cast(dtype).swap_dims(1, 2);
+        let numbers = |x: Tensor<B, 3>| x.into_data().iter::<f64>().collect::<Vec<_>>();
+        let (left, right) = (numbers(a.clone()), numbers(b.clone()));
+        let found = numbers(a.times(b));
+        let (mut error, mut size) = (0.0, 0.0);
+        for (at, found) in found.iter().enumerate() {
+            let (row, column, image) = (at / m % n, at % m, at / m / n);
+            let left = &left[(image * n + row) * k..][..k];
+            let term = |i: usize| left[i] * right[(image * k + i) * m + column];
+            let expected: f64 = (0..k).map(term).sum();
+            error += (found - expected).powi(2);
+            size += expected.powi(2);
+        }
+        let relative = (error / size).sqrt();
+        assert!(relative < tolerance, "{n} x {k} x {m} in {dtype:?}: {relative:.1e}");
     }
 }
 

@@ -8,7 +8,7 @@ mod library;
 mod prompts;
 
 seqlora_tests::suite!(burn_seqlora::kernels::Flex, 1e-4,
-    laws: [activations, normalisation, attention, linear_layers, convolutions]);
+    laws: [activations, normalisation, attention, linear_layers, convolutions, products]);
 
 // Here only: on a GPU every nesting of backends compiles all of CubeCL's generics once more, and
 // convolutions are not cached there.
@@ -37,4 +37,4 @@ mod methods {
 }
 
 seqlora_tests::half_precision!(burn_seqlora::kernels::Flex,
-    laws: [activations, normalisation, attention, linear_layers, convolutions]);
+    laws: [activations, normalisation, attention, linear_layers, convolutions, products]);
