@@ -20,15 +20,9 @@ step format
 cargo fmt --all --check
 
 # One build serves both backends; only the one test binary that needs it instantiates wgpu, which
-# takes minutes (docs/decisions/0002).
+# takes minutes (docs/decisions/0002). `.ci/full` runs the examples, which the lints below check.
 step "tests on cpu and wgpu"
-cargo test --release --workspace --features seqlora-tests/wgpu
-
-# `cargo test` has built them.
-for example in learn generate hessian_product custom_method newton_cg; do
-  step "example $example"
-  "${CARGO_TARGET_DIR:-target}/release/examples/$example"
-done
+cargo test --release --workspace --features seqlora-tests/wgpu --lib --bins --tests
 
 step "lints, with cpu, wgpu and cuda"
 cargo clippy --release --workspace --all-targets --features wgpu,cuda -- -D warnings
