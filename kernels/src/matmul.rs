@@ -70,6 +70,7 @@ mod tests {
 
     /// The node on the tape has the gradients of Burn's own, also if only one factor is tracked.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "it is compared with")]
     fn gradients_are_those_of_burn() {
         let device = Default::default();
         let draw =

@@ -77,6 +77,7 @@ fn angles([rows, columns]: [usize; 2], before: usize, channels: usize, theta: f6
 mod tests {
     use super::*;
     use seqlora_kernels::Flex;
+    use seqlora_kernels::matmul::Times;
 
     /// What makes it a position embedding: the product of a rotated query and a rotated key depends on
     /// their distance alone.
@@ -90,7 +91,7 @@ mod tests {
         };
         let query = row([0.3, -1.0, 0.5, 2.0, 1.5, 0.2, -0.7, 0.1]);
         let key = row([1.0, 0.4, -0.2, 0.8, -1.1, 0.9, 0.6, -0.3]);
-        let products = query.squeeze_dim::<2>(0).matmul(key.squeeze_dim::<2>(0).transpose());
+        let products = query.squeeze_dim::<2>(0).times(key.squeeze_dim::<2>(0).transpose());
         let products: Vec<f32> = products.into_data().iter::<f32>().collect();
         let at = |query: usize, key: usize| products[query * 5 + key];
         // Tokens 1 to 4 are patches beside each other, token 0 is no patch.
