@@ -34,6 +34,7 @@ pub mod matmul;
 pub mod normalize;
 pub mod operation;
 pub mod ops;
+mod primitive;
 pub mod project;
 
 pub use activation::Activation;

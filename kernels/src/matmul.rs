@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 use burn_jvp::{Dual, add_tangents};
 
-use crate::operation::{Float, float, tensor};
+use crate::primitive::{Float, float, tensor};
 
 /// A backend whose matrix products are as exact as its tensors: what is stored in f32 is multiplied and summed in f32.
 ///

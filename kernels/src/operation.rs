@@ -3,14 +3,12 @@
 use std::fmt::Debug;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorPrimitive};
 
 pub use crate::activation_cache::ArithmeticIntensity;
 use crate::activation_cache::CachePass;
 use crate::matmul::MatMul;
-
-/// A float tensor of any rank.
-pub type Float<B> = burn::tensor::ops::FloatTensor<B>;
+pub use crate::primitive::Float;
+pub(crate) use crate::primitive::{float, tensor};
 
 /// A smooth operation on some tensors, with its reference in plain tensor operations.
 ///
@@ -89,13 +87,3 @@ pub type OfValue<B, O> = fn(&O, &[Float<B>], Float<B>, &[bool]) -> Gradients<B>;
 /// `(operation, x, ẋ, h, wanted)`
 pub type OfTangent<B, O> =
     fn(&O, &[Float<B>], &[Option<Float<B>>], Float<B>, &[bool]) -> Gradients<B>;
-
-/// The tensor of a primitive of rank `D`.
-pub(crate) fn tensor<B: Backend, const D: usize>(primitive: Float<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
-}
-
-/// The primitive of a tensor.
-pub(crate) fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Float<B> {
-    tensor.into_primitive().tensor()
-}

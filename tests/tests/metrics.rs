@@ -170,7 +170,7 @@ fn the_registry_loads_what_is_there() {
     let found: Vec<&str> = loaded.metrics.iter().map(|metric| metric.name()).collect();
     assert_eq!(found, ["clip-i", "clip-t", "clipscore", "dinov2", "dreamsim", "hpsv2.1"]);
     let skipped: Vec<&str> = loaded.skipped.iter().map(|skipped| skipped.name.as_str()).collect();
-    assert_eq!(skipped, ["dino", "dinov3", "hpsv2"]);
+    assert_eq!(skipped, ["dino", "dinov2-s", "dinov3", "hpsv2"]);
     assert!(loaded.skipped.iter().all(|skipped| skipped.reason.starts_with("weights missing")));
 
     let images = [image(300, 260, 0)];
