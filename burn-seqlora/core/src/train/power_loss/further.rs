@@ -3,19 +3,6 @@
 
 use super::*;
 
-fn guarded(root: &Path, recorder: &Arc<Recorder>) -> GuardedFolder {
-    GuardedFolder::with_storage(&root.join("bank"), recorder.clone())
-}
-
-/// Two concepts that are orthogonal to each other; the number of operations that this took.
-fn learnt(root: &Path, recorder: &Arc<Recorder>) -> usize {
-    let mut bank = Bank::open_or_create_in(guarded(root, recorder), &base(), &sites()).unwrap();
-    for id in CONCEPTS {
-        learn(&mut bank, &ConceptId::new(id).unwrap(), true).unwrap();
-    }
-    recorder.log().len()
-}
-
 /// How often the first of them was trained further.
 fn rounds(bank: &Bank) -> usize {
     let folder = bank.concept_folder(&bank.concepts()[0]);

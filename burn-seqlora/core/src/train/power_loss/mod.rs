@@ -143,6 +143,19 @@ fn run_in(root: &Path, learnt: impl FnMut(usize, usize)) -> (Arc<Recorder>, Resu
     (recorder, result)
 }
 
+fn guarded(root: &Path, recorder: &Arc<Recorder>) -> GuardedFolder {
+    GuardedFolder::with_storage(&root.join("bank"), recorder.clone())
+}
+
+/// Two concepts that are orthogonal to each other; the number of operations that this took.
+fn learnt(root: &Path, recorder: &Arc<Recorder>) -> usize {
+    let mut bank = Bank::open_or_create_in(guarded(root, recorder), &base(), &sites()).unwrap();
+    for id in CONCEPTS {
+        learn(&mut bank, &ConceptId::new(id).unwrap(), true).unwrap();
+    }
+    recorder.log().len()
+}
+
 /// What lies in a folder after a run, but for the lock.
 fn result(root: &Path) -> Tree {
     let mut tree = read(root);

@@ -4,19 +4,6 @@
 use super::*;
 use crate::bank::Directions;
 
-fn guarded(root: &Path, recorder: &Arc<Recorder>) -> GuardedFolder {
-    GuardedFolder::with_storage(&root.join("bank"), recorder.clone())
-}
-
-/// Two concepts that are orthogonal to each other; the number of operations that this took.
-fn learnt(root: &Path, recorder: &Arc<Recorder>) -> usize {
-    let mut bank = Bank::open_or_create_in(guarded(root, recorder), &base(), &sites()).unwrap();
-    for id in CONCEPTS {
-        learn(&mut bank, &ConceptId::new(id).unwrap(), true).unwrap();
-    }
-    recorder.log().len()
-}
-
 /// Removes the first of them, unless it is gone already.
 fn remove(root: &Path, recorder: &Arc<Recorder>, directions: Directions) {
     let mut bank = Bank::open_to_change_in(guarded(root, recorder)).unwrap();
