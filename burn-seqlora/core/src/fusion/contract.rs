@@ -21,7 +21,7 @@ pub enum Statistics {
 
 /// A way to combine the changes that several concepts make to a layer into one.
 ///
-/// It computes on the host in f64, one layer at a time.
+/// It computes on the host in f64, each layer by itself; several threads may fuse layers at once.
 pub trait Fusion: Debug + Send + Sync {
     /// Its name in settings and reports.
     fn name(&self) -> &'static str;

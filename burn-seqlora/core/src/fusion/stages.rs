@@ -114,7 +114,7 @@ impl StagedFusion<'_> {
     /// `None` if `progress` stopped it.
     ///
     /// Besides the model and the patches, memory holds the factors of all concepts, the sums of one concept
-    /// and what the fusion takes of one layer ([`memory`](Self::memory)).
+    /// and what the fusion takes of the layers that it fuses at once ([`memory`](Self::memory)).
     ///
     /// # Errors
     /// If a concept cannot be read or used, an activation is not finite, or a layer has no solution.
