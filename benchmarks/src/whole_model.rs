@@ -10,7 +10,7 @@ use burn_seqlora::diffusion::{
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::{TrainBackend, ops};
 use burn_seqlora::lora::directions::{Columns, fresh_directions, from_columns};
-use burn_seqlora::lora::{AdapterSet, Bases, DualAdapters, Factors};
+use burn_seqlora::lora::{AdapterSet, Bases, DualAdapters, Factors, Feasible};
 use burn_seqlora::methods::{self, Constraint, TrainState};
 use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
@@ -149,8 +149,15 @@ impl<B: TrainBackend> Setup<B> {
         let embeddings = Tensor::zeros([count, self.model.token_width()], &self.device());
         let (method, seed) = (&methods::SeqLora, Seed::new(0));
         let ranks = &plan.ranks;
-        let mut state =
-            TrainState::new::<B>(method, config, sites, ranks, &occupied, embeddings, &seed);
+        let mut state = TrainState::new::<B>(
+            method,
+            config,
+            sites,
+            ranks,
+            &Feasible::outside(&occupied),
+            embeddings,
+            &seed,
+        );
         let AdapterSet { up, down } = state.parameters.adapters;
         let up = up.map(|_, a| a.add_scalar(1e-3));
         state.parameters.adapters = AdapterSet { up, down };

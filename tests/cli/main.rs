@@ -42,6 +42,7 @@ mod memory;
 mod merged;
 mod model_files;
 mod options;
+mod parallel;
 mod pretrain;
 mod previews;
 mod progress;

@@ -8,7 +8,7 @@ seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, seqlora_tests::toy::Pr
     unroll: [hypergradient_is_a_derivative, without_inner_steps_the_gradient_is_partial,
              at_the_lower_optimum_the_correction_vanishes, early_steps_pull_towards_the_gradient,
              preconditioned_steps_are_differentiated_through, replay_is_exact],
-    trainer: [feasible_steps_stay_feasible, a_step_follows_the_projected_hypergradient,
+    trainer: [feasible_steps_stay_feasible, steps_stay_in_their_subspace, a_step_follows_the_projected_hypergradient,
               rerun_without_outer_steps_is_carry,
               alternating_is_seqlora_without_second_derivatives,
               the_trainer_replays_its_minibatches, orthogonal_adaptation_trains_up_alone,

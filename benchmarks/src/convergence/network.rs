@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::{DualOps, Flex, KernelBackend};
 use burn_seqlora::lora::directions::{Columns, fresh_directions};
-use burn_seqlora::lora::{Bases, DualAdapters, Part, Role, Site};
+use burn_seqlora::lora::{Bases, DualAdapters, Feasible, Part, Role, Site};
 use burn_seqlora::methods::{self, TrainState};
 use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::{Seed, normal};
@@ -91,8 +91,15 @@ impl Problem {
         let method = methods::by_name::<Tape>(&config.method)?;
         let (ranks, embeddings) = ([RANK; 2], Tensor::zeros([1, 1], &Default::default()));
         let (sites, seed) = (&self.sites, self.seed.fork("concept"));
-        let mut state =
-            TrainState::new(method, config, sites, &ranks, &self.occupied, embeddings, &seed);
+        let mut state = TrainState::new(
+            method,
+            config,
+            sites,
+            &ranks,
+            &Feasible::outside(&self.occupied),
+            embeddings,
+            &seed,
+        );
         let TrainState { parameters, inner, outer, .. } = &mut state;
         for factors in [
             &mut parameters.adapters.up,

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Tensor, TensorData};
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::Flex;
 use burn_seqlora::lora::directions::{Columns, fresh_directions, orthonormal_gauge};
-use burn_seqlora::lora::{Bases, DualAdapters, Factors, Part, Role, Site};
+use burn_seqlora::lora::{Bases, DualAdapters, Factors, Feasible, Part, Role, Site};
 use burn_seqlora::methods::{self, TrainState};
 use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::{Seed, normal};
@@ -133,8 +133,15 @@ fn learn_one(
     let method = methods::by_name::<Tape>(&config.method)?;
     let avoided = [occupied];
     let embeddings = Tensor::zeros([1, 1], &Default::default());
-    let mut state: TrainState<Flex> =
-        TrainState::new(method, config, &sites, &[RANK], &avoided, embeddings, seed);
+    let mut state: TrainState<Flex> = TrainState::new(
+        method,
+        config,
+        &sites,
+        &[RANK],
+        &Feasible::outside(&avoided),
+        embeddings,
+        seed,
+    );
     let TrainState { parameters, inner, outer, .. } = &mut state;
     for factors in [
         &mut parameters.adapters.up,

@@ -18,6 +18,8 @@ pub enum BankCommand {
     Verify(BankFolder),
     /// Remove a concept; nothing else in the bank changes
     Remove(RemoveConcept),
+    /// Make one bank of those that workers learnt in different subspaces (`learn --subspace`)
+    Merge(MergeBanks),
 }
 
 #[derive(Debug, ClapArgs)]
@@ -36,4 +38,14 @@ pub struct RemoveConcept {
     /// was exported of it can still be combined with them
     #[arg(long)]
     pub free_directions: bool,
+}
+
+#[derive(Debug, ClapArgs)]
+pub struct MergeBanks {
+    /// The banks, in any order
+    #[arg(required = true, value_name = "BANK")]
+    pub banks: Vec<PathBuf>,
+    /// The merged bank; must not be there
+    #[arg(long, value_name = "FOLDER")]
+    pub out: PathBuf,
 }

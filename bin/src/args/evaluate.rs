@@ -10,6 +10,7 @@ use super::compute::Compute;
 use super::generate::{MOST_AT_ONCE, MOST_STEPS, parse_size};
 use super::model::Model;
 use super::parse::{count, parse_name};
+use super::shard::{Shard, parse_shard};
 
 #[derive(Debug, ClapArgs)]
 #[command(mut_arg("model", |model| model.required(false)))]
@@ -79,7 +80,7 @@ pub struct Evaluate {
     /// Show how many images and scores there will be, with time, memory and disk, and stop
     #[arg(long)]
     pub plan: bool,
-    /// Do part I of N, e.g. 2/8; without a report
+    /// Do part I of N, e.g. 2/8, or the one that Slurm or Kubernetes says: auto, auto/N; without a report
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     pub shard: Option<Shard>,
     /// First take over the images and scores of this folder, which another part wrote; can be repeated
@@ -94,22 +95,6 @@ pub struct Evaluate {
 pub struct Named {
     pub name: String,
     pub path: PathBuf,
-}
-
-/// A part of the work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    /// Which part, from 0 on.
-    pub number: usize,
-    /// How many there are.
-    pub count: usize,
-}
-
-impl Shard {
-    /// Whether the work with this number belongs to the part.
-    pub fn has(self, number: usize) -> bool {
-        number % self.count == self.number
-    }
 }
 
 fn parse_named(text: &str) -> Result<Named, String> {
@@ -140,17 +125,6 @@ fn checked(name: &str) -> Result<String, String> {
     }
 }
 
-fn parse_shard(text: &str) -> Result<Shard, String> {
-    let wrong = || format!("`{text}` is no part like 2/8");
-    let (number, count) = text.split_once('/').ok_or_else(wrong)?;
-    let parse = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
-    let (number, count) = (parse(number)?, parse(count)?);
-    match (1..=count).contains(&number) {
-        true => Ok(Shard { number: number - 1, count }),
-        false => Err(wrong()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,14 +138,5 @@ mod tests {
         assert!(named("..").unwrap_err().contains("write NAME=.."));
         assert!(named("=x").is_err() && named("a<b=x").is_err());
         assert!(parse_named("bank").is_err());
-    }
-
-    #[test]
-    fn parts_are_counted_from_one() {
-        let shard = parse_shard("2/3").unwrap();
-        assert_eq!((0..7).filter(|n| shard.has(*n)).collect::<Vec<_>>(), [1, 4]);
-        for wrong in ["0/3", "4/3", "1", "1/0", "a/b", "-1/2"] {
-            assert!(parse_shard(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -8,6 +8,7 @@ use clap::Args as ClapArgs;
 use super::compute::Compute;
 use super::model::Model;
 use super::parse::{count, parse_name};
+use super::shard::{Shard, parse_shard};
 
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Generate {
@@ -110,6 +111,11 @@ pub struct Generate {
     /// Write the final latents to this file, in the same format
     #[arg(long, value_name = "FILE")]
     pub save_latents: Option<PathBuf>,
+    /// Make part I of N of the images, e.g. 2/8, or the one that Slurm or Kubernetes says (auto, auto/N). Each has the
+    /// number that it has in all of them, and those that are there are not made again, so that parts can share a
+    /// folder and be run again
+    #[arg(long, value_name = "I/N", value_parser = parse_shard, conflicts_with = "save_latents")]
+    pub shard: Option<Shard>,
     /// Where the images go, numbered on from those that are there
     #[arg(long, aliases = ["outdir", "output_dir"], value_name = "FOLDER")]
     pub out: PathBuf,

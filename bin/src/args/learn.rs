@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use burn_seqlora::bank::is_concept_id;
-use burn_seqlora::lora::SiteSelection;
+use burn_seqlora::lora::{SiteSelection, Subspace};
 use burn_seqlora::methods::NAMES;
 use burn_seqlora::settings::{Hvp, LrSchedule, TrainConfig};
 use burn_seqlora::text::TokenScheme;
@@ -13,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 use super::compute::Compute;
 use super::model::Model;
 use super::parse::{count, parse_name};
+use super::shard::{Shard, parse_shard};
 
 #[derive(Debug, ClapArgs)]
 #[command(mut_arg("vae", |argument| argument.hide(true)))]
@@ -35,6 +36,10 @@ pub struct Learn {
     /// images of it, and `--steps` says how many more
     #[arg(long = "continue", value_name = "ID")]
     pub further: Option<String>,
+    /// Learn part I of N of the concepts, e.g. 2/8, or the one that Slurm or Kubernetes says (auto, auto/N), in
+    /// subspace I/N: each part into a bank of its own, and then `bank merge`. `--concepts` is the number in all
+    #[arg(long, value_name = "I/N", value_parser = parse_shard, conflicts_with_all = ["further", "subspace"])]
+    pub shard: Option<Shard>,
     /// Show what would be trained, with memory and time, and stop
     #[arg(long)]
     pub plan: bool,
@@ -160,6 +165,10 @@ pub struct Train {
     /// and concepts of different groups may interfere (`audit` shows how much) [default: to all]
     #[arg(long, value_name = "GROUP")]
     pub orthogonal_within: Option<String>,
+    /// Learn in block K of N of a shared basis, so that N workers can learn at the same time and `bank merge` makes
+    /// one bank of theirs; each has an N-th of a layer's capacity [default: the whole space]
+    #[arg(long, value_name = "K/N")]
+    pub subspace: Option<Subspace>,
     /// Stop if a layer has room for less than the rank, instead of shrinking or skipping it
     #[arg(long)]
     pub strict_capacity: bool,
@@ -214,6 +223,7 @@ impl Train {
         if self.orthogonal_within.is_some() {
             config.orthogonal_within.clone_from(&self.orthogonal_within);
         }
+        config.subspace = self.subspace.or(config.subspace);
         config.strict_capacity |= self.strict_capacity;
     }
 }

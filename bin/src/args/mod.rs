@@ -13,6 +13,7 @@ mod learn;
 mod model;
 mod parse;
 mod reference;
+mod shard;
 mod world;
 
 use std::env;
@@ -22,9 +23,9 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
 pub use self::audit::Audit;
-pub use self::bank::{Bank, BankCommand, RemoveConcept};
+pub use self::bank::{Bank, BankCommand, MergeBanks, RemoveConcept};
 pub use self::compute::Compute;
-pub use self::evaluate::{Evaluate, Named, Shard};
+pub use self::evaluate::{Evaluate, Named};
 pub use self::export::{Export, ExportFormat};
 pub use self::fuse::Fuse;
 pub use self::generate::{Generate, Lora, MOST_IMAGES, Region};
@@ -32,6 +33,7 @@ pub use self::import::Import;
 pub use self::learn::{Learn, Previews};
 pub use self::model::Model;
 pub use self::reference::{Completions, Reference, ReferenceFormat};
+pub use self::shard::Shard;
 pub use self::world::{Demo, Part, Pretrain};
 use crate::terminal::{Verbosity, print_error};
 
@@ -97,7 +99,7 @@ pub enum Command {
     Inspect(Inspect),
     /// Tell whether adapters interfere with each other
     Audit(Box<Audit>),
-    /// List, verify or remove the concepts of a bank
+    /// List, verify or remove the concepts of a bank, or merge banks
     Bank(Bank),
     /// List the devices this program can use
     Devices,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use seqlora_files::FileError;
 
+use crate::bank::MergeError;
 use crate::diffusion::schedule::ScheduleError;
 use crate::nearest::nearest;
 
@@ -70,6 +71,9 @@ pub enum Error {
         /// The method asked for.
         method: String,
     },
+    /// Banks cannot be merged.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
     /// A concept with this id is in the bank already.
     #[error("the bank already holds a concept `{id}`; give the new one another id")]
     DuplicateConcept {

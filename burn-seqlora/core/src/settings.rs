@@ -9,7 +9,7 @@ use crate::check::{at_least_one, at_most, not_negative};
 use crate::data::{CaptionOptions, Transform};
 use crate::diffusion::AttentionRegularization;
 use crate::error::{Error, Result};
-use crate::lora::{Part, Site, SiteSelection};
+use crate::lora::{Part, Site, SiteSelection, Subspace};
 use crate::precision::Precision;
 use crate::text::{TokenScheme, next_placeholder};
 
@@ -236,6 +236,14 @@ pub struct TrainConfig {
     /// that is not orthogonal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub orthogonal_within: Option<String>,
+    /// The block of a shared basis in which B lies, so that workers that know nothing of each other learn concepts
+    /// that are orthogonal by construction. `None` in the paper: the whole space. Without effect on a method that is
+    /// not orthogonal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subspace: Option<Subspace>,
+    /// Which shared basis: the same for all workers whose banks will be merged.
+    #[serde(skip_serializing_if = "is_first_family")]
+    pub subspace_family: u64,
     /// Layers that are full, or have room for less than `rank`, are an error instead of a warning. If
     /// all are full, it is an error in any case.
     pub strict_capacity: bool,
@@ -249,6 +257,10 @@ pub struct TrainConfig {
 
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+fn is_first_family(family: &u64) -> bool {
+    *family == 0
 }
 
 fn is_none(weight: &f64) -> bool {
@@ -301,6 +313,8 @@ impl Default for TrainConfig {
             probes: 4,
             concepts: None,
             orthogonal_within: None,
+            subspace: None,
+            subspace_family: 0,
             strict_capacity: false,
             precision: Precision::F32,
             save_every: 50,
@@ -323,6 +337,17 @@ impl TrainConfig {
     pub fn attention(&self) -> Option<AttentionRegularization> {
         let (weight, full_identity) = (self.attention_weight, self.attention_full_identity);
         (weight > 0.0).then_some(AttentionRegularization { weight, full_identity })
+    }
+
+    /// How many directions a site has for a method that is orthogonal: those of the subspace without the protected
+    /// ones, of which it may contain as many as there are.
+    pub fn directions_at(&self, site: &Site) -> usize {
+        self.all_directions_at(site).saturating_sub(self.protected_at(site))
+    }
+
+    /// How many directions of a site there are: those of the subspace, or all.
+    pub fn all_directions_at(&self, site: &Site) -> usize {
+        self.subspace.map_or(site.inputs, |subspace| subspace.directions(site.inputs))
     }
 
     /// How many directions of a site are protected, if the method is orthogonal.

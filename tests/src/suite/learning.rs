@@ -10,9 +10,7 @@ use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::data::{ConceptData, ConceptKind, ConceptSource, ImageSource};
 use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use burn_seqlora::kernels::KernelBackend;
-use burn_seqlora::lora::{
-    Bases, DualAdapters, Site, StoredAdapter, directions::Columns, finish_adapter,
-};
+use burn_seqlora::lora::{Bases, DualAdapters, Feasible, Site, StoredAdapter, finish_adapter};
 use burn_seqlora::methods::{Constraint, NAMES, TrainState};
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
@@ -144,7 +142,7 @@ impl<B: KernelBackend> Problem<B> {
             sites,
             basis: &basis,
         };
-        let occupied = vec![Columns::new(); sites.len()];
+        let feasible = vec![Feasible::default(); sites.len()];
         let ranks =
             plan_ranks(sites, &vec![0; sites.len()], config, Constraint::EarlierConcepts).ranks;
         let word: Tensor<B, 1> =
@@ -156,7 +154,7 @@ impl<B: KernelBackend> Problem<B> {
             config,
             sites,
             &ranks,
-            &occupied,
+            &feasible,
             embeddings,
             &seed,
         );
@@ -164,7 +162,7 @@ impl<B: KernelBackend> Problem<B> {
             let samples = self.samples(config, step);
             bilevel.step(&mut state, |k, t| &samples[k * (config.inner + 1) + t]);
         }
-        finish_adapter(&state.parameters.adapters, sites, &occupied)
+        finish_adapter(&state.parameters.adapters, sites, &feasible)
     }
 }
 

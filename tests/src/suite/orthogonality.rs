@@ -15,7 +15,9 @@ use burn_seqlora::files::FileError;
 use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::kernels::lora_linear::LoraFactors;
 use burn_seqlora::lora::directions::{Columns, fresh_directions};
-use burn_seqlora::lora::{AdapterSet, Factors, Part, Role, Site, StoredAdapter, finish_adapter};
+use burn_seqlora::lora::{
+    AdapterSet, Factors, Feasible, Part, Role, Site, StoredAdapter, finish_adapter,
+};
 use burn_seqlora::methods::Constraint;
 use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::TrainConfig;
@@ -67,7 +69,7 @@ impl Filled {
             let (state, reports) = train::<B>(&bilevel, start, |step| toy.sample(step as u64));
             filled.append(
                 &name(concept),
-                &finish_adapter(&state.parameters.adapters, &sites, &occupied),
+                &finish_adapter(&state.parameters.adapters, &sites, &Feasible::outside(&occupied)),
             );
             filled.plans.push(plan);
             filled.reports.extend(reports);
@@ -240,7 +242,7 @@ pub fn the_gauge_keeps_the_product<B: KernelBackend>(precision: Precision) {
             part: Part::Denoiser,
             role: Role::CrossAttention,
         };
-        let stored = finish_adapter(&set, &[site], std::slice::from_ref(&occupied));
+        let stored = finish_adapter(&set, &[site], &[Feasible::from(occupied.clone())]);
         stored.get("s").unwrap().to_tensors::<B>(&up.device())
     };
 

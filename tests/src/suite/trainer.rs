@@ -19,7 +19,7 @@ use burn_seqlora::train::Trainer;
 
 use crate::fixtures::{assert_close_numbers, assert_identical, assert_near, distance, largest};
 use crate::toy::training::{adam_scales, config, constant_scales, method, unroll};
-use crate::toy::{Net, Precision, Sample, Toy, numbers};
+use crate::toy::{Net, Precision, Sample, Toy, matrix, numbers};
 
 /// The coupled toy with directions taken at its first layer.
 struct Problem<B: KernelBackend> {
@@ -27,6 +27,8 @@ struct Problem<B: KernelBackend> {
     net: Net<Autodiff<B>>,
     sites: Vec<Site>,
     occupied: Vec<Columns>,
+    /// U of the first layer's block, in whose span the occupied directions lie; `None` for the whole space.
+    block: Option<Tensor<B, 2>>,
     basis: Bases<B>,
 }
 
@@ -35,7 +37,19 @@ impl<B: KernelBackend> Problem<B> {
         let toy = Toy::coupled(precision);
         let taken = fresh_directions(toy.widths[0], 4, &Vec::new(), &mut Seed::new(9).at(0));
         let occupied = vec![taken, Columns::new()];
-        Self { net: toy.net(), sites: toy.sites(), basis: toy.basis(&occupied), occupied, toy }
+        let basis = toy.basis(&occupied);
+        Self { net: toy.net(), sites: toy.sites(), basis, block: None, occupied, toy }
+    }
+
+    /// The same with B in a block of six of the first layer's seven directions.
+    fn in_a_block(precision: Precision) -> Self {
+        let whole = Self::new(precision);
+        let mut block = whole.occupied[0].clone();
+        let more = fresh_directions(whole.toy.widths[0], 2, &block, &mut Seed::new(9).at(1));
+        block.extend(more);
+        let block = matrix::<B>(&block, precision.dtype);
+        let basis = whole.basis.with_blocks(vec![Some(block.clone()), None]);
+        Self { block: Some(block), basis, ..whole }
     }
 
     /// A new concept, with A ≠ 0 as after some steps and B as feasible as its numbers can be.
@@ -47,8 +61,12 @@ impl<B: KernelBackend> Problem<B> {
         state
     }
 
-    /// P B = B − Q Qᵀ B
+    /// P B = (I − Q Qᵀ) U Uᵀ B
     fn project(&self, site: usize, b: Tensor<B, 2>) -> Tensor<B, 2> {
+        let b = match self.block.as_ref().filter(|_| site == 0) {
+            Some(u) => u.clone().times(u.clone().transpose().times(b)),
+            None => b,
+        };
         match self.basis.get(site) {
             Some(q) => b.clone() - q.clone().times(q.clone().transpose().times(b)),
             None => b,
@@ -111,8 +129,24 @@ pub fn feasible_steps_stay_feasible<B: KernelBackend>(precision: Precision) {
     }
 }
 
+/// B of a worker stays in its block, though what it is trained on does not.
+pub fn steps_stay_in_their_subspace<B: KernelBackend>(precision: Precision) {
+    let problem = Problem::<B>::in_a_block(precision);
+    let config = TrainConfig { weight_decay: 0.01, lr_down_ratio: 10.0, ..config() };
+    for state in problem.run(&config, 5) {
+        let down = state.parameters.adapters.down;
+        assert!(inside(&problem.basis, &down) < 1e-6);
+        let feasible = down.map(|site, b| problem.project(site, b));
+        assert_near("B", &down, &feasible, 1e-6);
+    }
+    let free = Problem::<B>::new(precision).run(&config, 1).remove(0);
+    let down = free.parameters.adapters.down;
+    let feasible = down.map(|site, b| problem.project(site, b));
+    assert!(distance(&down, &feasible) > 0.1, "the block must matter");
+}
+
 /// §1.5: A moves by the inner steps and, with gradient descent, B by −η Π ∇F of these steps, with
-/// and without Adam's preconditioner.
+/// Adam's preconditioner and, in a block, without.
 pub fn a_step_follows_the_projected_hypergradient<B: KernelBackend>(precision: Precision) {
     for preconditioner in [Preconditioner::None, Preconditioner::Adam] {
         let config = TrainConfig {
@@ -123,7 +157,10 @@ pub fn a_step_follows_the_projected_hypergradient<B: KernelBackend>(precision: P
             lr_down_ratio: 2.0,
             ..config()
         };
-        let problem = Problem::<B>::new(precision);
+        let problem = match preconditioner {
+            Preconditioner::None => Problem::<B>::in_a_block(precision),
+            Preconditioner::Adam => Problem::<B>::new(precision),
+        };
         let start = problem.state(&config).parameters;
         let samples = problem.samples(&config);
         let (inner, outer) = samples.split_at(config.inner);

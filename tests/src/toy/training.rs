@@ -6,7 +6,7 @@ use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
 use burn_seqlora::kernels::{KernelBackend, TrainBackend};
 use burn_seqlora::lora::directions::{Columns, orthonormal_gauge};
-use burn_seqlora::lora::{AdapterSet, Bases, Factors};
+use burn_seqlora::lora::{AdapterSet, Bases, Factors, Feasible};
 use burn_seqlora::methods::{self, Method, TrainState};
 use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
@@ -54,7 +54,7 @@ impl Toy {
             config,
             &self.sites(),
             ranks,
-            occupied,
+            &Feasible::outside(occupied),
             embeddings,
             &seed,
         );

@@ -9,10 +9,11 @@ pub mod memory;
 mod orders;
 mod output;
 mod parameters;
+mod part;
 mod settings;
 mod strengths;
 
-use std::fs;
+use std::{fs, mem};
 
 use burn::tensor::TensorData;
 use burn_seqlora::FoundModel;
@@ -39,7 +40,7 @@ use super::{builtin, model};
 use crate::args::{Compute, Generate};
 use crate::device::Job;
 use crate::failure::Failure;
-use crate::images::{numbered, to_rgb_image, write_numbered};
+use crate::images::{numbered, to_rgb_image, write_numbered, write_png};
 use crate::interrupt;
 use crate::repeat;
 use crate::terminal::Terminal;
@@ -64,6 +65,10 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
     let found = model::find(&args.model, terminal)?;
     let settings = init::with_image(args, settings, found.config().image_sizes(), terminal)?;
     let latents = check_model(args, &settings, &orders, &found, compute.device)?;
+    let (orders, latents) = match args.shard {
+        Some(shard) => part::of_shard(orders, latents, shard),
+        None => (orders, latents),
+    };
     let precision = compute.precision.unwrap_or_default();
     compute.device.run(Session {
         args,
@@ -108,8 +113,9 @@ struct Session<'a> {
 }
 
 impl Job for Session<'_> {
-    fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
-        let Self { args, settings, orders, members, terminal, .. } = &self;
+    fn run<B: TrainBackend>(mut self, device: B::Device) -> Result<(), Failure> {
+        let (orders, latents) = (mem::take(&mut self.orders), mem::take(&mut self.latents));
+        let Self { args, settings, members, terminal, .. } = &self;
         let (model, base) = model::load::<B>(&self.found, self.precision, &device)?;
         let model = loras::merge(model, &self.loras, terminal)?;
         repeat::warn_of_other_model(args, &base, terminal);
@@ -127,7 +133,7 @@ impl Job for Session<'_> {
         }
         let pipeline = Pipeline::new(&model, composition);
         let side = model.resolution();
-        warn(args, &pipeline, settings, &texts(args, orders), side, terminal)?;
+        warn(args, &pipeline, settings, &texts(args, &orders), side, terminal)?;
         fs::create_dir_all(&args.out).map_err(Error::io("cannot create", &args.out))?;
         let sizes = self.found.config().image_sizes();
         let parameters = RunParameters {
@@ -138,8 +144,14 @@ impl Job for Session<'_> {
             base: &base,
             members,
         };
+        let (orders, latents) = part::missing(orders, latents, &parameters)?;
+        let requests: Vec<ImageRequest> = orders
+            .iter()
+            .zip(latents)
+            .map(|(order, latents)| request(args, order, latents))
+            .collect();
         let mut made = Made::default();
-        let sampled = self.sample(&pipeline, &parameters, &mut made);
+        let sampled = self.sample(&pipeline, &parameters, &orders, &requests, &mut made);
         // What is there is kept, however it ended.
         if let Some(file) = &args.save_latents
             && !made.files.is_empty()
@@ -148,7 +160,7 @@ impl Job for Session<'_> {
             write_latents(file, [made.files.len(), channels, height, width], &made.latents)?;
         }
         if let Ok(()) | Err(Failure::Interrupted(_)) = sampled {
-            report(&made.files, orders, sampled.is_err(), terminal)?;
+            report(&made.files, &orders, sampled.is_err(), terminal)?;
         }
         sampled
     }
@@ -160,14 +172,11 @@ impl Session<'_> {
         &self,
         pipeline: &Pipeline<B, M>,
         parameters: &RunParameters,
+        orders: &[Order],
+        requests: &[ImageRequest],
         made: &mut Made,
     ) -> Result<(), Failure> {
-        let Self { args, settings, orders, terminal, .. } = self;
-        let requests: Vec<ImageRequest> = orders
-            .iter()
-            .zip(&self.latents)
-            .map(|(order, latents)| request(args, order, latents.clone()))
-            .collect();
+        let Self { args, settings, terminal, .. } = self;
         let _hold = interrupt::hold();
         let steps = settings.plan(&self.found.config().scheduler)?.steps.len();
         let bar = terminal.bar("generate", requests.len() * steps, "steps");
@@ -185,8 +194,14 @@ impl Session<'_> {
             };
             for (image, order) in sampled.images.into_iter().zip(&orders[done..]) {
                 let (image, text) = (to_rgb_image(image), parameters.text(order));
-                // Another process may write to the same folder.
-                let taken = write_numbered(&args.out, free, &image, &text)?;
+                let taken = match order.place {
+                    Some(place) => {
+                        write_png(&numbered(&args.out, place), &image, &text)?;
+                        place
+                    }
+                    // Another process may write to the same folder.
+                    None => write_numbered(&args.out, free, &image, &text)?,
+                };
                 made.files.push(numbered(&args.out, taken));
                 free = taken + 1;
             }

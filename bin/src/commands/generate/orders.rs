@@ -16,6 +16,8 @@ pub struct Order {
     pub prompt: String,
     pub seed: u64,
     pub number: usize,
+    /// The number of its file, if the run is a part of one.
+    pub place: Option<usize>,
 }
 
 /// All images that the arguments ask for; `seed` is for those without `--seeds`.
@@ -40,8 +42,12 @@ pub fn orders(args: &Generate, seed: u64) -> Result<Vec<Order>, Failure> {
     let mut orders = Vec::with_capacity(count);
     for prompt in prompts {
         for seed in &seeds {
-            let order =
-                |number: &usize| Order { prompt: prompt.clone(), seed: *seed, number: *number };
+            let order = |number: &usize| Order {
+                prompt: prompt.clone(),
+                seed: *seed,
+                number: *number,
+                place: None,
+            };
             orders.extend(numbers.iter().map(order));
         }
     }

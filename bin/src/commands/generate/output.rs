@@ -30,7 +30,7 @@ pub fn report(
     terminal: &Terminal,
 ) -> Result<(), Failure> {
     let image = |(file, order): (&PathBuf, &Order)| {
-        let Order { prompt, seed, number } = order;
+        let Order { prompt, seed, number, .. } = order;
         json!({ "file": file.to_string_lossy(), "prompt": prompt, "seed": seed, "number": number })
     };
     let images: Vec<_> = files.iter().zip(orders).map(image).collect();

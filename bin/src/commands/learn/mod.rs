@@ -10,6 +10,7 @@ mod tensorboard;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::data::{ConceptData, DiscoverOptions, Manifest};
 use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::lora::Subspace;
 use burn_seqlora::methods;
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
 use burn_seqlora::settings::TrainConfig;
@@ -22,7 +23,7 @@ use self::preview::Previewer;
 use self::progress::{Progress, examined, report};
 use self::tensorboard::Tensorboard;
 use super::{builtin, model};
-use crate::args::{Compute, Learn};
+use crate::args::{Compute, Learn, Shard};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::settings;
@@ -44,6 +45,10 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
     config.steps = config.steps.saturating_add(before);
     config.seed = compute.seed.unwrap_or(config.seed);
     config.precision = compute.precision.unwrap_or(config.precision);
+    if let Some(shard) = args.shard {
+        config.subspace = Subspace::new(shard.number + 1, shard.count);
+        config.concepts = config.concepts.map(|all| all.div_ceil(shard.count));
+    }
     config.validate().map_err(Failure::usage)?;
     if args.model.vae.is_some() {
         // Cached latents would not say which VAE they are from.
@@ -60,6 +65,9 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
     let mut manifest = Manifest::discover(&args.data, &options)?;
     if let Some(id) = &args.further {
         keep_only(&mut manifest, id)?;
+    }
+    if let Some(shard) = args.shard {
+        keep_part(&mut manifest, shard)?;
     }
     show_data(&manifest, &args.data, terminal);
     builtin::warn_of_words(&args.model.model, texts(&manifest, &config), terminal);
@@ -168,6 +176,21 @@ fn keep_only(manifest: &mut Manifest, id: &str) -> Result<(), Failure> {
     }
     manifest.concepts.retain(|concept| concept.id == id);
     Ok(())
+}
+
+/// Leaves a part of the data.
+fn keep_part(manifest: &mut Manifest, shard: Shard) -> Result<(), Failure> {
+    let all = manifest.concepts.len();
+    let mut numbers = 0..;
+    manifest.concepts.retain(|_| numbers.next().is_some_and(|number| shard.has(number)));
+    match manifest.concepts.is_empty() {
+        false => Ok(()),
+        true => Err(Failure::Usage(format!(
+            "--shard: of {all} concepts nothing is left for part {} of {}",
+            shard.number + 1,
+            shard.count
+        ))),
+    }
 }
 
 /// All that the text encoder is going to read.

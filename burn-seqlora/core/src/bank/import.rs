@@ -1,7 +1,7 @@
 //! Adapters of other tools as concepts of a bank.
 
 use crate::lora::directions::{Columns, orthonormal_gauge};
-use crate::lora::{Site, StoredAdapter};
+use crate::lora::{Feasible, Site, StoredAdapter};
 
 /// An adapter as a bank stores it, and what it has in common with the bank's concepts.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,10 +24,12 @@ pub fn gauged(adapter: &StoredAdapter, sites: &[Site], directions: Vec<Columns>)
         let Some(factors) = adapter.get(&site.name) else { continue };
         // Those of plain LoRAs are not orthogonal to each other.
         let (occupied, _) = orthonormal_gauge(directions, &Columns::new());
-        let parts =
-            [(&Columns::new(), &mut plain, &mut before), (&occupied, &mut projected, &mut after)];
-        for (avoided, adapter, energy) in parts {
-            let Some(factors) = factors.in_gauge(avoided) else { continue };
+        let parts = [
+            (Feasible::default(), &mut plain, &mut before),
+            (occupied.into(), &mut projected, &mut after),
+        ];
+        for (feasible, adapter, energy) in parts {
+            let Some(factors) = factors.in_gauge(&feasible) else { continue };
             // With orthonormal B this is ‖A Bᵀ‖².
             *energy += factors.up.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
             adapter.0.insert(site.name.clone(), factors);

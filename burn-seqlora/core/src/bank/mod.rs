@@ -32,6 +32,7 @@ mod id;
 mod import;
 mod inspect;
 mod legacy;
+mod merge;
 mod open;
 mod overlap;
 mod places;
@@ -54,6 +55,7 @@ pub use export::{
 pub use id::{ConceptId, InvalidId, is_concept_id};
 pub use import::{GaugedAdapter, gauged};
 pub use inspect::{ConceptState, LARGEST_OVERLAP, Problem};
+pub use merge::{MergeError, merge};
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, Reserved};
 pub use remove::{Directions, Removal};

@@ -134,7 +134,7 @@ impl Bank {
         Ok(Self { folder, record, _lock: lock })
     }
 
-    fn check_base(&self, base: &BaseModel) -> Result<()> {
+    pub(super) fn check_base(&self, base: &BaseModel) -> Result<()> {
         if self.record.base.is_like(base) {
             return Ok(());
         }

@@ -1,6 +1,7 @@
-//! Columns of the one random orthonormal basis of R^m that all concepts share.
+//! Columns of the one random orthonormal basis of R^m that all concepts of a family share.
 
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 use super::directions::Columns;
 use crate::rng::Seed;
@@ -8,8 +9,11 @@ use crate::rng::Seed;
 /// What the basis is drawn for. The numbers of every adapter in it depend on this name.
 const PURPOSE: &str = "shared basis";
 
-/// The columns with these numbers of O_m `[m, m]`, m = `inputs`. O_m is a constant: it depends on nothing
-/// but m, and its distribution is Haar's.
+/// Columns that are made together: each of them takes the same normal numbers.
+const AT_ONCE: usize = 32;
+
+/// The columns with these numbers of O_m `[m, m]`, m = `inputs`. O_m depends on nothing but m and the family,
+/// and its distribution is Haar's.
 ///
 /// ```text
 /// O = H_0 H_1 … H_{m−1} D        H_k: the Householder reflection of x_k ~ N(0, I_{m−k}), on the last
@@ -23,9 +27,13 @@ const PURPOSE: &str = "shared basis";
 ///
 /// # Panics
 /// If a number is not below `inputs`.
-pub fn shared_basis(inputs: usize, numbers: &[usize]) -> Columns {
+pub fn shared_basis(family: u64, inputs: usize, numbers: &[usize]) -> Columns {
     assert!(numbers.iter().all(|number| *number < inputs), "{numbers:?} of {inputs} columns");
-    let seed = Seed::new(0).fork(PURPOSE).fork(&inputs.to_string());
+    let seed = Seed::new(family).fork(PURPOSE).fork(&inputs.to_string());
+    numbers.par_chunks(AT_ONCE).flat_map_iter(|numbers| columns(&seed, inputs, numbers)).collect()
+}
+
+fn columns(seed: &Seed, inputs: usize, numbers: &[usize]) -> Columns {
     let mut columns = vec![vec![0.0; inputs]; numbers.len()];
     let Some(last) = numbers.iter().max() else { return columns };
     for k in (0..=*last).rev() {
@@ -63,13 +71,13 @@ mod tests {
     }
 
     fn all(inputs: usize) -> Columns {
-        shared_basis(inputs, &(0..inputs).collect::<Vec<_>>())
+        shared_basis(0, inputs, &(0..inputs).collect::<Vec<_>>())
     }
 
     #[test]
     fn columns_are_orthonormal() {
         let some: Vec<usize> = (0..1280).step_by(41).chain([1279]).collect();
-        for columns in [all(1), all(2), all(97), shared_basis(1280, &some)] {
+        for columns in [all(1), all(2), all(97), shared_basis(0, 1280, &some)] {
             for (i, a) in columns.iter().enumerate() {
                 for (j, b) in columns.iter().enumerate() {
                     let expected = if i == j { 1.0 } else { 0.0 };
@@ -83,8 +91,12 @@ mod tests {
     #[test]
     fn a_column_depends_on_its_number_alone() {
         let all = all(40);
-        assert_eq!(shared_basis(40, &[39, 0, 17]), [39, 0, 17].map(|number| all[number].clone()));
-        assert_ne!(all[0][..39], shared_basis(39, &[0])[0][..]);
+        assert_eq!(
+            shared_basis(0, 40, &[39, 0, 17]),
+            [39, 0, 17].map(|number| all[number].clone())
+        );
+        assert_ne!(all[0][..39], shared_basis(0, 39, &[0])[0][..]);
+        assert_ne!(all[..1], shared_basis(1, 40, &[0]));
     }
 
     /// The first column is the direction of a Gaussian vector.
@@ -93,7 +105,7 @@ mod tests {
         let seed = Seed::new(0).fork(PURPOSE).fork("12");
         let x: Vec<f64> = StandardNormal.sample_iter(&mut seed.at(0)).take(12).collect();
         let length = dot(&x, &x).sqrt();
-        for (column, x) in shared_basis(12, &[0])[0].iter().zip(x) {
+        for (column, x) in shared_basis(0, 12, &[0])[0].iter().zip(x) {
             assert!((column - x / length).abs() < 1e-15);
         }
     }

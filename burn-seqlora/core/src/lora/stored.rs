@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use nalgebra::DMatrix;
 
-use super::directions::{Columns, from_columns, orthonormal_gauge, to_columns};
-use super::{AdapterSet, Site};
+use super::directions::{Columns, from_columns, to_columns};
+use super::{AdapterSet, Feasible, Site};
 use crate::read;
 
 /// The factors at one site.
@@ -48,10 +48,10 @@ impl StoredFactors {
         self.down.chunks(self.inputs()).map(row).collect()
     }
 
-    /// The same change with orthonormal B, without what acts on the `avoided` directions, which are
-    /// orthonormal; `None` if nothing is left.
-    pub fn in_gauge(&self, avoided: &Columns) -> Option<Self> {
-        in_gauge(&self.up, self.down_columns(), avoided)
+    /// The same change with orthonormal B, without what acts on directions that are not feasible; `None` if nothing
+    /// is left.
+    pub fn in_gauge(&self, feasible: &Feasible) -> Option<Self> {
+        in_gauge(&self.up, self.down_columns(), feasible)
     }
 
     /// A `[n, r]` and B `[m, r]` in f64.
@@ -103,9 +103,9 @@ pub(super) fn first_misfit<'a, T>(
 }
 
 /// A `[n, r]` and the columns of B in the bank's gauge; `None` if nothing is left of B.
-fn in_gauge(up: &[f32], down: Columns, avoided: &Columns) -> Option<StoredFactors> {
+fn in_gauge(up: &[f32], down: Columns, feasible: &Feasible) -> Option<StoredFactors> {
     let rank = down.len();
-    let (basis, r) = orthonormal_gauge(down, avoided);
+    let (basis, r) = feasible.gauge(down);
     // A Rᵀ
     let row = |a: &[f32]| -> Vec<f32> {
         let product = |r: &Vec<f64>| r.iter().zip(a).map(|(r, a)| r * *a as f64).sum::<f64>();
@@ -116,19 +116,18 @@ fn in_gauge(up: &[f32], down: Columns, avoided: &Columns) -> Option<StoredFactor
     (!basis.is_empty()).then_some(StoredFactors { rank: basis.len(), up, down })
 }
 
-/// The trained factors in the bank's gauge: B orthonormal and orthogonal to the `avoided` directions,
-/// A Bᵀ unchanged (docs/math.md, after a concept).
+/// The trained factors in the bank's gauge: B orthonormal and feasible at each site, A Bᵀ unchanged (docs/math.md, after a concept).
 pub fn finish_adapter<B: Backend>(
     set: &AdapterSet<B>,
     sites: &[Site],
-    avoided: &[Columns],
+    feasible: &[Feasible],
 ) -> StoredAdapter {
     let site = |(number, site): (usize, &Site)| {
         let (up, down) = (set.up.get(number)?, set.down.get(number)?);
         let [_, rank] = up.dims();
         let values = |t: Tensor<B, 2>| read::data(t).iter::<f32>().collect::<Vec<f32>>();
         let (up, down) = (values(up), to_columns(&values(down), rank));
-        Some((site.name.clone(), in_gauge(&up, down, &avoided[number])?))
+        Some((site.name.clone(), in_gauge(&up, down, &feasible[number])?))
     };
     StoredAdapter(sites.iter().enumerate().filter_map(site).collect())
 }

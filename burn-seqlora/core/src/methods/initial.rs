@@ -5,8 +5,8 @@ use seqlora_kernels::TrainBackend;
 
 use super::method::Method;
 use super::state::TrainState;
-use crate::lora::directions::{Columns, from_columns};
-use crate::lora::{AdapterSet, Factors, Site};
+use crate::lora::directions::from_columns;
+use crate::lora::{AdapterSet, Factors, Feasible, Site};
 use crate::objective::ConceptParameters;
 use crate::optim::AdamW;
 use crate::rng::{Seed, normal};
@@ -17,13 +17,13 @@ impl<B: Backend> TrainState<B> {
     /// A = 0, and B as the method begins.
     ///
     /// # Shapes
-    /// - ranks, avoided: one per site; embeddings: `[embeddings, width]`
+    /// - ranks, feasible: one per site; embeddings: `[embeddings, width]`
     pub fn new<T: TrainBackend<InnerBackend = B>>(
         method: &(impl Method<T> + ?Sized),
         settings: &TrainConfig,
         sites: &[Site],
         ranks: &[usize],
-        avoided: &[Columns],
+        feasible: &[Feasible],
         embeddings: Tensor<B, 2>,
         seed: &Seed,
     ) -> Self {
@@ -33,8 +33,8 @@ impl<B: Backend> TrainState<B> {
         let mut down = Vec::new();
         for (number, site) in sites.iter().enumerate() {
             let mut rng = seed.fork(&site.name).at(0);
-            let (rank, avoided) = (ranks[number], &avoided[number]);
-            let columns = method.initial_down(site, rank, avoided, settings, &mut rng);
+            let (rank, feasible) = (ranks[number], &feasible[number]);
+            let columns = method.initial_down(site, rank, feasible, settings, &mut rng);
             if columns.is_empty() {
                 up.push(None);
                 down.push(None);

@@ -7,8 +7,8 @@ use super::adamw;
 use super::method::{Constraint, Method, Work};
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
-use crate::lora::Site;
 use crate::lora::directions::{Columns, kaiming_uniform};
+use crate::lora::{Feasible, Site};
 use crate::objective::Wrt;
 use crate::settings::TrainConfig;
 
@@ -47,7 +47,7 @@ impl<B: TrainBackend> Method<B> for PlainLora {
         &self,
         site: &Site,
         rank: usize,
-        _: &Columns,
+        _: &Feasible,
         _: &TrainConfig,
         rng: &mut ChaCha8Rng,
     ) -> Columns {

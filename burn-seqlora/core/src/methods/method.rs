@@ -7,8 +7,8 @@ use seqlora_kernels::TrainBackend;
 
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
-use crate::lora::directions::{Columns, fresh_directions};
-use crate::lora::{AdapterSet, Site, StoredAdapter, finish_adapter};
+use crate::lora::directions::Columns;
+use crate::lora::{AdapterSet, Feasible, Site, StoredAdapter, finish_adapter};
 use crate::settings::TrainConfig;
 
 /// What B of a new concept is kept orthogonal to.
@@ -60,8 +60,8 @@ pub trait Method<B: TrainBackend>: Debug + Sync {
     /// The passes of one minibatch.
     fn work(&self, settings: &TrainConfig) -> Work;
 
-    /// The columns of B before the first step; A begins at zero. `avoided` are the directions that the
-    /// constraint forbids at this site.
+    /// The columns of B before the first step; A begins at zero. `feasible` is where the constraint allows B at
+    /// this site.
     ///
     /// Fewer columns than `rank` mean that there are no more directions. What `rng` gives is a function
     /// of the training seed, the concept's id and the site's name: two concepts draw different numbers
@@ -70,14 +70,14 @@ pub trait Method<B: TrainBackend>: Debug + Sync {
         &self,
         site: &Site,
         rank: usize,
-        avoided: &Columns,
+        feasible: &Feasible,
         settings: &TrainConfig,
         rng: &mut ChaCha8Rng,
     ) -> Columns {
         let scaled = |column: Vec<f64>| {
             column.into_iter().map(|x| f64::from(x as f32) * settings.down_norm).collect()
         };
-        fresh_directions(site.inputs, rank, avoided, rng).into_iter().map(scaled).collect()
+        feasible.fresh_directions(site.inputs, rank, rng).into_iter().map(scaled).collect()
     }
 
     /// One minibatch: K (T + 1) evaluations of the loss.
@@ -87,14 +87,13 @@ pub trait Method<B: TrainBackend>: Debug + Sync {
         state: &mut TrainState<B::InnerBackend>,
     ) -> StepTensors<B::InnerBackend>;
 
-    /// The trained factors as the bank stores them: B orthonormal and orthogonal to `avoided`, A Bᵀ
-    /// unchanged.
+    /// The trained factors as the bank stores them: B orthonormal and feasible at each site, A Bᵀ unchanged.
     fn finish(
         &self,
         adapters: &AdapterSet<B::InnerBackend>,
         sites: &[Site],
-        avoided: &[Columns],
+        feasible: &[Feasible],
     ) -> StoredAdapter {
-        finish_adapter(adapters, sites, avoided)
+        finish_adapter(adapters, sites, feasible)
     }
 }

@@ -10,9 +10,8 @@ use super::adamw;
 use super::method::{Constraint, Method, Work};
 use super::problem::{Problem, StepTensors};
 use super::state::TrainState;
-use crate::lora::Site;
 use crate::lora::directions::Columns;
-use crate::lora::shared_basis;
+use crate::lora::{Feasible, Site, shared_basis};
 use crate::objective::Wrt;
 use crate::settings::{FrozenBasis, TrainConfig};
 
@@ -25,6 +24,9 @@ use crate::settings::{FrozenBasis, TrainConfig};
 /// them in the mean, and from m / r concepts on some have to.
 #[derive(Debug, Clone, Copy)]
 pub struct OrthogonalAdaptation;
+
+/// All concepts share one basis.
+const FAMILY: u64 = 0;
 
 impl OrthogonalAdaptation {
     /// Its name in settings, banks and reports.
@@ -56,7 +58,7 @@ impl<B: TrainBackend> Method<B> for OrthogonalAdaptation {
         &self,
         site: &Site,
         rank: usize,
-        _: &Columns,
+        _: &Feasible,
         settings: &TrainConfig,
         rng: &mut ChaCha8Rng,
     ) -> Columns {
@@ -81,7 +83,7 @@ fn draw(
     rng: &mut ChaCha8Rng,
 ) -> Columns {
     let (columns, scale) = match basis {
-        FrozenBasis::Shared => (shared_basis(inputs, &choose(rank, inputs, rng)), norm),
+        FrozenBasis::Shared => (shared_basis(FAMILY, inputs, &choose(rank, inputs, rng)), norm),
         FrozenBasis::Gaussian => {
             let column = |_| StandardNormal.sample_iter(&mut *rng).take(inputs).collect();
             ((0..rank).map(column).collect::<Columns>(), norm / (inputs as f64).sqrt())
@@ -148,10 +150,11 @@ mod tests {
 
     #[test]
     fn concepts_without_a_column_in_common_are_orthogonal() {
-        let (a, b) = (shared_basis(96, &[3, 90, 17]), shared_basis(96, &[0, 95, 16]));
+        let (a, b) =
+            (shared_basis(FAMILY, 96, &[3, 90, 17]), shared_basis(FAMILY, 96, &[0, 95, 16]));
         assert!(overlap(&a, &b) < 1e-24);
         // One column in common is an overlap of one.
-        let c = shared_basis(96, &[17, 1, 2]);
+        let c = shared_basis(FAMILY, 96, &[17, 1, 2]);
         assert!((overlap(&a, &c) - 1.0).abs() < 1e-12);
     }
 

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use burn_jvp::Dual;
-use seqlora_kernels::{ActivationCache, KernelBackend, TrainBackend, ops};
+use seqlora_kernels::{ActivationCache, KernelBackend, TrainBackend};
 
 use super::state::TrainState;
 use crate::lora::{Bases, DualAdapters, Factors, Site};
@@ -29,8 +29,8 @@ pub struct Problem<'a, B: TrainBackend> {
     pub settings: &'a TrainConfig,
     /// The model's sites.
     pub sites: &'a [Site],
-    /// Q: orthonormal directions that B keeps away from; empty if there are none.
-    pub avoided: &'a Bases<B::InnerBackend>,
+    /// Where B may lie.
+    pub feasible: &'a Bases<B::InnerBackend>,
 }
 
 /// What one minibatch did, as tensors `[1]` that nobody has waited for.
@@ -78,15 +78,12 @@ impl<B: TrainBackend> Problem<'_, B> {
         self.settings.learning_rate(&self.sites[site], step)
     }
 
-    /// Removes what of each column lies in the span of the avoided directions.
+    /// Removes what of each column is not feasible.
     pub fn project(&self, down: &Factors<B::InnerBackend>) -> Factors<B::InnerBackend> {
-        if self.avoided.is_empty() {
-            return down.clone();
+        match self.feasible.is_everything() {
+            true => down.clone(),
+            false => down.map(|site, b| self.feasible.project(site, b)),
         }
-        down.map(|site, b| match self.avoided.get(site) {
-            Some(basis) => ops::project(b, basis.clone()),
-            None => b,
-        })
     }
 
     /// `B ← Π(step(B, direction))`: element-wise optimizers leave the subspace, so B is projected too.

@@ -16,8 +16,8 @@ pub struct CapacityPlan {
 }
 
 /// Plans ranks: `min(rank, m − used)`, and at most `m / concepts` where the number of concepts is
-/// announced and the method is orthogonal, so that all of them get the same share. Of m, the protected
-/// directions are taken off first. No rank is above the layer's own sizes.
+/// announced and the method is orthogonal, so that all of them get the same share. m is the size of the
+/// subspace, if there is one, without the protected directions. No rank is above the layer's own sizes.
 ///
 /// `used` holds the directions that earlier concepts reserve, per site; without a constraint they are of
 /// no concern.
@@ -36,7 +36,7 @@ pub fn plan_ranks(
             continue;
         }
         let inputs = match orthogonal {
-            true => site.inputs.saturating_sub(config.protected_at(site)),
+            true => config.directions_at(site),
             false => site.inputs,
         };
         let share = announced.map_or(config.rank, |n| (inputs / n.max(1)).max(1));

@@ -17,7 +17,7 @@ use crate::objective::ConceptParameters;
 use crate::settings::TrainConfig;
 
 /// What a concept is for the others, and the shape of its parameters: these settings stay.
-const KEPT: [&str; 9] = [
+const KEPT: [&str; 11] = [
     "method",
     "rank",
     "sites",
@@ -26,6 +26,8 @@ const KEPT: [&str; 9] = [
     "protected_directions",
     "common_prompts",
     "orthogonal_within",
+    "subspace",
+    "subspace_family",
     "continued_from",
 ];
 

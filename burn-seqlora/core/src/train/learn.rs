@@ -1,7 +1,6 @@
 //! Learning one concept after another: the order of the paper, from a plan to the bank.
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorData};
 use seqlora_kernels::TrainBackend;
 
 use super::base::{OnBase, earlier};
@@ -9,6 +8,7 @@ use super::checkpoint;
 use super::checkpoint_record::CheckpointRecord;
 use super::common_prompts::with_protected;
 use super::encode::EncodedConcept;
+use super::feasible::feasible;
 use super::further;
 use super::metrics::Metrics;
 use super::plan::{ConceptPlan, LearnPlan};
@@ -19,8 +19,7 @@ use crate::compose::HostConcept;
 use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
-use crate::lora::directions::{Columns, from_columns};
-use crate::lora::{Bases, Site};
+use crate::lora::{Bases, Feasible, Site};
 use crate::methods::{Method, TrainState, initial_embeddings};
 use crate::model::DiffusionModel;
 use crate::read;
@@ -126,10 +125,10 @@ struct ConceptRun<'a, B: TrainBackend, M> {
     sites: Vec<Site>,
     encoded: EncodedConcept<'a, B, M>,
     objective: OnBase<B, TrainingLoss<'a, M>>,
-    /// Q, which B is compared with.
+    /// What B is kept to or, by a method without a constraint, compared with.
     basis: Bases<B::InnerBackend>,
-    /// The directions that B keeps away from.
-    avoided: Vec<Columns>,
+    /// Where B may lie.
+    feasible: Vec<Feasible>,
 }
 
 impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
@@ -146,8 +145,10 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let group = config.orthogonal_within.as_deref();
         let occupied = bank.directions_besides(&plan.id, &sites, group)?;
         let orthogonal = method.constraint().is_orthogonal();
-        let occupied =
-            if orthogonal { with_protected(model, &sites, config, occupied)? } else { occupied };
+        let feasible = match orthogonal {
+            true => feasible(&sites, config, with_protected(model, &sites, config, occupied)?),
+            false => Feasible::outside(&occupied),
+        };
         let device = model.device();
         let folder = bank.folder().check(bank.checkpoint_inside(&plan.id))?;
         let base = &bank.base().fingerprint;
@@ -169,8 +170,8 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
                 objective: TrainingLoss { denoising, attention, prior_weight },
                 earlier,
             },
-            basis: basis(&occupied, &device),
-            avoided: if orthogonal { occupied } else { vec![Columns::new(); sites.len()] },
+            basis: Bases::of(&feasible, &device),
+            feasible: if orthogonal { feasible } else { vec![Feasible::default(); sites.len()] },
             seed,
             sites,
         })
@@ -205,13 +206,13 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         let class_word = self.model.word_embedding(data.class_word())?.inner();
         let (tokens, std) = (config.tokens, config.token_std);
         let embeddings = initial_embeddings(tokens, layers, class_word, std, &self.seed);
-        let (ranks, avoided) = (&capacity.ranks, &self.avoided);
+        let (ranks, feasible) = (&capacity.ranks, &self.feasible);
         Ok(TrainState::new(
             self.method,
             config,
             &self.sites,
             ranks,
-            avoided,
+            feasible,
             embeddings,
             &self.seed,
         ))
@@ -279,7 +280,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         HostConcept {
             id: data.id().into(),
             words: [config.tokens.words(), config.tokens.embeddings_per_word(layers)],
-            adapter: self.method.finish(adapters, &self.sites, &self.avoided),
+            adapter: self.method.finish(adapters, &self.sites, &self.feasible),
             embeddings: (embeddings.dims(), read::data(embeddings).iter::<f32>().collect()),
         }
     }
@@ -330,14 +331,4 @@ fn evaluation<'s, B: Backend>(
         NoiseReuse::Minibatch => &samples[0],
         NoiseReuse::Evaluation => &samples[k * (config.inner + 1) + t],
     }
-}
-
-/// Q at each site on a device.
-fn basis<B: Backend>(occupied: &[Columns], device: &B::Device) -> Bases<B> {
-    let matrix = |columns: &Columns| {
-        let (rows, count) = (columns.first()?.len(), columns.len());
-        let data = TensorData::new(from_columns(columns), [rows, count]);
-        Some(Tensor::from_data(data, device))
-    };
-    Bases::new(occupied.iter().map(matrix).collect())
 }

@@ -12,6 +12,7 @@ mod checkpoint_tensors;
 mod common_prompts;
 mod encode;
 mod epochs;
+mod feasible;
 mod forecast;
 mod further;
 mod latent_cache;

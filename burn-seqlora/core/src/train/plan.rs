@@ -6,12 +6,13 @@ use serde_json::json;
 use super::capacity::{CapacityPlan, plan_ranks};
 use super::checkpoint;
 use super::checkpoint_record::CheckpointRecord;
+use super::feasible::feasible;
 use crate::bank::{Bank, ConceptId, ConceptRecord, TrainingRecord};
 use crate::compose::HostConcept;
 use crate::data::{ConceptData, Examination, MaskCoverage};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
-use crate::lora::Site;
+use crate::lora::{Feasible, Site};
 use crate::methods::{Constraint, Method};
 use crate::settings::TrainConfig;
 
@@ -112,7 +113,7 @@ pub fn plan<'a, B: TrainBackend>(
         check_protected(sites, config)?;
     }
     check_rank(sites, config)?;
-    let mut used = bank.reserved(sites, config.orthogonal_within.as_deref())?;
+    let mut used = used_directions(bank, sites, config)?;
     let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new(), snapshot_every: None };
     for data in data {
         let config = TrainConfig { steps: data.steps().unwrap_or(config.steps), ..config.clone() };
@@ -159,6 +160,19 @@ pub fn plan<'a, B: TrainBackend>(
         check_announced(bank, plan.concepts.len(), config)?;
     }
     Ok(plan)
+}
+
+/// How many directions of each site are taken from a new concept.
+fn used_directions(bank: &Bank, sites: &[Site], config: &TrainConfig) -> Result<Vec<usize>> {
+    let group = config.orthogonal_within.as_deref();
+    match config.subspace.filter(|_| bank.concerning(group).is_ok_and(|known| known > 0)) {
+        // Those of other blocks take nothing.
+        Some(_) => {
+            let feasible = feasible(sites, config, bank.directions(sites, group)?);
+            Ok(feasible.iter().map(Feasible::avoided_count).collect())
+        }
+        None => bank.reserved(sites, group),
+    }
 }
 
 /// The announced number of concepts divides the capacity among all that share the model.
@@ -225,13 +239,17 @@ pub(super) fn resume_at(
 }
 
 fn check_protected(sites: &[Site], config: &TrainConfig) -> Result<()> {
-    let nothing_left =
-        |site: &&Site| config.sites.contains(site) && config.protected_at(site) >= site.inputs;
+    let nothing_left = |site: &&Site| {
+        let protected = config.protected_at(site);
+        config.sites.contains(site) && protected > 0 && config.directions_at(site) == 0
+    };
     match sites.iter().find(nothing_left) {
         None => Ok(()),
-        Some(Site { name, inputs, .. }) => Err(Error::Invalid(format!(
-            "`protected_directions` is {}, and {name} has no more than {inputs} inputs",
-            config.protected_directions
+        Some(site) => Err(Error::Invalid(format!(
+            "`protected_directions` is {}, and {} has no more than {} directions",
+            config.protected_directions,
+            site.name,
+            config.all_directions_at(site)
         ))),
     }
 }

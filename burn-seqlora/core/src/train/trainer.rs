@@ -24,8 +24,8 @@ pub struct Trainer<'a, B: TrainBackend, O> {
     pub settings: &'a TrainConfig,
     /// The model's sites.
     pub sites: &'a [Site],
-    /// Q: the directions of earlier concepts and the protected ones; `None` where there are none. B is
-    /// kept orthogonal to them if the method is, and compared with them in any case.
+    /// Where B may lie: in a subspace, if there is one, and orthogonal to the directions Q of earlier concepts and to
+    /// the protected ones. It is kept there if the method is orthogonal, and compared with Q in any case.
     pub basis: &'a Bases<B::InnerBackend>,
 }
 
@@ -83,9 +83,9 @@ impl<B: TrainBackend, O: Objective<B>> Trainer<'_, B, O> {
         let losses = Minibatch { objective: self.objective, sample };
         let nothing = Bases::default();
         let orthogonal = self.method.constraint().is_orthogonal();
-        let avoided = if orthogonal { self.basis } else { &nothing };
+        let feasible = if orthogonal { self.basis } else { &nothing };
         let Self { settings, sites, .. } = *self;
-        let problem = Problem { losses: &losses, settings, sites, avoided };
+        let problem = Problem { losses: &losses, settings, sites, feasible };
         let tensors = self.method.step(&problem, state);
         state.step += 1;
         self.report(state, tensors)
@@ -160,6 +160,7 @@ mod tests {
     use seqlora_kernels::Flex;
 
     use super::*;
+    use crate::lora::Feasible;
     use crate::lora::{Part, Role};
     use crate::methods;
     use crate::read::tests::count;
@@ -199,9 +200,9 @@ mod tests {
         let sample = Tensor::ones([2, inputs], &device);
         for method in methods::all::<B>() {
             let (embeddings, seed) = (Tensor::ones([2, outputs], &device), Seed::new(0));
-            let avoided = [taken.clone()];
+            let feasible = [Feasible::from(taken.clone())];
             let mut state =
-                TrainState::new(method, &settings, &sites, &[2], &avoided, embeddings, &seed);
+                TrainState::new(method, &settings, &sites, &[2], &feasible, embeddings, &seed);
             let basis = Bases::new(vec![Some(q.clone())]);
             let (objective, settings, sites) = (&layer, &settings, &sites[..]);
             let trainer = Trainer { objective, method, settings, sites, basis: &basis };

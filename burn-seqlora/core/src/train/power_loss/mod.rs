@@ -24,7 +24,7 @@ use super::checkpoint_record::CheckpointRecord;
 use super::metrics::Metrics;
 use crate::bank::{Bank, BaseModel, ConceptId, ConceptRecord, TrainingRecord};
 use crate::error::{Error, Result};
-use crate::lora::{Part, Role, Site, finish_adapter};
+use crate::lora::{Feasible, Part, Role, Site, finish_adapter};
 use crate::methods::{PlainLora, TrainState};
 use crate::rng::Seed;
 use crate::settings::TrainConfig;
@@ -59,14 +59,14 @@ fn base() -> BaseModel {
 
 fn first_state(seed: &Seed) -> TrainState<Flex> {
     let embeddings = Tensor::ones(EMBEDDINGS, &Default::default());
-    let (config, avoided) = (TrainConfig::default(), [vec![], vec![]]);
+    let (config, feasible) = (TrainConfig::default(), [Feasible::default(), Feasible::default()]);
     let method = &PlainLora;
     let mut state = TrainState::new::<Autodiff<Flex>>(
         method,
         &config,
         &sites(),
         &RANKS,
-        &avoided,
+        &feasible,
         embeddings,
         seed,
     );
@@ -115,7 +115,8 @@ fn learn(bank: &mut Bank, id: &ConceptId, reserves: bool) -> Result<()> {
     }
     metrics.sync()?;
     let avoided = if reserves { occupied } else { vec![vec![], vec![]] };
-    let adapter = finish_adapter(&state.parameters.adapters, &sites, &avoided);
+    let feasible = Feasible::outside(&avoided);
+    let adapter = finish_adapter(&state.parameters.adapters, &sites, &feasible);
     let record = ConceptRecord::new(id, "animal", [1, 1], reserves, &adapter);
     let training = TrainingRecord {
         method: PlainLora::NAME.into(),
