@@ -1,6 +1,6 @@
 //! Scaled dot-product attention.
 
-#[cfg(any(test, feature = "wgpu", feature = "cuda"))]
+#[cfg(any(test, feature = "cube"))]
 pub(crate) mod blocks;
 
 use burn::tensor::{Bool, Tensor, activation, backend::Backend};

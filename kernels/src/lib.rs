@@ -25,7 +25,7 @@ pub mod attention;
 mod autodiff;
 mod backend;
 pub mod conv2d;
-#[cfg(any(feature = "wgpu", feature = "cuda"))]
+#[cfg(feature = "cube")]
 mod cube;
 #[cfg(feature = "cpu")]
 mod flex;

@@ -1,0 +1,79 @@
+//! Whole runs of the built-in model by the public API, on devices that count.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use burn_seqlora::precision::Precision;
+use burn_seqlora::prelude::*;
+use burn_seqlora::{LoadOptions, methods};
+use seqlora_dry_cuda::{Architecture, Counters, Dry, DryDevice};
+
+/// What a run asked for.
+pub struct Run {
+    pub architecture: Architecture,
+    pub precision: Precision,
+    /// `generate`, or a method's name for one training step.
+    pub what: &'static str,
+    pub counters: Counters,
+}
+
+/// All runs, done once for all tests.
+pub fn runs() -> &'static [Run] {
+    static RUNS: OnceLock<Vec<Run>> = OnceLock::new();
+    RUNS.get_or_init(|| {
+        let mut all = Vec::new();
+        for architecture in [Architecture::Ampere, Architecture::Hopper] {
+            for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
+                for (what, counters) in run(architecture, precision) {
+                    let errors = &counters.errors;
+                    assert!(errors.is_empty(), "{architecture:?} {precision} {what}: {errors:?}");
+                    all.push(Run { architecture, precision, what, counters });
+                }
+            }
+        }
+        all
+    })
+}
+
+/// An image, and a training step by each method; nothing is trained in f16.
+fn run(architecture: Architecture, precision: Precision) -> Vec<(&'static str, Counters)> {
+    let device = DryDevice::Counting(architecture);
+    let folder = tempfile::tempdir().unwrap();
+    let photos = folder.path().join("photos");
+    draw_photos(&photos);
+    let options = LoadOptions { precision, ..LoadOptions::default() };
+    let load = || Model::<Autodiff<Dry>>::load_with("builtin", &options, &device).unwrap();
+    let mut counted = Vec::new();
+
+    let pipeline = Pipeline::new(load());
+    device.take_counters();
+    pipeline.generate(Prompt::new("a red ball on grass").steps(2)).unwrap();
+    counted.push(("generate", device.take_counters()));
+
+    let model = load();
+    let methods = methods::NAMES.iter().filter(|_| precision != Precision::F16);
+    for &method in methods {
+        let config = TrainConfig {
+            method: method.into(),
+            precision,
+            steps: 1,
+            probes: 1,
+            ..TrainConfig::default()
+        };
+        device.take_counters();
+        learn(&photos, folder.path().join(method), &model, &config).unwrap();
+        counted.push((method, device.take_counters()));
+    }
+    counted
+}
+
+/// Two photos of a concept.
+fn draw_photos(folder: &Path) {
+    let concept = folder.join("mug");
+    std::fs::create_dir_all(&concept).unwrap();
+    for shade in [120, 220] {
+        let photo =
+            image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([shade, 3 * x as u8, 3 * y as u8]));
+        photo.save(concept.join(format!("{shade}.png"))).unwrap();
+    }
+}
