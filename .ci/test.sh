@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to hold before a change lands, cheapest first: format, tests on CPU and on
-# wgpu (Mesa's software Vulkan where there is no GPU), lints with every backend compiled in.
+# Everything that has to hold before a change lands, cheapest first: format, tests on CPU, on wgpu (Mesa's
+# software Vulkan where there is no GPU) and on CUDA without a GPU, lints with every backend compiled in.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,6 +15,10 @@ if ! has_vulkan; then
   $root apt-get install -y -qq mesa-vulkan-drivers libvulkan1 >/dev/null
   has_vulkan
 fi
+
+# The tests compile the kernels for CUDA by it.
+step "installing NVIDIA's run-time compiler"
+bash .ci/nvrtc.sh
 
 step format
 cargo fmt --all --check
