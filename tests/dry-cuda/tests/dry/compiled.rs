@@ -27,7 +27,9 @@ fn compiles(architecture: Architecture) {
         .filter_map(|kernel| match nvrtc.compile(&kernel.source, architecture) {
             Err(log) => Some(format!("{}: {log}", kernel.name)),
             Ok(compiled) if kernel.is_ours() && compiled.spilled > 0 => {
-                Some(format!("{}: {} bytes spilled", kernel.entry, compiled.spilled))
+                let _ = std::fs::write(format!("/tmp/{}.cu", kernel.entry), &kernel.source);
+                let (spilled, registers) = (compiled.spilled, compiled.registers);
+                Some(format!("{}: {spilled} bytes spilled, {registers} registers", kernel.entry))
             }
             Ok(_) => None,
         })
