@@ -2,9 +2,13 @@
 //!
 //! They compare inputs of one concept with those of another, row by row, which no Gram matrix holds. But a
 //! distance over some of the rows is a lower bound of that over all, and that is enough while it is above
-//! the margin: distances run over 10⁴ to 10⁸ numbers, and the margin is 0.5.
+//! the margin: distances run over 10⁴ to 10⁸ numbers, and the margin is 0.5. Those at Δ = 0 are computed once;
+//! afterwards a pair can only matter if it was nearer then than the margin and what the outputs have moved by.
+
+use std::sync::OnceLock;
 
 use nalgebra::DMatrix;
+use rayon::prelude::*;
 
 use super::contract::LayerMember;
 use crate::error::{Error, Result};
@@ -22,6 +26,8 @@ pub(super) struct Pairs {
     members: Vec<Rows>,
     /// Whether some member has rows that are not kept.
     partial: bool,
+    /// d_ij with Δ = 0 over kept rows, once all members are there.
+    at_zero: OnceLock<Vec<Vec<f64>>>,
 }
 
 /// Kept rows of one member.
@@ -121,41 +127,89 @@ impl Pairs {
 
     /// A lower bound of all d_ij with Δ = 0; infinite without two members.
     pub fn nearest_at_zero(&self) -> f64 {
-        let nearest = |i| self.nearest(i, &self.members[i].base).map_or(f64::INFINITY, |n| n.1);
-        (0..self.members.len()).map(nearest).fold(f64::INFINITY, f64::min)
+        let pairs = self.at_zero().iter().enumerate();
+        let others =
+            pairs.flat_map(|(i, row)| row.iter().enumerate().filter(move |(j, _)| *j != i));
+        others.map(|(_, distance)| *distance).fold(f64::INFINITY, f64::min)
     }
 
-    /// The other member whose outputs are nearest to these of member `i`, and the distance.
-    fn nearest(&self, i: usize, outputs: &DMatrix<f64>) -> Option<(usize, f64)> {
-        let others = self.members.iter().enumerate().filter(|(j, _)| *j != i);
-        let distance = |(j, other): (usize, &Rows)| {
-            let rows = outputs.nrows().min(other.own.nrows());
-            let square = (outputs.rows(0, rows) - other.own.rows(0, rows)).norm_squared();
-            (j, square.max(LEAST_SQUARE).sqrt())
-        };
-        others.map(distance).min_by(|a, b| a.1.total_cmp(&b.1))
+    fn at_zero(&self) -> &[Vec<f64>] {
+        self.at_zero.get_or_init(|| {
+            let to_all = |rows: &Rows| self.members.iter().map(|j| distance(&rows.base, &j.own));
+            self.members.par_iter().map(|rows| to_all(rows).collect()).collect()
+        })
+    }
+
+    /// The other member whose outputs are nearest to these of member `i`, and the distance, if it is below the
+    /// margin. `moved` is how far the outputs are from those with Δ = 0.
+    fn nearest(
+        &self,
+        i: usize,
+        outputs: &DMatrix<f64>,
+        moved: f64,
+        margin: f64,
+    ) -> Option<(usize, f64)> {
+        let at_zero = self.at_zero()[i].iter().enumerate();
+        // More than round-off of the triangle inequality.
+        let reach = margin + moved * (1.0 + 1e-9);
+        let near = at_zero.filter(|(j, distance)| *j != i && **distance <= reach);
+        let now = near.map(|(j, _)| (j, distance(outputs, &self.members[j].own)));
+        now.min_by(|a, b| a.1.total_cmp(&b.1)).filter(|nearest| nearest.1 < margin)
     }
 
     /// What the margin adds to the loss at Δ `[n, m]`; `None` if that takes rows that were not kept.
     pub fn hinge(&self, delta: &DMatrix<f64>, margin: f64) -> Option<Hinge> {
+        let transposed = delta.transpose();
+        // One term after the other is added below, so that the sum is the same for any number of threads.
+        let nearest: Vec<_> = (self.members.par_iter().enumerate())
+            .filter_map(|(i, Rows { inputs, base, .. })| {
+                let moved = inputs * &transposed;
+                let outputs = base + &moved;
+                let (j, distance) = self.nearest(i, &outputs, moved.norm(), margin)?;
+                Some((i, j, distance, outputs))
+            })
+            .collect();
+        if self.partial && !nearest.is_empty() {
+            return None;
+        }
         let mut hinge =
             Hinge { value: 0.0, gradient: DMatrix::zeros(delta.nrows(), delta.ncols()) };
-        for (i, Rows { inputs, base, .. }) in self.members.iter().enumerate() {
-            let outputs = base + inputs * delta.transpose();
-            let Some((j, distance)) = self.nearest(i, &outputs).filter(|n| n.1 < margin) else {
-                continue;
-            };
-            if self.partial {
-                return None;
-            }
+        for (i, j, distance, outputs) in nearest {
             let short = margin - distance;
             hinge.value += short * short;
             // The clamp has no slope.
             if distance * distance > LEAST_SQUARE {
                 let apart = (outputs - &self.members[j].own) * (-2.0 * short / distance);
-                hinge.gradient.gemm_tr(1.0, &apart, inputs, 1.0);
+                hinge.gradient.gemm_tr(1.0, &apart, &self.members[i].inputs, 1.0);
             }
         }
         Some(hinge)
     }
+}
+
+/// The distance over the rows that both have.
+fn distance(a: &DMatrix<f64>, b: &DMatrix<f64>) -> f64 {
+    let square = match a.nrows() == b.nrows() {
+        true => square_distance(a.as_slice(), b.as_slice()),
+        false => {
+            let rows = a.nrows().min(b.nrows());
+            (a.rows(0, rows) - b.rows(0, rows)).norm_squared()
+        }
+    };
+    square.max(LEAST_SQUARE).sqrt()
+}
+
+/// Σ (a − b)², in as many sums as a CPU adds at once: one after the other they would wait for each other.
+fn square_distance(a: &[f64], b: &[f64]) -> f64 {
+    const LANES: usize = 16;
+    let mut sums = [0.0; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder());
+    let rest: f64 = rest.map(|(a, b)| (a - b) * (a - b)).sum();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += (a - b) * (a - b);
+        }
+    }
+    sums.iter().sum::<f64>() + rest
 }
