@@ -111,7 +111,10 @@ fn compile(source: &str, library: &Path) -> Result<(), String> {
     let source = format!("#include \"cuda.h\"\n{source}");
     fs::write(&code, source).map_err(|error| error.to_string())?;
     let part = library.with_extension(format!("{}.part", process::id()));
-    run(&["-shared".as_ref(), "-o".as_ref(), part.as_os_str(), code.as_os_str()])?;
+    let headers = library.parent().expect("it lies in a folder").as_os_str();
+    let include = ["-I".as_ref(), headers];
+    let output = ["-shared".as_ref(), "-o".as_ref(), part.as_os_str(), code.as_os_str()];
+    run(&[&include[..], &output].concat())?;
     fs::rename(part, library).map_err(|error| error.to_string())
 }
 
