@@ -135,8 +135,10 @@ impl Pairs {
 
     fn at_zero(&self) -> &[Vec<f64>] {
         self.at_zero.get_or_init(|| {
-            let to_all = |rows: &Rows| self.members.iter().map(|j| distance(&rows.base, &j.own));
-            self.members.par_iter().map(|rows| to_all(rows).collect()).collect()
+            let to_all = |i: &Rows| -> Vec<f64> {
+                self.members.iter().map(|j| distance(&i.base, &j.own)).collect()
+            };
+            self.members.par_iter().map(to_all).collect()
         })
     }
 
