@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use seqlora_files::FileError;
 
-use crate::bank::MergeError;
 use crate::diffusion::schedule::ScheduleError;
+use crate::merge_error::MergeError;
 use crate::nearest::nearest;
 
 /// The result of everything fallible in this crate.

@@ -23,6 +23,7 @@ pub mod error;
 mod flow;
 pub mod fusion;
 pub mod lora;
+mod merge_error;
 pub mod methods;
 pub mod model;
 mod nearest;

@@ -23,10 +23,12 @@ mod emulator;
 mod kernel;
 mod memory;
 mod nvrtc;
+mod runtime;
 mod server;
 
 pub use architecture::Architecture;
 pub use counters::Counters;
-pub use device::{Dry, DryCuda, DryDevice};
+pub use device::DryDevice;
 pub use kernel::LoweredKernel;
 pub use nvrtc::{Compiled, Nvrtc};
+pub use runtime::{Dry, DryCuda};

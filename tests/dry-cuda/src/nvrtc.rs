@@ -45,7 +45,7 @@ impl Nvrtc {
             format!("{error}\nbash .ci/nvrtc.sh installs NVIDIA's compiler into target/nvrtc")
         })?;
         let parts = ["cuda_runtime", "cuda_nvcc", "cuda_cccl"];
-        let include = |part| format!("--include-path={}/{part}/include", nvidia.display());
+        let include = |part| format!("-I{}/{part}/include", nvidia.display());
         Ok(Self { library, includes: parts.map(include).into() })
     }
 
@@ -55,8 +55,8 @@ impl Nvrtc {
     /// With the compiler's messages.
     pub fn compile(&self, source: &str, architecture: Architecture) -> Result<Compiled, String> {
         let source = CString::new(source).map_err(|error| error.to_string())?;
-        let architecture = format!("--gpu-architecture={}", architecture.name());
-        let mut options = vec![architecture, "-lineinfo".into(), "--ptxas-options=-v".into()];
+        let architecture = format!("-arch={}", architecture.name());
+        let mut options = vec![architecture, "-lineinfo".into(), "-Xptxas".into(), "-v".into()];
         options.extend(self.includes.iter().cloned());
         let options: Vec<CString> =
             options.into_iter().map(|option| CString::new(option).expect("no NUL")).collect();

@@ -14,7 +14,7 @@ use serde_json::Value;
 use source::Source;
 
 /// All crates, lowest first: each may depend on those before it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "burn-jvp",
     "seqlora-kernels",
     "seqlora-files",
@@ -28,6 +28,7 @@ const ORDER: [&str; 14] = [
     "seqlora",
     "seqlora-tests",
     "seqlora-fuzz",
+    "seqlora-dry-cuda",
     "seqlora-benchmarks",
 ];
 

@@ -47,6 +47,7 @@ mod tests;
 mod verify;
 mod versions;
 
+pub use crate::merge_error::MergeError;
 pub use concept::{AdaptedSite, ConceptRecord, TrainingRecord};
 pub use export::{
     ExportedAdapter, WordEmbeddings, composed_adapter, export_adapter, export_words,
@@ -55,7 +56,7 @@ pub use export::{
 pub use id::{ConceptId, InvalidId, is_concept_id};
 pub use import::{GaugedAdapter, gauged};
 pub use inspect::{ConceptState, LARGEST_OVERLAP, Problem};
-pub use merge::{MergeError, merge};
+pub use merge::merge;
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, Reserved};
 pub use remove::{Directions, Removal};

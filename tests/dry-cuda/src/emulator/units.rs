@@ -7,7 +7,7 @@ use std::ptr;
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::Launch;
+use super::launch::Launch;
 use super::program::{CUBE, PLANE, Program};
 
 /// The order of units, and of cubes.
