@@ -1,16 +1,14 @@
-//! The laws with kernels that run as CUDA's sources say, with tensor cores' rounding and both orders of
-//! units.
+//! Laws of kernels that run as CUDA's sources say, with tensor cores' rounding and both orders of units. All laws are
+//! in `tests/emulated.rs`, and take too long for every change.
 
 use burn::tensor::Tensor;
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::ops;
 use seqlora_dry_cuda::{Dry, DryDevice};
 
-seqlora_tests::suite!(seqlora_dry_cuda::Dry, 1e-3,
-    laws: [activations, normalisation, attention, linear_layers, convolutions, products, projection]);
-
-seqlora_tests::half_precision!(seqlora_dry_cuda::Dry,
-    laws: [activations, normalisation, attention, linear_layers, convolutions, products]);
+seqlora_tests::suite!(@tests seqlora_dry_cuda::Dry, 1e-3,
+    kernel_laws: [normalisation, linear_layers, products, projection],
+);
 
 /// A sum over units that do not wait for each other depends on their order.
 #[test]
