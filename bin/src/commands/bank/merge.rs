@@ -1,6 +1,6 @@
 //! `seqlora bank merge`
 
-use burn_seqlora::bank::{Bank, max_overlap, merge};
+use burn_seqlora::bank::{Bank, max_overlap, merge_banks};
 use burn_seqlora::error::Result;
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::terminal::Terminal;
 /// Merges banks into a new one.
 pub fn run(args: &MergeBanks, terminal: &Terminal) -> Result<(), Failure> {
     let banks = args.banks.iter().map(|bank| Bank::open(bank)).collect::<Result<Vec<_>>>()?;
-    let merged = merge(&banks, &args.out)?;
+    let merged = merge_banks(&banks, &args.out)?;
     let (out, concepts, overlap) = (&args.out, merged.concepts(), max_overlap(&merged)?);
     let value = json!({
         "version": 1,

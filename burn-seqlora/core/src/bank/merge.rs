@@ -29,7 +29,7 @@ struct Part<'a> {
 /// # Errors
 /// [`MergeError`] if the banks do not go together, [`Error::OtherBase`] or [`Error::OtherMethod`]; nothing is written
 /// then. If a file cannot be read or written: the new bank then holds what was copied before.
-pub fn merge(banks: &[Bank], to: &Path) -> Result<Bank> {
+pub fn merge_banks(banks: &[Bank], to: &Path) -> Result<Bank> {
     let parts = checked(banks, to)?;
     let first = &banks[0];
     let mut merged = Bank::open_or_create(to, first.base(), first.sites())?;

@@ -56,7 +56,7 @@ pub use export::{
 pub use id::{ConceptId, InvalidId, is_concept_id};
 pub use import::{GaugedAdapter, gauged};
 pub use inspect::{ConceptState, LARGEST_OVERLAP, Problem};
-pub use merge::merge;
+pub use merge::merge_banks;
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, Reserved};
 pub use remove::{Directions, Removal};
