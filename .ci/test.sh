@@ -8,11 +8,16 @@ step() { printf '\n== %s (%s s)\n' "$*" "$SECONDS"; }
 
 has_vulkan() { compgen -G '/usr/share/vulkan/icd.d/*.json' >/dev/null || compgen -G '/etc/vulkan/icd.d/*.json' >/dev/null; }
 
-if ! has_vulkan; then
-  step "installing Mesa's software Vulkan"
+# What a fresh machine may lack: Vulkan in software, pip for NVIDIA's compiler, and a C++ compiler for emulated kernels.
+missing=()
+has_vulkan || missing+=(mesa-vulkan-drivers libvulkan1)
+python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+command -v "${CXX:-c++}" >/dev/null || missing+=(g++)
+if [ ${#missing[@]} -gt 0 ]; then
+  step "installing ${missing[*]}"
   root=; [ "$(id -u)" = 0 ] || root=sudo
   $root apt-get update -qq
-  $root apt-get install -y -qq mesa-vulkan-drivers libvulkan1 >/dev/null
+  $root apt-get install -y -qq "${missing[@]}" >/dev/null
   has_vulkan
 fi
 
