@@ -4,7 +4,7 @@
 //! `quadratic`, `forgetting` and what trains for long run on the CPU only, laws of kernels where a
 //! backend has its own, and half precision not on wgpu: `tests/cpu` instantiates them for Flex,
 //! `tests/wgpu.rs` for wgpu, `tests/cuda.rs` for CUDA, `tests/laws_f64.rs` the method's laws for Flex in
-//! f64. Reference numbers come from `reference/make_fixtures.py`.
+//! f64, and `dry-cuda` some for CUDA's sources on a CPU. Reference numbers come from `reference/make_fixtures.py`.
 
 pub mod derivatives;
 pub mod fixtures;

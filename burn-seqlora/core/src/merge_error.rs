@@ -1,4 +1,4 @@
-//! Why banks cannot be merged.
+//! The errors of `bank/merge.rs`, apart from the crate's own, which contains them.
 
 use std::path::PathBuf;
 

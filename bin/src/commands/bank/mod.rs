@@ -9,7 +9,7 @@ use crate::args::BankCommand;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
-/// Lists, verifies, removes or merges.
+/// Lists, verifies or removes the concepts of a bank, or merges banks.
 pub fn run(command: &BankCommand, terminal: &Terminal) -> Result<(), Failure> {
     match command {
         BankCommand::List(args) => list::run(&args.bank, terminal),

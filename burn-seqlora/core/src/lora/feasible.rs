@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(ranks, [3, 3, 2, 0]);
     }
 
-    /// Of what was trained, what is left lies in the block and beside what is occupied, which may lie in both.
+    /// The gauge of any B lies in the block and is orthogonal to what is occupied, also where that lies partly outside.
     #[test]
     fn the_gauge_is_feasible() {
         let (own, other) = (block(&[0, 1, 2, 3, 4, 5]), block(&[6, 7]));

@@ -84,7 +84,7 @@ impl Program {
     }
 }
 
-/// Where libraries are kept from one run to the next: beside the program, that is in `target`.
+/// The folder of compiled kernels, which later runs use again: beside the program, in `target`.
 fn folder() -> Result<&'static Path, String> {
     static FOLDER: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     FOLDER.get_or_init(make_folder).as_deref().map_err(Clone::clone)
