@@ -57,7 +57,7 @@ class AncestralKarras(EulerAncestralDiscreteScheduler):
 
 def classes(karras):
     return {
-        **({} if karras else {"ddim": DDIMScheduler}),
+        **({} if karras else {"ddim": DDIMScheduler, "ddpm": DDIMScheduler}),
         "dpm++2m": DPMSolverMultistepScheduler,
         "euler": EulerDiscreteScheduler,
         "euler-a": AncestralKarras if karras else EulerAncestralDiscreteScheduler,
@@ -83,12 +83,13 @@ def ratios(sampler, timesteps):
     return ((1 - alphas) / alphas).sqrt().tolist()
 
 
-def run(sampler, timesteps, sample):
-    """The state after the last step."""
+def run(name, sampler, timesteps, sample):
+    """The state after the last step. DDPM is DDIM with η = 1."""
+    eta = {"eta": 1.0} if name == "ddpm" else {}
     for index, timestep in enumerate(timesteps):
         output = fixtures.fake_model(sampler.scale_model_input(sample, timestep), timestep)
         draws = fixtures.generator(f"schedulers/fresh/{index}")
-        sample = sampler.step(output, timestep, sample, generator=draws).prev_sample
+        sample = sampler.step(output, timestep, sample, generator=draws, **eta).prev_sample
     return sample.flatten().tolist()
 
 
@@ -112,7 +113,7 @@ def case(name, cls, steps, spacing, karras, strength, noise, clean):
         "timesteps": timesteps.tolist(),
         "ratios": ratios(sampler, timesteps),
         "init_noise_sigma": float(sampler.init_noise_sigma),
-        "end": run(sampler, timesteps, sample),
+        "end": run(name, sampler, timesteps, sample),
     }
 
 

@@ -160,5 +160,5 @@ fn options_match_diffusers() {
         let error = error(end, &numbers(&case["end"]));
         assert!(error < 1e-5, "{name}: {error:.1e}");
     }
-    assert_eq!((cases.len(), without_steps), (98, 7));
+    assert_eq!((cases.len(), without_steps), (112, 8));
 }

@@ -24,6 +24,7 @@
 //! | sampler | levels (α, σ) | order | source |
 //! |---|---|---|---|
 //! | DDIM, η = 0 | (√ᾱ, √(1 − ᾱ)) | 1 | Song et al. 2021 (2010.02502) eq. 12 |
+//! | DDPM | (√ᾱ, √(1 − ᾱ)), τ² = (1 − ᾱ')/(1 − ᾱ)·(1 − ᾱ/ᾱ') | 1 | the same with η = 1, eq. 16 |
 //! | DPM-Solver++ | (1, s)/√(1 + s²), s = √((1 − ᾱ)/ᾱ) | 2 | Lu et al. 2022 (2211.01095) alg. 2 |
 //! | Euler | (1, s) | 1 | Karras et al. 2022 (2206.00364) alg. 1 |
 //! | Euler ancestral | (1, s), τ = s'√(s² − s'²)/s | 1 | Ho et al. 2020 (2006.11239) eq. 7 |
@@ -124,6 +125,7 @@ fn path(
 ) -> Result<Path, ScheduleError> {
     match kind {
         SamplerKind::Ddim => ddim::path(config, schedule, num_steps),
+        SamplerKind::Ddpm => ddim::stochastic_path(config, schedule, num_steps),
         SamplerKind::DpmPlusPlus2M => dpm_solver::path(config, schedule, num_steps),
         SamplerKind::Euler => euler::path(config, schedule, num_steps),
         SamplerKind::EulerAncestral => euler::ancestral_path(config, schedule, num_steps, karras),
@@ -204,7 +206,7 @@ mod tests {
             |got: f64, expected: f64| (got - expected).abs() < 1e-9 * expected.abs().max(1.0);
         for kind in SamplerKind::ALL {
             for spacing in ["leading", "trailing", "linspace"] {
-                if kind == SamplerKind::Ddim && spacing == "linspace" {
+                if !kind.has_karras_levels() && spacing == "linspace" {
                     continue; // its levels do not chain there: see ddim.rs
                 }
                 for prediction in ["epsilon", "v_prediction", "sample"] {
@@ -246,7 +248,7 @@ mod tests {
 
     #[test]
     fn only_whole_second_order_steps_look_back() {
-        for kind in [SamplerKind::Ddim, SamplerKind::Euler, SamplerKind::EulerAncestral] {
+        for kind in SamplerKind::ALL.into_iter().filter(|k| *k != SamplerKind::DpmPlusPlus2M) {
             assert!(plan(kind, "", 25).steps.iter().all(|step| step.next_from_previous_x0 == 0.0));
         }
         let steps = plan(SamplerKind::DpmPlusPlus2M, "", 25).steps;
@@ -255,13 +257,18 @@ mod tests {
         assert!(!second_order(&steps[0]) && !second_order(&steps[24]));
     }
 
-    /// Fresh noise in every step but the last, which ends at x_0; in no other sampler.
+    /// Fresh noise in every step but one that ends at x_0: DDPM's last one ends at ᾱ_0.
     #[test]
-    fn only_the_ancestral_sampler_draws() {
+    fn only_stochastic_samplers_draw() {
         for kind in SamplerKind::ALL {
             let steps = plan(kind, "", 25).steps;
             let draws = steps.iter().filter(|step| step.next_from_noise > 0.0).count();
-            assert_eq!(draws, if kind == SamplerKind::EulerAncestral { 24 } else { 0 }, "{kind}");
+            let expected = match kind {
+                SamplerKind::EulerAncestral => 24,
+                SamplerKind::Ddpm => 25,
+                _ => 0,
+            };
+            assert_eq!(draws, expected, "{kind}");
         }
     }
 

@@ -13,7 +13,7 @@ pub enum Profile {
     /// The paper (arXiv 2605.22743) does not say how it samples; this is Mix-of-Show's way.
     #[default]
     Paper,
-    /// CustomConcept101: 20 prompts × 5 seeds, 200 steps with η = 1, guidance 6.
+    /// CustomConcept101: 20 prompts × 5 seeds, 200 steps of DDPM (DDIM with η = 1), guidance 6.
     Cc101,
     /// Mix-of-Show (arXiv 2305.18292): 20 prompts × 50 images, DDIM in 50 steps, guidance 7.5, a negative
     /// prompt, and "A photo depicts " before prompts that are scored.
@@ -57,7 +57,7 @@ impl Profile {
     pub fn sampling(self) -> SamplingConfig {
         let (sampler, steps, guidance) = match self {
             Self::Paper | Self::MixOfShow => (SamplerKind::Ddim, 50, 7.5),
-            Self::Cc101 => (SamplerKind::EulerAncestral, 200, 6.0),
+            Self::Cc101 => (SamplerKind::Ddpm, 200, 6.0),
         };
         let negative = if self == Self::MixOfShow { NEGATIVE } else { "" };
         SamplingConfig { sampler, steps, guidance, negative: negative.into(), size: None }
@@ -82,11 +82,7 @@ impl Profile {
     pub fn limits(self) -> &'static [&'static str] {
         match self {
             Self::Paper => &["the paper does not state its sampler, seeds and prompts"],
-            Self::Cc101 => &[
-                "DDIM with η = 1 is replaced by Euler's ancestral sampler, which draws as much noise per \
-                 step but has other timesteps",
-                "CustomConcept101 does not state its seeds",
-            ],
+            Self::Cc101 => &["CustomConcept101 does not state its seeds"],
             Self::MixOfShow => &[],
         }
     }

@@ -1,4 +1,4 @@
-//! DDIM with η = 0.
+//! DDIM with η = 0, and with η = 1, which draws as much noise as DDPM.
 
 use super::grid::Spacing;
 use super::step::{Hop, Level, Path};
@@ -41,6 +41,21 @@ pub(super) fn path(
         init_noise_sigma: 1.0,
         hops: timesteps.into_iter().map(hop).collect::<Result<_, _>>()?,
     })
+}
+
+/// The same levels with η = 1: the fresh noise of a step has the variance of DDPM's posterior between its two levels,
+/// Ho et al. 2020 (arXiv 2006.11239) eq. 7; diffusers' `_get_variance`.
+pub(super) fn stochastic_path(
+    config: &SchedulerConfig,
+    schedule: &NoiseSchedule,
+    num_steps: usize,
+) -> Result<Path, ScheduleError> {
+    let mut path = path(config, schedule, num_steps)?;
+    for hop in &mut path.hops {
+        let kept = hop.from.signal / hop.to.signal;
+        hop.fresh = hop.to.noise / hop.from.noise * (1.0 - kept * kept).max(0.0).sqrt();
+    }
+    Ok(path)
 }
 
 #[cfg(test)]

@@ -13,6 +13,10 @@ pub enum SamplerKind {
     /// DDIM with η = 0, as diffusers' `DDIMScheduler`.
     #[serde(rename = "ddim")]
     Ddim,
+    /// DDIM with η = 1, which is DDPM's ancestral sampling on a part of the timesteps; diffusers'
+    /// `DDIMScheduler` with `eta=1`.
+    #[serde(rename = "ddpm")]
+    Ddpm,
     /// DPM-Solver++ (2M), as diffusers' `DPMSolverMultistepScheduler`.
     #[serde(rename = "dpm++2m")]
     DpmPlusPlus2M,
@@ -26,17 +30,19 @@ pub enum SamplerKind {
 
 impl SamplerKind {
     /// Every sampler, in the order of the documentation.
-    pub const ALL: [Self; 4] = [Self::Ddim, Self::DpmPlusPlus2M, Self::Euler, Self::EulerAncestral];
+    pub const ALL: [Self; 5] =
+        [Self::Ddim, Self::Ddpm, Self::DpmPlusPlus2M, Self::Euler, Self::EulerAncestral];
 
     /// Whether noise levels can be those of Karras et al. 2022.
     pub fn has_karras_levels(self) -> bool {
-        self != Self::Ddim
+        !matches!(self, Self::Ddim | Self::Ddpm)
     }
 
     /// The name used on the command line and in files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ddim => "ddim",
+            Self::Ddpm => "ddpm",
             Self::DpmPlusPlus2M => "dpm++2m",
             Self::Euler => "euler",
             Self::EulerAncestral => "euler-a",

@@ -129,12 +129,15 @@ mod tests {
     #[test]
     fn ddim_has_no_karras_levels() {
         let layout = LevelLayout { spacing: None, karras: true };
-        let plan = SamplerPlan::with_layout(SamplerKind::Ddim, &config(""), 5, layout);
-        let error = plan.unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "the sampler ddim has no Karras levels; choose one of dpm++2m, euler, euler-a"
-        );
+        for kind in [SamplerKind::Ddim, SamplerKind::Ddpm] {
+            let plan = SamplerPlan::with_layout(kind, &config(""), 5, layout);
+            assert_eq!(
+                plan.unwrap_err().to_string(),
+                format!(
+                    "the sampler {kind} has no Karras levels; choose one of dpm++2m, euler, euler-a"
+                )
+            );
+        }
     }
 
     #[test]
