@@ -20,6 +20,7 @@ mod blind;
 mod compare;
 mod convergence;
 mod failure;
+mod finished_demo;
 mod forgetting;
 mod interference;
 mod least_squares;

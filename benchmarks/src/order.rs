@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use burn_seqlora::eval::Estimate;
 use burn_seqlora::eval::results::EvaluationSummary;
@@ -11,9 +11,9 @@ use burn_seqlora::rng::Seed;
 use clap::Args;
 use rand_distr::{Distribution, Uniform};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::finished_demo::{Concept, FinishedDemo, write_manifest};
 use crate::program::{Program, RunOptions, parse_part};
 
 /// Which concepts, in how many orders.
@@ -42,13 +42,6 @@ pub struct Options {
     part: Option<(usize, usize)>,
     #[command(flatten)]
     run: RunOptions,
-}
-
-/// A concept of the demo.
-struct Concept {
-    id: String,
-    class_word: String,
-    images: Vec<PathBuf>,
 }
 
 /// All numbers.
@@ -83,10 +76,11 @@ impl Options {
             return Err("two orders and two seeds are needed at least".into());
         }
         let program = self.run.program();
-        let concepts = self.concepts()?;
+        let demo = FinishedDemo::new(&self.demo);
+        let concepts = demo.concepts()?;
         let orders = orders(concepts.len(), self.orders);
         fs::create_dir_all(&self.run.work)?;
-        self.write_settings()?;
+        self.write_settings(&demo)?;
         let cells = (0..orders.len()).flat_map(|o| self.seeds.iter().map(move |seed| (o, *seed)));
         let (part, parts) = self.part.unwrap_or((0, 1));
         for (order, seed) in cells.skip(part).step_by(parts) {
@@ -101,39 +95,13 @@ impl Options {
         self.run.write_json(&outcome)
     }
 
-    fn read(&self, name: &str) -> Result<Value, Failure> {
-        let file = self.demo.join(name);
-        let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
-        Ok(serde_json::from_str(&text)?)
-    }
-
-    fn concepts(&self) -> Result<Vec<Concept>, Failure> {
-        let summary: burn_seqlora::eval::report::Summary =
-            serde_json::from_value(self.read("summary.json")?)?;
-        let demo = fs::canonicalize(&self.demo)?;
-        let concept = |concept: burn_seqlora::eval::report::ConceptSummary| {
-            let folders = ["photos", "in-company"].map(|name| demo.join(name).join(&concept.id));
-            let mut images: Vec<PathBuf> = Vec::new();
-            for folder in folders.iter().filter(|folder| folder.is_dir()) {
-                for entry in fs::read_dir(folder)? {
-                    images.push(entry?.path());
-                }
-            }
-            images.retain(|path| path.extension().is_some_and(|extension| extension == "png"));
-            images.sort();
-            Ok(Concept { id: concept.id, class_word: concept.class_word, images })
-        };
-        summary.concepts.into_iter().map(concept).collect()
-    }
-
     /// The demo's training settings as `learn` takes them.
-    fn write_settings(&self) -> Result<(), Failure> {
-        let mut settings = self.read("demo.json")?["settings"]["train"].take();
+    fn write_settings(&self, demo: &FinishedDemo) -> Result<(), Failure> {
+        let mut settings = demo.settings()?;
         if let Some(steps) = self.steps {
-            settings["steps"] = steps.into();
+            settings.insert("steps".into(), toml::Value::try_from(steps)?);
         }
-        let table: toml::Table = serde_json::from_value(without_nulls(settings))?;
-        Ok(fs::write(self.settings(), toml::to_string(&table)?)?)
+        Ok(fs::write(self.settings(), toml::to_string(&settings)?)?)
     }
 
     fn settings(&self) -> PathBuf {
@@ -154,16 +122,11 @@ impl Options {
     ) -> Result<(), Failure> {
         let manifest = self.run.work.join(format!("order-{order}.toml"));
         write_manifest(&manifest, places.iter().map(|place| &concepts[*place]))?;
-        let (bank, note) =
-            (self.bank(order, seed), self.run.work.join(format!("{order}-{seed}.json")));
-        if bank.exists() && !note.exists() {
-            // It was interrupted. A few minutes are not worth resuming.
-            fs::remove_dir_all(&bank)?;
-        }
+        let bank = self.bank(order, seed);
         let mut command = program.command("learn");
         command.arg(&manifest).args(["--model", "builtin", "--seed", &seed.to_string()]);
         command.arg("--config").arg(self.settings()).arg("--bank").arg(&bank);
-        program.run_once(command, &note).map(drop)
+        program.run_once_into(command, &bank).map(drop)
     }
 
     /// Each concept's score with all concepts, by order and seed.
@@ -178,7 +141,7 @@ impl Options {
         let text = "forgetting = false\ndrift = false\nclass_drift = false\nseeds = [0, 1]";
         fs::write(&config, format!("[protocol]\n{text}\nsteps = {steps}\n"))?;
         let mut command = program.command("evaluate");
-        command.arg(self.demo.join("photos")).args(["--model", "builtin"]);
+        command.arg(FinishedDemo::new(&self.demo).photos()).args(["--model", "builtin"]);
         command.args(["--metric", &self.metric, "--config"]).arg(&config).arg("--out").arg(&out);
         let name = |order: usize, seed: u64| format!("{order}-{seed}");
         for order in 0..orders {
@@ -205,14 +168,6 @@ impl Options {
     }
 }
 
-/// TOML has no null: what is null is left out.
-fn without_nulls(mut settings: Value) -> Value {
-    if let Value::Object(object) = &mut settings {
-        object.retain(|_, value| !value.is_null());
-    }
-    settings
-}
-
 /// The places of the concepts in each order: the first as they are, the others shuffled.
 fn orders(concepts: usize, count: usize) -> Vec<Vec<usize>> {
     let shuffled = |number: usize| {
@@ -225,21 +180,6 @@ fn orders(concepts: usize, count: usize) -> Vec<Vec<usize>> {
         order
     };
     (0..count).map(shuffled).collect()
-}
-
-fn write_manifest<'a>(
-    file: &Path,
-    concepts: impl Iterator<Item = &'a Concept>,
-) -> Result<(), Failure> {
-    #[derive(Serialize)]
-    struct Table<'a> {
-        id: &'a str,
-        class: &'a str,
-        images: &'a [PathBuf],
-    }
-    let table = |c: &'a Concept| Table { id: &c.id, class: &c.class_word, images: &c.images };
-    let tables: Vec<Table> = concepts.map(table).collect();
-    Ok(fs::write(file, toml::to_string(&BTreeMap::from([("concept", tables)]))?)?)
 }
 
 impl Outcome {

@@ -124,6 +124,19 @@ impl Program {
         fs::write(file, serde_json::to_string_pretty(&Note { arguments, took })? + "\n")?;
         Ok(took)
     }
+
+    /// [`Self::run_once`] for a command that makes a folder, with the note beside it. A folder without a note is what an
+    /// interrupted run left, and is removed.
+    ///
+    /// # Errors
+    /// Those of [`Self::run_once`].
+    pub fn run_once_into(&self, command: Command, folder: &Path) -> Result<Measurement, Failure> {
+        let note = folder.with_extension("json");
+        if folder.exists() && !note.exists() {
+            fs::remove_dir_all(folder)?;
+        }
+        self.run_once(command, &note)
+    }
 }
 
 /// A part of the work, such as `1/2`: which one, from 0 on, and how many there are.

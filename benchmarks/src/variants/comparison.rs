@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use burn_seqlora::eval::results::EvaluationSummary;
 use serde::{Deserialize, Serialize};
 
-use super::demos::{Demo, Demos};
-use super::{Variant, folder_name};
+use super::demos::Demos;
+use super::learnt::Learnt;
+use super::{Variant, folder_name, workers};
 use crate::failure::Failure;
+use crate::finished_demo::FinishedDemo;
 use crate::measure::Measurement;
 use crate::program::Program;
 
@@ -44,8 +46,10 @@ pub struct Fused {
 /// Everything of one seed.
 #[derive(Debug)]
 pub struct Run {
-    /// The demo of each variant.
-    pub demos: Vec<Demo>,
+    /// The demo of the first variant.
+    pub first: FinishedDemo,
+    /// The bank of each variant, and what learning it took.
+    pub banks: Vec<(PathBuf, Learnt)>,
     /// What each fusion took, and the bytes of its file.
     pub fusions: Vec<(Measurement, u64)>,
 }
@@ -61,6 +65,10 @@ impl Comparison {
             toml::from_str(&text).map_err(|e| format!("{}: {e}", file.display()))?;
         if comparison.variant.is_empty() || comparison.seeds.is_empty() {
             return Err(format!("{}: a variant and a seed are needed", file.display()).into());
+        }
+        // Workers learn the concepts of its demo.
+        if comparison.variant[0].workers != 1 || comparison.variant.iter().any(|v| v.workers == 0) {
+            return Err(format!("{}: the first variant has one worker", file.display()).into());
         }
         // `evaluate` takes no others, which would come out after hours of learning.
         let safe = |c: char| c.is_alphanumeric() || " ._+-".contains(c);
@@ -97,14 +105,27 @@ impl Comparison {
         work: &Path,
         variant: &Variant,
         seed: u64,
-    ) -> Result<Demo, Failure> {
-        // `evaluate` makes the images that are scored.
-        let demos = Demos { program, work, concepts: self.concepts, images: 1, class: None };
-        let demo = demos.run(variant, seed)?;
+    ) -> Result<(PathBuf, Learnt), Failure> {
+        let folder = work.join(folder_name(&variant.name)).join(seed.to_string());
+        let learnt = match variant.workers {
+            1 => {
+                // `evaluate` makes the images that are scored.
+                let concepts = self.concepts;
+                let demos = Demos { program, work, concepts, images: 1, class: None };
+                let demo = demos.run(variant, seed)?;
+                (demo.bank(), Learnt::of_demo(&demo))
+            }
+            _ => workers::learn(program, &folder, variant, &self.first(work, seed), seed)?,
+        };
         for fused in self.fusion.iter().filter(|fused| fused.of == variant.name) {
-            self.fuse(program, work, fused, &demo, seed)?;
+            self.fuse(program, work, fused, &learnt.0, seed)?;
         }
-        Ok(demo)
+        Ok(learnt)
+    }
+
+    /// The demo of the first variant.
+    fn first(&self, work: &Path, seed: u64) -> FinishedDemo {
+        FinishedDemo::new(work.join(folder_name(&self.variant[0].name)).join(seed.to_string()))
     }
 
     fn fuse(
@@ -112,13 +133,13 @@ impl Comparison {
         program: &Program,
         work: &Path,
         fused: &Fused,
-        demo: &Demo,
+        bank: &Path,
         seed: u64,
     ) -> Result<(Measurement, u64), Failure> {
         let file = fused_file(work, fused, seed);
         fs::create_dir_all(file.parent().expect("in a folder of its own"))?;
         let mut command = program.command("fuse");
-        command.args(["--model", "builtin", "--method", &fused.method, "--bank"]).arg(demo.bank());
+        command.args(["--model", "builtin", "--method", &fused.method, "--bank"]).arg(bank);
         command.arg("--out").arg(&file);
         let took = program.run_once(command, &file.with_extension("json"))?;
         Ok((took, fs::metadata(&file)?.len()))
@@ -129,15 +150,15 @@ impl Comparison {
     /// # Errors
     /// Those of [`Self::learn`].
     pub fn run(&self, program: &Program, work: &Path, seed: u64) -> Result<Run, Failure> {
-        let demos = self.variant.iter().map(|variant| self.learn(program, work, variant, seed));
-        let demos = demos.collect::<Result<Vec<_>, _>>()?;
+        let banks = self.variant.iter().map(|variant| self.learn(program, work, variant, seed));
+        let banks = banks.collect::<Result<Vec<_>, _>>()?;
         let fusions = self.fusion.iter().map(|fused| {
-            let of = demos.iter().zip(&self.variant).find(|(_, variant)| variant.name == fused.of);
-            let (demo, _) = of.expect("settings are checked");
-            self.fuse(program, work, fused, demo, seed)
+            let of = banks.iter().zip(&self.variant).find(|(_, variant)| variant.name == fused.of);
+            let ((bank, _), _) = of.expect("settings are checked");
+            self.fuse(program, work, fused, bank, seed)
         });
         let fusions = fusions.collect::<Result<_, _>>()?;
-        Ok(Run { demos, fusions })
+        Ok(Run { first: self.first(work, seed), banks, fusions })
     }
 
     /// Evaluates all of one seed by one protocol.
@@ -156,15 +177,15 @@ impl Comparison {
         let (config, out) = (folder.join("settings.toml"), folder.join(seed.to_string()));
         fs::write(&config, toml::to_string(&self.evaluation)?)?;
         let mut command = program.command("evaluate");
-        command.arg(run.demos[0].folder.join("photos")).args(["--model", "builtin"]);
+        command.arg(run.first.photos()).args(["--model", "builtin"]);
         command.arg("--config").arg(&config).args(["--pairs", "neighbours", "--out"]).arg(&out);
-        for (variant, demo) in self.variant.iter().zip(&run.demos) {
-            command.arg("--bank").arg(named(&variant.name, &demo.bank()));
+        for (variant, (bank, _)) in self.variant.iter().zip(&run.banks) {
+            command.arg("--bank").arg(named(&variant.name, bank));
         }
         for fused in &self.fusion {
             let of = self.variant.iter().position(|variant| variant.name == fused.of);
-            let demo = &run.demos[of.expect("settings are checked")];
-            command.arg("--bank").arg(named(&fused.name, &demo.bank()));
+            let (bank, _) = &run.banks[of.expect("settings are checked")];
+            command.arg("--bank").arg(named(&fused.name, bank));
             command.arg("--fused").arg(named(&fused.name, &fused_file(work, fused, seed)));
         }
         // It makes only what is not there yet, and the report of all.

@@ -45,7 +45,7 @@ impl Demos<'_> {
     /// # Errors
     /// If the folder holds a demo with other settings, or the program fails.
     pub fn run(&self, variant: &Variant, seed: u64) -> Result<Demo, Failure> {
-        let Variant { name, method, settings } = variant;
+        let Variant { name, method, settings, .. } = variant;
         let folder = self.work.join(folder_name(name));
         let (config, out) = (folder.join("settings.toml"), folder.join(seed.to_string()));
         let settings = toml::to_string(settings)?;

@@ -7,8 +7,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::comparison::Comparison;
+use super::learnt::Learnt;
 use super::pooled::{Bounds, Evaluations, Scores};
-use super::result::{Fused, Learnt, SeedResult};
+use super::result::{Fused, SeedResult};
 use crate::failure::Failure;
 use crate::program::{Program, RunOptions, parse_part};
 
@@ -55,6 +56,8 @@ struct Row {
     max_overlap: f64,
     /// Seconds of training, over all concepts of all seeds.
     training_seconds: Option<Distribution>,
+    /// Seconds of all concepts of a seed, if each worker has a machine of its own.
+    elapsed_seconds: Option<Distribution>,
     /// Seconds from the bank to the fused weights, for all concepts of a seed.
     fusion_seconds: Option<Distribution>,
     /// Peak memory of learning and sampling, or of fusing.
@@ -177,11 +180,12 @@ const SCORES: [&str; 10] = [
 ];
 
 /// The columns of [`Row::costs`].
-const COSTS: [&str; 7] = [
+const COSTS: [&str; 8] = [
     "both found by prompt",
     "with boxes",
     "mutual coherence",
     "training, s per concept",
+    "of all, on as many machines as workers, s",
     "fusion, s",
     "peak memory, GB",
     "on disk, MB",
@@ -227,6 +231,8 @@ impl Row {
         };
         let summary = |values: &[f64]| Distribution::of(values, &Default::default());
         let seconds: Vec<f64> = learnt.iter().flat_map(|l| &l.seconds).copied().collect();
+        let elapsed =
+            learnt.iter().map(|learnt| learnt.elapsed_seconds).collect::<Option<Vec<_>>>();
         let fusion_seconds = |fused: &Vec<Fused>| {
             summary(&fused.iter().map(|fused| fused.seconds).collect::<Vec<_>>())
         };
@@ -241,6 +247,7 @@ impl Row {
             both_found: mean(0).zip(mean(1)).filter(|_| fused.is_none()).map(|(p, b)| [p, b]),
             max_overlap: learnt.iter().map(|learnt| learnt.max_overlap).fold(0.0, f64::max),
             training_seconds: summary(&seconds),
+            elapsed_seconds: elapsed.and_then(|elapsed| summary(&elapsed)),
             fusion_seconds: fused.as_ref().and_then(fusion_seconds),
             peak_bytes: peaks.and_then(|peaks| peaks.into_iter().max()),
             bytes: bytes.iter().sum::<u64>() / bytes.len() as u64,
@@ -248,7 +255,7 @@ impl Row {
     }
 
     /// What it takes, and what images of two concepts show.
-    fn costs(&self) -> [String; 7] {
+    fn costs(&self) -> [String; 8] {
         let percent = |place: usize| {
             self.both_found.map_or_else(none, |both| format!("{:.0} %", 100.0 * both[place]))
         };
@@ -260,6 +267,7 @@ impl Row {
             percent(1),
             format!("{:.1e}", self.max_overlap),
             seconds(self.training_seconds),
+            seconds(self.elapsed_seconds),
             seconds(self.fusion_seconds),
             self.peak_bytes.map_or_else(none, |bytes| format!("{:.2}", bytes as f64 / 1e9)),
             format!("{:.2}", self.bytes as f64 / 1e6),

@@ -5,11 +5,13 @@
 
 mod comparison;
 mod demos;
+mod learnt;
 pub mod methods;
 pub mod plots;
 mod pooled;
 mod result;
 pub mod sweep;
+mod workers;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,9 +23,16 @@ pub struct Variant {
     pub name: String,
     /// The name of the method.
     pub method: String,
+    /// How many workers learn the concepts, each in a subspace of its own.
+    #[serde(default = "one")]
+    pub workers: usize,
     /// What differs from the demo's settings.
     #[serde(default)]
     pub settings: toml::Table,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// A name as a folder.

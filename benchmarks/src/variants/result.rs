@@ -7,7 +7,7 @@ use burn_seqlora::eval::results::EvaluationSummary;
 use serde::{Deserialize, Serialize};
 
 use super::comparison::{Comparison, Run};
-use super::demos::Demo;
+use super::learnt::Learnt;
 use crate::failure::Failure;
 
 /// The scores of all methods with one seed, and what they cost.
@@ -22,24 +22,6 @@ pub struct SeedResult {
     pub fused: Vec<Fused>,
     /// The scores.
     pub evaluation: EvaluationSummary,
-}
-
-/// What learning by a variant took, and what its demo says of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Learnt {
-    /// The concepts in the order in which they were learnt.
-    pub order: Vec<String>,
-    /// Seconds of training each concept.
-    pub seconds: Vec<f64>,
-    /// The share of images of two concepts in which both are found, by the prompt and with boxes.
-    pub both_found: Option<[f64; 2]>,
-    /// Largest |entry| of B_jᵀ B_i with unit columns.
-    pub max_overlap: f64,
-    /// Peak memory of learning and sampling.
-    pub peak_bytes: Option<u64>,
-    /// Of all concepts on disk.
-    pub bytes: u64,
 }
 
 /// What a fusion took.
@@ -63,7 +45,7 @@ impl SeedResult {
             bytes: *bytes,
         });
         Self {
-            learnt: run.demos.iter().map(Learnt::of).collect(),
+            learnt: run.banks.iter().map(|(_, learnt)| learnt.clone()).collect(),
             fused: fused.collect(),
             comparison,
             evaluation,
@@ -96,28 +78,4 @@ impl SeedResult {
         }
         Ok(fs::write(file, serde_json::to_string(self)? + "\n")?)
     }
-}
-
-impl Learnt {
-    fn of(demo: &Demo) -> Self {
-        let concepts = &demo.method.concepts;
-        Self {
-            order: concepts.iter().map(|concept| concept.id.clone()).collect(),
-            seconds: concepts.iter().map(|concept| concept.seconds).collect(),
-            both_found: demo.method.pairs.as_ref().map(|pairs| [pairs.prompt, pairs.boxes]),
-            max_overlap: demo.method.max_overlap,
-            peak_bytes: demo.took.peak_bytes,
-            bytes: size(&demo.bank().join("concepts")),
-        }
-    }
-}
-
-/// The bytes of all files in a folder.
-fn size(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let of = |entry: fs::DirEntry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => size(&entry.path()),
-        _ => entry.metadata().map_or(0, |metadata| metadata.len()),
-    };
-    entries.map(of).sum()
 }
