@@ -3,7 +3,11 @@
 //!
 //! Files are written so that a process may end at any moment, so only work that is in memory counts.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use burn_seqlora::Flow;
 
@@ -11,6 +15,23 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// How many [`Hold`]s there are.
 static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Temporary folders, which nothing else removes when the program ends at once.
+static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes a folder if Ctrl-C ends the program at once.
+pub fn remove_when_stopped(folder: PathBuf) {
+    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).push(folder);
+}
+
+/// Ends the program.
+fn stop() -> ! {
+    for folder in TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        // The program's own, or the system's to clean up.
+        let _ = fs::remove_dir_all(folder);
+    }
+    exit(130)
+}
 
 /// Starts to listen.
 pub fn install() {
@@ -20,10 +41,10 @@ pub fn install() {
         let again = REQUESTED.swap(true, Ordering::SeqCst);
         if HELD.load(Ordering::SeqCst) == 0 {
             eprintln!("\nstopped");
-            std::process::exit(130);
+            stop();
         }
         if again {
-            std::process::exit(130);
+            stop();
         }
         eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
     });

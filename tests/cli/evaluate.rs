@@ -274,12 +274,34 @@ fn an_interrupt_ends_within_two_seconds() {
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }
 
+/// What a scorer says first.
+#[cfg(unix)]
+const HELLO: &str = r#"echo '{"protocol":"evalscore/1","name":"mock","version":"1","columns":["x"],"primary":"x","higher_is_better":true,"needs":["prompt"]}'"#;
+
+/// Ctrl-C while a scorer works leaves no images in the system's temporary folder.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_scorer_leaves_nothing() {
+    let project = project();
+    let external = "[[metrics.external]]\nname = \"mock\"\ncommand = [\"sh\", \"scorer.sh\"]\n";
+    project.write("evaluate.toml", format!("{CONFIG}\n{external}"));
+    project.write("scorer.sh", format!("{HELLO}; read -r line; echo x > asked; exec sleep 5"));
+    fs::create_dir(project.path("temporary")).unwrap();
+    let mut command = evaluate(&project, "");
+    command.env("TMPDIR", project.path("temporary"));
+    let left = || fs::read_dir(project.path("temporary")).unwrap().count();
+    let mut running = Running::start(command);
+    running.wait_for(&project.path("asked"));
+    assert_eq!(left(), 1, "the images of the scorer");
+    running.interrupt().fails(130, &["stopped"]);
+    assert_eq!(left(), 0);
+}
+
 /// A scorer that ends, hangs or prints nonsense costs its own numbers and no others. Once it works, the same
 /// command completes the report.
 #[cfg(unix)]
 #[test]
 fn a_broken_scorer_has_no_numbers() {
-    const HELLO: &str = r#"echo '{"protocol":"evalscore/1","name":"mock","version":"1","columns":["x"],"primary":"x","higher_is_better":true,"needs":["prompt"]}'"#;
     let project = project();
     let scorer = |script: &str| {
         let text = format!(

@@ -2,18 +2,25 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::process::Command;
 
 use crate::harness::Project;
 use crate::run::Run;
+#[cfg(unix)]
+use crate::run::Running;
 use crate::weights::read;
 
 /// `seqlora fuse` of the bank into `fused.safetensors`.
 fn fuse(project: &Project, options: &str) -> Run {
+    Run::of(command(project, options))
+}
+
+fn command(project: &Project, options: &str) -> Command {
     let mut command = project.command(&["fuse", "--bank", "bank", "--model"]);
     let model: OsString = crate::harness::fixture("tiny-sd1").into();
     command.arg(model).args(["--out", "fused.safetensors", "--json"]);
     command.args(options.split_whitespace());
-    Run::of(command)
+    command
 }
 
 /// The pixels of an image of two concepts.
@@ -51,9 +58,45 @@ fn inputs_are_recorded_where_they_are_needed() {
     for method in ["least-squares", "mix-of-show", "loraclr"] {
         let run = fuse(&project, &format!("--method {method} --steps 2")).succeeds().json();
         assert_eq!(run["dense_layers"], run["layers"], "{method}");
-        assert!(!project.path("fused.statistics").exists());
+        assert!(!project.path("fused.unfinished").exists());
         pixels(&project, "--fused fused.safetensors");
     }
+}
+
+/// A fusion that is interrupted, and one whose work two machines share, give the same file as an unbroken one.
+#[cfg(unix)]
+#[test]
+fn an_unfinished_fusion_goes_on() {
+    let project = Project::with_bank();
+    let (options, unfinished) =
+        ("--method mix-of-show --steps 40", project.path("fused.unfinished"));
+    let fused = || {
+        assert!(!unfinished.exists());
+        let bytes = fs::read(project.path("fused.safetensors")).unwrap();
+        fs::remove_file(project.path("fused.safetensors")).unwrap();
+        bytes
+    };
+    fuse(&project, options).succeeds();
+    let whole = fused();
+
+    let mut running = Running::start(command(&project, options));
+    running.wait_for(&unfinished.join("fusion.json"));
+    running.interrupt().fails(130, &["the same command goes on", "fused.unfinished"]);
+    fuse(&project, "--method loraclr").fails(1, &["fused.unfinished", "remove it to begin anew"]);
+    let again = fuse(&project, options).succeeds();
+    assert!(again.stderr.contains("fused.unfinished"), "{}", again.stderr);
+    assert!(fused() == whole);
+
+    let part = |part| fuse(&project, &format!("{options} --shard {part}/2")).succeeds().json();
+    assert_eq!(part(1)["waiting_for"], "text-encoder");
+    let mut rounds = 0;
+    while [2, 1].map(part).iter().any(|part| !part["waiting_for"].is_null()) {
+        rounds += 1;
+        assert!(rounds < 7, "it does not end");
+    }
+    assert!(!project.path("fused.safetensors").exists());
+    fuse(&project, options).succeeds();
+    assert!(fused() == whole);
 }
 
 /// A rank makes one LoRA of a fusion, and tells what that loses.
@@ -81,7 +124,6 @@ fn what_cannot_be_fused_is_refused_before_the_model_is_loaded() {
     fuse(&project, "--method median").fails(2, &["median", "mix-of-show"]);
     fuse(&project, "--method sum --concept bird").fails(1, &["bird"]);
     fuse(&project, "--method sum --rank 0").fails(2, &["--rank"]);
-    fs::create_dir(project.path("fused.statistics")).unwrap();
-    fuse(&project, "--method loraclr").fails(2, &["fused.statistics", "--out"]);
+    fuse(&project, "--method sum --shard 1/2").fails(2, &["--shard", "sum needs no inputs"]);
     assert!(!project.path("fused.safetensors").exists());
 }

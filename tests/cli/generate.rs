@@ -61,7 +61,7 @@ fn the_seed_decides() {
     let image = |options: &str| project.image("a photo of <mug>", options);
     let first = image("--seed 3");
     assert!(first == image("--seed 3"), "one seed gave two images");
-    let samplers = ["--sampler ddim", "--sampler euler", "--sampler euler-a"];
+    let samplers = ["--sampler ddim", "--sampler ddpm", "--sampler euler", "--sampler euler-a"];
     let others = [&samplers[..], &["--seed 4", "--guidance 1", "--negative a"]].concat();
     for options in others {
         let seed = if options.contains("--seed") { "" } else { "--seed 3" };

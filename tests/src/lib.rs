@@ -44,8 +44,8 @@ macro_rules! suite {
             fusion: [least_squares_is_a_direct_solve, concepts_with_orthogonal_inputs_are_exact,
                      one_concept_is_returned_on_its_span, a_sum_is_the_composition,
                      a_fusion_of_ones_own_runs, patched_models_predict_what_compositions_do,
-                     gradient_fusion_goes_to_the_closed_form, fusions_are_those_of_pytorch,
-                     stages_record_what_mix_of_show_does],
+                     gradient_fusion_goes_to_the_closed_form, fusions_are_those_of_pytorch],
+            fusion_stages: [stages_record_what_mix_of_show_does],
             learning: [learning_takes_each_evaluations_own_noise],
         );
     };

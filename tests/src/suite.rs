@@ -4,6 +4,7 @@ pub mod activation_cache;
 pub mod derivatives;
 pub mod forgetting;
 pub mod fusion;
+pub mod fusion_stages;
 pub mod kernel_laws;
 pub mod kernels;
 pub mod learning;

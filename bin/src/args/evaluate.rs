@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use burn_seqlora::Shard;
 use burn_seqlora::diffusion::SamplerKind;
 use burn_seqlora::eval::protocol::Profile;
 use clap::Args as ClapArgs;
@@ -10,7 +11,7 @@ use super::compute::Compute;
 use super::generate::{MOST_AT_ONCE, MOST_STEPS, parse_size};
 use super::model::Model;
 use super::parse::{count, parse_name};
-use super::shard::{Shard, parse_shard};
+use super::shard::parse_shard;
 
 #[derive(Debug, ClapArgs)]
 #[command(mut_arg("model", |model| model.required(false)))]
@@ -62,7 +63,7 @@ pub struct Evaluate {
     /// Seeds, one for each image of a prompt, e.g. 0,1,2 [default: the profile's]
     #[arg(long, value_delimiter = ',', conflicts_with = "seed")]
     pub seeds: Vec<u64>,
-    /// ddim, dpm++2m, euler or euler-a [default: the profile's]
+    /// ddim, ddpm, dpm++2m, euler or euler-a [default: the profile's]
     #[arg(long, value_parser = parse_name::<SamplerKind>)]
     pub sampler: Option<SamplerKind>,
     /// Sampling steps [default: the profile's]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use burn_seqlora::Shard;
 use burn_seqlora::fusion::NAMES;
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
@@ -10,6 +11,7 @@ use super::compute::Compute;
 use super::generate::MOST_STEPS;
 use super::model::Model;
 use super::parse::count;
+use super::shard::parse_shard;
 
 #[derive(Debug, ClapArgs)]
 pub struct Fuse {
@@ -30,6 +32,10 @@ pub struct Fuse {
     /// Make one LoRA of this rank of the result, and tell what that loses
     #[arg(long, value_parser = count::<MOST_RANK>)]
     pub rank: Option<usize>,
+    /// Do part I of N of the work in FILE's folder `.unfinished`, which machines share; again until all is done, and then once
+    /// without it; `auto` and `auto/N` read I and N as `learn` does
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    pub shard: Option<Shard>,
     /// The file with the changed weights, which `generate --fused` takes
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

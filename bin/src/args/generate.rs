@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use burn_seqlora::Shard;
 use burn_seqlora::diffusion::{SamplerKind, TimestepSpacing};
 use clap::Args as ClapArgs;
 
 use super::compute::Compute;
 use super::model::Model;
 use super::parse::{count, parse_name};
-use super::shard::{Shard, parse_shard};
+use super::shard::parse_shard;
 
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Generate {
@@ -65,7 +66,7 @@ pub struct Generate {
     /// [default: 0]
     #[arg(long, value_name = "SHARE", requires = "region", value_parser = parse_share)]
     pub region_base: Option<f64>,
-    /// ddim, dpm++2m, euler or euler-a (draws noise in every step)
+    /// ddim, ddpm, dpm++2m, euler or euler-a; ddpm and euler-a draw noise in every step
     #[arg(long, default_value = "dpm++2m", value_parser = parse_name::<SamplerKind>)]
     pub sampler: SamplerKind,
     /// Sampling steps

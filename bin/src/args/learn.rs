@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use burn_seqlora::Shard;
 use burn_seqlora::bank::is_concept_id;
 use burn_seqlora::lora::{SiteSelection, Subspace};
 use burn_seqlora::methods::NAMES;
@@ -13,7 +14,7 @@ use clap::builder::PossibleValuesParser;
 use super::compute::Compute;
 use super::model::Model;
 use super::parse::{count, parse_name};
-use super::shard::{Shard, parse_shard};
+use super::shard::parse_shard;
 
 #[derive(Debug, ClapArgs)]
 #[command(mut_arg("vae", |argument| argument.hide(true)))]

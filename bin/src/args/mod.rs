@@ -33,7 +33,6 @@ pub use self::import::Import;
 pub use self::learn::{Learn, Previews};
 pub use self::model::Model;
 pub use self::reference::{Completions, Reference, ReferenceFormat};
-pub use self::shard::Shard;
 pub use self::world::{Demo, Part, Pretrain};
 use crate::terminal::{Verbosity, print_error};
 

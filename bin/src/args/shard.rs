@@ -2,21 +2,7 @@
 
 use std::env;
 
-/// A part of the work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shard {
-    /// Which part, from 0 on.
-    pub number: usize,
-    /// How many there are.
-    pub count: usize,
-}
-
-impl Shard {
-    /// Whether the work with this number belongs to the part.
-    pub fn has(self, number: usize) -> bool {
-        number % self.count == self.number
-    }
-}
+use burn_seqlora::Shard;
 
 /// What schedulers tell the tasks of an array, counted from the first task's number.
 const TASKS: [Variables; 2] = [

@@ -1,19 +1,17 @@
 //! `seqlora fuse`: one weight per layer for several concepts.
 
-use std::path::PathBuf;
-
-use burn_seqlora::FoundModel;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::Member;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::files::check_target;
 use burn_seqlora::fusion::{
-    self, Fusion, Progress, Stage, StagedFusion, Statistics, StatisticsFolder, truncate,
+    self, Fusion, FusionFolder, Outcome, Progress, Stage, StagedFusion, Statistics, truncate,
     write_patches,
 };
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::lora::{PatchSet, WeightPatch};
 use burn_seqlora::model::DiffusionModel;
+use burn_seqlora::{FoundModel, Shard};
 use serde_json::json;
 
 use super::generate::members;
@@ -32,17 +30,15 @@ pub fn run(args: &Fuse, compute: &Compute, terminal: &Terminal) -> Result<(), Fa
     if members.is_empty() {
         return Err(Failure::Usage(format!("{} holds no concepts", args.bank.display())));
     }
-    check_target(&args.out)?;
-    let statistics = args.out.with_extension("statistics");
-    if statistics.exists() {
-        let text = format!(
-            "{} is in the way: statistics are written there meanwhile; remove it, or use another --out",
-            statistics.display()
-        );
+    if args.shard.is_some() && fusion.needs() == Statistics::None {
+        let text =
+            format!("--shard: {} needs no inputs, and takes no time worth sharing", args.method);
         return Err(Failure::Usage(text));
     }
+    check_target(&args.out)?;
+    let folder = FusionFolder::new(args.out.with_extension("unfinished"));
     let found = model::find(&args.model, terminal)?;
-    compute.device.run(Session { args, compute, fusion, members, statistics, found, terminal })
+    compute.device.run(Session { args, compute, fusion, members, folder, found, terminal })
 }
 
 struct Session<'a> {
@@ -50,39 +46,46 @@ struct Session<'a> {
     compute: &'a Compute,
     fusion: Box<dyn Fusion>,
     members: Vec<Member>,
-    /// A folder that exists while inputs are recorded.
-    statistics: PathBuf,
+    /// What is done of a fusion that is not finished.
+    folder: FusionFolder,
     found: FoundModel,
     terminal: &'a Terminal,
 }
 
 impl Job for Session<'_> {
     fn run<B: TrainBackend>(self, device: B::Device) -> Result<(), Failure> {
-        let Self { args, compute, fusion, members, statistics, terminal, .. } = &self;
+        let Self { args, compute, fusion, members, folder, terminal, .. } = &self;
         let precision = compute.precision.unwrap_or_default();
         let (model, base) = model::load::<B>(&self.found, precision, &device)?;
         let bank = Bank::open_for(&args.bank, &base)?;
         let scheduler = &self.found.config().scheduler;
         let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, scheduler, args.steps)?;
-        let folder = StatisticsFolder::new(statistics);
         let staged = StagedFusion {
             fusion: fusion.as_ref(),
             bank: &bank,
             members,
             plan: &plan,
             seed: compute.seed.unwrap_or(0),
-            statistics: &folder,
+            folder,
+            shard: args.shard.unwrap_or(Shard::ALL),
         };
         let memory = staged.memory(model.sites())?;
         terminal.line("memory", format_args!("{} besides the model", bytes(memory.total())));
-        let fused = self.fuse::<B, _>(&staged, &model);
-        // It is empty, or what is in it is of no use any more.
-        if statistics.exists() {
-            let _ = std::fs::remove_dir_all(statistics);
+        if folder.path().exists() {
+            terminal.line("going on", format_args!("with what is in {}", folder.path().display()));
         }
-        let Some(fused) = fused? else {
-            return Err(Failure::Interrupted("stopped; nothing is written".into()));
+        let fused = match self.fuse::<B, _>(&staged, &model)? {
+            Outcome::Fused(fused) => fused,
+            Outcome::Waiting(stage) => return self.report_shard(Some(stage)),
+            Outcome::Stopped => {
+                let text =
+                    format!("stopped; the same command goes on in {}", folder.path().display());
+                return Err(Failure::Interrupted(text));
+            }
         };
+        if args.shard.is_some() {
+            return self.report_shard(None);
+        }
         let (fused, lost) = match args.rank {
             Some(rank) => {
                 let (fused, error) = truncate(&fused, rank);
@@ -91,6 +94,7 @@ impl Job for Session<'_> {
             None => (fused, None),
         };
         write_patches(&args.out, &fused)?;
+        folder.remove()?;
         self.report(&fused, lost)
     }
 }
@@ -100,16 +104,11 @@ impl Session<'_> {
         &self,
         staged: &StagedFusion,
         model: &M,
-    ) -> Result<Option<PatchSet>, Failure> {
-        let recorded = match self.fusion.needs() {
-            Statistics::None => 0,
-            _ => Stage::ALL.len() * self.members.len(),
-        };
-        let layers = staged.layers(model.sites())?;
+    ) -> Result<Outcome, Failure> {
         let _hold = interrupt::hold();
-        let bar = self.terminal.bar("fuse", recorded + layers, "steps");
+        let bar = self.terminal.bar("fuse", staged.steps(model.sites())?, "steps");
         let mut done = 0;
-        let fused = staged.run(model, |progress| {
+        let outcome = staged.run(model, |progress| {
             if let Progress::Fused(_, site) = progress {
                 self.terminal.detail("fused", site);
             }
@@ -118,7 +117,28 @@ impl Session<'_> {
             interrupt::flow()
         })?;
         bar.finish_and_clear();
-        Ok(fused)
+        Ok(outcome)
+    }
+
+    /// What is left when the part is done: others' parts of a stage, or only to write the file.
+    fn report_shard(&self, waiting: Option<Stage>) -> Result<(), Failure> {
+        let shard = self.args.shard.unwrap_or(Shard::ALL);
+        let (part, count) = (shard.number + 1, shard.count);
+        let result = json!({
+            "version": 1,
+            "shard": [part, count],
+            "waiting_for": waiting.map(Stage::name),
+        });
+        self.terminal.result(&result, || match waiting {
+            Some(stage) => format!(
+                "part {part} of {count} of the stage {} is done; when the others are, the same command goes on",
+                stage.name()
+            ),
+            None => {
+                let file = self.args.out.display();
+                format!("all layers are fused; the same command without --shard writes {file}")
+            }
+        })
     }
 
     fn report(&self, fused: &PatchSet, lost: Option<f64>) -> Result<(), Failure> {

@@ -34,8 +34,10 @@ pub mod precision;
 mod read;
 pub mod rng;
 pub mod settings;
+mod shard;
 pub mod text;
 pub mod train;
 
 pub use error::{Error, Result};
 pub use flow::Flow;
+pub use shard::Shard;

@@ -2,7 +2,7 @@
 
 use burn_seqlora::kernels::matmul::Times;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use burn_seqlora::bank::{Bank, BaseModel, ConceptRecord};
@@ -10,8 +10,7 @@ use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::fusion::{
     Fusion, FusionRun, FusionSolver, GramSource, Layer, LayerMember, LeastSquares, LoraClr, Mean,
-    MixOfShow, Progress, Recording, Stage, StagedFusion, Statistics, StatisticsFolder, Sum, merged,
-    patched, record_activations,
+    MixOfShow, Recording, StatisticsFolder, Sum, merged, patched, record_activations,
 };
 use burn_seqlora::jvp::Dual;
 use burn_seqlora::kernels::lora_linear::LoraFactors;
@@ -25,7 +24,6 @@ use burn_seqlora::model::{Denoiser, DiffusionModel, LatentCodec, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::rng::Seed;
 use burn_seqlora::text::TextBatch;
-use burn_seqlora::train::Flow;
 use nalgebra::DMatrix;
 use tempfile::TempDir;
 
@@ -39,7 +37,12 @@ const TWO_LAYERS: Toy = Toy { widths: &[7, 5, 6], rank: 2, dtype: DType::F32 };
 const ONE_LAYER: Toy = Toy { widths: &[10, 8], rank: 2, dtype: DType::F32 };
 
 /// Random factors at every site, whose product is `size` times as large as a usual weight.
-fn adapter<B: Backend>(sites: &[Site], rank: usize, concept: usize, size: f64) -> StoredAdapter {
+pub(super) fn adapter<B: Backend>(
+    sites: &[Site],
+    rank: usize,
+    concept: usize,
+    size: f64,
+) -> StoredAdapter {
     let numbers = |shape, counter, scale: f64| {
         let matrix = random::<B, 2>(shape, counter, DType::F32).mul_scalar(scale);
         matrix.to_data().iter::<f32>().collect::<Vec<f32>>()
@@ -54,7 +57,7 @@ fn adapter<B: Backend>(sites: &[Site], rank: usize, concept: usize, size: f64) -
 }
 
 /// A bank of these adapters, with one word of one random embedding each.
-fn bank<B: Backend>(
+pub(super) fn bank<B: Backend>(
     sites: &[Site],
     token_width: usize,
     adapters: &[StoredAdapter],
@@ -71,11 +74,11 @@ fn bank<B: Backend>(
     (folder, bank)
 }
 
-fn members(scales: &[f64]) -> Vec<Member> {
+pub(super) fn members(scales: &[f64]) -> Vec<Member> {
     scales.iter().enumerate().map(|(i, scale)| Member { id: name(i), scale: *scale }).collect()
 }
 
-fn compose<B: KernelBackend>(bank: &Bank, members: &[Member]) -> Composition<B> {
+pub(super) fn compose<B: KernelBackend>(bank: &Bank, members: &[Member]) -> Composition<B> {
     Composition::load(bank, members, bank.sites(), &B::Device::default()).unwrap()
 }
 
@@ -281,128 +284,6 @@ pub fn fusions_are_those_of_pytorch<B: KernelBackend>(_: f64) {
     }
 }
 
-/// Returns the change of the only member, and writes down how many inputs each layer had.
-#[derive(Debug, Default)]
-struct Witness {
-    seen: Mutex<BTreeMap<String, Gram>>,
-}
-
-impl Fusion for Witness {
-    fn name(&self) -> &'static str {
-        "witness"
-    }
-
-    fn description(&self) -> &'static str {
-        "as one is"
-    }
-
-    fn needs(&self) -> Statistics {
-        Statistics::GramAndInputs
-    }
-
-    fn memory(&self, _: &Site, _: &[usize]) -> usize {
-        0
-    }
-
-    fn fuse(
-        &self,
-        layer: &Layer,
-        members: &mut dyn Iterator<Item = burn_seqlora::Result<LayerMember>>,
-    ) -> burn_seqlora::Result<WeightPatch> {
-        let member = members.next().expect("one member")?;
-        assert!(members.next().is_none());
-        let mut seen = self.seen.lock().unwrap();
-        assert!(seen.insert(layer.site.name.clone(), member.gram().clone()).is_none());
-        Ok(WeightPatch::LowRank(member.factors.expect("it adapts all layers").clone()))
-    }
-}
-
-/// The text encoder's rows are those from start to end of `photo of a <x>` and `<x>`, those of keys and
-/// values the word and the end of both; all other layers have an image's. With one concept, whose change is
-/// kept as it is, the stages see what a single run with the concept sees.
-pub fn stages_record_what_mix_of_show_does<B: KernelBackend>(tolerance: f64) {
-    let model = tiny::<B>(TINY[0]);
-    let sites = model.sites();
-    let (folder, bank) = bank::<B>(sites, model.token_width(), &[adapter::<B>(sites, 2, 0, 0.05)]);
-    let members = members(&[1.0]);
-    let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &model.config().scheduler, 3).unwrap();
-    let statistics = StatisticsFolder::new(folder.path().join("statistics"));
-    let witness = Witness::default();
-    let staged = StagedFusion {
-        fusion: &witness,
-        bank: &bank,
-        members: &members,
-        plan: &plan,
-        seed: 5,
-        statistics: &statistics,
-    };
-    let fused = staged.run(&model, |_| Flow::Continue).unwrap().expect("nothing stops it");
-    assert_eq!(fused.0.len(), sites.len());
-    assert!(!folder.path().join("statistics").join(name(0)).exists(), "statistics are removed");
-
-    let concept = compose::<B>(&bank, &members);
-    let prompts = vec![format!("photo of a <{}>", name(0))];
-    let recording = Recording { prompts, plan: &plan, seed: 5 };
-    let spatial = |site: &Site| Stage::Spatial.contains(site);
-    let whole = record_activations(&model, &concept, &concept.adapters, spatial, &recording);
-    let (whole, seen) = (whole.unwrap(), witness.seen.into_inner().unwrap());
-    assert!(!whole.0.is_empty());
-    for site in sites {
-        let gram = &seen[&site.name];
-        let kept = gram.kept.len() / gram.inputs;
-        match Stage::ALL.into_iter().find(|stage| stage.contains(site)).unwrap() {
-            // photo, of, a, the word; the word: each with start and end.
-            Stage::TextEncoder => assert_eq!((gram.rows, kept), (9, 9), "{}", site.name),
-            Stage::CrossAttention => assert_eq!((gram.rows, kept), (4, 4), "{}", site.name),
-            Stage::Spatial => {
-                let expected = &whole.0[&site.name];
-                assert_eq!(gram.rows, expected.rows, "{}", site.name);
-                let numbers = |gram: &Gram| {
-                    let values: Vec<f32> = gram.to_matrix().iter().map(|x| *x as f32).collect();
-                    let data = TensorData::new(values, [gram.inputs, gram.inputs]);
-                    Tensor::<B, 2>::from_data(data, &B::Device::default())
-                };
-                let error = relative_error(&numbers(gram), &numbers(expected));
-                assert!(error < tolerance, "{}: {error:.2e}", site.name);
-            }
-        }
-    }
-}
-
-/// All fusions that need inputs run through the stages with two concepts, and each says beforehand what
-/// memory it takes.
-pub fn every_fusion_goes_through_the_stages<B: KernelBackend>(_: f64) {
-    let model = tiny::<B>(TINY[1]);
-    let sites = model.sites();
-    let adapters = [0, 1].map(|i| adapter::<B>(sites, 2, i, 0.05));
-    let (folder, bank) = bank::<B>(sites, model.token_width(), &adapters);
-    let members = members(&[1.0, 0.5]);
-    let plan = SamplerPlan::new(SamplerKind::DpmPlusPlus2M, &model.config().scheduler, 2).unwrap();
-    let statistics = StatisticsFolder::new(folder.path().join("statistics"));
-    for fusion in burn_seqlora::fusion::all() {
-        let staged = StagedFusion {
-            fusion: fusion.as_ref(),
-            bank: &bank,
-            members: &members,
-            plan: &plan,
-            seed: 0,
-            statistics: &statistics,
-        };
-        assert!(staged.memory(sites).unwrap().total() > 0);
-        let mut steps = 0;
-        let count = |_: Progress| {
-            steps += 1;
-            Flow::Continue
-        };
-        let fused = staged.run(&model, count).unwrap().expect("nothing stops it");
-        assert_eq!(fused.0.len(), staged.layers(sites).unwrap());
-        let recorded = if fusion.needs() == Statistics::None { 0 } else { 6 };
-        assert_eq!(steps, recorded + fused.0.len(), "{}", fusion.name());
-        patched::<B, _>(&model, &fused).unwrap();
-        assert!(staged.run(&model, |_| Flow::Stop).unwrap().is_none());
-    }
-}
-
 /// A single concept whose inputs span all dimensions is returned as it is, without a ridge. If they do
 /// not, a ridge is required; ΔW is then returned on the span of the inputs, and is zero outside of it.
 pub fn one_concept_is_returned_on_its_span<B: KernelBackend>(tolerance: f64) {
@@ -509,9 +390,9 @@ pub fn a_fusion_of_ones_own_runs<B: KernelBackend>(_: f64) {
     assert!(error.contains("least-squares") && error.contains("statistics"), "{error}");
 }
 
-const TINY: [&str; 2] = ["tiny-sd1", "tiny-sd2"];
+pub(super) const TINY: [&str; 2] = ["tiny-sd1", "tiny-sd2"];
 
-fn tiny<B: KernelBackend>(name: &str) -> StableDiffusion<B> {
+pub(super) fn tiny<B: KernelBackend>(name: &str) -> StableDiffusion<B> {
     StableDiffusion::load(&fixtures::path(name), &B::Device::default()).unwrap()
 }
 

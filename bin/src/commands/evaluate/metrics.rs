@@ -21,6 +21,7 @@ use image::RgbImage;
 use super::session::Session;
 use crate::commands::builtin::is_chosen;
 use crate::failure::Failure;
+use crate::interrupt;
 
 /// The metrics that need no weights but the built-in ones, or none at all.
 const IDENTITY: &str = "identity";
@@ -68,6 +69,7 @@ impl Session<'_> {
         for config in &settings.external {
             let scorer =
                 ExternalScorer::start(config.clone(), self.protocol().prompt_text.clone())?;
+            interrupt::remove_when_stopped(scorer.folder().to_owned());
             loaded.metrics.push(Box::new(scorer));
         }
         for table in &settings.imported {

@@ -1,13 +1,13 @@
 //! What the stages of an evaluation share.
 
-use burn_seqlora::FoundModel;
 use burn_seqlora::eval::protocol::{ImageGroup, Protocol, ScoreSet};
 use burn_seqlora::eval::store::{RunFolder, RunRecord};
+use burn_seqlora::{FoundModel, Shard};
 
 use super::data::Data;
 use super::methods::Method;
 use super::settings::Settings;
-use crate::args::{Evaluate, Shard};
+use crate::args::Evaluate;
 use crate::terminal::Terminal;
 
 /// What all stages share.
@@ -33,6 +33,6 @@ impl Session<'_> {
 
     /// The part that is done here.
     pub fn shard(&self) -> Shard {
-        self.args.shard.unwrap_or(Shard { number: 0, count: 1 })
+        self.args.shard.unwrap_or(Shard::ALL)
     }
 }

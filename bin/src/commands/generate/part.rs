@@ -1,12 +1,12 @@
 //! The images of a part of a run, which may be there already.
 
 use burn::tensor::TensorData;
+use burn_seqlora::Shard;
 use burn_seqlora::data::Parameters;
 use burn_seqlora::error::Error;
 
 use super::orders::Order;
 use super::parameters::RunParameters;
-use crate::args::Shard;
 use crate::images::numbered;
 
 /// Gives each image the number of its file, and leaves those of a part.

@@ -7,6 +7,7 @@ mod preview;
 mod progress;
 mod tensorboard;
 
+use burn_seqlora::Shard;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::data::{ConceptData, DiscoverOptions, Manifest};
 use burn_seqlora::kernels::TrainBackend;
@@ -23,7 +24,7 @@ use self::preview::Previewer;
 use self::progress::{Progress, examined, report};
 use self::tensorboard::Tensorboard;
 use super::{builtin, model};
-use crate::args::{Compute, Learn, Shard};
+use crate::args::{Compute, Learn};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::settings;

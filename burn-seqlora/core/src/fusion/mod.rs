@@ -9,6 +9,7 @@
 
 mod apply;
 mod contract;
+mod folder;
 mod lbfgs;
 mod least_squares;
 mod loraclr;
@@ -18,6 +19,8 @@ mod output_error;
 mod pairs;
 mod record;
 mod run;
+mod stage;
+mod stage_inputs;
 mod stages;
 mod statistics;
 mod store;
@@ -26,13 +29,15 @@ mod truncate;
 
 pub use apply::{is_cheaper_dense, merged, patched};
 pub use contract::{Fusion, Layer, LayerMember, Statistics};
+pub use folder::FusionFolder;
 pub use least_squares::LeastSquares;
 pub use loraclr::LoraClr;
 pub use mean::Mean;
 pub use mix_of_show::{FusionSolver, MixOfShow};
 pub use record::{Recording, record_activations};
 pub use run::{FusionMemory, FusionRun};
-pub use stages::{Progress, Stage, StagedFusion};
+pub use stage::Stage;
+pub use stages::{Outcome, Progress, StagedFusion};
 pub use statistics::{GramSource, KEPT_ROWS, StatisticsFolder};
 pub use store::{read_patches, write_patches};
 pub use sum::Sum;

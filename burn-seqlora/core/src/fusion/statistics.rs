@@ -48,7 +48,7 @@ impl GramSource for BTreeMap<String, ActivationStatistics> {
 
 /// A folder with a file `<id>/<site>.safetensors` for each concept and site. It holds `rows` `[1, 1]`, `kept`
 /// `[kept rows, m]` if inputs were kept, and `gram` `[m, m]` unless all were, in f32; the number of rows is exact up to
-/// 2²⁴. The files are for the process that writes them: they are neither replaced at once nor brought to the disk.
+/// 2²⁴. A concept's folder is there when all of it is written; it is not brought to the disk.
 ///
 /// The statistics of one concept are Σ m² numbers over its sites, 0.5 GB for the attention layers of
 /// Stable Diffusion 1.5. From a folder, only one matrix is read at a time.
@@ -63,30 +63,29 @@ impl StatisticsFolder {
         Self { path: path.into() }
     }
 
-    /// Removes the statistics of a concept, if there are any.
-    ///
-    /// # Errors
-    /// If they cannot be removed.
-    pub fn remove(&self, concept: &str) -> Result<()> {
-        let folder = self.path.join(concept);
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("cannot remove", &folder)(error))
-            }
-            _ => Ok(()),
-        }
+    /// Whether there are statistics of a concept.
+    pub fn has(&self, concept: &str) -> bool {
+        self.path.join(concept).is_dir()
     }
 
     fn file(&self, concept: &str, site: &str) -> PathBuf {
         self.path.join(concept).join(format!("{site}.safetensors"))
     }
 
-    /// Writes the statistics of a concept, in place of older ones of the same sites.
+    /// Writes the statistics of a concept, of which there are none yet.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, concept: &str, statistics: ActivationStatistics) -> Result<()> {
-        let folder = self.path.join(concept);
+        // No concept's id begins with a dot.
+        let unfinished = format!(".{concept}");
+        let folder = self.path.join(&unfinished);
+        match fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("cannot remove", &folder)(error));
+            }
+            _ => {}
+        }
         fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
         for (site, Gram { rows, inputs, values, kept }) in statistics.0 {
             let mut matrices =
@@ -97,11 +96,12 @@ impl StatisticsFolder {
             if !kept.is_empty() {
                 matrices.insert(KEPT.to_string(), ([kept.len() / inputs, inputs], kept));
             }
-            let file = self.file(concept, &site);
+            let file = self.file(&unfinished, &site);
             let bytes = to_safetensors(&file, &matrices)?;
             fs::write(&file, bytes).map_err(Error::io("cannot write", &file))?;
         }
-        Ok(())
+        let complete = self.path.join(concept);
+        fs::rename(&folder, &complete).map_err(Error::io("cannot write", &complete))
     }
 }
 

@@ -115,6 +115,11 @@ impl ExternalScorer {
         Ok(Self { config, hello, prompts, images, state: RefCell::new(state) })
     }
 
+    /// The temporary folder with the images, which is removed with the scorer.
+    pub fn folder(&self) -> &Path {
+        self.images.path()
+    }
+
     /// The score of each image, or why it has none.
     ///
     /// # Errors
