@@ -86,10 +86,12 @@ impl StageInputs<'_> {
         match self.stage {
             Stage::TextEncoder => drop(encode(&probed)),
             Stage::CrossAttention => {
-                // Keys and values do not depend on the latents.
-                let latents = Dual::constant(Tensor::zeros(shape, &device));
-                let start = Tensor::zeros([1], &device);
-                model.predict(latents, start, &encode(adapters), &probed);
+                // Keys and values do not depend on the latents, so that a model may compute them beforehand.
+                let prompt = model.prepare(encode(adapters), &probed);
+                if !probe.is_complete() {
+                    let latents = Dual::constant(Tensor::zeros(shape, &device));
+                    model.predict(latents, Tensor::zeros([1], &device), &prompt, &probed);
+                }
             }
             Stage::Spatial => {
                 let prompt = encode(adapters);

@@ -90,6 +90,11 @@ impl<B: MatMul> ActivationProbe<B> {
         }
     }
 
+    /// Whether every site that is recorded has seen inputs.
+    pub fn is_complete(&self) -> bool {
+        self.sums().iter().flatten().all(|sum| sum.gram.is_some())
+    }
+
     /// The rows at the positions that count.
     fn counted(&self, inputs: Tensor<B, 2>) -> Tensor<B, 2> {
         let Some((length, positions)) = &self.positions else { return inputs };
