@@ -167,7 +167,7 @@ impl Problem<'_> {
     fn undecided(&self) -> Error {
         Error::Invalid(format!(
             "the statistics of `{}` hold too few inputs to tell whether outputs of two concepts are nearer \
-             than `margin` = {}",
+             than `margin` = {}; in more sampling steps their images differ more",
             self.name, self.settings.margin
         ))
     }
