@@ -1,0 +1,253 @@
+//! Attention on GPUs. In f32 kernels go tile by tile over the keys with a softmax that is brought up to date as they go
+//! (online softmax), so that no matrix of scores is in memory; in 16 bits, where tensor cores multiply, it consists of
+//! matrix products in blocks of queries.
+
+mod backward;
+mod forward;
+mod tiles;
+
+use burn::tensor::{DType, TensorMetadata};
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
+use cubecl::prelude::*;
+
+use self::backward::{keys_kernel, queries_kernel};
+use self::forward::{statistics_kernel, tangent_kernel, value_kernel};
+use self::tiles::{TILE, fits};
+use super::{all_tuned, contiguous, cube_each, dims, empty_like};
+use crate::attention::blocks::Blocks;
+use crate::attention::{Attention, AttentionMask};
+use crate::operation::{BackwardPasses, Kernel, Operation};
+
+/// The most scores of a block. They take 64 MB in f32, and derivatives hold several such matrices.
+/// Unlimited, Stable Diffusion 1.5 has 268 million scores in its first layers, at 512 pixels with
+/// guidance.
+const SCORES: usize = 1 << 24;
+
+fn blocks(attention: &Attention) -> Blocks {
+    Blocks { attention: *attention, scores: SCORES }
+}
+
+impl<R, F, I, BT> Kernel<Attention> for CubeBackend<R, F, I, BT>
+where
+    R: CubeRuntime,
+    F: FloatElement,
+    I: IntElement,
+    BT: BoolElement,
+{
+    fn value(attention: &Attention, x: &[CubeTensor<R>]) -> CubeTensor<R> {
+        match (all_tuned(x), Tiled::new(attention, x)) {
+            (true, Some(tiled)) => tiled.value(),
+            (true, None) => blocks(attention).value::<Self>(x),
+            (false, _) => Operation::value::<Self>(attention, x),
+        }
+    }
+
+    fn tangent(
+        attention: &Attention,
+        x: &[CubeTensor<R>],
+        dx: &[Option<CubeTensor<R>>],
+    ) -> CubeTensor<R> {
+        match (all_tuned(x), Tiled::new(attention, x)) {
+            (true, Some(tiled)) => tiled.tangent(dx),
+            (true, None) => blocks(attention).tangent::<Self>(x, dx),
+            (false, _) => Operation::tangent::<Self>(attention, x, dx),
+        }
+    }
+
+    fn backward(x: &[CubeTensor<R>]) -> Option<BackwardPasses<Self, Attention>> {
+        let passes = BackwardPasses {
+            of_value: |attention, x, g, wanted| match Tiled::new(attention, x) {
+                Some(tiled) => tiled.backward(&[], g, wanted),
+                None => blocks(attention).adjoint::<Self>(x, g, wanted),
+            },
+            of_tangent: |attention, x, dx, h, wanted| match Tiled::new(attention, x) {
+                Some(tiled) => tiled.backward(dx, h, wanted),
+                None => blocks(attention).tangent_adjoint::<Self>(x, dx, h, wanted),
+            },
+        };
+        all_tuned(x).then_some(passes)
+    }
+}
+
+/// Attention by tiles.
+struct Tiled<'a, R: CubeRuntime> {
+    x: &'a [CubeTensor<R>],
+    /// d
+    width: usize,
+    causal: bool,
+}
+
+impl<'a, R: CubeRuntime> Tiled<'a, R> {
+    /// `None` if the kernels do not apply: below f32, or where heads are too wide.
+    fn new(attention: &Attention, x: &'a [CubeTensor<R>]) -> Option<Self> {
+        let [_, _, channels] = dims(&x[0]);
+        let width = channels / attention.heads;
+        let applies = x[0].dtype == DType::F32 && fits(width);
+        applies.then_some(Self { x, width, causal: attention.mask == AttentionMask::Causal })
+    }
+
+    /// 1/√d
+    fn scale(&self) -> f32 {
+        (self.width as f32).powf(-0.5)
+    }
+
+    /// A cube for each tile of tokens of each head.
+    fn cubes(&self, x: &CubeTensor<R>) -> (CubeCount, CubeDim) {
+        let [batch, tokens, channels] = dims(x);
+        cube_each(x, batch * channels / self.width * tokens.div_ceil(TILE))
+    }
+
+    fn input(&self, number: usize) -> TensorArg<R> {
+        contiguous(&self.x[number])
+    }
+
+    /// The shape of an input.
+    fn empty(&self, number: usize) -> CubeTensor<R> {
+        empty_like(&self.x[number], self.x[number].shape())
+    }
+
+    fn value(&self) -> CubeTensor<R> {
+        let (cubes, cube) = self.cubes(&self.x[0]);
+        let o = self.empty(0);
+        value_kernel::launch(
+            &o.client,
+            cubes,
+            cube,
+            self.input(0),
+            self.input(1),
+            self.input(2),
+            o.clone().into_tensor_arg(),
+            self.scale(),
+            self.width,
+            self.causal,
+        );
+        o
+    }
+
+    fn tangent(&self, dx: &[Option<CubeTensor<R>>]) -> CubeTensor<R> {
+        let (cubes, cube) = self.cubes(&self.x[0]);
+        let o = self.empty(0);
+        tangent_kernel::launch(
+            &o.client,
+            cubes,
+            cube,
+            self.input(0),
+            self.input(1),
+            self.input(2),
+            tangent(dx, 0),
+            tangent(dx, 1),
+            tangent(dx, 2),
+            o.clone().into_tensor_arg(),
+            self.scale(),
+            self.width,
+            self.causal,
+        );
+        o
+    }
+
+    /// The gradients of ⟨g, value⟩ if there are no tangents, and of ⟨g, tangent⟩ otherwise.
+    fn backward(
+        &self,
+        dx: &[Option<CubeTensor<R>>],
+        g: CubeTensor<R>,
+        wanted: &[bool],
+    ) -> Vec<Option<CubeTensor<R>>> {
+        let of_tangent = !dx.is_empty();
+        let is_wanted = |number: usize| wanted.get(number).copied().unwrap_or(false);
+        let statistics = self.statistics(dx, &g);
+        let mut gradients: Vec<Option<CubeTensor<R>>> = vec![None; wanted.len()];
+        if is_wanted(0) || is_wanted(3) {
+            let (cubes, cube) = self.cubes(&self.x[0]);
+            let at = [0, 3].map(|_| self.empty(0));
+            queries_kernel::launch(
+                &g.client,
+                cubes,
+                cube,
+                self.input(0),
+                self.input(1),
+                self.input(2),
+                tangent(dx, 0),
+                tangent(dx, 1),
+                tangent(dx, 2),
+                contiguous(&g),
+                statistics.clone().into_tensor_arg(),
+                at[0].clone().into_tensor_arg(),
+                at[1].clone().into_tensor_arg(),
+                self.scale(),
+                self.width,
+                self.causal,
+                of_tangent,
+            );
+            for (at, number) in at.into_iter().zip([0, 3]) {
+                if is_wanted(number) {
+                    gradients[number] = Some(at);
+                }
+            }
+        }
+        if [1, 2, 4, 5].into_iter().any(is_wanted) {
+            let (cubes, cube) = self.cubes(&self.x[1]);
+            let at = [1, 2, 4, 5].map(|_| self.empty(1));
+            keys_kernel::launch(
+                &g.client,
+                cubes,
+                cube,
+                self.input(0),
+                self.input(1),
+                self.input(2),
+                tangent(dx, 0),
+                tangent(dx, 1),
+                tangent(dx, 2),
+                contiguous(&g),
+                statistics.into_tensor_arg(),
+                at[0].clone().into_tensor_arg(),
+                at[1].clone().into_tensor_arg(),
+                at[2].clone().into_tensor_arg(),
+                at[3].clone().into_tensor_arg(),
+                self.scale(),
+                self.width,
+                self.causal,
+                of_tangent,
+            );
+            for (at, number) in at.into_iter().zip([1, 2, 4, 5]) {
+                if is_wanted(number) {
+                    gradients[number] = Some(at);
+                }
+            }
+        }
+        gradients
+    }
+
+    /// Four numbers for each query, `[batch × heads, queries, 4]`.
+    fn statistics(&self, dx: &[Option<CubeTensor<R>>], g: &CubeTensor<R>) -> CubeTensor<R> {
+        let (cubes, cube) = self.cubes(&self.x[0]);
+        let [batch, queries, channels] = dims(&self.x[0]);
+        let statistics = empty_like(g, [batch * channels / self.width, queries, 4]);
+        statistics_kernel::launch(
+            &g.client,
+            cubes,
+            cube,
+            self.input(0),
+            self.input(1),
+            self.input(2),
+            tangent(dx, 0),
+            tangent(dx, 1),
+            tangent(dx, 2),
+            contiguous(g),
+            statistics.clone().into_tensor_arg(),
+            self.scale(),
+            self.width,
+            self.causal,
+            !dx.is_empty(),
+        );
+        statistics
+    }
+}
+
+/// The tangent of an input, if it has one.
+fn tangent<R: CubeRuntime>(
+    dx: &[Option<CubeTensor<R>>],
+    number: usize,
+) -> ComptimeOptionArgs<Tensor<f32>, R> {
+    dx.get(number).cloned().flatten().map(|dx| contiguous(&dx)).into()
+}
