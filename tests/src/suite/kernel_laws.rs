@@ -102,14 +102,20 @@ pub fn normalisation<B: KernelBackend>(stored: Stored) {
     }
 }
 
-/// Full and causal, with few queries and with more than one block of a CPU (of a GPU:
-/// `attention::blocks`), all moving or some.
+/// Full and causal, with few queries and with more than one block of a CPU or tile of a GPU, all moving or some; heads of
+/// 8, 40 and 160 channels.
 pub fn attention<B: KernelBackend>(stored: Stored) {
     let full = Attention { heads: 3, mask: AttentionMask::Full };
     let causal = Attention { heads: 3, mask: AttentionMask::Causal };
     agree::<B, _>(&full, &[heads(5, 1), heads(7, 2), heads(7, 3)], stored);
     agree::<B, _>(&causal, &[heads(7, 1), heads(7, 2), heads(7, 3)], stored);
     agree::<B, _>(&causal, &[heads(150, 1), heads(150, 2), heads(150, 3)], stored);
+    for (heads, tokens, channels) in [(2, 33, 80), (1, 3, 160)] {
+        let attention = Attention { heads, mask: AttentionMask::Full };
+        let row = |count, counter| moving([1, count, channels], counter);
+        let inputs = [row(tokens, 1), row(tokens + 2, 2), row(tokens + 2, 3)];
+        agree::<B, _>(&attention, &inputs, stored);
+    }
     let still = |input| Input { dx: None, ..input };
     agree::<B, _>(&full, &[heads(5, 1), still(heads(7, 2)), heads(7, 3)], stored);
     agree::<B, _>(&full, &[still(heads(5, 1)), heads(7, 2), still(heads(7, 3))], stored);
