@@ -285,7 +285,8 @@ fn an_interrupted_scorer_leaves_nothing() {
     let project = project();
     let external = "[[metrics.external]]\nname = \"mock\"\ncommand = [\"sh\", \"scorer.sh\"]\n";
     project.write("evaluate.toml", format!("{CONFIG}\n{external}"));
-    project.write("scorer.sh", format!("{HELLO}; read -r line; echo x > asked; exec sleep 5"));
+    let script = "read -r line || exit 0; echo x > asked; exec sleep 5";
+    project.write("scorer.sh", format!("{HELLO}; {script}"));
     fs::create_dir(project.path("temporary")).unwrap();
     let mut command = evaluate(&project, "");
     command.env("TMPDIR", project.path("temporary"));

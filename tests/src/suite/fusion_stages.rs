@@ -206,7 +206,7 @@ pub fn a_stopped_fusion_goes_on<B: KernelBackend>(_: f64) {
     assert_eq!(turn(2), Outcome::Waiting(Stage::TextEncoder));
     // Each stage has two rounds: inputs and layers.
     let mut rounds = 0;
-    while (0..3).map(&mut turn).any(|outcome| !matches!(outcome, Outcome::Fused(_))) {
+    while [0, 1, 2].map(&mut turn).iter().any(|end| !matches!(end, Outcome::Fused(_))) {
         rounds += 1;
         assert!(rounds < 7, "it does not end");
     }
