@@ -37,11 +37,13 @@
 mod derivatives;
 mod dual;
 mod parameters;
+mod total;
 mod vector;
 
 pub use derivatives::{Gradient, gradient, hessian_product, hessian_product_by_differences, jvp};
 pub use dual::{Dual, add_tangents};
 pub use parameters::Parameters;
+pub use total::{overall_mean, total};
 pub use vector::Vector;
 
 /// The README's example compiles and runs as a test.

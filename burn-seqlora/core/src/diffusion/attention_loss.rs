@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
-use burn_jvp::Dual;
+use burn_jvp::{Dual, total};
 use seqlora_kernels::KernelBackend;
 
 /// ```text
@@ -50,7 +50,7 @@ impl AttentionRegularization {
             let map = layers.into_iter().reduce(|a, b| a + b).expect("a layer");
             let mask = at_places(subject, places).cast(map.primal.dtype());
             let background = mask.clone().equal_elem(0.0).float().cast(map.primal.dtype());
-            let area = background.clone().sum();
+            let area = total(background.clone());
             defined = defined * area.clone().greater_elem(0.0).float();
             let outside = |map: Dual<B, 3>| {
                 let area = area.clone().clamp_min(1.0);

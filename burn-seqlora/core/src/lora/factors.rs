@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, backend::Backend};
+use burn_jvp::total;
 
 use crate::read::scalar;
 
@@ -179,7 +180,7 @@ impl<B: Backend> Factors<B> {
     pub fn dot(&self, other: &Self) -> f64 {
         self.check_same(other);
         match (&self.values, &other.values) {
-            (Some(a), Some(b)) => scalar((a.clone() * b.clone()).sum()),
+            (Some(a), Some(b)) => scalar(total(a.clone() * b.clone())),
             _ => 0.0,
         }
     }
@@ -195,7 +196,7 @@ impl<B: Backend> Factors<B> {
     /// If no site is adapted.
     pub fn norm_tensor(&self) -> Tensor<B, 1> {
         let values = self.values.clone().expect("some site is adapted");
-        (values.clone() * values).sum().sqrt()
+        total(values.clone() * values).sqrt()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn_jvp::Dual;
+use burn_jvp::{Dual, overall_mean};
 use seqlora_kernels::{ActivationCache, KernelBackend, TrainBackend};
 
 use super::state::TrainState;
@@ -116,7 +116,7 @@ impl<B: TrainBackend> Problem<'_, B> {
     ) -> Tensor<B::InnerBackend, 1> {
         let embeddings = state.parameters.embeddings.clone().expect("a gradient in the embeddings");
         let norms = (embeddings.clone() * embeddings.clone()).sum_dim(1).sqrt();
-        let norm = norms.mean();
+        let norm = overall_mean(norms);
         if state.embeddings_frozen {
             return norm;
         }

@@ -1,7 +1,7 @@
 //! Prompts as cross-attention sees them: read, split into chunks, encoded and weighted.
 
 use burn::tensor::{FloatDType, Tensor, TensorData};
-use burn_jvp::Dual;
+use burn_jvp::{Dual, overall_mean};
 use seqlora_kernels::KernelBackend;
 use serde::{Deserialize, Serialize};
 
@@ -139,7 +139,7 @@ fn emphasised<B: KernelBackend>(states: Dual<B, 3>, weights: &[Option<Vec<f32>>]
         let states = states.cast(FloatDType::F32);
         let weights = TensorData::new(weights.clone(), [1, weights.len(), 1]);
         let weighted = states.clone() * Tensor::from_data(weights, &device);
-        let ratio = states.mean() / weighted.clone().mean();
+        let ratio = overall_mean(states.clone()) / overall_mean(weighted.clone());
         (weighted * ratio.reshape([1, 1, 1])).cast(dtype)
     };
     Dual::constant(Tensor::cat(weights.iter().enumerate().map(prompt).collect(), 0))

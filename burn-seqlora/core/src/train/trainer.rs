@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use burn_jvp::Dual;
+use burn_jvp::{Dual, total};
 use seqlora_kernels::TrainBackend;
 use seqlora_kernels::matmul::{MatMul, Times};
 
@@ -136,12 +136,11 @@ fn overlap<B: MatMul>(
         let unit = b / norms;
         let entries = basis.transpose().times(unit).abs();
         // Not every backend's maximum keeps a NaN: this adds zero, or NaN.
-        let not_finite = (entries.clone() - entries.clone()).sum();
+        let not_finite = total(entries.clone() - entries.clone());
         Some(entries.max() + not_finite)
     };
     let largest: Vec<Tensor<B, 1>> = down.iter().filter_map(of_site).collect();
-    let greatest =
-        |largest: Tensor<B, 1>| largest.clone().max() + (largest.clone() - largest).sum();
+    let greatest = |largest: Tensor<B, 1>| largest.clone().max() + total(largest.clone() - largest);
     (!largest.is_empty()).then(|| greatest(Tensor::cat(largest, 0)))
 }
 
