@@ -58,7 +58,7 @@ fn inputs_are_recorded_where_they_are_needed() {
     for method in ["least-squares", "mix-of-show", "loraclr"] {
         let run = fuse(&project, &format!("--method {method} --steps 2")).succeeds().json();
         assert_eq!(run["dense_layers"], run["layers"], "{method}");
-        assert!(!project.path("fused.unfinished").exists());
+        assert!(!project.path("fused.safetensors.unfinished").exists());
         pixels(&project, "--fused fused.safetensors");
     }
 }
@@ -69,7 +69,7 @@ fn inputs_are_recorded_where_they_are_needed() {
 fn an_unfinished_fusion_goes_on() {
     let project = Project::with_bank();
     let (options, unfinished) =
-        ("--method mix-of-show --steps 40", project.path("fused.unfinished"));
+        ("--method mix-of-show --steps 40", project.path("fused.safetensors.unfinished"));
     let fused = || {
         assert!(!unfinished.exists());
         let bytes = fs::read(project.path("fused.safetensors")).unwrap();
@@ -81,10 +81,11 @@ fn an_unfinished_fusion_goes_on() {
 
     let mut running = Running::start(command(&project, options));
     running.wait_for(&unfinished.join("fusion.json"));
-    running.interrupt().fails(130, &["the same command goes on", "fused.unfinished"]);
-    fuse(&project, "--method loraclr").fails(1, &["fused.unfinished", "remove it to begin anew"]);
+    running.interrupt().fails(130, &["the same command goes on", "fused.safetensors.unfinished"]);
+    fuse(&project, "--method loraclr")
+        .fails(1, &["fused.safetensors.unfinished", "remove it to begin anew"]);
     let again = fuse(&project, options).succeeds();
-    assert!(again.stderr.contains("fused.unfinished"), "{}", again.stderr);
+    assert!(again.stderr.contains("fused.safetensors.unfinished"), "{}", again.stderr);
     assert!(fused() == whole);
 
     let part = |part| fuse(&project, &format!("{options} --shard {part}/2")).succeeds().json();

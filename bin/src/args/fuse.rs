@@ -32,7 +32,7 @@ pub struct Fuse {
     /// Make one LoRA of this rank of the result, and tell what that loses
     #[arg(long, value_parser = count::<MOST_RANK>)]
     pub rank: Option<usize>,
-    /// Do part I of N of the work in FILE's folder `.unfinished`, which machines share; again until all is done, and then once
+    /// Do part I of N of the work in the folder FILE.unfinished, which machines share; again until all is done, and then once
     /// without it; `auto` and `auto/N` read I and N as `learn` does
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     pub shard: Option<Shard>,

@@ -36,7 +36,9 @@ pub fn run(args: &Fuse, compute: &Compute, terminal: &Terminal) -> Result<(), Fa
         return Err(Failure::Usage(text));
     }
     check_target(&args.out)?;
-    let folder = FusionFolder::new(args.out.with_extension("unfinished"));
+    let mut unfinished = args.out.clone().into_os_string();
+    unfinished.push(".unfinished");
+    let folder = FusionFolder::new(unfinished);
     let found = model::find(&args.model, terminal)?;
     compute.device.run(Session { args, compute, fusion, members, folder, found, terminal })
 }

@@ -4,6 +4,7 @@
 mod digest;
 mod error;
 mod files;
+mod folder;
 mod guarded;
 mod lock;
 mod object;
@@ -17,6 +18,7 @@ pub use error::{FileError, Result};
 pub use files::{
     check_target, read_json, remove_temporary, to_json, write_atomic, write_json, write_new,
 };
+pub use folder::write_new_folder;
 pub use guarded::GuardedFolder;
 pub use lock::{FolderLock, LOCK};
 pub use object::parse_object;

@@ -471,7 +471,7 @@ pub fn a_concept_survives_its_fusion<B: KernelBackend>(_: f64) {
     let statistics = record();
     assert_eq!(statistics, record(), "recording is deterministic");
     assert_eq!(statistics.0.len(), sites.len());
-    let on_disk = StatisticsFolder::new(folder.path().join("statistics"));
+    let on_disk = StatisticsFolder::new(folder.path());
     on_disk.write(&name(0), statistics).unwrap();
 
     let fusion = LeastSquares::default();

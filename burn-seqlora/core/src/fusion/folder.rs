@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use seqlora_files::{read_json, to_json, write_new};
+use seqlora_files::{Disk, Storage, read_json, to_json, write_new};
 use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
@@ -37,6 +37,10 @@ pub struct FusionRecord {
     pub seed: u64,
 }
 
+/// The folders of a stage.
+const INPUTS: &str = "inputs";
+const LAYERS: &str = "layers";
+
 /// The newest layout.
 pub const VERSION: u32 = 1;
 
@@ -62,6 +66,8 @@ impl FusionFolder {
     /// # Errors
     /// If it cannot be removed.
     pub fn remove(&self) -> Result<()> {
+        // What is left of an interrupted removal must not be taken for the work of another fusion: its record goes last.
+        Stage::ALL.iter().try_for_each(|stage| remove_all(&self.stage(*stage)))?;
         remove_all(&self.path)
     }
 
@@ -70,28 +76,43 @@ impl FusionFolder {
     /// # Errors
     /// If it holds another fusion or cannot be written.
     pub(super) fn open(&self, record: &FusionRecord) -> Result<()> {
-        fs::create_dir_all(&self.path).map_err(Error::io("cannot create", &self.path))?;
+        let path = self.path.display();
         let file = self.path.join("fusion.json");
-        if !write_new(&file, &to_json(&file, record)?)?
-            && read_json::<FusionRecord>(&file)? != *record
-        {
-            let path = self.path.display();
+        let begun = Stage::ALL.iter().any(|stage| self.stage(*stage).exists());
+        if begun && !file.exists() {
+            let text =
+                format!("{path} lacks fusion.json, which tells what is fused; remove the folder");
+            return Err(Error::Invalid(text));
+        }
+        create(&self.path)?;
+        let taken = write_new(&file, &to_json(&file, record)?)?;
+        if !taken && read_json::<FusionRecord>(&file)? != *record {
             return Err(Error::Invalid(format!(
                 "{path} holds the beginning of a fusion of other concepts or with other settings; remove it to \
                  begin anew"
             )));
         }
+        for stage in Stage::ALL {
+            let stage = self.stage(stage);
+            [&stage, &stage.join(INPUTS), &stage.join(LAYERS)]
+                .into_iter()
+                .try_for_each(|f| create(f))?;
+        }
         Ok(())
+    }
+
+    fn stage(&self, stage: Stage) -> PathBuf {
+        self.path.join(stage.name())
     }
 
     /// The statistics of a stage.
     pub(super) fn statistics(&self, stage: Stage) -> StatisticsFolder {
-        StatisticsFolder::new(self.path.join(stage.name()).join("inputs"))
+        StatisticsFolder::new(self.stage(stage).join(INPUTS))
     }
 
     /// Removes the statistics of a stage.
     pub(super) fn remove_statistics(&self, stage: Stage) -> Result<()> {
-        remove_all(&self.path.join(stage.name()).join("inputs"))
+        remove_all(&self.stage(stage).join(INPUTS))
     }
 
     /// Whether a layer is fused.
@@ -101,10 +122,7 @@ impl FusionFolder {
 
     /// Keeps the patch of a layer.
     pub(super) fn keep_layer(&self, stage: Stage, site: &str, patch: WeightPatch) -> Result<()> {
-        let file = self.layer(stage, site);
-        let folder = self.path.join(stage.name()).join("layers");
-        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
-        write_patches(&file, &PatchSet([(site.to_string(), patch)].into()))
+        write_patches(&self.layer(stage, site), &PatchSet([(site.to_string(), patch)].into()))
     }
 
     /// Adds the patch of a layer that is fused to others.
@@ -115,14 +133,20 @@ impl FusionFolder {
     }
 
     fn layer(&self, stage: Stage, site: &str) -> PathBuf {
-        self.path.join(stage.name()).join("layers").join(format!("{site}.safetensors"))
+        self.stage(stage).join(LAYERS).join(format!("{site}.safetensors"))
     }
 }
 
-/// Removes a folder with all that is in it. Others may do the same at the same time.
+/// Creates a folder in one that is there.
+fn create(folder: &Path) -> Result<()> {
+    Ok(Disk.create_folder(folder)?)
+}
+
+/// Removes a folder with all that is in it. Others may do the same, or write there, at the same time.
 fn remove_all(folder: &Path) -> Result<()> {
+    use io::ErrorKind::{DirectoryNotEmpty, NotFound};
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        Err(error) if !matches!(error.kind(), NotFound | DirectoryNotEmpty) => {
             Err(Error::io("cannot remove", folder)(error))
         }
         _ => Ok(()),
@@ -153,6 +177,9 @@ mod tests {
         folder.open(&record(0)).unwrap();
         let error = folder.open(&record(1)).unwrap_err().to_string();
         assert!(error.contains("other concepts or with other settings"), "{error}");
+        fs::remove_file(folder.path().join("fusion.json")).unwrap();
+        let error = folder.open(&record(1)).unwrap_err().to_string();
+        assert!(error.contains("fusion.json"), "{error}");
         folder.remove().unwrap();
         folder.remove().unwrap();
         folder.open(&record(1)).unwrap();

@@ -122,7 +122,7 @@ impl StagedFusion<'_> {
             let layers: Vec<&Site> = layers(stage, model.sites(), &adapted).collect();
             let mut step = Step::Done;
             if !self.is_done(stage, &layers) {
-                step = self.record(model, stage, &fused, &adapted, &mut progress)?;
+                step = self.record(model, stage, &fused, &adapted, &layers, &mut progress)?;
             }
             if let Step::Done = step {
                 step = self.fuse(model, stage, &layers, &mut progress)?;
@@ -147,6 +147,7 @@ impl StagedFusion<'_> {
         stage: Stage,
         fused: &PatchSet,
         adapted: &BTreeSet<String>,
+        layers: &[&Site],
         progress: &mut impl FnMut(Progress) -> Flow,
     ) -> Result<Step> {
         if !self.records(stage, model.sites()) {
@@ -168,6 +169,10 @@ impl StagedFusion<'_> {
             if statistics.has(&member.id) {
                 continue;
             }
+            // Another run may have fused the last layer, and removed what it was fused by.
+            if self.is_done(stage, layers) {
+                return Ok(Step::Done);
+            }
             let one = std::slice::from_ref(member);
             let concept = Composition::load(self.bank, one, model.sites(), &model.device())?;
             let own = model.sites().iter().enumerate().map(|(number, site)| {
@@ -177,7 +182,8 @@ impl StagedFusion<'_> {
             statistics.write(&member.id, inputs.of(model, &member.id, &concept, &adapters)?)?;
             release_tape::<B>();
         }
-        match self.members.iter().all(|member| statistics.has(&member.id)) {
+        let recorded = self.members.iter().all(|member| statistics.has(&member.id));
+        match recorded || self.is_done(stage, layers) {
             true => Ok(Step::Done),
             false => Ok(Step::Waiting),
         }

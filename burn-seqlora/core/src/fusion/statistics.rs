@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::fs;
-use std::io;
 use std::path::PathBuf;
+
+use seqlora_files::write_new_folder;
 
 use crate::bank::{NamedTensors, read_tensors, to_safetensors};
 use crate::error::{Error, Result};
@@ -48,7 +48,7 @@ impl GramSource for BTreeMap<String, ActivationStatistics> {
 
 /// A folder with a file `<id>/<site>.safetensors` for each concept and site. It holds `rows` `[1, 1]`, `kept`
 /// `[kept rows, m]` if inputs were kept, and `gram` `[m, m]` unless all were, in f32; the number of rows is exact up to
-/// 2²⁴. A concept's folder is there when all of it is written; it is not brought to the disk.
+/// 2²⁴. A concept's folder is there when all of it is on the disk.
 ///
 /// The statistics of one concept are Σ m² numbers over its sites, 0.5 GB for the attention layers of
 /// Stable Diffusion 1.5. From a folder, only one matrix is read at a time.
@@ -58,7 +58,7 @@ pub struct StatisticsFolder {
 }
 
 impl StatisticsFolder {
-    /// Statistics in a folder, which [`StatisticsFolder::write`] creates if necessary.
+    /// Statistics in a folder.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
@@ -69,25 +69,17 @@ impl StatisticsFolder {
     }
 
     fn file(&self, concept: &str, site: &str) -> PathBuf {
-        self.path.join(concept).join(format!("{site}.safetensors"))
+        self.path.join(concept).join(file_name(site))
     }
 
-    /// Writes the statistics of a concept, of which there are none yet.
+    /// Writes the statistics of a concept, unless they are there. The folder itself has to be there.
     ///
     /// # Errors
     /// If a file cannot be written.
     pub fn write(&self, concept: &str, statistics: ActivationStatistics) -> Result<()> {
-        // No concept's id begins with a dot.
-        let unfinished = format!(".{concept}");
-        let folder = self.path.join(&unfinished);
-        match fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("cannot remove", &folder)(error));
-            }
-            _ => {}
-        }
-        fs::create_dir_all(&folder).map_err(Error::io("cannot create", &folder))?;
-        for (site, Gram { rows, inputs, values, kept }) in statistics.0 {
+        let path = self.path.join(concept);
+        let file = |(site, gram): (String, Gram)| {
+            let Gram { rows, inputs, values, kept } = gram;
             let mut matrices =
                 NamedTensors::from([(ROWS.to_string(), ([1, 1], vec![rows as f32]))]);
             if !values.is_empty() {
@@ -96,13 +88,16 @@ impl StatisticsFolder {
             if !kept.is_empty() {
                 matrices.insert(KEPT.to_string(), ([kept.len() / inputs, inputs], kept));
             }
-            let file = self.file(&unfinished, &site);
-            let bytes = to_safetensors(&file, &matrices)?;
-            fs::write(&file, bytes).map_err(Error::io("cannot write", &file))?;
-        }
-        let complete = self.path.join(concept);
-        fs::rename(&folder, &complete).map_err(Error::io("cannot write", &complete))
+            let name = file_name(&site);
+            Ok::<_, Error>((name.clone(), to_safetensors(&path.join(name), &matrices)?))
+        };
+        write_new_folder(&path, statistics.0.into_iter().map(file)).map(drop)
     }
+}
+
+/// The file of a site.
+fn file_name(site: &str) -> String {
+    format!("{site}.safetensors")
 }
 
 impl GramSource for StatisticsFolder {
@@ -152,7 +147,7 @@ mod tests {
         let entries = entries.map(|(name, gram)| (name.to_string(), gram));
         let statistics = ActivationStatistics(entries.into());
         let folder = tempfile::tempdir().unwrap();
-        let on_disk = StatisticsFolder::new(folder.path().join("statistics"));
+        let on_disk = StatisticsFolder::new(folder.path());
         on_disk.write("dog", statistics.clone()).unwrap();
         let in_memory = BTreeMap::from([("dog".to_string(), statistics)]);
         let sources: [&dyn GramSource; 2] = [&on_disk, &in_memory];

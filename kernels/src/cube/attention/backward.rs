@@ -60,10 +60,11 @@ fn slopes(
         let row = query + row_of(i);
         let inside = row < queries.count;
         let at = if inside { (head * queries.count + row) * 4 } else { 0usize.runtime() };
-        let logarithm = statistics[at];
-        let mean_u = statistics[at + 1];
-        let mean_ds = statistics[at + 2];
-        let mean_y = statistics[at + 3];
+        // What is not finite there must not reach rows of others.
+        let logarithm = select(inside, statistics[at], 0.0f32);
+        let mean_u = select(inside, statistics[at + 1], 0.0f32);
+        let mean_ds = select(inside, statistics[at + 2], 0.0f32);
+        let mean_y = select(inside, statistics[at + 3], 0.0f32);
         #[unroll]
         for j in 0..MICRO {
             let at = i * MICRO + j;

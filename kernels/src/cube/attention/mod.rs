@@ -70,6 +70,9 @@ where
     }
 }
 
+/// The inputs and outputs of the largest kernel, and its sizes.
+const BINDINGS: u32 = 13;
+
 /// Attention by tiles.
 struct Tiled<'a, R: CubeRuntime> {
     x: &'a [CubeTensor<R>],
@@ -79,11 +82,13 @@ struct Tiled<'a, R: CubeRuntime> {
 }
 
 impl<'a, R: CubeRuntime> Tiled<'a, R> {
-    /// `None` if the kernels do not apply: below f32, or where heads are too wide.
+    /// `None` if the kernels do not apply: below f32, where heads are too wide, or on a device that binds fewer buffers than
+    /// they have. WebGPU promises 8; adapters of desktops have hundreds of thousands.
     fn new(attention: &Attention, x: &'a [CubeTensor<R>]) -> Option<Self> {
         let [_, _, channels] = dims(&x[0]);
         let width = channels / attention.heads;
-        let applies = x[0].dtype == DType::F32 && fits(width);
+        let bindings = x[0].client.properties().hardware.max_bindings;
+        let applies = x[0].dtype == DType::F32 && fits(width) && bindings >= BINDINGS;
         applies.then_some(Self { x, width, causal: attention.mask == AttentionMask::Causal })
     }
 
