@@ -16,7 +16,8 @@ pub fn total<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
 /// The mean of all elements, `[1]`; [`total`] by their number.
 pub fn overall_mean<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, 1> {
     let count = tensor.dims().iter().product::<usize>() as f64;
-    total(tensor).div_scalar(count)
+    // The tape of Burn 0.21 rounds the divisor of `div_scalar` to f32.
+    total(tensor).mul_scalar(1.0 / count)
 }
 
 #[cfg(test)]
