@@ -16,9 +16,10 @@ fn every_kernel_compiles_for_sm_90() {
     compiles(Architecture::Hopper);
 }
 
-/// Bytes that some kernels of ours spill on sm_90, because the assembler takes 32 registers for a unit, of 255 that it may
+/// Bytes that some kernels of ours spill, because the assembler takes 32 to 64 registers for a unit, of 255 that it may
 /// take, so that all units of a multiprocessor have some: no other kernel spills.
-const KNOWN_SPILLS: [(&str, usize); 4] = [
+const KNOWN_SPILLS: [(&str, usize); 5] = [
+    ("value_kernel", 44),
     ("sum_kernel_f_f32", 84),
     ("standardize_kernel_f_f32", 16),
     ("project_kernel_f_bf16", 16),
