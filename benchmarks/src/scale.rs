@@ -196,10 +196,10 @@ fn fill(
             });
             let own = &directions[number * rank..(number + 1) * rank];
             let down = own.iter().flatten().map(|x| *x as f32).collect();
-            // The changes of 101 concepts together are small beside weights of 0.02.
+            // As large as those of a concept learnt in some hundred steps of Adam at 1e-4.
             let draw = || -> f64 { StandardNormal.sample(&mut rng) };
             let up = std::iter::repeat_with(draw).take(site.outputs * rank);
-            let up = up.map(|x| 1e-3 * x as f32).collect();
+            let up = up.map(|x| 1e-2 * x as f32).collect();
             adapter.0.insert(site.name.clone(), StoredFactors { rank: *rank, up, down });
         }
         let id = ConceptId::new(format!("random{number}"))?;

@@ -126,8 +126,8 @@ pub fn add_products(
             staged[half + place] = y_rows.read(y, y_first + row, channel, width);
         }
         sync_cube();
-        #[unroll]
-        for channel in 0..DEPTH {
+        // Not unrolled: Mesa's software Vulkan makes a loop of each access to shared memory, and would compile for minutes.
+        for channel in 0..DEPTH.runtime() {
             #[unroll]
             for i in 0..MICRO {
                 let left = staged[row_of(i) * DEPTH_ROW + channel];
