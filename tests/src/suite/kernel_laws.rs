@@ -105,18 +105,15 @@ pub fn normalisation<B: KernelBackend>(stored: Stored) {
 /// Full and causal, with few queries and with more than one block of a CPU or tile of a GPU, all moving or some; heads of
 /// 8, 40 and 160 channels.
 pub fn attention<B: KernelBackend>(stored: Stored) {
-    let full = Attention { heads: 3, mask: AttentionMask::Full };
-    let causal = Attention { heads: 3, mask: AttentionMask::Causal };
-    agree::<B, _>(&full, &[heads(5, 1), heads(7, 2), heads(7, 3)], stored);
-    agree::<B, _>(&causal, &[heads(7, 1), heads(7, 2), heads(7, 3)], stored);
-    agree::<B, _>(&causal, &[heads(150, 1), heads(150, 2), heads(150, 3)], stored);
-    for (heads, tokens, channels) in [(2, 33, 80), (1, 3, 160)] {
-        let attention = Attention { heads, mask: AttentionMask::Full };
-        let row = |count, counter| moving([1, count, channels], counter);
-        let inputs = [row(tokens, 1), row(tokens + 2, 2), row(tokens + 2, 3)];
-        agree::<B, _>(&attention, &inputs, stored);
-    }
+    let row = |count, channels, counter| moving([1, count, channels], counter);
     let still = |input| Input { dx: None, ..input };
+    let full = Attention { heads: 2, mask: AttentionMask::Full };
+    agree::<B, _>(&full, &[row(33, 320, 1), row(3, 320, 2), row(3, 320, 3)], stored);
+    let causal = Attention { heads: 1, mask: AttentionMask::Causal };
+    for tokens in [7, 150] {
+        agree::<B, _>(&causal, &[1, 2, 3].map(|counter| row(tokens, 40, counter)), stored);
+    }
+    let full = Attention { heads: 3, mask: AttentionMask::Full };
     agree::<B, _>(&full, &[heads(5, 1), still(heads(7, 2)), heads(7, 3)], stored);
     agree::<B, _>(&full, &[still(heads(5, 1)), heads(7, 2), still(heads(7, 3))], stored);
 }

@@ -100,7 +100,9 @@ pub fn zeros(#[comptime] count: usize) -> Array<f32> {
     numbers
 }
 
-/// Adds the products of rows of x and rows of y to a unit's numbers of a tile.
+/// Adds the products of rows of x and rows of y to a unit's numbers of a tile. Its loops are left to the compiler to
+/// unroll: Mesa's software Vulkan compiles each access to shared memory into a loop of its own, and a longer kernel in
+/// minutes.
 #[cube]
 pub fn add_products(
     x: &Tensor<f32>,
@@ -115,8 +117,7 @@ pub fn add_products(
 ) {
     let half = comptime!(STAGED / 2);
     for chunk in 0..comptime!(width.div_ceil(DEPTH)).runtime() {
-        #[unroll]
-        for part in 0..comptime!(TILE * DEPTH / UNITS) {
+        for part in 0..comptime!(TILE * DEPTH / UNITS).runtime() {
             let at = UNIT_POS as usize + part * UNITS;
             let row = at / DEPTH;
             let channel = at % DEPTH;
@@ -126,15 +127,18 @@ pub fn add_products(
             staged[half + place] = y_rows.read(y, y_first + row, channel, width);
         }
         sync_cube();
-        // Not unrolled: Mesa's software Vulkan makes a loop of each access to shared memory, and would compile for minutes.
         for channel in 0..DEPTH.runtime() {
+            let mut left = Array::<f32>::new(MICRO);
             #[unroll]
             for i in 0..MICRO {
-                let left = staged[row_of(i) * DEPTH_ROW + channel];
+                left[i] = staged[row_of(i) * DEPTH_ROW + channel];
+            }
+            #[unroll]
+            for j in 0..MICRO {
+                let right = staged[half + column_of(j) * DEPTH_ROW + channel];
                 #[unroll]
-                for j in 0..MICRO {
-                    let right = staged[half + column_of(j) * DEPTH_ROW + channel];
-                    sums[i * MICRO + j] += left * right;
+                for i in 0..MICRO {
+                    sums[i * MICRO + j] += left[i] * right;
                 }
             }
         }
@@ -168,13 +172,18 @@ pub fn add_tile_times(
         sync_cube();
         for row in 0..height.runtime() {
             let inner = block * height + row;
+            let mut factors = Array::<f32>::new(MICRO);
             #[unroll]
             for i in 0..MICRO {
                 let at = if transposed { inner * ROW + row_of(i) } else { row_of(i) * ROW + inner };
-                let factor = tile[at];
+                factors[i] = tile[at];
+            }
+            #[unroll]
+            for j in 0..columns {
+                let right = staged[row * length + column_of(j)];
                 #[unroll]
-                for j in 0..columns {
-                    sums[i * columns + j] += factor * staged[row * length + column_of(j)];
+                for i in 0..MICRO {
+                    sums[i * columns + j] += factors[i] * right;
                 }
             }
         }
