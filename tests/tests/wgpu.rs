@@ -3,4 +3,4 @@
 #![cfg(feature = "wgpu")]
 
 seqlora_tests::suite!(burn_seqlora::kernels::Wgpu, 1e-3,
-    laws: [activations, normalisation, attention, linear_layers, convolutions, products, projection]);
+    laws: [activations, normalisation, attention, attention_by_tiles, linear_layers, convolutions, products, projection]);

@@ -2,7 +2,7 @@
 //!
 //! Tensors keep their precision in memory, and the kernels compute in f32. Only wide matrix products of 16
 //! bits use tensor cores. Attention goes tile by tile over the keys in f32, and consists of products in blocks of queries
-//! in 16 bits; a convolution consists of products with patches. f64 and tensors without elements are computed by the references.
+//! in 16 bits and on GPUs in software; a convolution consists of products with patches. f64 and tensors without elements are computed by the references.
 
 mod activation;
 mod attention;

@@ -1,6 +1,6 @@
-//! Attention on GPUs. In f32 kernels go tile by tile over the keys with a softmax that is brought up to date as they go
-//! (online softmax), so that no matrix of scores is in memory; in 16 bits, where tensor cores multiply, it consists of
-//! matrix products in blocks of queries.
+//! Attention on GPUs. In f32, kernels go tile by tile over the keys with a softmax that is brought up to date as they go
+//! (online softmax), so that no matrix of scores is in memory; in 16 bits, where tensor cores multiply, and where a GPU is
+//! only software, it consists of matrix products in blocks of queries.
 
 mod backward;
 mod forward;
@@ -9,14 +9,15 @@ mod tiles;
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
+use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 
 use self::backward::{keys_kernel, queries_kernel};
 use self::forward::{statistics_kernel, tangent_kernel, value_kernel};
 use self::tiles::{TILE, fits};
-use super::{all_tuned, contiguous, cube_each, dims, empty_like};
+use super::{Gradients, Tuned, all_tuned, contiguous, cube_each, dims, empty_like};
 use crate::attention::blocks::Blocks;
-use crate::attention::{Attention, AttentionMask};
+use crate::attention::{Attention, AttentionMask, TiledAttention};
 use crate::operation::{BackwardPasses, Kernel, Operation};
 
 /// The most scores of a block. They take 64 MB in f32, and derivatives hold several such matrices.
@@ -36,7 +37,7 @@ where
     BT: BoolElement,
 {
     fn value(attention: &Attention, x: &[CubeTensor<R>]) -> CubeTensor<R> {
-        match (all_tuned(x), Tiled::new(attention, x)) {
+        match (all_tuned(x), Tiled::if_faster(attention, x)) {
             (true, Some(tiled)) => tiled.value(),
             (true, None) => blocks(attention).value::<Self>(x),
             (false, _) => Operation::value::<Self>(attention, x),
@@ -48,7 +49,7 @@ where
         x: &[CubeTensor<R>],
         dx: &[Option<CubeTensor<R>>],
     ) -> CubeTensor<R> {
-        match (all_tuned(x), Tiled::new(attention, x)) {
+        match (all_tuned(x), Tiled::if_faster(attention, x)) {
             (true, Some(tiled)) => tiled.tangent(dx),
             (true, None) => blocks(attention).tangent::<Self>(x, dx),
             (false, _) => Operation::tangent::<Self>(attention, x, dx),
@@ -57,16 +58,49 @@ where
 
     fn backward(x: &[CubeTensor<R>]) -> Option<BackwardPasses<Self, Attention>> {
         let passes = BackwardPasses {
-            of_value: |attention, x, g, wanted| match Tiled::new(attention, x) {
+            of_value: |attention, x, g, wanted| match Tiled::if_faster(attention, x) {
                 Some(tiled) => tiled.backward(&[], g, wanted),
                 None => blocks(attention).adjoint::<Self>(x, g, wanted),
             },
-            of_tangent: |attention, x, dx, h, wanted| match Tiled::new(attention, x) {
+            of_tangent: |attention, x, dx, h, wanted| match Tiled::if_faster(attention, x) {
                 Some(tiled) => tiled.backward(dx, h, wanted),
                 None => blocks(attention).tangent_adjoint::<Self>(x, dx, h, wanted),
             },
         };
         all_tuned(x).then_some(passes)
+    }
+}
+
+impl Tuned for TiledAttention {
+    fn value<R: CubeRuntime>(&self, x: &[CubeTensor<R>]) -> CubeTensor<R> {
+        Tiled::new(&self.0, x).value()
+    }
+
+    fn tangent<R: CubeRuntime>(
+        &self,
+        x: &[CubeTensor<R>],
+        dx: &[Option<CubeTensor<R>>],
+    ) -> CubeTensor<R> {
+        Tiled::new(&self.0, x).tangent(dx)
+    }
+
+    fn adjoint<R: CubeRuntime>(
+        &self,
+        x: &[CubeTensor<R>],
+        g: CubeTensor<R>,
+        wanted: &[bool],
+    ) -> Gradients<R> {
+        Tiled::new(&self.0, x).backward(&[], g, wanted)
+    }
+
+    fn tangent_adjoint<R: CubeRuntime>(
+        &self,
+        x: &[CubeTensor<R>],
+        dx: &[Option<CubeTensor<R>>],
+        h: CubeTensor<R>,
+        wanted: &[bool],
+    ) -> Gradients<R> {
+        Tiled::new(&self.0, x).backward(dx, h, wanted)
     }
 }
 
@@ -82,14 +116,21 @@ struct Tiled<'a, R: CubeRuntime> {
 }
 
 impl<'a, R: CubeRuntime> Tiled<'a, R> {
-    /// `None` if the kernels do not apply: below f32, where heads are too wide, or on a device that binds fewer buffers than
-    /// they have. WebGPU promises 8; adapters of desktops have hundreds of thousands.
-    fn new(attention: &Attention, x: &'a [CubeTensor<R>]) -> Option<Self> {
+    fn new(attention: &Attention, x: &'a [CubeTensor<R>]) -> Self {
         let [_, _, channels] = dims(&x[0]);
         let width = channels / attention.heads;
-        let bindings = x[0].client.properties().hardware.max_bindings;
-        let applies = x[0].dtype == DType::F32 && fits(width) && bindings >= BINDINGS;
-        applies.then_some(Self { x, width, causal: attention.mask == AttentionMask::Causal })
+        Self { x, width, causal: attention.mask == AttentionMask::Causal }
+    }
+
+    /// `None` below f32, where heads are too wide, on a device that binds fewer buffers than the kernels have (WebGPU
+    /// promises 8; adapters of desktops have hundreds of thousands), and where a GPU is only software, which CubeCL tells by
+    /// planes: Mesa's takes up to 20 s to compile one of the kernels.
+    fn if_faster(attention: &Attention, x: &'a [CubeTensor<R>]) -> Option<Self> {
+        let tiled = Self::new(attention, x);
+        let device = x[0].client.properties();
+        let is_gpu = device.features.plane.contains(Plane::Ops);
+        let applies = is_gpu && device.hardware.max_bindings >= BINDINGS;
+        (applies && x[0].dtype == DType::F32 && fits(tiled.width)).then_some(tiled)
     }
 
     /// 1/√d
@@ -157,11 +198,11 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
         dx: &[Option<CubeTensor<R>>],
         g: CubeTensor<R>,
         wanted: &[bool],
-    ) -> Vec<Option<CubeTensor<R>>> {
+    ) -> Gradients<R> {
         let of_tangent = !dx.is_empty();
         let is_wanted = |number: usize| wanted.get(number).copied().unwrap_or(false);
         let statistics = self.statistics(dx, &g);
-        let mut gradients: Vec<Option<CubeTensor<R>>> = vec![None; wanted.len()];
+        let mut gradients: Gradients<R> = vec![None; wanted.len()];
         if is_wanted(0) || is_wanted(3) {
             let (cubes, cube) = self.cubes(&self.x[0]);
             let at = [0, 3].map(|_| self.empty(0));
