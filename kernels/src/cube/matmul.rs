@@ -2,8 +2,8 @@
 //!
 //! Burn's own choose among some forty algorithms, those with tensor cores first, which round f32 to TF32 on CUDA. Here
 //! f32 is multiplied by units, and 16 bits, which tensor cores take as they are, by tensor cores where there are
-//! any. Naming two algorithms also spares compiling the others, which are most of what a program with a GPU backend takes
-//! to build.
+//! any. A GPU in software sums each element by itself. Naming the algorithms also spares compiling the others, which
+//! are most of what a program with a GPU backend takes to build.
 
 use burn::tensor::DType;
 use burn_cubecl::kernel::matmul::init_matmul_output;
@@ -11,12 +11,14 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use cubek_matmul::components::tile::TileMatmulKind;
 use cubek_matmul::definition::{MatmulElems, MatmulGlobalElems, MatmulSetupError};
+use cubek_matmul::launch::launch_naive;
 use cubek_matmul::launch::launch_tiling::launch_ref;
 use cubek_matmul::routines::simple::{SimpleAlgorithm, SimpleArgs};
 use cubek_matmul::routines::simple_unit::SimpleUnitAlgorithm;
 use cubek_matmul::routines::{BlueprintStrategy, Routine};
 use cubek_std::InputBinding;
 
+use super::is_hardware;
 use crate::matmul::MatMul;
 
 impl<R, F, I, BT> MatMul for CubeBackend<R, F, I, BT>
@@ -44,8 +46,17 @@ pub fn product<R: CubeRuntime>(a: &CubeTensor<R>, b: &CubeTensor<R>) -> CubeTens
             Err(error) => panic!("{error:?}"),
         }
     }
-    launch::<R, SimpleUnitAlgorithm>(a, b, &y, &BlueprintStrategy::default())
-        .unwrap_or_else(|error| panic!("{error:?}"));
+    let launched = match is_hardware(a) {
+        true => launch::<R, SimpleUnitAlgorithm>(a, b, &y, &BlueprintStrategy::default()),
+        false => launch_naive::launch_ref(
+            &y.client,
+            input(a),
+            input(b),
+            y.clone().binding(),
+            &elements(a, b, &y),
+        ),
+    };
+    launched.unwrap_or_else(|error| panic!("{error:?}"));
     y
 }
 
@@ -55,8 +66,20 @@ fn launch<R: CubeRuntime, A: Routine<()>>(
     y: &CubeTensor<R>,
     strategy: &BlueprintStrategy<(), A>,
 ) -> Result<(), MatmulSetupError> {
-    let binding = |x: &CubeTensor<R>| InputBinding::new(x.clone().binding(), x.dtype.into());
+    let mut elements = elements(a, b, y);
+    launch_ref(&y.client, input(a), input(b), y.clone().binding(), strategy, &mut elements)
+}
+
+fn input<R: CubeRuntime>(x: &CubeTensor<R>) -> InputBinding<R> {
+    InputBinding::new(x.clone().binding(), x.dtype.into())
+}
+
+/// In what the numbers are, which is also what they are multiplied in.
+fn elements<R: CubeRuntime>(
+    a: &CubeTensor<R>,
+    b: &CubeTensor<R>,
+    y: &CubeTensor<R>,
+) -> MatmulElems {
     let (lhs, rhs, out) = (a.dtype.into(), b.dtype.into(), y.dtype.into());
-    let mut dtypes = MatmulElems::from_globals(&MatmulGlobalElems { lhs, rhs, out });
-    launch_ref(&y.client, binding(a), binding(b), y.clone().binding(), strategy, &mut dtypes)
+    MatmulElems::from_globals(&MatmulGlobalElems { lhs, rhs, out })
 }

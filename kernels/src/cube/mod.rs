@@ -2,7 +2,8 @@
 //!
 //! Tensors keep their precision in memory, and the kernels compute in f32. Only wide matrix products of 16
 //! bits use tensor cores. Attention goes tile by tile over the keys in f32, and consists of products in blocks of queries
-//! in 16 bits and on GPUs in software; a convolution consists of products with patches. f64 and tensors without elements are computed by the references.
+//! in 16 bits; a convolution consists of products with patches. A GPU in software has kernels of fewer lines for
+//! attention and products. f64 and tensors without elements are computed by the references.
 
 mod activation;
 mod attention;
@@ -21,6 +22,7 @@ use burn_cubecl::ops::permute;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use cubecl::calculate_cube_count_elemwise;
+use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 
 use crate::operation::{BackwardPasses, Kernel, Operation};
@@ -87,6 +89,12 @@ fn all_tuned<R: CubeRuntime>(tensors: &[CubeTensor<R>]) -> bool {
     let dtype = tensors[0].dtype;
     let tuned = matches!(dtype, DType::F32 | DType::F16 | DType::BF16);
     tuned && tensors.iter().all(|t| t.dtype == dtype && t.meta.num_elements() > 0)
+}
+
+/// Whether a device is a GPU and not one in software, which CubeCL tells by planes. Mesa's takes 5 to 20 s to compile a
+/// kernel that multiplies by tiles in shared memory, since it makes a coroutine of each unit that waits for others.
+fn is_hardware<R: CubeRuntime>(t: &CubeTensor<R>) -> bool {
+    t.client.properties().features.plane.contains(Plane::Ops)
 }
 
 /// An uninitialised contiguous tensor.

@@ -9,13 +9,12 @@ mod tiles;
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
-use cubecl::ir::features::Plane;
 use cubecl::prelude::*;
 
 use self::backward::{keys_kernel, queries_kernel};
 use self::forward::{statistics_kernel, tangent_kernel, value_kernel};
 use self::tiles::{TILE, fits};
-use super::{Gradients, Tuned, all_tuned, contiguous, cube_each, dims, empty_like};
+use super::{Gradients, Tuned, all_tuned, contiguous, cube_each, dims, empty_like, is_hardware};
 use crate::attention::blocks::Blocks;
 use crate::attention::{Attention, AttentionMask, TiledAttention};
 use crate::operation::{BackwardPasses, Kernel, Operation};
@@ -123,13 +122,11 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
     }
 
     /// `None` below f32, where heads are too wide, on a device that binds fewer buffers than the kernels have (WebGPU
-    /// promises 8; adapters of desktops have hundreds of thousands), and where a GPU is only software, which CubeCL tells by
-    /// planes: Mesa's takes up to 20 s to compile one of the kernels.
+    /// promises 8; adapters of desktops have hundreds of thousands), and where a GPU is only software.
     fn if_faster(attention: &Attention, x: &'a [CubeTensor<R>]) -> Option<Self> {
         let tiled = Self::new(attention, x);
-        let device = x[0].client.properties();
-        let is_gpu = device.features.plane.contains(Plane::Ops);
-        let applies = is_gpu && device.hardware.max_bindings >= BINDINGS;
+        let bindings = x[0].client.properties().hardware.max_bindings;
+        let applies = is_hardware(&x[0]) && bindings >= BINDINGS;
         (applies && x[0].dtype == DType::F32 && fits(tiled.width)).then_some(tiled)
     }
 
