@@ -171,7 +171,19 @@ fn a_missing_classifier_is_an_error() {
 #[test]
 fn the_built_in_model_has_a_classifier() {
     let project = Project::new(&[]);
-    let options = ["demo", "--out", "demo", "--method", "lora", "--concepts", "2", "--steps", "3"];
+    let options = [
+        "demo",
+        "--out",
+        "demo",
+        "--method",
+        "lora",
+        "--concepts",
+        "2",
+        "--steps",
+        "3",
+        "--images",
+        "1",
+    ];
     let run = Run::of(project.command(&options)).succeeds();
     assert!(run.stdout.contains("--bank demo/lora"), "{}", run.stdout);
     let summary: Value = serde_json::from_str(&text(&project, "summary.json")).unwrap();

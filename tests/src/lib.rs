@@ -46,7 +46,6 @@ macro_rules! suite {
                      a_fusion_of_ones_own_runs, patched_models_predict_what_compositions_do,
                      gradient_fusion_goes_to_the_closed_form, fusions_are_those_of_pytorch],
             fusion_stages: [stages_record_what_mix_of_show_does],
-            learning: [learning_takes_each_evaluations_own_noise],
         );
     };
     (@tests $backend:ty, $tolerance:expr, $($module:ident: $tests:tt,)*) => {
