@@ -7,7 +7,7 @@ use burn_seqlora::kernels::ops;
 use seqlora_dry_cuda::{Dry, DryDevice};
 
 seqlora_tests::suite!(@tests seqlora_dry_cuda::Dry, 1e-3,
-    kernel_laws: [normalisation, linear_layers, products, projection],
+    kernel_laws: [normalisation, attention, linear_layers, products, projection],
 );
 
 /// A sum over units that do not wait for each other depends on their order.
