@@ -196,7 +196,7 @@ fn fill(
             });
             let own = &directions[number * rank..(number + 1) * rank];
             let down = own.iter().flatten().map(|x| *x as f32).collect();
-            // As large as those of a concept learnt in some hundred steps of Adam at 1e-4.
+            // About as large as those of a concept learnt in some hundred steps of Adam at 1e-4.
             let draw = || -> f64 { StandardNormal.sample(&mut rng) };
             let up = std::iter::repeat_with(draw).take(site.outputs * rank);
             let up = up.map(|x| 1e-2 * x as f32).collect();

@@ -2,7 +2,7 @@
 //!
 //! Tensors keep their precision in memory, and the kernels compute in f32. Only wide matrix products of 16
 //! bits use tensor cores. Attention goes tile by tile over the keys in f32, and consists of products in blocks of queries
-//! in 16 bits; a convolution consists of products with patches. A GPU in software has kernels of fewer lines for
+//! in 16 bits; a convolution consists of products with patches. A GPU in software has simpler kernels for
 //! attention and products. f64 and tensors without elements are computed by the references.
 
 mod activation;
@@ -91,8 +91,8 @@ fn all_tuned<R: CubeRuntime>(tensors: &[CubeTensor<R>]) -> bool {
     tuned && tensors.iter().all(|t| t.dtype == dtype && t.meta.num_elements() > 0)
 }
 
-/// Whether a device is a GPU and not one in software, which CubeCL tells by planes. Mesa's takes 5 to 20 s to compile a
-/// kernel that multiplies by tiles in shared memory, since it makes a coroutine of each unit that waits for others.
+/// Whether a device is a GPU and not one in software, which CubeCL tells by planes. Mesa's takes up to 25 s to
+/// compile a tiled kernel of attention, since it makes a coroutine of each unit that waits for others (decision 16).
 fn is_hardware<R: CubeRuntime>(t: &CubeTensor<R>) -> bool {
     t.client.properties().features.plane.contains(Plane::Ops)
 }

@@ -119,7 +119,7 @@ pub fn attention<B: KernelBackend>(stored: Stored) {
     agree::<B, _>(&full, &[still(heads(5, 1)), heads(7, 2), still(heads(7, 3))], stored);
 }
 
-/// The tiled kernels where they are not chosen: few of them, since a GPU in software compiles each for up to 20 s.
+/// The tiled kernels where they are not chosen: few of them, since a GPU in software compiles each for up to 25 s.
 pub fn attention_by_tiles<B: Kernel<TiledAttention>>(stored: Stored) {
     let causal = TiledAttention(Attention { heads: 3, mask: AttentionMask::Causal });
     agree::<B, _>(&causal, &[1, 2, 3].map(|counter| heads(70, counter)), stored);

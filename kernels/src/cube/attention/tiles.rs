@@ -100,9 +100,8 @@ pub fn zeros(#[comptime] count: usize) -> Array<f32> {
     numbers
 }
 
-/// Adds the products of rows of x and rows of y to a unit's numbers of a tile. Its loops are left to the compiler to
-/// unroll: Mesa's software Vulkan compiles each access to shared memory into a loop of its own, and a longer kernel in
-/// minutes.
+/// Adds the products of rows of x and rows of y to a unit's numbers of a tile. The loop over channels is the compiler's
+/// to unroll.
 #[cube]
 pub fn add_products(
     x: &Tensor<f32>,
