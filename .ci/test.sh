@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that has to hold before a change lands, cheapest first: format, tests on CPU, on wgpu (Mesa's
-# software Vulkan where there is no GPU) and on CUDA without a GPU, lints with every backend compiled in.
+# What has to hold before a change lands, cheapest first: format, tests on CPU, on wgpu (Mesa's software Vulkan
+# where there is no GPU) and on CUDA without a GPU. Lints are in `.ci/lint.sh`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,11 +29,8 @@ step format
 cargo fmt --all --check
 
 # One build serves both backends; only the one test binary that needs it instantiates wgpu, which
-# takes minutes (docs/decisions/0002). `.ci/full` runs the examples, which the lints below check.
+# takes minutes (docs/decisions/0002). `.ci/full` runs the examples.
 step "tests on cpu and wgpu"
 cargo test --release --workspace --features seqlora-tests/wgpu --lib --bins --tests
-
-step "lints, with cpu, wgpu and cuda"
-cargo clippy --release --workspace --all-targets --features wgpu,cuda -- -D warnings
 
 step "all passed"

@@ -479,36 +479,18 @@ fn images_from_elsewhere_are_scored() {
 #[test]
 fn the_built_in_model_is_evaluated_by_its_classifier() {
     let project = Project::new(&[]);
-    let demo = [
-        "demo",
-        "--out",
-        "demo",
-        "--method",
-        "lora",
-        "--concepts",
-        "2",
-        "--steps",
-        "2",
-        "--images",
-        "1",
-    ];
-    project.run(&demo).succeeds();
-    let options = [
-        "evaluate",
-        "demo/photos",
-        "--model",
-        "builtin",
-        "--bank",
-        "demo/lora",
-        "--out",
-        "run",
-        "--steps",
-        "4",
-        "--seeds",
-        "0",
-        "--json",
-    ];
-    let run = project.run(&options).succeeds();
+    let run = |line: &str| {
+        let arguments: Vec<&str> = line.split_whitespace().collect();
+        project.run(&arguments).succeeds()
+    };
+    run("demo --out demo --method lora --concepts 2 --steps 2 --images 1");
+    project.write(
+        "few.toml",
+        "[protocol]\nprompts = [\"a photo of a {}\"]\nunrelated = [\"grass\"]\nsteps = 4\nseeds = [0]\n",
+    );
+    let run = run(
+        "evaluate demo/photos --model builtin --bank demo/lora --out run --config few.toml --json",
+    );
     assert!(!run.stderr.contains("warning"), "{}", run.stderr);
     let summary = run.json();
     let metrics: Vec<&Value> =

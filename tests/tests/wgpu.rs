@@ -3,4 +3,7 @@
 #![cfg(feature = "wgpu")]
 
 seqlora_tests::suite!(burn_seqlora::kernels::Wgpu, 1e-3,
-    laws: [activations, normalisation, attention, attention_by_tiles, linear_layers, convolutions, products, projection]);
+    laws: [activations, normalisation, attention, linear_layers, convolutions, products, projection]);
+
+seqlora_tests::slow_suite!(burn_seqlora::kernels::Wgpu, 1e-3,
+    laws: [attention_by_tiles], #[ignore = "`.ci/full` runs it"]);

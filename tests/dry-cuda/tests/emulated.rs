@@ -7,5 +7,7 @@
 seqlora_tests::suite!(seqlora_dry_cuda::Dry, 1e-3,
     laws: [activations, normalisation, attention, linear_layers, convolutions, products, projection]);
 
+seqlora_tests::slow_suite!(seqlora_dry_cuda::Dry, 1e-3, laws: []);
+
 seqlora_tests::half_precision!(seqlora_dry_cuda::Dry,
     laws: [activations, normalisation, attention, linear_layers, convolutions, products]);

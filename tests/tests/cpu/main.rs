@@ -10,6 +10,8 @@ mod prompts;
 seqlora_tests::suite!(burn_seqlora::kernels::Flex, 1e-4,
     laws: [activations, normalisation, attention, linear_layers, convolutions, products]);
 
+seqlora_tests::slow_suite!(burn_seqlora::kernels::Flex, 1e-4, laws: []);
+
 // Here only: on a GPU every nesting of backends compiles all of CubeCL's generics once more, and
 // convolutions are not cached there.
 seqlora_tests::suite!(@tests burn_seqlora::kernels::Flex, 1e-4,

@@ -1,20 +1,13 @@
 //! NVIDIA's compiler takes every kernel that the runs launch.
 
+use std::collections::HashSet;
+use std::env;
+
 use burn_seqlora::precision::Precision;
 use rayon::prelude::*;
 use seqlora_dry_cuda::{Architecture, DryDevice, LoweredKernel, Nvrtc};
 
-use crate::runs::runs;
-
-#[test]
-fn every_kernel_compiles_for_sm_80() {
-    compiles(Architecture::Ampere);
-}
-
-#[test]
-fn every_kernel_compiles_for_sm_90() {
-    compiles(Architecture::Hopper);
-}
+use crate::runs::{ARCHITECTURES, runs};
 
 /// Bytes that some kernels of ours spill, because the assembler takes 32 to 64 registers for a unit, of 255 that it may
 /// take, so that all units of a multiprocessor have some: no other kernel spills.
@@ -26,31 +19,37 @@ const KNOWN_SPILLS: [(&str, usize); 5] = [
     ("curve_kernel_f_bf16", 16),
 ];
 
-/// Without errors, and without spills in kernels of ours that are not known.
-fn compiles(architecture: Architecture) {
+/// Without errors, and without spills in kernels of ours that are not known. A source that both devices get is compiled
+/// for the older one, and for both if `SEQLORA_ARCHITECTURES` is `all`.
+#[test]
+fn every_kernel_compiles() {
     runs();
     let nvrtc = Nvrtc::open().unwrap_or_else(|error| panic!("{error}"));
-    let kernels = DryDevice::Counting(architecture).kernels();
-    assert!(kernels.len() > 100, "{} kernels", kernels.len());
-    let wrong = |kernel: &LoweredKernel| match nvrtc.compile(&kernel.source, architecture) {
-        Err(log) => Some(format!("{}: {log}", kernel.name)),
-        Ok(compiled) => {
-            let known = KNOWN_SPILLS.iter().find(|(entry, _)| *entry == kernel.entry);
-            let spills = kernel.is_ours() && compiled.spilled > known.map_or(0, |(_, most)| *most);
-            spills.then(|| {
-                let (spilled, registers) = (compiled.spilled, compiled.registers);
-                format!("{}: {spilled} bytes spilled, {registers} registers", kernel.entry)
-            })
-        }
+    let [older, newer] = ARCHITECTURES.map(|device| DryDevice::Counting(device).kernels());
+    assert!(older.len() > 100 && newer.len() > 100, "{} and {} kernels", older.len(), newer.len());
+    let of_older: HashSet<&str> = older.iter().map(|kernel| kernel.source.as_str()).collect();
+    let all = env::var("SEQLORA_ARCHITECTURES").is_ok_and(|which| which == "all");
+    let newer = newer.iter().filter(|kernel| all || !of_older.contains(kernel.source.as_str()));
+    let [ampere, hopper] = ARCHITECTURES;
+    let kernels: Vec<(&LoweredKernel, Architecture)> =
+        older.iter().map(|kernel| (kernel, ampere)).chain(newer.map(|k| (k, hopper))).collect();
+    let wrong: Vec<String> = kernels
+        .par_iter()
+        .filter_map(|(kernel, architecture)| fault(&nvrtc, kernel, *architecture))
+        .collect();
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), kernels.len(), wrong.join("\n"));
+}
+
+/// What is wrong with a kernel.
+fn fault(nvrtc: &Nvrtc, kernel: &LoweredKernel, architecture: Architecture) -> Option<String> {
+    let compiled = match nvrtc.compile(&kernel.source, architecture) {
+        Ok(compiled) => compiled,
+        Err(log) => return Some(format!("{} for {}: {log}", kernel.name, architecture.name())),
     };
-    let wrong: Vec<String> = kernels.par_iter().filter_map(wrong).collect();
-    assert!(
-        wrong.is_empty(),
-        "{} of {} kernels:\n{}",
-        wrong.len(),
-        kernels.len(),
-        wrong.join("\n")
-    );
+    let known = KNOWN_SPILLS.iter().find(|(entry, _)| *entry == kernel.entry);
+    let spills = kernel.is_ours() && compiled.spilled > known.map_or(0, |(_, most)| *most);
+    let (spilled, registers) = (compiled.spilled, compiled.registers);
+    spills.then(|| format!("{}: {spilled} bytes spilled, {registers} registers", kernel.entry))
 }
 
 /// Tensor cores round f32 to 11 bits.

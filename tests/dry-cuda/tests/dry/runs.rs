@@ -2,11 +2,15 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::thread;
 
 use burn_seqlora::precision::Precision;
 use burn_seqlora::prelude::*;
 use burn_seqlora::{LoadOptions, methods};
 use seqlora_dry_cuda::{Architecture, Counters, Dry, DryDevice};
+
+/// What the kernels are lowered for.
+pub const ARCHITECTURES: [Architecture; 2] = [Architecture::Ampere, Architecture::Hopper];
 
 /// What a run asked for.
 pub struct Run {
@@ -21,18 +25,23 @@ pub struct Run {
 pub fn runs() -> &'static [Run] {
     static RUNS: OnceLock<Vec<Run>> = OnceLock::new();
     RUNS.get_or_init(|| {
-        let mut all = Vec::new();
-        for architecture in [Architecture::Ampere, Architecture::Hopper] {
-            for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
-                for (what, counters) in run(architecture, precision) {
-                    let errors = &counters.errors;
-                    assert!(errors.is_empty(), "{architecture:?} {precision} {what}: {errors:?}");
-                    all.push(Run { architecture, precision, what, counters });
-                }
-            }
-        }
-        all
+        thread::scope(|scope| {
+            let all = ARCHITECTURES.map(|architecture| scope.spawn(move || runs_on(architecture)));
+            all.into_iter().flat_map(|runs| runs.join().expect("no run panics")).collect()
+        })
     })
+}
+
+fn runs_on(architecture: Architecture) -> Vec<Run> {
+    let mut all = Vec::new();
+    for precision in [Precision::F32, Precision::F16, Precision::Bf16] {
+        for (what, counters) in run(architecture, precision) {
+            let errors = &counters.errors;
+            assert!(errors.is_empty(), "{architecture:?} {precision} {what}: {errors:?}");
+            all.push(Run { architecture, precision, what, counters });
+        }
+    }
+    all
 }
 
 /// An image, and a training step by each method; nothing is trained in f16.

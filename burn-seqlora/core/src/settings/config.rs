@@ -1,128 +1,21 @@
-//! Every free choice of the method, with its default.
+//! The settings, their defaults, and what follows from them for a step and a site.
 
 use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use crate::bank::is_concept_id;
-use crate::check::{at_least_one, at_most, not_negative};
+use super::choices::{
+    FrozenBasis, Hvp, InnerActivations, LrSchedule, NoiseReuse, OuterOptimizer, Preconditioner,
+    TrainingBase, WarmStart,
+};
 use crate::data::{CaptionOptions, Transform};
 use crate::diffusion::AttentionRegularization;
-use crate::error::{Error, Result};
 use crate::lora::{Part, Site, SiteSelection, Subspace};
 use crate::precision::Precision;
-use crate::text::{TokenScheme, next_placeholder};
-
-/// How second derivatives are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Hvp {
-    /// Reverse over forward: exact, one backward pass.
-    #[default]
-    Exact,
-    /// Central differences of two gradients; refused below f32, where they are round-off.
-    FiniteDifference,
-    /// No second derivatives: Continual Alternating.
-    None,
-}
-
-/// What scales the inner steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Preconditioner {
-    /// 1/(√v̂ + ε) of Adam, detached.
-    #[default]
-    Adam,
-    /// Plain gradient descent.
-    None,
-}
-
-/// How B moves along the projected hypergradient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum OuterOptimizer {
-    /// AdamW.
-    #[default]
-    AdamW,
-    /// Plain gradient descent, as in the paper's convergence theorem, with `weight_decay`.
-    GradientDescent,
-}
-
-/// Where A goes after a step in B.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WarmStart {
-    /// A stays at A_T.
-    #[default]
-    Carry,
-    /// The inner steps are repeated from A_0 at the new B. With plain gradient descent in A and B at rates
-    /// that are small enough, without weight decay and on one fixed minibatch, the loss then never rises
-    /// (the paper's convergence theorem); with Adam, the default, or changing minibatches nothing is
-    /// guaranteed.
-    Rerun,
-}
+use crate::text::TokenScheme;
 
 /// See [`TrainConfig::cache_from`] and docs/decisions/0008.
 const CACHE_FROM: usize = 512;
-
-/// Whether the activations of an inner step's gradient are cached for the Hessian product at the same
-/// point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum InnerActivations {
-    /// They are cached, which saves two of six passes: docs/decisions/0008.
-    #[default]
-    Cache,
-    /// They are computed again, which takes less memory.
-    Recompute,
-}
-
-/// What the evaluations within one minibatch share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NoiseReuse {
-    /// Noise and timesteps belong to the minibatch.
-    #[default]
-    Minibatch,
-    /// Every inner step and every outer gradient draws its own.
-    Evaluation,
-}
-
-/// How the learning rates develop over a concept's steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LrSchedule {
-    /// Falling to zero.
-    #[default]
-    Linear,
-    /// Falling to zero along half a wave.
-    Cosine,
-    /// Staying.
-    Constant,
-}
-
-/// Where Orthogonal Adaptation takes its frozen B from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FrozenBasis {
-    /// Columns of one orthonormal basis that all concepts share: two concepts are exactly orthogonal
-    /// unless they draw a column in common.
-    #[default]
-    Shared,
-    /// Independent normal numbers: orthogonal in the mean only.
-    Gaussian,
-}
-
-/// The weights that a concept is trained on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TrainingBase {
-    /// W₀: what a concept becomes does not depend on which came before, but for Q.
-    #[default]
-    Pretrained,
-    /// W₀ + Σ_j A_j B_jᵀ over all concepts in the bank.
-    Accumulated,
-}
 
 /// Everything that decides what training does; stored with every concept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -379,110 +272,11 @@ impl TrainConfig {
             LrSchedule::Cosine => 0.5 * (1.0 + (PI * done).cos()),
         }
     }
-
-    /// # Errors
-    /// If a setting has no meaning; names it.
-    pub fn validate(&self) -> Result<()> {
-        if self.protected_directions > 0 && self.common_prompts.is_empty() {
-            return Err(Error::Invalid("`protected_directions` needs `common_prompts`".into()));
-        }
-        if let Some((_, id, _)) = self.common_prompts.iter().find_map(|p| next_placeholder(p)) {
-            return Err(Error::Invalid(format!("`common_prompts` may not name <{id}>")));
-        }
-        if let Some(group) = self.orthogonal_within.as_ref().filter(|name| !is_concept_id(name)) {
-            let group = group.escape_debug();
-            return Err(Error::Invalid(format!(
-                "`orthogonal_within` is `{group}`; use letters A-Z a-z, digits, `.`, `_` and `-`"
-            )));
-        }
-        if self.min_snr_gamma.is_some_and(|gamma| !(gamma > 0.0 && gamma.is_finite())) {
-            return Err(Error::Invalid("`min_snr_gamma` must be above 0".into()));
-        }
-        self.transform.validate()?;
-        self.check_precision()?;
-        self.check_counts()?;
-        let before = self.continued_from.unwrap_or(0);
-        if before >= self.steps {
-            return Err(Error::Invalid("`continued_from` must be below `steps`".into()));
-        }
-        if self.warmup_steps >= self.steps - before {
-            return Err(Error::Invalid("`warmup_steps` must be below `steps`".into()));
-        }
-        not_negative([
-            ("lr_unet", self.lr_unet),
-            ("lr_text", self.lr_text),
-            ("lr_token", self.lr_token),
-            ("lr_down_ratio", self.lr_down_ratio),
-            ("ridge", self.ridge),
-            ("weight_decay", self.weight_decay),
-            ("noise_offset", self.noise_offset),
-            ("attention_weight", self.attention_weight),
-            ("prior_weight", self.prior_weight),
-            ("down_norm", self.down_norm),
-            ("token_std", self.token_std),
-            ("token_norm_limit", self.token_norm_limit),
-        ])
-    }
-
-    /// Counts are multiplied with each other and with sizes of layers: within these limits all products fit
-    /// 64 bits.
-    fn check_counts(&self) -> Result<()> {
-        at_least_one([
-            ("rank", self.rank),
-            ("steps", self.steps),
-            ("batch", self.batch),
-            ("outer", self.outer),
-            ("inner", self.inner),
-            ("crops", self.crops),
-            ("probes", self.probes),
-            ("concepts", self.concepts.unwrap_or(1)),
-            ("save_every", self.save_every),
-        ])?;
-        at_most([
-            ("rank", self.rank, 1 << 16),
-            ("steps", self.steps, 100_000_000),
-            ("batch", self.batch, 1 << 16),
-            ("outer", self.outer, 10_000),
-            ("inner", self.inner, 10_000),
-            ("crops", self.crops, 10_000),
-            ("probes", self.probes, 10_000),
-            ("protected_directions", self.protected_directions, 1 << 16),
-            ("resolution", self.resolution.unwrap_or(0), 1 << 14),
-            ("concepts", self.concepts.unwrap_or(0), 1_000_000),
-        ])
-    }
-
-    /// Training in f16 would need a scaled loss: its gradient at the network's output is about 2 / (latents ×
-    /// batch), 6e-5 at 64 x 64 and batch 8, where f16 has its smallest normal number.
-    fn check_precision(&self) -> Result<()> {
-        let refused = match (self.precision, self.hvp) {
-            (Precision::F16, _) => {
-                "`precision` is f16, in which small gradients vanish; train in bf16, which takes as much \
-                 memory, or in f32"
-            }
-            (Precision::Bf16, Hvp::FiniteDifference) => {
-                "`hvp` is finite-difference, which needs `precision` = f32: in bf16 the difference of two \
-                 gradients is round-off; use `hvp` = exact"
-            }
-            _ => return Ok(()),
-        };
-        Err(Error::Invalid(refused.into()))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn protected_directions_need_prompts() {
-        let without = TrainConfig { protected_directions: 4, ..TrainConfig::default() };
-        assert!(without.validate().unwrap_err().to_string().contains("`common_prompts`"));
-        let with = TrainConfig { common_prompts: vec!["a dog".into()], ..without };
-        with.validate().unwrap();
-        let named = TrainConfig { common_prompts: vec!["a <dog6>".into()], ..with };
-        assert!(named.validate().unwrap_err().to_string().contains("<dog6>"));
-    }
 
     #[test]
     fn learning_rates_rise_and_fall() {
@@ -500,33 +294,6 @@ mod tests {
         assert!(cosine[4] == 1.0 && (cosine[6] - 0.5).abs() < 1e-12, "{cosine:?}");
         assert_eq!(all(config(LrSchedule::Constant, 2))[..3], [0.5, 1.0, 1.0]);
         let further = TrainConfig { continued_from: Some(4), ..config(LrSchedule::Linear, 0) };
-        assert_eq!(all(further.clone())[4..], [1.0, 0.75, 0.5, 0.25]);
-        let nothing = TrainConfig { steps: 4, ..further };
-        assert!(nothing.validate().unwrap_err().to_string().contains("`continued_from`"));
-        let late = config(LrSchedule::Linear, 8).validate().unwrap_err().to_string();
-        assert!(late.contains("`warmup_steps`"), "{late}");
-    }
-
-    #[test]
-    fn groups_have_names_that_can_be_printed() {
-        let group = |name: &str| TrainConfig {
-            orthogonal_within: Some(name.into()),
-            ..TrainConfig::default()
-        };
-        group("pets-2").validate().unwrap();
-        for bad in ["", "my pets", "\u{1b}[2J"] {
-            assert!(group(bad).validate().unwrap_err().to_string().contains("`orthogonal_within`"));
-        }
-    }
-
-    #[test]
-    fn precisions_whose_gradients_are_meaningless_are_refused() {
-        let bf16 = TrainConfig { precision: Precision::Bf16, ..TrainConfig::default() };
-        bf16.validate().unwrap();
-        let f16 = TrainConfig { precision: Precision::F16, ..TrainConfig::default() };
-        assert!(f16.validate().unwrap_err().to_string().contains("bf16"));
-        let differences = TrainConfig { hvp: Hvp::FiniteDifference, ..bf16 };
-        assert!(differences.validate().unwrap_err().to_string().contains("`hvp`"));
-        TrainConfig { precision: Precision::F32, ..differences }.validate().unwrap();
+        assert_eq!(all(further)[4..], [1.0, 0.75, 0.5, 0.25]);
     }
 }
