@@ -96,6 +96,10 @@ fn an_exported_concept_is_the_concept() {
     project.run(&[&export[..], &formats].concat()).succeeds();
     let concept = latents(&project, &["--bank", "bank", "--concept", "cat=0.5"]);
     if let Some(folder) = std::env::var_os("SEQLORA_EXPORT_OUT") {
+        let whole = "--pack half --concept cat=0.5 --format merged --format single-file --model";
+        let mut command = project.command(&export);
+        command.args(whole.split(' ')).arg(&project.model);
+        Run::of(command).succeeds();
         let drawn = std::fs::read(project.path("latents")).unwrap();
         Files::read(&project.path("out")).write(Path::new(&folder));
         std::fs::write(Path::new(&folder).join("latents.safetensors"), drawn).unwrap();

@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler
-from make_adapters_fixture import load_pipeline, noise
+from diffusers import DDIMScheduler, StableDiffusionPipeline
+from make_adapters_fixture import MODEL, load_pipeline, noise
 from make_fixtures import TEXT2IMAGE
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
@@ -21,6 +21,8 @@ from safetensors.torch import load_file, save_file
 # Relative to the largest latent.
 TOLERANCE = 1e-4
 SCALE = 0.5
+# What the adapter has to change.
+VISIBLE = 0.1
 
 
 def draw(pipeline):
@@ -48,6 +50,13 @@ def with_peft(folder):
                 module.scale_layer(SCALE)
         setattr(pipeline, component, model.merge_and_unload())
     return pipeline
+
+
+def with_single_file(file):
+    """A checkpoint in one file, whose architecture is the tiny model's."""
+    return StableDiffusionPipeline.from_single_file(
+        str(file), config=str(MODEL), safety_checker=None, torch_dtype=torch.float32
+    )
 
 
 def without_one_module(file, folder):
@@ -79,16 +88,21 @@ def main():
         "kohya": apart(with_file(kohya)),
         "diffusers": apart(with_file(diffusers)),
         "peft": apart(with_peft(folder / "peft" / "cat")),
+        "merged": apart(load_pipeline(folder / "merged" / "half")),
+        "single-file": apart(with_single_file(folder / "single-file" / "half.safetensors")),
     }
     # What a module more or less changes has to be visible, or the comparison proves nothing.
     changed = {
         "kohya without a module": apart(with_file(without_one_module(kohya, folder))),
-        "no adapter": apart(load_pipeline()),
+        "diffusers without a module": apart(with_file(without_one_module(diffusers, folder))),
     }
+    base = apart(load_pipeline())
+    print(f"no adapter: {base:.1e}")
     for name, value in (found | changed).items():
         print(f"{name}: {value:.1e}")
     wrong = [name for name, value in found.items() if not value <= TOLERANCE]
     wrong += [name for name, value in changed.items() if not value > TOLERANCE]
+    wrong += [] if base >= VISIBLE else ["no adapter"]
     if wrong:
         raise SystemExit(f"not as they should be: {', '.join(wrong)}")
 

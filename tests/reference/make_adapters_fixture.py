@@ -38,10 +38,10 @@ CONFIGS = {
 }
 
 
-def load_pipeline():
-    """The tiny model without adapters, in float32."""
+def load_pipeline(folder=MODEL):
+    """The tiny model, or another one, without adapters, in float32."""
     return StableDiffusionPipeline.from_pretrained(
-        MODEL, safety_checker=None, requires_safety_checker=False
+        folder, safety_checker=None, requires_safety_checker=False
     )
 
 

@@ -23,6 +23,8 @@ pub fn run(format: &dyn AdapterFormat, source: Source, terminal: &Terminal) -> R
 struct Summary<'a> {
     path: String,
     format: &'static str,
+    /// Which models have layers of these sizes.
+    base_model: Option<&'static str>,
     modules: Vec<ModuleLine<'a>>,
     words: Vec<WordLine<'a>>,
     metadata: &'a BTreeMap<String, String>,
@@ -61,10 +63,12 @@ impl<'a> Summary<'a> {
         let word = |(word, ([embeddings, width], _)): (&'a String, &([usize; 2], Vec<f32>))| {
             WordLine { word, embeddings: *embeddings, width: *width }
         };
+        let modules: Vec<ModuleLine> = adapter.modules.iter().map(module).collect();
         Self {
             path: adapter.path.to_string_lossy().into_owned(),
             format: format.name(),
-            modules: adapter.modules.iter().map(module).collect(),
+            base_model: base_model(&modules),
+            modules,
             words: adapter.words.iter().map(word).collect(),
             metadata: &adapter.metadata,
         }
@@ -80,6 +84,7 @@ impl<'a> Summary<'a> {
         };
         let mut lines = vec![
             ("format", self.format.to_string()),
+            ("base model", self.base_model.unwrap_or("its layers do not tell").to_string()),
             ("modules", self.modules.len().to_string()),
             ("rank", range(self.modules.iter().map(|module| module.rank as f64))),
             ("alpha", alpha),
@@ -93,6 +98,17 @@ impl<'a> Summary<'a> {
         let lines = lines.into_iter().map(|(name, text)| vec![name.to_string(), text]);
         let metadata = self.metadata.iter().map(|(key, text)| vec![key.clone(), shortened(text)]);
         table(&lines.chain(metadata).collect::<Vec<_>>())
+    }
+}
+
+/// Keys of cross-attention are as wide as the states of prompts.
+fn base_model(modules: &[ModuleLine]) -> Option<&'static str> {
+    let keys = modules.iter().find(|m| m.name.contains("attn2") && m.name.ends_with("to_k"))?;
+    match keys.inputs {
+        768 => Some("Stable Diffusion 1.x, by its layers"),
+        1024 => Some("Stable Diffusion 2.x, by its layers"),
+        2048 => Some("Stable Diffusion XL, by its layers"),
+        _ => None,
     }
 }
 

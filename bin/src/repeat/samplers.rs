@@ -16,7 +16,7 @@ const SAMPLERS: [(&str, SamplerKind); 4] = [
 /// The options that "Sampler" and "Schedule type" give.
 ///
 /// # Errors
-/// If one of them is not known.
+/// If the schedule is not known.
 pub fn of_a1111(parameters: &Parameters) -> Result<Vec<Given>, String> {
     let Some(name) = parameters.get("Sampler")? else { return Ok(Vec::new()) };
     let schedule = parameters.get("Schedule type")?;
@@ -25,11 +25,10 @@ pub fn of_a1111(parameters: &Parameters) -> Result<Vec<Given>, String> {
         None => (name, schedule),
     };
     let known = SAMPLERS.iter().find(|(known, _)| *known == name);
-    let (_, kind) = known.ok_or_else(|| {
-        format!(
-            "the sampler `{name}` is not supported; give one with --sampler, and leave out --from"
-        )
-    })?;
+    let Some((_, kind)) = known else {
+        let reason = format!("the sampler `{name}` is not supported; give another with --sampler");
+        return Ok(vec![Given::missing(&["sampler"], reason)]);
+    };
     let karras = match schedule {
         Some("Karras") => true,
         // A1111's own choice for a sampler.
@@ -63,5 +62,8 @@ mod tests {
         ] {
             assert_eq!(typed(fields), expected, "{fields}");
         }
+        let unknown = Parameters::parse("a\nSteps: 4, Sampler: UniPC").unwrap();
+        let reason = of_a1111(&unknown).unwrap()[0].text().unwrap_err();
+        assert!(reason.contains("`UniPC`") && reason.contains("--sampler"), "{reason}");
     }
 }

@@ -41,6 +41,12 @@ pub fn merge<B: KernelBackend>(
         let (modules, path) = (adapter.modules.len(), adapter.path.display());
         let format = format.name();
         terminal.line("lora", format!("{path} ({format}): matched {modules}/{modules} modules"));
+        if !adapter.words.is_empty() {
+            let words = adapter.words.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
+            terminal.warning(format!(
+                "{path}: its words {words} are not used; `seqlora import` makes a concept with them"
+            ));
+        }
     }
     Ok(model)
 }

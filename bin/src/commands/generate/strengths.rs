@@ -36,7 +36,15 @@ pub fn take<'a>(
                 Ok(scale) if scale.is_finite() => {
                     Strength { id: id.into(), scale, tag: tag.into() }
                 }
-                _ => return Err(Failure::Usage(format!("`{tag}`: the strength is not finite"))),
+                Ok(_) => {
+                    return Err(Failure::Usage(format!("`{tag}`: the strength is not finite")));
+                }
+                Err(_) => {
+                    return Err(Failure::Usage(format!(
+                        "`{tag}` in `{prompt}` names no concept; a concept is written <id>, or <id:0.8> \
+                         with a strength, and text has a space behind `<`"
+                    )));
+                }
             };
             *prompt = prompt.replace(tag, &format!("<{id}>"));
             if !strengths.contains(&strength) {
@@ -115,6 +123,9 @@ mod tests {
             assert!(error.contains("--lora FILE=0.8") && error.contains("<mug:0.8>"), "{error}");
         }
         assert!(taken(&["<mug:inf>"]).unwrap_err().contains("not finite"));
+        for tag in ["<mug:much>", "<mug 0.8>", "<mug=0.8>", "<mug:0.8", "<a mug:0.8>"] {
+            assert!(taken(&[tag]).unwrap_err().contains("names no concept"), "{tag}");
+        }
     }
 
     #[test]

@@ -101,11 +101,16 @@ impl Vocabulary {
     /// If a word in angle brackets is not a known concept, or is another program's
     /// [tag](foreign_tag).
     pub fn split(&self, prompt: &str) -> Result<Vec<Piece>> {
-        if let Some(ForeignTag { tag, id, .. }) = foreign_tag(prompt) {
-            return Err(Error::Prompt(format!(
-                "`{tag}` is another program's way to name an adapter; write <{id}> in the prompt, and \
-                 set the concept's scale where concepts are chosen"
-            )));
+        if let Some(ForeignTag { tag, id, scale, .. }) = foreign_tag(prompt) {
+            return Err(Error::Prompt(match scale.parse::<f64>() {
+                Ok(_) => format!(
+                    "`{tag}` is another program's way to name an adapter; write <{id}> in the prompt, and \
+                     set the concept's scale where concepts are chosen"
+                ),
+                Err(_) => format!(
+                    "`{tag}` names no concept; a concept is <id>, and text has a space behind `<`"
+                ),
+            }));
         }
         let mut pieces = Vec::new();
         let mut rest = prompt;
@@ -130,7 +135,6 @@ impl Vocabulary {
 
 /// The first `<id>` in `text`: what stands before it, the id, and what stands after it.
 pub fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
-    let is_id = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     let mut from = 0;
     while let Some(open) = text[from..].find('<').map(|i| i + from) {
         if let Some(length) = text[open + 1..].find('>') {
@@ -144,37 +148,57 @@ pub fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-/// An adapter with its strength, as other programs write it into a prompt.
+/// What prompts hold between `<` and `>` that is no `<id>`: an adapter with its strength, as other programs write it, or
+/// a mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ForeignTag<'a> {
     /// All of it.
     pub tag: &'a str,
-    /// What kind of adapter it names: `lora`, `lyco` or `hypernet`, if it says so.
+    /// What kind of adapter it names: `lora`, `lyco` or `hypernet` in any case, if it says so.
     pub network: Option<&'a str>,
     /// What it names.
     pub id: &'a str,
-    /// The strength.
+    /// The strength; empty in a mistake.
     pub scale: &'a str,
 }
 
-/// The first `<id:0.8>` or `<lora:id:0.8>` in `text`, as A1111's web interface and its kin write it.
+/// The kinds of adapters that A1111's web interface and its kin know.
+const NETWORKS: [&str; 3] = ["lora", "lyco", "hypernet"];
+
+/// The first `<id:0.8>`, `<lora:id:0.8>` or mistake in `text`. Angle brackets are text where a space follows or none closes,
+/// as in `1 < 2` and `<3`.
 pub fn foreign_tag(text: &str) -> Option<ForeignTag<'_>> {
-    let tags = text.match_indices('<').filter_map(|(open, _)| {
-        let end = open + text[open..].find('>')? + 1;
-        let tag = &text[open..end];
-        let parts: Vec<&str> = tag[1..tag.len() - 1].splitn(4, ':').collect();
-        let (network, id, scale) = match parts[..] {
-            [network @ ("lora" | "lyco" | "hypernet"), id] => (Some(network), id, "1"),
-            [network @ ("lora" | "lyco" | "hypernet"), id, scale, ..] => (Some(network), id, scale),
-            [id, scale] => (None, id, scale),
-            _ => return None,
-        };
-        let is_id = |c: char| c.is_ascii_alphanumeric() || "._- ".contains(c);
-        let named = id.starts_with(|c: char| c.is_ascii_alphabetic()) && id.chars().all(is_id);
-        let number = scale.trim().parse::<f64>().is_ok();
-        (named && number).then_some(ForeignTag { tag, network, id, scale: scale.trim() })
-    });
-    tags.into_iter().next()
+    text.match_indices('<').find_map(|(open, _)| tag_at(&text[open..]))
+}
+
+/// The tag that a text begins with, whose first character is `<`.
+fn tag_at(text: &str) -> Option<ForeignTag<'_>> {
+    let length = text[1..].find(['<', '>']).map_or(text.len(), |length| length + 1);
+    let (inner, rest) = (&text[1..length], &text[length..]);
+    let closed = rest.starts_with('>');
+    let tag = if closed { &text[..=length] } else { &text[..length] };
+    let parts: Vec<&str> = inner.split(':').map(str::trim).collect();
+    let is_network = |name: &str| NETWORKS.iter().any(|known| known.eq_ignore_ascii_case(name));
+    match parts[..] {
+        [network, id, ..] if is_network(network) => {
+            let scale = parts.get(2).copied().unwrap_or("1");
+            Some(ForeignTag { tag, network: Some(network), id, scale })
+        }
+        _ if !inner.starts_with(|c: char| c.is_alphanumeric() || "_./".contains(c)) => None,
+        [id, scale] => {
+            let scale = if closed { scale } else { "" };
+            Some(ForeignTag { tag, network: None, id, scale })
+        }
+        _ if closed && !inner.chars().all(is_id) => {
+            Some(ForeignTag { tag, network: None, id: inner, scale: "" })
+        }
+        _ => None,
+    }
+}
+
+/// Whether ids have this character.
+fn is_id(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
 }
 
 #[cfg(test)]
@@ -211,8 +235,32 @@ mod tests {
         assert_eq!(foreign_tag("<mug:0.8>").and_then(|tag| tag.network), None);
         assert_eq!(found("1 < 2, a <dog6:0.5>"), Some(("dog6", "0.5")));
         assert_eq!(found("<lora:mug>"), Some(("mug", "1")));
-        for text in ["a <dog6>", "at 12:30 <3", "<a note: this>", "ratio <3:2>", "<<>", "<lora:"] {
+        assert_eq!(found("<7up:1e-1>"), Some(("7up", "1e-1")));
+        for text in ["a <dog6>", "at 12:30 <3", "1 < 2: 3 > 2", "<<>", "<>", ">_<", "< a:b >"] {
             assert_eq!(found(text), None, "{text}");
+        }
+        for tag in [
+            "<LORA:cat:1>",
+            "< lora:cat:1 >",
+            "<lora:Foo (v1):0.8>",
+            "<lora:/x/y.safetensors:1>",
+            "<lora:",
+            "<lyco:ü:1>",
+        ] {
+            assert!(foreign_tag(tag).is_some_and(|found| found.network.is_some()), "{tag}");
+        }
+        for tag in [
+            "<dog6:abc>",
+            "<dog6:>",
+            "<dog6 0.5>",
+            "<dog6=0.5>",
+            "<dog6:0.5",
+            "<a b>",
+            "<wildcard:x>",
+            "<ünicode>",
+        ] {
+            let error = vocabulary().split(&format!("a {tag}")).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{tag}` names no concept")), "{error}");
         }
         let error = vocabulary().split("a <lora:mug:0.8>").unwrap_err().to_string();
         assert!(error.contains("`<lora:mug:0.8>`") && error.contains("write <mug>"), "{error}");

@@ -42,7 +42,8 @@ pub fn settings_of(bank: &Bank, id: &str) -> Result<TrainConfig> {
     let config: TrainConfig =
         serde_json::from_value(training.settings).ok().filter(|_| known).ok_or_else(|| {
             Error::Invalid(format!(
-                "`{id}` was trained by {}, with settings that are not known here",
+                "`{id}` ({}) has no settings of a training here; only concepts that were learnt can be \
+                 trained further",
                 training.trained_by
             ))
         })?;

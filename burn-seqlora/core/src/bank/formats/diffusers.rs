@@ -1,4 +1,4 @@
-//! diffusers' `pytorch_lora_weights.safetensors`, in the four dialects that its versions wrote.
+//! diffusers' `pytorch_lora_weights.safetensors`, in the dialects that its versions wrote.
 //!
 //! ```text
 //! unet.….attn1.to_q.lora.down.weight                       what its scripts write today; so do we
@@ -6,18 +6,20 @@
 //! unet.….attn1.to_q.lora_A.weight                          PEFT's names
 //! unet.….attn1.processor.to_q_lora.down.weight             versions 0.18 to 0.20
 //! text_encoder.….self_attn.to_q_lora.down.weight           the same for the text encoder
+//! down_blocks.….attn1.processor.to_q_lora.down.weight      `save_attn_procs` of the UNet alone
 //! ```
 //!
 //! The scale is in the metadata `lora_adapter_metadata` (a JSON object with PEFT's settings of each
 //! component), or in tensors `.alpha`, or 1 (diffusers 58eb52c0, loaders/lora_pipeline.py).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::modules::{Piece, read_modules};
-use super::peft::{COMPONENTS, Config, both_versions};
+use super::peft::{COMPONENTS, Config, TEXT_MODEL, both_versions};
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Module, Source};
 use crate::bank::tensors::write_arrays;
 use crate::error::{Error, Result};
@@ -65,7 +67,7 @@ impl AdapterFormat for Diffusers {
         match source {
             Source::Folder(folder) => folder.join(FILE).is_file(),
             Source::File(header) => {
-                source.is_file_of(|key| component(key).is_some())
+                source.is_file_of(|key| qualified(key).is_some())
                     && header.tensors().keys().any(|key| split(key).is_some())
             }
         }
@@ -125,9 +127,19 @@ fn component(key: &str) -> Option<&'static str> {
         .find(|component| key.strip_prefix(component).is_some_and(|rest| rest.starts_with('.')))
 }
 
+/// A key's component, and the key with it: the UNet's attention saved alone has keys without.
+fn qualified(key: &str) -> Option<(&'static str, Cow<'_, str>)> {
+    let is_in_unet =
+        ["down_blocks.", "mid_block.", "up_blocks."].iter().any(|b| key.starts_with(b));
+    match component(key) {
+        None => is_in_unet.then(|| ("unet", format!("unet.{key}").into())),
+        Some(component) => Some((component, key.into())),
+    }
+}
+
 /// A module's name today, and which of its tensors it is.
 fn split(key: &str) -> Option<(String, Piece)> {
-    let component = component(key)?;
+    let (component, key) = qualified(key)?;
     if let Some(name) = key.strip_suffix(".alpha") {
         return Some((name.to_string(), Piece::Alpha));
     }
@@ -153,13 +165,15 @@ fn with_rank(factors: &StoredFactors, rank: usize) -> StoredFactors {
     StoredFactors { rank, up, down }
 }
 
-/// PEFT's settings of the components that an adapter has.
+/// PEFT's settings of the components that an adapter has. Modules of text encoders have the names of transformers 5, which
+/// are the ends of the older ones: diffusers shortens keys, but not these, and PEFT compares ends.
 fn settings(adapter: &StoredAdapter, rank: usize) -> String {
     let mut settings = Map::new();
     for component in COMPONENTS {
         let prefix = format!("{component}.");
+        let modules = adapter.0.keys().filter_map(|site| site.strip_prefix(&prefix));
         let modules: Vec<&str> =
-            adapter.0.keys().filter_map(|site| site.strip_prefix(&prefix)).collect();
+            modules.map(|name| name.strip_prefix(TEXT_MODEL).unwrap_or(name)).collect();
         if modules.is_empty() {
             continue;
         }
@@ -243,6 +257,10 @@ mod tests {
             (&settings["unet.r"], &settings["text_encoder.lora_alpha"]),
             (&2.into(), &2.into())
         );
+        assert_eq!(
+            settings["text_encoder.target_modules"],
+            serde_json::json!(["encoder.layers.0.self_attn.q_proj"])
+        );
         assert_eq!(open(folder.path()).unwrap().0.name(), "diffusers", "a folder with the file");
         let found = read(&file, &[UNET, TEXT].map(site)).unwrap();
         assert_eq!(found.get(UNET), adapter.get(UNET));
@@ -272,6 +290,20 @@ mod tests {
             write_arrays(&file, &tensors, BTreeMap::new()).unwrap();
             assert_eq!(read(&file, &[UNET, TEXT].map(site)).unwrap(), adapter);
         }
+    }
+
+    /// As `UNet2DConditionModel.save_attn_procs` wrote it.
+    #[test]
+    fn the_unets_attention_alone_is_read() {
+        let (_folder, file, adapter) = written([2, 2]);
+        let (today, _) = read_file(&file);
+        let alone = today.iter().filter_map(|(key, tensor)| {
+            let key =
+                key.strip_prefix("unet.")?.replace(".to_out.0.lora.", ".processor.to_out_lora.");
+            Some((key, tensor.clone()))
+        });
+        write_arrays(&file, &alone.collect(), BTreeMap::new()).unwrap();
+        assert_eq!(read(&file, &[site(UNET)]).unwrap().get(UNET), adapter.get(UNET));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod source;
 #[cfg(test)]
 mod testing;
 mod textual_inversion;
+mod unknown;
 
 pub use card::AdapterCard;
 pub use diffusers::Diffusers;
@@ -67,7 +68,8 @@ pub fn open(path: &Path) -> Result<(&'static dyn AdapterFormat, ForeignAdapter)>
     match detect(&source) {
         Some(format) => Ok((format, format.read(source)?)),
         None => {
-            let reason = format!("it holds no adapter in a known format ({})", names());
+            let kind = unknown::kind(&source).map(|kind| format!("; {kind}")).unwrap_or_default();
+            let reason = format!("it holds no adapter in a known format ({}){kind}", names());
             Err(Error::damaged(path, reason))
         }
     }

@@ -1,5 +1,5 @@
 //! PEFT's folders, as its Stable Diffusion examples write them: `unet/` and `text_encoder/`, each with
-//! `adapter_config.json` and `adapter_model.safetensors` (peft 0.21, `save_pretrained`).
+//! `adapter_config.json` and `adapter_model.safetensors` (peft 0.21, `save_pretrained`). One of them by itself is read too.
 //!
 //! `base_model.model.<module>.lora_A.weight` is our Bᵀ `[r, m]`, `lora_B` our A `[n, r]`, and PEFT
 //! multiplies their product with `lora_alpha / r`. On reading, that goes into A; on writing, alpha is
@@ -25,7 +25,7 @@ pub(super) const COMPONENTS: [&str; 2] = ["unet", "text_encoder"];
 
 /// Begins the module paths of transformers' `CLIPTextModel` before version 5. Our sites have it; both are
 /// read, and what is written has the paths of version 5.
-const TEXT_MODEL: &str = "text_model.";
+pub(super) const TEXT_MODEL: &str = "text_model.";
 
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
@@ -43,9 +43,11 @@ impl AdapterFormat for Peft {
     }
 
     fn detect(&self, source: &Source) -> bool {
-        let has = |folder: &Path, component| folder.join(component).join(CONFIG).is_file();
         match source {
-            Source::Folder(folder) => COMPONENTS.iter().any(|component| has(folder, component)),
+            Source::Folder(folder) => {
+                COMPONENTS.iter().map(|name| folder.join(name)).any(|folder| is_component(&folder))
+                    || is_component(folder)
+            }
             Source::File(_) => false,
         }
     }
@@ -54,9 +56,13 @@ impl AdapterFormat for Peft {
         let (path, mut all) = (source.path().to_path_buf(), BTreeMap::new());
         for component in COMPONENTS {
             let folder = path.join(component);
-            if folder.join(CONFIG).is_file() {
+            if is_component(&folder) {
                 all.extend(read_component(&folder, component)?);
             }
+        }
+        if all.is_empty() {
+            let component = component_of(&Header::read(&path.join(MODEL))?);
+            all = read_component(&path, component)?;
         }
         let (words, metadata) = (BTreeMap::new(), BTreeMap::new());
         Ok(ForeignAdapter { path, modules: all, words, metadata })
@@ -93,6 +99,19 @@ pub(super) fn both_versions(site: &str) -> Vec<String> {
 /// A site's component, and the path of its module there.
 fn split_site(site: &str) -> (&str, &str) {
     site.split_once('.').unwrap_or((site, ""))
+}
+
+fn is_component(folder: &Path) -> bool {
+    folder.join(CONFIG).is_file()
+}
+
+/// Whose modules lie in a folder by itself, which no file says: a text encoder's paths begin with those of its layers.
+fn component_of(header: &Header) -> &'static str {
+    let is_text = |key: &String| {
+        let module = key.strip_prefix(PREFIX).unwrap_or(key);
+        module.strip_prefix(TEXT_MODEL).unwrap_or(module).starts_with("encoder.")
+    };
+    COMPONENTS[usize::from(header.tensors().keys().any(is_text))]
 }
 
 fn write_component(folder: &Path, factors: &BTreeMap<&str, &StoredFactors>) -> Result<()> {
@@ -162,6 +181,17 @@ mod tests {
         assert_eq!(read(folder.path(), &sites).unwrap(), adapter);
         let missing = read(folder.path(), &sites[1..]).unwrap_err().to_string();
         assert!(missing.contains("`unet.a.to_k` belongs to no layer"), "{missing}");
+    }
+
+    #[test]
+    fn a_component_by_itself_is_read() {
+        let names = ["unet.a.to_k", "text_encoder.text_model.encoder.q_proj"];
+        let (sites, folder) = written(&names, 2);
+        for (component, site) in COMPONENTS.into_iter().zip(&sites) {
+            let folder = folder.path().join(component);
+            let found = read(&folder, &sites).unwrap();
+            assert_eq!(found.0.keys().collect::<Vec<_>>(), [&site.name]);
+        }
     }
 
     #[test]

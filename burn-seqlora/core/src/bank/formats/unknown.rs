@@ -1,0 +1,47 @@
+//! What a file holds that no format reads, as far as its keys tell.
+
+use super::Source;
+
+const XL: &str = "it is for Stable Diffusion XL, and models here are Stable Diffusion 1.x and 2.x";
+const INVERSION: &str = "it is a textual inversion, which can give an imported adapter its words";
+
+/// Parts of keys, and what has them.
+const KINDS: [(&str, &str); 7] = [
+    ("lora_te2_", XL),
+    ("text_encoder_2.", XL),
+    ("lora_unet_input_blocks_", XL),
+    ("bundle_emb.", "it bundles a LoRA with textual inversions, for A1111's web interface"),
+    ("string_to_param", INVERSION),
+    ("emb_params", INVERSION),
+    ("custom_diffusion", "it is Custom Diffusion's, whole matrices and no LoRA"),
+];
+
+/// What it is, to be told with the refusal.
+pub fn kind(source: &Source) -> Option<&'static str> {
+    let Source::File(header) = source else { return None };
+    let has = |part: &str| header.tensors().keys().any(|key| key.contains(part));
+    KINDS.into_iter().find(|(part, _)| has(part)).map(|(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::bank::tensors::write_arrays;
+
+    #[test]
+    fn refusals_tell_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.safetensors");
+        let refused = |key: &str| {
+            let tensors = BTreeMap::from([(key.to_string(), (vec![1, 1], vec![0.0]))]);
+            write_arrays(&file, &tensors, BTreeMap::new()).unwrap();
+            super::super::open(&file).unwrap_err().to_string()
+        };
+        let error = refused("lora_te2_text_model_encoder_layers_0_mlp_fc1.dora_scale");
+        assert!(error.contains("Stable Diffusion XL"), "{error}");
+        assert!(refused("emb_params").contains("textual inversion"));
+        assert!(refused("weight").ends_with(')'));
+    }
+}
