@@ -325,6 +325,13 @@ impl Bank {
             Some(_) => (versioned_record(&file, version, &text)?, None),
         };
         record.check(self.sites()).map_err(damaged)?;
+        // Layers read a row of their own for each word, or all the same one.
+        let (count, layers) = (record.embeddings_per_word, self.base().cross_attention_layers);
+        if count != 1 && count != layers {
+            return Err(damaged(format!(
+                "`embeddings_per_word` is {count}, and the base model has {layers} layers that read them"
+            )));
+        }
         if record.id != *id {
             let reason = format!("`id` is `{}`, and its folder belongs to `{id}`", record.id);
             return Err(damaged(reason));

@@ -68,6 +68,8 @@ impl BaseModel {
             a.is_none() || b.is_none() || a == b
         }
         self.fingerprint == other.fingerprint
+            && self.cross_attention_layers == other.cross_attention_layers
+            && self.token_width == other.token_width
             && agree(&self.tokenizer, &other.tokenizer)
             && agree(&self.prediction, &other.prediction)
     }

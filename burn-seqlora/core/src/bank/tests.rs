@@ -204,6 +204,7 @@ fn a_hostile_record_of_a_concept_is_refused() {
         ("/words", json!(0), "`words` is 0"),
         ("/words", json!(usize::MAX), "`words` is"),
         ("/embeddings_per_word", json!(1u64 << 40), "`embeddings_per_word` is"),
+        ("/embeddings_per_word", json!(2), "`embeddings_per_word` is 2, and the base model has 1"),
         ("/sites/unet.a.to_v/rank", json!(0), "the rank of `unet.a.to_v` is 0"),
         ("/sites/unet.a.to_v/rank", json!(3), "must be between 1 and 2"),
         ("/sites/unet.a.to_v/inputs", json!(4), "no `unet.a.to_v` of 4 inputs"),
@@ -269,7 +270,7 @@ fn what_could_not_be_read_again_is_not_appended() {
 fn version_1(ranks: Value) -> Value {
     json!({
         "id": "dog", "class_word": "dog", "images": [], "data_digest": "", "words": 2,
-        "rows_per_word": 4, "ranks": ranks, "steps": 1, "initial_loss": 2.0, "final_loss": 1.0,
+        "rows_per_word": 1, "ranks": ranks, "steps": 1, "initial_loss": 2.0, "final_loss": 1.0,
         "config": { "method": "lora" }, "trained_by": "an older version",
     })
 }
@@ -281,7 +282,7 @@ fn records_of_version_1_are_checked_too() {
     write_json(&file, &version_1(json!([2, 0]))).unwrap();
     let (record, training) = bank.concept("dog").unwrap();
     assert_eq!(record.ranks(&sites()), [2, 0]);
-    assert_eq!((record.words, record.embeddings_per_word), (2, 4));
+    assert_eq!((record.words, record.embeddings_per_word), (2, 1));
     assert_eq!((training.method.as_str(), record.reserves_directions), ("lora", false));
 
     write_json(&file, &version_1(json!([2]))).unwrap();

@@ -24,7 +24,7 @@ impl Library<'_> {
         match source {
             ImageSource::Generated(key) => self.run.image(key),
             ImageSource::Cropped(key, corners) => {
-                Ok(self.run.image(key)?.map(|image| squared(&image, *corners)))
+                Ok(self.run.image(key)?.and_then(|image| squared(&image, *corners)))
             }
             ImageSource::Reference { concept, number, shift } => {
                 let image = &self.references[*concept][*number];
@@ -34,16 +34,23 @@ impl Library<'_> {
     }
 }
 
-/// A box of an image in the middle of a black square.
-fn squared(image: &RgbImage, [x0, y0, x1, y1]: [usize; 4]) -> RgbImage {
+/// A box of an image in the middle of a black square, or why there is none.
+fn squared(image: &RgbImage, [x0, y0, x1, y1]: [usize; 4]) -> Result<RgbImage, String> {
     let [x0, y0, x1, y1] = [x0, y0, x1, y1].map(|corner| corner as u32);
-    let (width, height) = (x1.min(image.width()) - x0, y1.min(image.height()) - y0);
+    let (x1, y1) = (x1.min(image.width()), y1.min(image.height()));
+    if x0 >= x1 || y0 >= y1 {
+        let (width, height) = image.dimensions();
+        return Err(format!(
+            "the image has {width} x {height} pixels, and its box begins at {x0}, {y0}"
+        ));
+    }
+    let (width, height) = (x1 - x0, y1 - y0);
     let part = imageops::crop_imm(image, x0, y0, width, height).to_image();
     let side = width.max(height);
     let mut square = RgbImage::new(side, side);
     let corner = ((side - width) / 2, (side - height) / 2);
     square.copy_from(&part, corner.0, corner.1).expect("it fits into the square");
-    square
+    Ok(square)
 }
 
 /// Scores a set by a metric: one result for each image, in order. An image that could not be made has the
@@ -250,9 +257,11 @@ mod tests {
     #[test]
     fn a_box_is_in_the_middle_of_a_square() {
         let image = RgbImage::from_fn(8, 6, |x, y| image::Rgb([x as u8, y as u8, 9]));
-        let square = squared(&image, [4, 0, 8, 6]);
+        let square = squared(&image, [4, 0, 8, 6]).unwrap();
         assert_eq!(square.dimensions(), (6, 6));
         assert_eq!(square.get_pixel(1, 2).0, [4, 2, 9]);
         assert_eq!(square.get_pixel(0, 2).0, [0, 0, 0]);
+        let error = squared(&image, [8, 0, 16, 6]).unwrap_err();
+        assert!(error.contains("8 x 6 pixels"), "{error}");
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::modules::{Piece, modules};
+use super::modules::{Piece, check_ranks, modules};
 use super::peft::COMPONENTS;
 use super::{AdapterFormat, ForeignAdapter, Source};
 use crate::bank::tensors::{Matrix, read_arrays};
@@ -33,6 +33,7 @@ impl AdapterFormat for MixOfShow {
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
         let header = source.header("")?;
+        check_ranks(&header, split)?;
         let (mut words, mut factors) = (BTreeMap::new(), BTreeMap::new());
         for (key, array) in read_arrays(&header)? {
             match key.strip_prefix(WORDS) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use nalgebra::DMatrix;
+use safetensors::tensor::TensorInfo;
 use seqlora_files::Header;
 
 use crate::bank::tensors::{Array, Matrix, NamedArrays, read_arrays};
@@ -153,7 +154,31 @@ pub fn read_modules(
     header: &Header,
     split: impl Fn(&str) -> Option<(String, Piece)>,
 ) -> Result<BTreeMap<String, Module>> {
+    check_ranks(header, &split)?;
     modules(header.path(), read_arrays(header)?, split)
+}
+
+/// The largest rank that is read: 1024 concepts of rank 4 in one file.
+const MOST_RANK: usize = 4096;
+
+/// Refuses ranks that no adapter has, before any number is read.
+///
+/// # Errors
+/// Names the first.
+pub fn check_ranks(header: &Header, split: impl Fn(&str) -> Option<(String, Piece)>) -> Result<()> {
+    let rank = |(key, info): (&String, &TensorInfo)| match split(key)?.1 {
+        Piece::Up => info.shape.get(1).copied(),
+        Piece::Down => info.shape.first().copied(),
+        Piece::Alpha => None,
+    };
+    let large = header.tensors().iter().find(|(key, info)| rank((key, info)) > Some(MOST_RANK));
+    match large {
+        None => Ok(()),
+        Some((key, _)) => {
+            let reason = format!("`{key}` has a rank above {MOST_RANK}, the largest that is read");
+            Err(Error::damaged(header.path(), reason))
+        }
+    }
 }
 
 /// The same of tensors that have been read.

@@ -27,7 +27,7 @@ pub fn kind(source: &Source) -> Option<&'static str> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
+    use super::super::open;
     use crate::bank::tensors::write_arrays;
 
     #[test]
@@ -37,7 +37,7 @@ mod tests {
         let refused = |key: &str| {
             let tensors = BTreeMap::from([(key.to_string(), (vec![1, 1], vec![0.0]))]);
             write_arrays(&file, &tensors, BTreeMap::new()).unwrap();
-            super::super::open(&file).unwrap_err().to_string()
+            open(&file).unwrap_err().to_string()
         };
         let error = refused("lora_te2_text_model_encoder_layers_0_mlp_fc1.dora_scale");
         assert!(error.contains("Stable Diffusion XL"), "{error}");

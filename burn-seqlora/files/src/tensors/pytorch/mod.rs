@@ -7,6 +7,7 @@
 //! storage in memory.
 
 mod archive;
+mod global;
 mod pickle;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,9 @@ use pickle::{Node, Pickle, Tensor, Value};
 
 /// The largest pickle that is read. That of a ViT-H with its text encoder has 0.2 MB.
 const LIMIT: u64 = 16 << 20;
+
+/// The most entries of dictionaries that are looked at. A whole pipeline has some 3000 tensors.
+const MOST_ENTRIES: usize = 1 << 16;
 
 /// The keys under which training programs put the weights beside other things.
 const NESTED: [&str; 3] = ["state_dict", "model", "params"];
@@ -43,12 +47,19 @@ pub(super) fn read(file: &mut File, size: u64) -> Result<BTreeMap<String, Tensor
     let pickle = archive.find("data.pkl").ok_or("it is a zip archive without `data.pkl`")?;
     let bytes = archive.bytes(file, &pickle, LIMIT)?;
     let pickle = Pickle::read(&bytes)?;
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut bytes) = (BTreeMap::new(), 0);
     for (key, tensor) in weights(&pickle)? {
         let place = archive
             .find(&format!("data/{}", tensor.storage))
             .ok_or_else(|| format!("the numbers of `{key}` are missing"))?;
         let info = info(tensor, place.start, place.size).map_err(|e| format!("`{key}` {e}"))?;
+        // A few tied weights share a storage, but a small file must not stand for many large tensors.
+        bytes += (info.data_offsets.1 - info.data_offsets.0) as u64;
+        if bytes / 2 > size {
+            return Err(format!(
+                "its tensors share numbers: they have over {bytes} bytes, the file {size}"
+            ));
+        }
         tensors.insert(key, info);
     }
     Ok(tensors)
@@ -65,11 +76,19 @@ fn weights(pickle: &Pickle) -> Result<Vec<(String, &Tensor)>, String> {
     if let Some(inner) = NESTED.iter().find_map(nested) {
         entries = inner;
     }
+    let mut seen = entries.len();
+    let check = |seen: usize| match seen > MOST_ENTRIES {
+        true => Err(format!("its pickle has more than {MOST_ENTRIES} entries")),
+        false => Ok(()),
+    };
+    check(seen)?;
     let mut tensors = tensors_of(pickle, "", &entries);
     if tensors.is_empty() {
         // Mix-of-Show puts the weights of each model into a dictionary of its own.
         for (key, value) in entries {
             let inner = pickle.entries(value).unwrap_or_default();
+            seen += inner.len();
+            check(seen)?;
             tensors.extend(tensors_of(pickle, &format!("{key}."), &inner));
         }
     }

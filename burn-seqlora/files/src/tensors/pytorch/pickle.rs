@@ -4,7 +4,18 @@
 //! those that make a tensor or a dictionary gives an opaque value, and unknown instructions are errors.
 //! All values are entries of one list, so nothing is nested as deep as a file wants.
 
+use std::rc::Rc;
+
 use safetensors::Dtype;
+
+use super::global::Global;
+
+/// The longest text that is a name, in bytes; longer ones have no meaning here.
+const LONGEST_NAME: usize = 512;
+
+/// The most values with parts, values on the stack and open marks at a time. A state dict takes a dozen of the first for each
+/// tensor.
+const MOST_VALUES: usize = 1 << 20;
 
 /// A value: a small one itself, or the number of a node.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -18,15 +29,14 @@ pub(super) enum Value {
 /// A value with parts.
 #[derive(Debug)]
 pub(super) enum Node {
-    Text(String),
+    Text(Rc<str>),
     /// A list or a tuple.
     Sequence(Vec<Value>),
     Dictionary(Vec<(Value, Value)>),
-    /// A function or a class: its module and its name, with a space between them.
-    Global(String),
+    Global(Global),
     /// The numbers of tensors: the name of its entry in the archive.
     Storage {
-        key: String,
+        key: Rc<str>,
         dtype: Dtype,
     },
     Tensor(Tensor),
@@ -35,7 +45,7 @@ pub(super) enum Node {
 /// A view of a storage.
 #[derive(Debug)]
 pub(super) struct Tensor {
-    pub(super) storage: String,
+    pub(super) storage: Rc<str>,
     pub(super) dtype: Dtype,
     /// The first number of the storage that belongs to it.
     pub(super) offset: u64,
@@ -64,6 +74,9 @@ impl Pickle {
                 return Ok(Self { nodes: machine.nodes, root });
             }
             match machine.step(instruction[0]) {
+                Some(true) if machine.is_too_large() => {
+                    return Err("its pickle has more values than any model".into());
+                }
                 Some(true) => {}
                 Some(false) => {
                     let code = instruction[0];
@@ -105,6 +118,10 @@ struct Machine<'a> {
 const MEMO: usize = 1 << 24;
 
 impl<'a> Machine<'a> {
+    fn is_too_large(&self) -> bool {
+        [self.nodes.len(), self.stack.len(), self.marks.len()].iter().any(|n| *n > MOST_VALUES)
+    }
+
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.rest.split_at_checked(count)?;
         self.rest = rest;
@@ -117,17 +134,21 @@ impl<'a> Machine<'a> {
         Some(bytes.map(|(place, digit)| u64::from(*digit) << (8 * place)).sum())
     }
 
-    fn line(&mut self) -> Option<String> {
+    fn line(&mut self) -> Option<&'a str> {
         let end = self.rest.iter().position(|byte| *byte == b'\n')?;
         let line = self.take(end)?;
         self.take(1)?;
-        Some(String::from_utf8_lossy(line).into_owned())
+        Some(std::str::from_utf8(line).unwrap_or_default())
     }
 
     fn text(&mut self, length_bytes: usize) -> Option<()> {
         let length = usize::try_from(self.number(length_bytes)?).ok()?;
-        let text = String::from_utf8_lossy(self.take(length)?).into_owned();
-        self.push(Node::Text(text));
+        let bytes = self.take(length)?;
+        if length > LONGEST_NAME {
+            self.stack.push(Value::Opaque);
+        } else {
+            self.push(Node::Text(String::from_utf8_lossy(bytes).into()));
+        }
         Some(())
     }
 
@@ -194,12 +215,12 @@ impl<'a> Machine<'a> {
             }
             b'c' => {
                 let (module, name) = (self.line()?, self.line()?); // GLOBAL
-                self.push(Node::Global(format!("{module} {name}")));
+                self.push(Node::Global(Global::new(module, name)));
             }
             0x93 => {
                 let (name, module) = (self.stack.pop()?, self.stack.pop()?); // STACK_GLOBAL
                 let [module, name] = [module, name].map(|value| text(&self.nodes, value));
-                let global = format!("{} {}", module?, name?);
+                let global = Global::new(module.unwrap_or_default(), name.unwrap_or_default());
                 self.push(Node::Global(global));
             }
             b'q' => {
@@ -271,9 +292,9 @@ impl<'a> Machine<'a> {
         let Node::Sequence(parts) = node(&self.nodes, id)? else { return None };
         let [_, class, key, ..] = parts[..] else { return None };
         let Node::Global(class) = node(&self.nodes, class)? else { return None };
-        match (dtype(class), text(&self.nodes, key)) {
-            (Some(dtype), Some(key)) => {
-                let key = key.to_string();
+        match (*class, node(&self.nodes, key)) {
+            (Global::Storage(dtype), Some(Node::Text(key))) => {
+                let key = key.clone();
                 self.push(Node::Storage { key, dtype });
             }
             _ => self.stack.push(Value::Opaque),
@@ -285,17 +306,17 @@ impl<'a> Machine<'a> {
     fn call(&mut self) -> Option<()> {
         let (arguments, function) = (self.stack.pop()?, self.stack.pop()?);
         let function = match node(&self.nodes, function) {
-            Some(Node::Global(name)) => name.as_str(),
-            _ => "",
+            Some(Node::Global(global)) => *global,
+            _ => Global::Other,
         };
         let Some(Node::Sequence(arguments)) = node(&self.nodes, arguments) else { return None };
         match (function, &arguments[..]) {
-            ("collections OrderedDict", []) => self.push(Node::Dictionary(Vec::new())),
-            ("torch._utils _rebuild_tensor_v2", [storage, offset, shape, strides, ..]) => {
+            (Global::OrderedDict, []) => self.push(Node::Dictionary(Vec::new())),
+            (Global::RebuildTensor, [storage, offset, shape, strides, ..]) => {
                 let tensor = self.tensor(*storage, *offset, *shape, *strides)?;
                 self.push(Node::Tensor(tensor));
             }
-            ("torch._utils _rebuild_parameter", [tensor, ..]) => {
+            (Global::RebuildParameter, [tensor, ..]) => {
                 let tensor = *tensor;
                 self.stack.push(tensor);
             }
@@ -342,23 +363,6 @@ fn text(nodes: &[Node], value: Value) -> Option<&str> {
     }
 }
 
-/// The type of numbers of a storage, by the name of its class.
-fn dtype(class: &str) -> Option<Dtype> {
-    Some(match class {
-        "torch DoubleStorage" => Dtype::F64,
-        "torch FloatStorage" => Dtype::F32,
-        "torch HalfStorage" => Dtype::F16,
-        "torch BFloat16Storage" => Dtype::BF16,
-        "torch LongStorage" => Dtype::I64,
-        "torch IntStorage" => Dtype::I32,
-        "torch ShortStorage" => Dtype::I16,
-        "torch CharStorage" => Dtype::I8,
-        "torch ByteStorage" => Dtype::U8,
-        "torch BoolStorage" => Dtype::BOOL,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,6 +389,17 @@ mod tests {
     fn calls_are_not_made() {
         let bytes = b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00exit\x85R.";
         assert_eq!(Pickle::read(bytes).unwrap().root, Value::Opaque);
+    }
+
+    /// Values that a byte makes would take some hundred times the file's size.
+    #[test]
+    fn programs_with_too_many_values_are_errors() {
+        for byte in [b']', b'N', b'('] {
+            let bytes = vec![byte; MOST_VALUES + 2];
+            assert!(error(&bytes).contains("more values than any model"), "{byte:?}");
+        }
+        let long = [b"X\x00\x10\x00\x00".as_slice(), &[b'a'; 0x1000], b"."].concat();
+        assert_eq!(Pickle::read(&long).unwrap().root, Value::Opaque);
     }
 
     #[test]
