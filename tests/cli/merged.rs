@@ -9,6 +9,7 @@ use crate::lora::{TOLERANCE, difference, latents};
 use crate::resume::unbroken;
 use crate::run::Run;
 use crate::single_file::{self, sidecar};
+use crate::weights;
 
 /// The same for a model that predicts v and a concept at fifty times its strength: rounding is amplified, as the
 /// concept is, which moves the latents by two thirds.
@@ -39,6 +40,10 @@ fn a_merged_model_draws_what_the_bank_draws() {
         assert_eq!(adapter["modules"], adapter["matched"], "{adapter:#}");
         assert!(adapter["relative_error"].as_f64().unwrap() < 1e-3, "{adapter:#}");
     }
+    // By this key diffusers recognises the text encoder.
+    let file = weights::read(&project.path("out/single-file/pets.safetensors"));
+    let key = "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight";
+    assert!(file.contains_key(key), "{:?}", file.keys());
     // No shape says how many heads so small a model has.
     project.write("out/single-file/pets.config.json", sidecar("sd1").to_string());
     let tokenizer = fixture("tiny-sd1/tokenizer");

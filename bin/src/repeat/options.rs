@@ -220,7 +220,6 @@ mod tests {
     fn what_is_unclear_is_refused() {
         for (fields, reason) in [
             ("Steps: 4, Steps: 5", "several values for `Steps`"),
-            ("Steps: 4, Sampler: LMS", "the sampler `LMS`"),
             ("Steps: 4, Sampler: Euler, Schedule type: Exponential", "`Exponential`"),
             ("Steps: 4, Schedule type: odd, Version: seqlora 1", "the schedule type `odd`"),
             ("Steps: 4, Prompt syntax: odd, Version: seqlora 1", "the prompt syntax `odd`"),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::ModelSource;
 use super::source::ComponentFiles;
-use crate::weights::ldm::{self, Family};
+use crate::weights::ldm;
 use crate::weights::{
     COMPONENTS, Changes, Header, KeyLayout, KeyTable, ModelError, Rewriting, Rewritten, rewrite,
 };
@@ -141,10 +141,9 @@ impl ModelSource {
             let reason = "only Stable Diffusion 1 is converted to a single file";
             return Err(ModelError::config(&folder.join("text_encoder"), reason));
         }
-        let names = ldm::text_encoder(Family::Sd1, text.num_hidden_layers);
         Ok([
             KeyLayout::single_file(ldm::unet(&self.config.unet), KeyTable::UNET),
-            KeyLayout::single_file(names, KeyTable::CLIP_TEXT),
+            KeyLayout::single_file(ldm::written_text_encoder(), KeyTable::CLIP_TEXT),
             KeyLayout::single_file(ldm::vae(&self.config.vae), KeyTable::VAE),
         ])
     }

@@ -209,6 +209,12 @@ pub fn text_encoder(family: Family, layers: usize) -> Renaming {
     names
 }
 
+/// The names of Stable Diffusion 1's text encoder in a file that is written: with `text_model.`, which transformers had before
+/// version 5 and by which other programs recognise the encoder.
+pub fn written_text_encoder() -> Renaming {
+    Renaming::under("cond_stage_model.transformer.text_model.")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use seqlora_core::bank::{
 use seqlora_core::lora::{Part, Role, Site, StoredAdapter, StoredFactors};
 use serde_json::{Value, json};
 
+use super::model::fixture;
 use crate::input::File;
 use crate::target::{Target, files_of, holds};
 
@@ -58,6 +59,16 @@ pub const DIFFUSERS: Target = Target {
     name: "diffusers",
     files: || in_format(&Diffusers, "pytorch_lora_weights.safetensors"),
     read: read_adapter,
+};
+
+/// Mix-of-Show's file: an archive of PyTorch's with its pickle.
+pub const MIX_OF_SHOW: Target = Target {
+    name: "mix_of_show",
+    files: || {
+        let file = fixture("adapters").join("edlora.pth");
+        vec![("edlora.pth".into(), std::fs::read(file).expect("a fixture"))]
+    },
+    read: |folder| formats::open(&folder.join("edlora.pth")).is_ok(),
 };
 
 /// Token embeddings.

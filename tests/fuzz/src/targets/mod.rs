@@ -19,6 +19,7 @@ pub const TARGETS: &[Target] = &[
     bank::PEFT,
     bank::KOHYA,
     bank::DIFFUSERS,
+    bank::MIX_OF_SHOW,
     bank::TEXTUAL_INVERSION,
     data::MANIFEST,
     data::CONCEPT_LIST,

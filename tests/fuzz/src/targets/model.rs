@@ -172,7 +172,7 @@ pub const TOKENIZER: Target = Target {
     },
 };
 
-fn fixture(name: &str) -> PathBuf {
+pub fn fixture(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures")).join(name)
 }
 
