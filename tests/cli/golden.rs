@@ -98,10 +98,11 @@ fn learn(numbers: &mut Numbers) {
     }
 }
 
-/// Two individuals of the toy world, a few steps each.
+/// Two individuals of the toy world, a few steps each by the method.
 fn demo(numbers: &mut Numbers) {
     let project = Project::new(&[]);
-    let options = "demo --out demo --seed 0 --concepts 2 --images 1 --steps 4 --json";
+    let options =
+        "demo --out demo --seed 0 --concepts 2 --images 1 --steps 4 --method seqlora --json";
     let arguments: Vec<&str> = options.split_whitespace().collect();
     add_json(numbers, "demo", &project.run(&arguments).succeeds().json());
 }

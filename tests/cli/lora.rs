@@ -94,9 +94,9 @@ fn an_exported_concept_is_the_concept() {
     let export = ["export", "bank", "--out", "out"];
     let formats = ["--format", "kohya", "--format", "diffusers", "--format", "peft"];
     project.run(&[&export[..], &formats].concat()).succeeds();
-    let concept = latents(&project, &["--bank", "bank", "--concept", "cat=0.5"]);
+    let concept = latents(&project, &["--bank", "bank", "--concept", "cat=5"]);
     if let Some(folder) = std::env::var_os("SEQLORA_EXPORT_OUT") {
-        let whole = "--pack half --concept cat=0.5 --format merged --format single-file --model";
+        let whole = "--pack strong --concept cat=5 --format merged --format single-file --model";
         let mut command = project.command(&export);
         command.args(whole.split(' ')).arg(&project.model);
         Run::of(command).succeeds();
@@ -107,7 +107,7 @@ fn an_exported_concept_is_the_concept() {
     let base = latents(&project, &[]);
     assert!(difference(&base, &concept) > 1e-3, "the concept changes too little to be seen");
     for path in ["out/kohya/cat.safetensors", "out/diffusers/cat", "out/peft/cat"] {
-        let found = latents(&project, &["--lora", &format!("{path}=0.5")]);
+        let found = latents(&project, &["--lora", &format!("{path}=5")]);
         let apart = difference(&concept, &found);
         assert!(apart < TOLERANCE, "{path}: {apart:.1e}");
     }

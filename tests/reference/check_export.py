@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 # Relative to the largest latent.
 TOLERANCE = 1e-4
-SCALE = 0.5
+SCALE = 5.0
 # What the adapter has to change.
 VISIBLE = 0.1
 
@@ -88,8 +88,8 @@ def main():
         "kohya": apart(with_file(kohya)),
         "diffusers": apart(with_file(diffusers)),
         "peft": apart(with_peft(folder / "peft" / "cat")),
-        "merged": apart(load_pipeline(folder / "merged" / "half")),
-        "single-file": apart(with_single_file(folder / "single-file" / "half.safetensors")),
+        "merged": apart(load_pipeline(folder / "merged" / "strong")),
+        "single-file": apart(with_single_file(folder / "single-file" / "strong.safetensors")),
     }
     # What a module more or less changes has to be visible, or the comparison proves nothing.
     changed = {
