@@ -7,6 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use burn_seqlora::files::sha256;
 use serde_json::{Value, json};
 
 use crate::files::Files;
@@ -334,4 +335,29 @@ fn an_overlap_that_should_not_be_is_told() {
     let run = inspect(&project).fails(1, &[": dog, mug;"]);
     assert!(run.stdout.contains("its overlap with `cat` is no number"), "{}", run.stdout);
     assert!(run.stdout.contains("largest overlap  NaN"), "{}", run.stdout);
+}
+
+/// A cache of directions that has its own digest, and holds no numbers.
+#[test]
+fn directions_that_are_no_numbers_are_computed_again() {
+    let project = Project::with_bank();
+    let path = |name: &str| project.path("bank").join(name);
+    let read =
+        |name: &str| -> Value { serde_json::from_slice(&fs::read(path(name)).unwrap()).unwrap() };
+    let (bank, mut index, mut columns) = (read("bank.json"), read("basis/index.json"), Vec::new());
+    let size =
+        |(site, rank): (&Value, &Value)| site["inputs"].as_u64().unwrap() * rank.as_u64().unwrap();
+    for entry in index["concepts"].as_array_mut().unwrap() {
+        let sites = bank["sites"].as_array().unwrap().iter();
+        let numbers: u64 = sites.zip(entry["ranks"].as_array().unwrap()).map(size).sum();
+        let block = f32::NAN.to_le_bytes().repeat(numbers as usize);
+        entry["sha256"] = sha256(&block).into();
+        columns.extend(block);
+    }
+    assert_eq!(fs::read(path("basis/columns.f32")).unwrap().len(), columns.len());
+    fs::write(path("basis/columns.f32"), columns).unwrap();
+    fs::write(path("basis/index.json"), index.to_string()).unwrap();
+    write_photos(&project.path("more/fox"), "fox");
+    project.learn("more", "--steps 1").succeeds();
+    inspect(&project).succeeds();
 }

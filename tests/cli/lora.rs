@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use safetensors::tensor::Dtype;
+
 use crate::files::Files;
 use crate::harness::{Project, fixture};
 use crate::resume::unbroken;
@@ -127,6 +129,14 @@ fn adapters_that_cannot_be_used_are_named() {
     }
     weights::write(&project.path("other.safetensors"), &other);
     lora(&["--lora", "other.safetensors"]).fails(1, &["21 of its 22 modules", "up_blocks.7"]);
+    let mut large = weights::read(&fixture("adapters/kohya.safetensors"));
+    let module = "lora_te1_text_model_encoder_layers_0_self_attn_q_proj";
+    for (end, shape) in [("lora_down", [5000, 32]), ("lora_up", [32, 5000])] {
+        let tensor = (Dtype::F16, shape.to_vec(), vec![0; 2 * 5000 * 32]);
+        large.insert(format!("{module}.{end}.weight"), tensor);
+    }
+    weights::write(&project.path("large.safetensors"), &large);
+    lora(&["--lora", "large.safetensors"]).fails(1, &[module, "rank above 4096"]);
     let text = ["pytorch_lora_weights.safetensors", "matched 22/22"];
     let run = lora(&["--lora", &adapter(text[0])]).succeeds();
     assert!(text.iter().all(|text| run.stderr.contains(text)), "{}", run.stderr);
