@@ -185,9 +185,10 @@ fn tag_at(text: &str) -> Option<ForeignTag<'_>> {
             Some(ForeignTag { tag, network: Some(network), id, scale })
         }
         _ if !inner.starts_with(|c: char| c.is_alphanumeric() || "_./".contains(c)) => None,
-        [id, scale] => {
-            let scale = if closed { scale } else { "" };
-            Some(ForeignTag { tag, network: None, id, scale })
+        [id, scale] if closed => Some(ForeignTag { tag, network: None, id, scale }),
+        // `<dog6:0.5` without its end, but not `<3, style: oil`.
+        [id, scale] if id.chars().all(is_id) && scale.starts_with(|c: char| c.is_ascii_digit()) => {
+            Some(ForeignTag { tag, network: None, id, scale: "" })
         }
         _ if closed && !inner.chars().all(is_id) => {
             Some(ForeignTag { tag, network: None, id: inner, scale: "" })
@@ -236,7 +237,17 @@ mod tests {
         assert_eq!(found("1 < 2, a <dog6:0.5>"), Some(("dog6", "0.5")));
         assert_eq!(found("<lora:mug>"), Some(("mug", "1")));
         assert_eq!(found("<7up:1e-1>"), Some(("7up", "1e-1")));
-        for text in ["a <dog6>", "at 12:30 <3", "1 < 2: 3 > 2", "<<>", "<>", ">_<", "< a:b >"] {
+        for text in [
+            "a <dog6>",
+            "at 12:30 <3",
+            "1 < 2: 3 > 2",
+            "<<>",
+            "<>",
+            ">_<",
+            "< a:b >",
+            "a <3, style: oil",
+            "I <3 you, (masterpiece:1.2)",
+        ] {
             assert_eq!(found(text), None, "{text}");
         }
         for tag in [

@@ -76,7 +76,7 @@ fn weights(pickle: &Pickle) -> Result<Vec<(String, &Tensor)>, String> {
     if let Some(inner) = NESTED.iter().find_map(nested) {
         entries = inner;
     }
-    let mut seen = entries.len();
+    let mut seen = pickle.size(pickle.root).max(entries.len());
     let check = |seen: usize| match seen > MOST_ENTRIES {
         true => Err(format!("its pickle has more than {MOST_ENTRIES} entries")),
         false => Ok(()),
@@ -86,9 +86,9 @@ fn weights(pickle: &Pickle) -> Result<Vec<(String, &Tensor)>, String> {
     if tensors.is_empty() {
         // Mix-of-Show puts the weights of each model into a dictionary of its own.
         for (key, value) in entries {
-            let inner = pickle.entries(value).unwrap_or_default();
-            seen += inner.len();
+            seen += pickle.size(value);
             check(seen)?;
+            let inner = pickle.entries(value).unwrap_or_default();
             tensors.extend(tensors_of(pickle, &format!("{key}."), &inner));
         }
     }

@@ -13,7 +13,7 @@ use super::global::Global;
 /// The longest text that is a name, in bytes; longer ones have no meaning here.
 const LONGEST_NAME: usize = 512;
 
-/// The most values with parts, values on the stack and open marks at a time. A state dict takes a dozen of the first for each
+/// The most values with parts, parts, remembered values, values on the stack and open marks. A state dict takes a dozen of the first for each
 /// tensor.
 const MOST_VALUES: usize = 1 << 20;
 
@@ -95,6 +95,14 @@ impl Pickle {
         node(&self.nodes, value)
     }
 
+    /// How many entries a dictionary has, and none anything else.
+    pub(super) fn size(&self, value: Value) -> usize {
+        match self.node(value) {
+            Some(Node::Dictionary(pairs)) => pairs.len(),
+            _ => 0,
+        }
+    }
+
     /// The entries of a dictionary whose keys are text.
     pub(super) fn entries(&self, value: Value) -> Option<Vec<(&str, Value)>> {
         let Some(Node::Dictionary(pairs)) = self.node(value) else { return None };
@@ -112,14 +120,15 @@ struct Machine<'a> {
     /// The heights of the stack at the open marks.
     marks: Vec<usize>,
     memo: Vec<Value>,
+    /// How many values have been put into tuples and dictionaries.
+    parts: usize,
 }
-
-/// The most remembered values: more than the instructions of the largest pickle.
-const MEMO: usize = 1 << 24;
 
 impl<'a> Machine<'a> {
     fn is_too_large(&self) -> bool {
-        [self.nodes.len(), self.stack.len(), self.marks.len()].iter().any(|n| *n > MOST_VALUES)
+        let most =
+            [self.nodes.len(), self.stack.len(), self.marks.len(), self.memo.len(), self.parts];
+        most.iter().any(|count| *count > MOST_VALUES)
     }
 
     fn take(&mut self, count: usize) -> Option<&'a [u8]> {
@@ -160,13 +169,14 @@ impl<'a> Machine<'a> {
     /// What lies above the last mark.
     fn marked(&mut self) -> Option<Vec<Value>> {
         let mark = self.marks.pop().filter(|mark| *mark <= self.stack.len())?;
+        self.parts += self.stack.len() - mark;
         Some(self.stack.split_off(mark))
     }
 
     fn remember(&mut self, place: usize) -> Option<()> {
         let value = *self.stack.last()?;
         // A program counts its places up, and cannot reach far beyond the end.
-        if place >= MEMO.min(self.memo.len() + 4096) {
+        if place >= self.memo.len() + 4096 {
             return None;
         }
         if place >= self.memo.len() {
@@ -278,6 +288,7 @@ impl<'a> Machine<'a> {
     /// Adds keys and values in turn to the dictionary on the stack; other objects take none.
     fn set(&mut self, items: &[Value]) -> Option<()> {
         let target = *self.stack.last()?;
+        self.parts += items.len();
         if let Value::Node(number) = target
             && let Some(Node::Dictionary(pairs)) = self.nodes.get_mut(number)
         {

@@ -60,7 +60,7 @@ impl AdapterFormat for Peft {
                 all.extend(read_component(&folder, component)?);
             }
         }
-        if all.is_empty() {
+        if is_component(&path) && all.is_empty() {
             let component = component_of(&Header::read(&path.join(MODEL))?);
             all = read_component(&path, component)?;
         }
