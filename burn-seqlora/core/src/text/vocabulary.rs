@@ -166,7 +166,7 @@ pub struct ForeignTag<'a> {
 const NETWORKS: [&str; 3] = ["lora", "lyco", "hypernet"];
 
 /// The first `<id:0.8>`, `<lora:id:0.8>` or mistake in `text`. Angle brackets are text where a space follows or none closes,
-/// as in `1 < 2` and `<3`.
+/// as in `1 < 2` and `<3`; only `<id:0.8` without its end is a mistake too.
 pub fn foreign_tag(text: &str) -> Option<ForeignTag<'_>> {
     text.match_indices('<').find_map(|(open, _)| tag_at(&text[open..]))
 }

@@ -13,8 +13,8 @@ use super::global::Global;
 /// The longest text that is a name, in bytes; longer ones have no meaning here.
 const LONGEST_NAME: usize = 512;
 
-/// The most values with parts, parts, remembered values, values on the stack and open marks. A state dict takes a dozen of the first for each
-/// tensor.
+/// How many nodes, parts of nodes, remembered values, values on the stack and open marks there may be of each. A state dict
+/// takes a dozen nodes for each tensor.
 const MOST_VALUES: usize = 1 << 20;
 
 /// A value: a small one itself, or the number of a node.
@@ -402,7 +402,7 @@ mod tests {
         assert_eq!(Pickle::read(bytes).unwrap().root, Value::Opaque);
     }
 
-    /// Values that a byte makes would take some hundred times the file's size.
+    /// Each byte of these programs makes a value, which takes many bytes of memory.
     #[test]
     fn programs_with_too_many_values_are_errors() {
         for byte in [b']', b'N', b'('] {
