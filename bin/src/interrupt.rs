@@ -1,5 +1,6 @@
 //! Ctrl-C ends the program at once, unless a command has work that it would lose: then the first one asks
-//! it to save and stop, and the second one ends it.
+//! it to save and stop, and the second one ends it. A command that can keep what it has while a step still runs is
+//! ended as soon as the step takes longer than [`PATIENCE`].
 //!
 //! Files are written so that a process may end at any moment, so only work that is in memory counts.
 
@@ -7,7 +8,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use burn_seqlora::Flow;
 
@@ -16,17 +19,29 @@ static REQUESTED: AtomicBool = AtomicBool::new(false);
 /// How many [`Hold`]s there are.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
+/// How long a step may take to end, if it need not end.
+const PATIENCE: Duration = Duration::from_millis(1200);
+
+/// What a command keeps if its step need not end.
+type Finish = Box<dyn FnOnce() + Send>;
+
+static FINISH: Mutex<Option<Finish>> = Mutex::new(None);
+
 /// Temporary folders, which nothing else removes when the program ends at once.
 static TEMPORARY: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Removes a folder if Ctrl-C ends the program at once.
 pub fn remove_when_stopped(folder: PathBuf) {
-    TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).push(folder);
+    lock(&TEMPORARY).push(folder);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Ends the program.
 fn stop() -> ! {
-    for folder in TEMPORARY.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+    for folder in lock(&TEMPORARY).iter() {
         // The program's own, or the system's to clean up.
         let _ = fs::remove_dir_all(folder);
     }
@@ -46,11 +61,30 @@ pub fn install() {
         if again {
             stop();
         }
-        eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+        if lock(&FINISH).is_none() {
+            eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
+        } else {
+            eprintln!("\nstopping");
+            finish_soon();
+        }
     });
     // Without a handler Ctrl-C ends the process at once, and a checkpoint is still there.
     if let Err(error) = listening {
         eprintln!("warning: Ctrl-C will not save the state: {error}");
+    }
+}
+
+/// Waits for a step to end, and ends the program if it does not.
+fn finish_soon() {
+    let start = Instant::now();
+    while HELD.load(Ordering::SeqCst) > 0 && start.elapsed() < PATIENCE {
+        sleep(Duration::from_millis(20));
+    }
+    // A command that ends meanwhile waits for the lock, and keeps nothing a second time.
+    let mut finish = lock(&FINISH);
+    if let Some(finish) = finish.take() {
+        finish();
+        stop();
     }
 }
 
@@ -64,8 +98,15 @@ pub fn hold() -> Hold {
     Hold(())
 }
 
+/// For work that `finish` keeps, whatever step still runs.
+pub fn hold_or(finish: impl FnOnce() + Send + 'static) -> Hold {
+    *lock(&FINISH) = Some(Box::new(finish));
+    hold()
+}
+
 impl Drop for Hold {
     fn drop(&mut self) {
+        *lock(&FINISH) = None;
         HELD.fetch_sub(1, Ordering::SeqCst);
     }
 }

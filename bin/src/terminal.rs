@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -25,21 +26,21 @@ pub enum Verbosity {
 }
 
 /// Where messages go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Terminal {
     verbosity: Verbosity,
     json: bool,
     /// The time from one line of progress to the next, where there is no bar.
     every: Duration,
     /// Whether the one JSON value has been printed.
-    answered: AtomicBool,
+    answered: Arc<AtomicBool>,
 }
 
 impl Terminal {
     /// `json` keeps standard output for one JSON value; `every` is the time from one line of progress
     /// to the next.
     pub fn new(verbosity: Verbosity, json: bool, every: Duration) -> Self {
-        Self { verbosity, json, every, answered: AtomicBool::new(false) }
+        Self { verbosity, json, every, answered: Arc::default() }
     }
 
     fn is_quiet(&self) -> bool {

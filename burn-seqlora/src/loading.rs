@@ -145,6 +145,14 @@ impl FoundModel {
         Ok(self.source.fingerprint()?)
     }
 
+    /// The bytes that its weights take when they are loaded, by the headers of their files.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    pub fn weight_bytes(&self, precision: Precision) -> Result<usize, LoadError> {
+        Ok(self.source.weight_bytes(precision)?)
+    }
+
     /// Writes the model with changed weights into a folder in diffusers' layout, which must not be there.
     ///
     /// # Errors

@@ -421,11 +421,10 @@ fn mistakes_are_told_at_once() {
     run(&project, "").fails(2, &["bank holds no concept `bird`", "--concept"]);
 }
 
-/// 101 concepts × 20 prompts × 5 seeds: the forecast needs no weights, no bank and no image but its header.
+/// 101 concepts × 20 prompts × 5 seeds: the forecast needs no bank, and of weights and images their headers only.
 #[test]
 fn a_plan_forecasts_before_anything_is_loaded() {
     let project = Project::new(&[]).with_own_model();
-    fs::write(project.weight_file("unet"), b"no weights").unwrap();
     let photo = {
         crate::images::write_photos(&project.path("one"), "mug");
         fs::read(project.path("one/0.png")).unwrap()
@@ -444,7 +443,22 @@ fn a_plan_forecasts_before_anything_is_loaded() {
     assert_eq!(number("models"), 1.0 + 101.0);
     assert!(number("seconds") > 1.0 && number("disk") > 40_000.0 * 4096.0, "{plan:#}");
     let memory = &plan["memory"];
-    assert!(memory["total"].as_u64() > memory["weights"].as_u64(), "{memory}");
+    let part = |name: &str| memory["parts"][name].as_u64().unwrap();
+    // 1.5 million parameters, and 101 references of 64 x 64 pixels.
+    assert!((5_000_000..8_000_000).contains(&part("weights")), "{memory}");
+    assert_eq!(part("references"), 101 * 3 * 64 * 64);
+    let all = part("weights") + part("sampling") + part("references");
+    assert_eq!(memory["total"].as_u64(), Some(all));
+    assert!(!project.path("run").exists());
+}
+
+/// Images that cannot fit into the machine are refused before the model is loaded.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_fit_is_refused() {
+    let project = project();
+    let texts = ["the model and its images need about", "are available", "--batch", "--force"];
+    run(&project, "--bank bank --batch 4096 --size 2048x2048").fails(1, &texts);
     assert!(!project.path("run").exists());
 }
 

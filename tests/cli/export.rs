@@ -12,6 +12,25 @@ fn project() -> Project {
     project
 }
 
+/// Nothing is written through a folder that is a link, with `--overwrite` neither.
+#[cfg(unix)]
+#[test]
+fn nothing_is_exported_through_links() {
+    let project = project();
+    let victim = project.path("victim");
+    fs::create_dir_all(&victim).unwrap();
+    fs::create_dir_all(project.path("out")).unwrap();
+    let options = "export bank --out out --overwrite --format kohya --format peft";
+    for inside in ["kohya", "peft", "textual-inversion"] {
+        let link = project.path("out").join(inside);
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        project.run(&options.split(' ').collect::<Vec<_>>()).fails(1, &[inside, "link"]);
+        fs::remove_file(link).unwrap();
+    }
+    assert_eq!(fs::read_dir(victim).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(project.path("out")).unwrap().count(), 0);
+}
+
 /// Each concept in each format, every module found again, and the words beside them.
 #[test]
 fn concepts_are_written_in_every_format() {

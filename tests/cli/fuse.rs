@@ -100,6 +100,53 @@ fn an_unfinished_fusion_goes_on() {
     assert!(fused() == whole);
 }
 
+/// Nothing is written through a folder that is a link.
+#[cfg(unix)]
+#[test]
+fn links_in_place_of_the_unfinished_are_refused() {
+    let project = Project::with_bank();
+    let (victim, unfinished) =
+        (project.path("victim"), project.path("fused.safetensors.unfinished"));
+    fs::create_dir(&victim).unwrap();
+    for link in [unfinished.clone(), unfinished.join("text-encoder")] {
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        fuse(&project, "--method sum").fails(1, &["fused.safetensors.unfinished"]);
+        assert_eq!(fs::read_dir(&victim).unwrap().count(), 0);
+        fs::remove_file(link).unwrap();
+    }
+}
+
+/// What was fused belongs to a model and to the concepts as they were.
+#[test]
+fn fused_files_belong_to_their_concepts() {
+    let project = Project::with_bank();
+    let file = project.path("fused.safetensors");
+    let generate = |prompt: &str, options: &str| {
+        project.generate(prompt, &format!("--bank bank --fused fused.safetensors {options}"))
+    };
+    fuse(&project, "--method sum --concept mug --concept cat").succeeds();
+    generate("a <mug>", "--concept mug").succeeds();
+    generate("a <dog>", "--concept dog").fails(1, &["fused.safetensors", "<dog>", "fuse again"]);
+    // The mug is trained further, and is another one.
+    project.learn("photos", "--continue mug --steps 1").succeeds();
+    let texts = ["fused.safetensors", "<mug> was replaced or trained further", "fuse again"];
+    generate("a <mug>", "--concept mug").fails(1, &texts);
+
+    fuse(&project, "--method sum").succeeds();
+    generate("a <mug>", "").succeeds();
+    let bytes = fs::read(&file).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let text = String::from_utf8(bytes[8..header].to_vec()).unwrap();
+    // Its digits are changed, so that the header is as long as before.
+    let at = text.find(r#"\"base\":\""#).expect("it names its model") + r#"\"base\":\""#.len();
+    let other: String =
+        text[at..at + 32].chars().map(|c| if c == '0' { '1' } else { '0' }).collect();
+    let changed = [&text[..at], &other, &text[at + 32..]].concat();
+    fs::write(&file, [&bytes[..8], changed.as_bytes(), &bytes[header..]].concat()).unwrap();
+    generate("a <mug>", "").fails(1, &["a model with the fingerprint", &other, "fuse again"]);
+}
+
 /// A rank makes one LoRA of a fusion, and tells what that loses.
 #[test]
 fn a_rank_makes_one_lora() {

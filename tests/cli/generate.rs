@@ -1,6 +1,10 @@
 //! `seqlora generate` when all goes well.
 
 use std::fs;
+#[cfg(unix)]
+use std::thread::sleep;
+#[cfg(unix)]
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -166,6 +170,22 @@ fn an_interrupted_run_keeps_its_images() {
     let last = images.last().expect("at least one");
     assert_eq!(last["number"], images.len() - 1);
     assert_eq!(read(&project.path("latents"))["latents"].1, [images.len(), 4, 8, 8]);
+}
+
+/// Nor does it wait for a step that takes long: here of 1024 x 1024 pixels.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_does_not_wait_for_a_long_step() {
+    let project = Project::new(&[]);
+    let run = Running::start(project.generate_command("a mug", "--size 1024x1024 --json"));
+    while !project.path("out").is_dir() {
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(300));
+    let start = Instant::now();
+    let run = run.interrupt().fails(130, &["stopped after 0 images"]);
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!(run.json()["interrupted"], true);
 }
 
 /// The settings of an image are stored with it, so that it can be made again.

@@ -87,6 +87,9 @@ pub struct Evaluate {
     /// First take over the images and scores of this folder, which another part wrote; can be repeated
     #[arg(long, value_name = "FOLDER")]
     pub merge: Vec<PathBuf>,
+    /// Start even if the memory will probably not suffice
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub compute: Compute,
 }

@@ -39,6 +39,9 @@ pub struct Fuse {
     /// The file with the changed weights, which `generate --fused` takes
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
+    /// Start even if the memory will probably not suffice
+    #[arg(long)]
+    pub force: bool,
     #[command(flatten)]
     pub compute: Compute,
 }

@@ -1,12 +1,14 @@
 //! `seqlora fuse`: one weight per layer for several concepts.
 
+use std::collections::BTreeSet;
+
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::Member;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
 use burn_seqlora::files::check_target;
 use burn_seqlora::fusion::{
-    self, Fusion, FusionFolder, Outcome, Progress, Stage, StagedFusion, Statistics, truncate,
-    write_patches,
+    self, FusedOrigin, Fusion, FusionFolder, Outcome, Progress, Stage, StagedFusion, Statistics,
+    truncate, write_fused,
 };
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::lora::{PatchSet, WeightPatch};
@@ -15,7 +17,7 @@ use burn_seqlora::{FoundModel, Shard};
 use serde_json::json;
 
 use super::generate::members;
-use super::model;
+use super::{memory, model};
 use crate::args::{Compute, Fuse};
 use crate::device::Job;
 use crate::failure::Failure;
@@ -71,19 +73,22 @@ impl Job for Session<'_> {
             folder,
             shard: args.shard.unwrap_or(Shard::ALL),
         };
-        let memory = staged.memory(model.sites())?;
-        terminal.line("memory", format_args!("{} besides the model", bytes(memory.total())));
+        let needed = staged.memory(model.sites())?.total() + patch_bytes(&bank, members)?;
+        terminal.line("memory", format_args!("{} besides the model", bytes(needed)));
+        if !args.force {
+            memory::check(
+                needed,
+                "besides the model, this fusion needs",
+                "fuse fewer concepts, or use a machine with more memory",
+            )?;
+        }
         if folder.path().exists() {
             terminal.line("going on", format_args!("with what is in {}", folder.path().display()));
         }
         let fused = match self.fuse::<B, _>(&staged, &model)? {
             Outcome::Fused(fused) => fused,
             Outcome::Waiting(stage) => return self.report_shard(Some(stage)),
-            Outcome::Stopped => {
-                let text =
-                    format!("stopped; the same command goes on in {}", folder.path().display());
-                return Err(Failure::Interrupted(text));
-            }
+            Outcome::Stopped => return Err(stopped(folder)),
         };
         if args.shard.is_some() {
             return self.report_shard(None);
@@ -95,10 +100,26 @@ impl Job for Session<'_> {
             }
             None => (fused, None),
         };
-        write_patches(&args.out, &fused)?;
+        let origin = FusedOrigin::new(&args.method, &bank, members, args.rank)?;
+        write_fused(&args.out, &fused, &origin)?;
         folder.remove()?;
         self.report(&fused, lost)
     }
+}
+
+fn stopped(folder: &FusionFolder) -> Failure {
+    let text = format!("stopped; the same command goes on in {}", folder.path().display());
+    Failure::Interrupted(text)
+}
+
+/// Bytes of the changes of all layers that some concept adapts: once as numbers, and once as those of the file.
+fn patch_bytes(bank: &Bank, members: &[Member]) -> Result<usize, Failure> {
+    let mut adapted = BTreeSet::new();
+    for member in members {
+        adapted.extend(bank.record(&member.id)?.sites.into_keys());
+    }
+    let sites = bank.sites().iter().filter(|site| adapted.contains(&site.name));
+    Ok(sites.map(|site| 2 * size_of::<f32>() * site.inputs * site.outputs).sum())
 }
 
 impl Session<'_> {
@@ -107,7 +128,9 @@ impl Session<'_> {
         staged: &StagedFusion,
         model: &M,
     ) -> Result<Outcome, Failure> {
-        let _hold = interrupt::hold();
+        let (terminal, folder) = (self.terminal.clone(), self.folder.clone());
+        // All that is done is in the folder.
+        let _hold = interrupt::hold_or(move || terminal.error(&stopped(&folder)));
         let bar = self.terminal.bar("fuse", staged.steps(model.sites())?, "steps");
         let mut done = 0;
         let outcome = staged.run(model, |progress| {

@@ -71,6 +71,14 @@ pub enum Error {
         /// The method asked for.
         method: String,
     },
+    /// Fused weights do not go with the model, the bank or the concepts that they are to be used with.
+    #[error("{} is not for this: {reason}; fuse again", file.display())]
+    OtherFusion {
+        /// The file of fused weights.
+        file: PathBuf,
+        /// What differs.
+        reason: String,
+    },
     /// Banks cannot be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use seqlora_core::diffusion::Prediction;
+use seqlora_core::precision::Precision;
 use seqlora_files::parse_object;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -208,9 +209,30 @@ impl ModelSource {
         files.dedup();
         fingerprint(&files)
     }
+
+    /// The bytes of the loaded weights, by the headers of their files. The VAE computes in f32.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    pub fn weight_bytes(&self, precision: Precision) -> Result<usize, ModelError> {
+        let numbers = self.unet.numbers()?.saturating_add(self.text_encoder.numbers()?);
+        let vae = self.vae.numbers()?.saturating_mul(Precision::F32.bytes());
+        Ok(numbers.saturating_mul(precision.bytes()).saturating_add(vae))
+    }
 }
 
 impl ComponentFiles {
+    /// How many numbers its parameters have.
+    fn numbers(&self) -> Result<usize, ModelError> {
+        let mut numbers = 0_usize;
+        for shard in &self.files.shards {
+            let header = Header::read(shard)?;
+            let own = header.tensors().iter().filter(|(key, _)| self.layout.ours(key).is_some());
+            numbers += own.map(|(_, tensor)| tensor.shape.iter().product::<usize>()).sum::<usize>();
+        }
+        Ok(numbers)
+    }
+
     /// Compares the files with the parameters of a module.
     ///
     /// # Errors

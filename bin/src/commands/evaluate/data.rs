@@ -10,6 +10,7 @@ use burn_seqlora::scorers::image_id;
 use image::RgbImage;
 use rayon::prelude::*;
 
+use super::memory;
 use crate::args::Evaluate;
 use crate::failure::Failure;
 
@@ -19,6 +20,8 @@ pub struct Data {
     prompts: Vec<Option<Vec<String>>>,
     /// The references of each concept. They are decoded once; 500 photos of a megapixel take 1.5 GB.
     pub references: Vec<Vec<RgbImage>>,
+    /// The bytes that all of them take.
+    pub decoded: usize,
     /// The identity of each.
     ids: Vec<Vec<String>>,
     /// The pairs that were asked for, besides those of the settings.
@@ -52,6 +55,11 @@ impl Data {
             Some(file) => pairs(file, &concepts)?,
             None => Vec::new(),
         };
+        let files = concepts.iter().flat_map(|concept| &concept.images);
+        let decoded = memory::decoded(files.map(|image| image.path.as_path()));
+        if !args.plan && !args.force {
+            memory::check_references(decoded)?;
+        }
         let decode = |concept: &ConceptSource| {
             let images = concept.images.par_iter().map(|image| load_rgb(&image.path));
             images.collect::<Result<Vec<_>, _>>()
@@ -63,7 +71,7 @@ impl Data {
         };
         let id = |images: &Vec<RgbImage>| images.par_iter().map(image_id).collect();
         let ids = references.iter().map(id).collect();
-        Ok(Self { concepts, prompts, references, ids, pairs })
+        Ok(Self { concepts, prompts, references, decoded, ids, pairs })
     }
 
     /// The concepts as a protocol takes them.
@@ -85,11 +93,6 @@ impl Data {
     /// The classes of all concepts.
     pub fn classes(&self) -> Vec<&str> {
         self.concepts.iter().map(|concept| concept.class_word.as_str()).collect()
-    }
-
-    /// The files of the references.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.concepts.iter().flat_map(|concept| &concept.images).map(|image| image.path.as_path())
     }
 }
 

@@ -1,8 +1,5 @@
 //! `evaluate --plan`: how much there will be to do, before anything is loaded.
 
-use burn_seqlora::kernels::matmul::Times;
-use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use burn::tensor::Tensor;
@@ -12,15 +9,15 @@ use burn_seqlora::eval::protocol::{
     ImageGroup, MethodPlan, Protocol, ScoreSet, Stage, images, score_sets,
 };
 use burn_seqlora::kernels::TrainBackend;
+use burn_seqlora::kernels::matmul::Times;
 use burn_seqlora::models::unet::UNetConfig;
 use burn_seqlora::scorers::registry;
 use serde_json::json;
 
-use super::data::Data;
+use super::memory::Needs;
 use super::settings::Settings;
 use crate::args::Evaluate;
 use crate::commands::builtin;
-use crate::commands::generate::memory::{Sampling, estimate};
 use crate::device::Job;
 use crate::failure::Failure;
 use crate::machine;
@@ -30,9 +27,9 @@ use crate::terminal::{Terminal, bytes, seconds, table};
 pub struct Plan<'a> {
     pub args: &'a Evaluate,
     pub settings: &'a Settings,
-    pub data: &'a Data,
     pub protocol: Protocol,
     pub found: FoundModel,
+    pub needs: Needs,
     /// Width and height in pixels.
     pub size: [usize; 2],
     pub terminal: &'a Terminal,
@@ -72,16 +69,9 @@ impl Job for Plan<'_> {
         let guided = if self.protocol.sampling.guidance > 1.0 { 2.0 } else { 1.0 };
         let work = step * guided * (self.protocol.sampling.steps * counts.images) as f64;
         let time = work / (EFFICIENCY * speed::<B>(&device));
-        let weights = match &self.args.model {
-            Some(model) => weight_bytes(&model.model)?,
-            None => 0,
-        };
-        let latents = config.image_sizes().latent_shape(self.protocol.sampling.size)?;
-        let sampling = estimate(config, Sampling { batch: self.args.batch, latents, kept: 0 });
-        let references = self.data.files().map(decoded_bytes).sum::<usize>();
-        let memory = weights.saturating_add(sampling.max(references));
         let disk =
             counts.images * (PNG * self.size[0] * self.size[1] + 4096) + counts.scores * SCORE;
+        let needs = self.needs;
         let available = machine::memory().map(|memory| memory.available);
         let duration = Duration::try_from_secs_f64(time).unwrap_or(Duration::MAX);
         let result = json!({
@@ -95,19 +85,19 @@ impl Job for Plan<'_> {
             "score_sets": counts.sets,
             "scores": counts.scores,
             "seconds": time,
-            "memory": { "weights": weights, "sampling": sampling, "references": references, "total": memory, "available": available },
+            "memory": { "parts": needs, "total": needs.total(), "available": available },
             "disk": disk,
             "deviations": self.protocol.deviations(),
         });
         self.terminal.result(&result, || {
             let Counts { images, models, sets, scores } = counts;
             let [all, weights, sampling, references, disk] =
-                [memory, weights, sampling, references, disk].map(bytes);
+                [needs.total(), needs.weights, needs.sampling, needs.references, disk].map(bytes);
             let rows = [
                 ("images", format!("{images} by {models} models")),
                 ("scores", format!("{scores} in {sets} sets, by {metrics} metrics")),
                 ("time", format!("about {} of sampling, from the speed of a matrix product", long(duration))),
-                ("memory", format!("about {all}: weights {weights}, and sampling {sampling} or references {references}")),
+                ("memory", format!("about {all}: weights {weights}, sampling {sampling}, references {references}")),
                 ("disk", format!("about {disk}")),
             ];
             let rows: Vec<Vec<String>> =
@@ -235,28 +225,6 @@ fn speed<B: TrainBackend>(device: &B::Device) -> f64 {
         count += 1;
     }
     f64::from(count) * 2.0 * (SIDE as f64).powi(3) / start.elapsed().as_secs_f64()
-}
-
-/// Bytes of the files with weights, which is what they take in memory in the precision that they have.
-fn weight_bytes(model: &Path) -> Result<usize, Failure> {
-    let path = builtin::resolve(model)?;
-    let is_weights = |path: &Path| path.extension().is_some_and(|ending| ending == "safetensors");
-    let length = |path: &Path| fs::metadata(path).map_or(0, |data| data.len() as usize);
-    if path.is_file() {
-        return Ok(length(&path));
-    }
-    let parts = ["unet", "text_encoder", "vae"].map(|part| path.join(part));
-    let files = parts.iter().flat_map(|part| fs::read_dir(part).into_iter().flatten().flatten());
-    Ok(files
-        .map(|entry| entry.path())
-        .filter(|path| is_weights(path))
-        .map(|path| length(&path))
-        .sum())
-}
-
-/// Bytes of an image in memory, by its header.
-fn decoded_bytes(file: &Path) -> usize {
-    image::image_dimensions(file).map_or(0, |(width, height)| 3 * width as usize * height as usize)
 }
 
 /// Hours and days as people write them.

@@ -10,7 +10,7 @@ use burn_seqlora::diffusion::SamplerPlan;
 use burn_seqlora::error::Error;
 use burn_seqlora::eval::protocol::{ImageGroup, MethodPlan, PlannedImage, Protocol, Stage};
 use burn_seqlora::eval::store::ImageState;
-use burn_seqlora::fusion::{patched, read_patches};
+use burn_seqlora::fusion::patched;
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::StableDiffusion;
@@ -18,7 +18,7 @@ use burn_seqlora::pipeline::{Image, ImageRequest, Pipeline, SamplingSettings};
 
 use super::methods::{Method, Source};
 use super::session::Session;
-use crate::commands::model;
+use crate::commands::{fused, model};
 use crate::failure::Failure;
 use crate::images::{encode_png, to_rgb_image};
 use crate::progress::ProgressBar;
@@ -112,7 +112,9 @@ impl Session<'_> {
         let members = members(plan, order, stage);
         let mut composition = Composition::load(&bank, &members, model.sites(), device)?;
         if let Some(file) = fused {
-            composition.adapters = patched(model, &read_patches(file, model.sites())?)?;
+            let (sites, bank) = (model.sites(), Some(&bank));
+            let patches = fused::read(file, sites, base, bank, &members, self.terminal)?;
+            composition.adapters = patched(model, &patches)?;
         }
         Ok(composition)
     }

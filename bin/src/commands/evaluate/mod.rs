@@ -8,6 +8,7 @@ mod data;
 mod forecast;
 mod foreign;
 mod generate;
+mod memory;
 mod methods;
 mod metrics;
 mod report;
@@ -21,11 +22,12 @@ use burn_seqlora::eval::store::{RunFolder, RunRecord};
 use burn_seqlora::kernels::TrainBackend;
 
 use self::data::Data;
+use self::memory::Needs;
 use self::session::Session;
 use self::settings::Settings;
 use super::model;
 use crate::args::{Compute, Evaluate};
-use crate::device::Job;
+use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -46,10 +48,17 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
         Some(found) => checked_size(&protocol, found)?,
         None => protocol.sampling.size.unwrap_or_default(),
     };
-    if let Some(found) = found.clone().filter(|_| args.plan) {
-        let (settings, data) = (&settings, &data);
-        let plan = forecast::Plan { args, settings, data, protocol, found, size, terminal };
-        return compute.device.run(plan);
+    if let Some(found) = &found {
+        let precision = compute.precision.unwrap_or_default();
+        let needs = Needs::new(args, &protocol, found, precision, data.decoded)?;
+        if args.plan {
+            let (settings, found) = (&settings, found.clone());
+            let plan = forecast::Plan { args, settings, protocol, found, needs, size, terminal };
+            return compute.device.run(plan);
+        }
+        if compute.device == Device::Cpu && !args.force {
+            needs.check()?;
+        }
     }
     let (methods, base) = methods::read(args, &protocol, found.as_ref())?;
     let record = RunRecord {

@@ -6,14 +6,13 @@ use std::path::{Path, PathBuf};
 use burn_seqlora::FoundModel;
 use burn_seqlora::bank::{Bank, composed_adapter};
 use burn_seqlora::error::Error;
-use burn_seqlora::fusion::read_patches;
 use burn_seqlora::lora::{PatchSet, WeightPatch};
 use burn_seqlora::models::MergedFiles;
 
 use super::lines::AdapterLine;
 use super::pack::Pack;
 use crate::args::{Export, ExportFormat};
-use crate::commands::model;
+use crate::commands::{fused, model};
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -77,7 +76,10 @@ impl MergedExport {
         terminal: &Terminal,
     ) -> Result<Vec<AdapterLine>, Failure> {
         let changes = match &args.fused {
-            Some(file) => read_patches(file, bank.sites())?,
+            Some(file) => {
+                let (sites, base) = (bank.sites(), bank.base());
+                fused::read(file, sites, base, Some(bank), &pack.members, terminal)?
+            }
             None => {
                 let adapter = composed_adapter(bank, &pack.members)?.0.into_iter();
                 PatchSet(adapter.map(|(site, f)| (site, WeightPatch::LowRank(f))).collect())

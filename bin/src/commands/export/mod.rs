@@ -11,6 +11,7 @@ use burn_seqlora::bank::{
     Bank, ConceptId, composed_adapter, export_adapter, export_words, word_embeddings,
 };
 use burn_seqlora::compose::Member;
+use burn_seqlora::files::GuardedFolder;
 use serde_json::json;
 
 use self::lines::{AdapterLine, WordLine};
@@ -37,9 +38,11 @@ pub fn run(args: &Export, terminal: &Terminal) -> Result<(), Failure> {
     let packs = packs(args, &members)?;
     let formats = formats(args)?;
     let models = MergedExport::new(args, &bank, terminal)?;
+    let of_models = packs.iter().flat_map(|pack| models.iter().flat_map(|m| m.paths(args, pack)));
+    let paths: Vec<PathBuf> = adapter_paths(args, &packs, &formats).chain(of_models).collect();
+    refuse_links(args, &paths)?;
     if !args.overwrite {
-        let models = packs.iter().flat_map(|pack| models.iter().flat_map(|m| m.paths(args, pack)));
-        refuse_existing(args, &bank, &packs, &formats, models)?;
+        refuse_existing(args, &bank, &members, &paths)?;
     }
     let mut adapters = Vec::new();
     for pack in &packs {
@@ -100,24 +103,42 @@ fn formats(args: &Export) -> Result<Vec<&'static dyn AdapterFormat>, Failure> {
     Ok(names.into_iter().map(formats::by_name).collect::<Result<_, _>>()?)
 }
 
+/// The files of adapters, or their folders if they have several.
+fn adapter_paths<'a>(
+    args: &'a Export,
+    packs: &'a [Pack],
+    formats: &'a [&dyn AdapterFormat],
+) -> impl Iterator<Item = PathBuf> + 'a {
+    packs.iter().flat_map(move |pack| {
+        formats.iter().map(move |format| {
+            let folder = pack.folder(args, *format);
+            format.file_name(&pack.name).map_or(folder.clone(), |file| folder.join(file))
+        })
+    })
+}
+
+/// # Errors
+/// Names the first link below the output folder through which something would be written.
+fn refuse_links(args: &Export, paths: &[PathBuf]) -> Result<(), Failure> {
+    let folder = GuardedFolder::new(&args.out);
+    folder.check(WORDS)?;
+    for path in paths {
+        folder.check(path.strip_prefix(&args.out).unwrap_or(path))?;
+    }
+    Ok(())
+}
+
 /// # Errors
 /// Names the first file or folder that would be replaced.
 fn refuse_existing(
     args: &Export,
     bank: &Bank,
-    packs: &[Pack],
-    formats: &[&dyn AdapterFormat],
-    models: impl Iterator<Item = PathBuf>,
+    members: &[Member],
+    paths: &[PathBuf],
 ) -> Result<(), Failure> {
-    let adapters = packs.iter().flat_map(|pack| {
-        formats.iter().map(|format| {
-            let folder = pack.folder(args, *format);
-            format.file_name(&pack.name).map_or(folder.clone(), |file| folder.join(file))
-        })
-    });
-    let mut existing = adapters.chain(models).filter(|path| path.exists());
+    let mut existing = paths.iter().filter(|path| path.exists()).cloned();
     let mut other = None;
-    for Member { id, .. } in packs.iter().flat_map(|pack| &pack.members) {
+    for Member { id, .. } in members {
         let file = args.out.join(WORDS).join(format!("{id}.safetensors"));
         if !file.exists() {
             continue;

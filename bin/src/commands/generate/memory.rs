@@ -1,10 +1,9 @@
-//! What sampling takes, compared with what the machine has, before any of it is allocated.
+//! What sampling takes.
 
 use burn_seqlora::models::StableDiffusionConfig;
 
+use crate::commands::memory;
 use crate::failure::Failure;
-use crate::machine::{Memory, memory};
-use crate::terminal::bytes;
 
 /// Tensors of the size of the UNet's finest level that are alive at once, per image and per half of
 /// classifier-free guidance. The built-in model, which has no transformer at that level, takes 12.
@@ -45,18 +44,9 @@ pub fn estimate(config: &StableDiffusionConfig, sampling: Sampling) -> usize {
 /// # Errors
 /// Says how much is needed and how much there is.
 pub fn check(config: &StableDiffusionConfig, sampling: Sampling) -> Result<(), Failure> {
-    let needed = estimate(config, sampling);
-    match memory().filter(|memory| needed as u64 > memory.available) {
-        None => Ok(()),
-        Some(Memory { total, available }) => {
-            let [needed, available, total] =
-                [needed, available as usize, total as usize].map(bytes);
-            let text = format!(
-                "these images need about {needed} besides the model's weights, and {available} of \
-                 {total} are available; take a smaller --size or --batch, or fewer images with \
-                 --latents or --save-latents; --force starts anyway"
-            );
-            Err(Failure::Failed(text.into()))
-        }
-    }
+    memory::check(
+        estimate(config, sampling),
+        "besides the model's weights, these images need",
+        "take a smaller --size or --batch, or fewer images with --latents or --save-latents",
+    )
 }

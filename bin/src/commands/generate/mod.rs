@@ -13,6 +13,7 @@ mod part;
 mod settings;
 mod strengths;
 
+use std::sync::Arc;
 use std::{fs, mem};
 
 use burn::tensor::TensorData;
@@ -20,7 +21,7 @@ use burn_seqlora::FoundModel;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::error::Error;
-use burn_seqlora::fusion::{patched, read_patches};
+use burn_seqlora::fusion::patched;
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
@@ -30,13 +31,12 @@ use burn_seqlora::text::without_weights;
 use self::checks::{check_model, check_outputs, check_strengths, check_weights};
 use self::concepts::check_prompts;
 pub use self::concepts::members;
-use self::latents::write_latents;
 use self::loras::LoadedLora;
 use self::orders::{Order, orders, request};
-use self::output::{Made, first_free, report};
+use self::output::{Made, first_free};
 use self::parameters::RunParameters;
 use self::settings::{settings, warn_of_no_effect};
-use super::{builtin, model};
+use super::{builtin, fused, model};
 use crate::args::{Compute, Generate};
 use crate::device::Job;
 use crate::failure::Failure;
@@ -119,17 +119,15 @@ impl Job for Session<'_> {
         let (model, base) = model::load::<B>(&self.found, self.precision, &device)?;
         let model = loras::merge(model, &self.loras, terminal)?;
         repeat::warn_of_other_model(args, &base, terminal);
-        let mut composition = match &args.bank {
-            Some(path) => Composition::<B>::load(
-                &Bank::open_for(path, &base)?,
-                members,
-                model.sites(),
-                &device,
-            )?,
+        let bank = args.bank.as_ref().map(|path| Bank::open_for(path, &base)).transpose()?;
+        let mut composition = match &bank {
+            Some(bank) => Composition::<B>::load(bank, members, model.sites(), &device)?,
             None => Composition::none(model.sites().len()),
         };
         if let Some(file) = &args.fused {
-            composition.adapters = patched(&model, &read_patches(file, model.sites())?)?;
+            let (sites, bank) = (model.sites(), bank.as_ref());
+            let patches = fused::read(file, sites, &base, bank, members, terminal)?;
+            composition.adapters = patched(&model, &patches)?;
         }
         let pipeline = Pipeline::new(&model, composition);
         let side = model.resolution();
@@ -150,17 +148,15 @@ impl Job for Session<'_> {
             .zip(latents)
             .map(|(order, latents)| request(args, order, latents))
             .collect();
-        let mut made = Made::default();
-        let sampled = self.sample(&pipeline, &parameters, &orders, &requests, &mut made);
+        let [_, channels, height, width] = sizes.latent_shape(settings.size)?;
+        let latents = args.save_latents.clone().map(|file| (file, [channels, height, width]));
+        let made = Arc::new(Made::new(orders, latents, terminal));
+        let sampled = self.sample(&pipeline, &parameters, &requests, &made);
         // What is there is kept, however it ended.
-        if let Some(file) = &args.save_latents
-            && !made.files.is_empty()
-        {
-            let [_, channels, height, width] = sizes.latent_shape(settings.size)?;
-            write_latents(file, [made.files.len(), channels, height, width], &made.latents)?;
-        }
-        if let Ok(()) | Err(Failure::Interrupted(_)) = sampled {
-            report(&made.files, &orders, sampled.is_err(), terminal)?;
+        match &sampled {
+            Ok(()) => made.finish(false)?,
+            Err(Failure::Interrupted(_)) => made.finish(true)?,
+            Err(_) => made.save_latents()?,
         }
         sampled
     }
@@ -172,17 +168,17 @@ impl Session<'_> {
         &self,
         pipeline: &Pipeline<B, M>,
         parameters: &RunParameters,
-        orders: &[Order],
         requests: &[ImageRequest],
-        made: &mut Made,
+        made: &Arc<Made>,
     ) -> Result<(), Failure> {
         let Self { args, settings, terminal, .. } = self;
-        let _hold = interrupt::hold();
+        let so_far = made.clone();
+        let _hold = interrupt::hold_or(move || so_far.finish_interrupted());
         let steps = settings.plan(&self.found.config().scheduler)?.steps.len();
         let bar = terminal.bar("generate", requests.len() * steps, "steps");
         let mut free = first_free(&args.out)?;
-        while made.files.len() < requests.len() {
-            let done = made.files.len();
+        while made.count() < requests.len() {
+            let done = made.count();
             let size = next_batch(pipeline, &requests[done..], args.batch, settings)?;
             let requests = &requests[done..done + size];
             let progress = |step| {
@@ -190,9 +186,10 @@ impl Session<'_> {
                 interrupt::flow()
             };
             let Some(sampled) = pipeline.sample(requests, settings, progress)? else {
-                return Err(Failure::Interrupted(format!("stopped after {done} images")));
+                return Err(made.interrupted());
             };
-            for (image, order) in sampled.images.into_iter().zip(&orders[done..]) {
+            let mut files = Vec::new();
+            for (image, order) in sampled.images.into_iter().zip(made.orders_left()) {
                 let (image, text) = (to_rgb_image(image), parameters.text(order));
                 let taken = match order.place {
                     Some(place) => {
@@ -202,12 +199,10 @@ impl Session<'_> {
                     // Another process may write to the same folder.
                     None => write_numbered(&args.out, free, &image, &text)?,
                 };
-                made.files.push(numbered(&args.out, taken));
+                files.push(numbered(&args.out, taken));
                 free = taken + 1;
             }
-            if args.save_latents.is_some() {
-                made.latents.extend(sampled.latents.to_data().iter::<f32>());
-            }
+            made.add(files, || sampled.latents.to_data());
         }
         bar.finish_and_clear();
         Ok(())

@@ -2,42 +2,108 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use burn::tensor::TensorData;
 use burn_seqlora::error::Error;
 use serde_json::json;
 
+use super::latents::write_latents;
 use super::orders::Order;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
-/// The images of a run so far.
-#[derive(Debug, Default)]
+/// The images of a run so far, and what becomes of them however it ends.
+#[derive(Debug)]
 pub struct Made {
-    /// Their files.
-    pub files: Vec<PathBuf>,
-    /// The final latents of all of them, if they are to be saved.
-    pub latents: Vec<f32>,
+    so_far: Mutex<SoFar>,
+    orders: Vec<Order>,
+    /// The file for the final latents, and the shape of those of an image.
+    latents: Option<(PathBuf, [usize; 3])>,
+    terminal: Terminal,
 }
 
-/// Lists the images.
-///
-/// # Errors
-/// If standard output cannot be written.
-pub fn report(
-    files: &[PathBuf],
-    orders: &[Order],
-    interrupted: bool,
-    terminal: &Terminal,
-) -> Result<(), Failure> {
-    let image = |(file, order): (&PathBuf, &Order)| {
-        let Order { prompt, seed, number, .. } = order;
-        json!({ "file": file.to_string_lossy(), "prompt": prompt, "seed": seed, "number": number })
-    };
-    let images: Vec<_> = files.iter().zip(orders).map(image).collect();
-    let result = json!({ "version": 2, "images": images, "interrupted": interrupted });
-    terminal.result(&result, || {
-        files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join("\n")
-    })
+#[derive(Debug, Default)]
+struct SoFar {
+    files: Vec<PathBuf>,
+    /// The final latents of all images, if they are to be saved.
+    latents: Vec<f32>,
+}
+
+impl Made {
+    /// None yet, of these that are wanted.
+    pub fn new(
+        orders: Vec<Order>,
+        latents: Option<(PathBuf, [usize; 3])>,
+        terminal: &Terminal,
+    ) -> Self {
+        Self { so_far: Mutex::default(), orders, latents, terminal: terminal.clone() }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.so_far().files.len()
+    }
+
+    /// Those that are wanted and not there yet.
+    pub fn orders_left(&self) -> &[Order] {
+        &self.orders[self.count()..]
+    }
+
+    /// Adds a batch: the files that were written, and their final latents if these are to be saved.
+    pub fn add(&self, files: Vec<PathBuf>, latents: impl FnOnce() -> TensorData) {
+        let latents = self.latents.is_some().then(latents);
+        let mut so_far = self.so_far();
+        so_far.files.extend(files);
+        so_far.latents.extend(latents.iter().flat_map(TensorData::iter::<f32>));
+    }
+
+    /// Writes the latents of what is there, if they are wanted.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save_latents(&self) -> Result<(), Failure> {
+        let SoFar { files, latents } = &*self.so_far();
+        match &self.latents {
+            Some((file, [channels, height, width])) if !files.is_empty() => {
+                write_latents(file, [files.len(), *channels, *height, *width], latents)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the latents, and lists the images.
+    ///
+    /// # Errors
+    /// If the file or standard output cannot be written.
+    pub fn finish(&self, interrupted: bool) -> Result<(), Failure> {
+        self.save_latents()?;
+        let files = &self.so_far().files;
+        let image = |(file, order): (&PathBuf, &Order)| {
+            let Order { prompt, seed, number, .. } = order;
+            json!({ "file": file.to_string_lossy(), "prompt": prompt, "seed": seed, "number": number })
+        };
+        let images: Vec<_> = files.iter().zip(&self.orders).map(image).collect();
+        let result = json!({ "version": 2, "images": images, "interrupted": interrupted });
+        self.terminal.result(&result, || {
+            files.iter().map(|f| f.display().to_string()).collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    /// What Ctrl-C ends.
+    pub fn interrupted(&self) -> Failure {
+        Failure::Interrupted(format!("stopped after {} images", self.count()))
+    }
+
+    /// [`finish`](Self::finish) of a run that ends while images are made.
+    pub fn finish_interrupted(&self) {
+        let finished = self.finish(true);
+        self.terminal.error(&finished.err().unwrap_or_else(|| self.interrupted()));
+    }
+
+    fn so_far(&self) -> MutexGuard<'_, SoFar> {
+        self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Images in a folder are numbered below this.

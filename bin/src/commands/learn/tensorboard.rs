@@ -4,6 +4,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use burn_seqlora::error::Error;
+use burn_seqlora::files::GuardedFolder;
 use burn_seqlora::settings::TrainConfig;
 use burn_seqlora::train::Event;
 
@@ -42,7 +43,9 @@ impl<'a> Tensorboard<'a> {
     fn try_see(&mut self, event: &Event, previews: &[Preview]) -> io::Result<()> {
         if let Event::Start(plan) = event {
             let first = if plan.resume_at == 0 { 0 } else { plan.resume_at + 1 };
-            let file = EventFile::create(&self.folder.join(plan.data.id()), first)?;
+            let (folder, id) = (GuardedFolder::new(self.folder), plan.data.id());
+            folder.create_folder(id).map_err(io::Error::other)?;
+            let file = EventFile::create(&self.folder.join(id), first)?;
             self.file = Some((file, plan.config.clone()));
         }
         let Some((file, config)) = &mut self.file else { return Ok(()) };

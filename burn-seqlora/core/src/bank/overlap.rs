@@ -25,9 +25,9 @@ const BLOCK: usize = 256;
 /// of B is zero.
 ///
 /// # Errors
-/// If the cache does not hold B of a concept, and its adapter cannot be read.
+/// If the cache does not hold B of every concept, or not as their adapters do, and one of these cannot be read.
 pub fn overlaps(bank: &Bank) -> Result<Vec<Vec<f64>>> {
-    let places = match bank.basis_cache().places(&bank.concept_owners()) {
+    let places = match bank.basis_cache().places(&bank.concept_owners(), bank) {
         Some(places) => places,
         None => bank.concepts().iter().map(|id| bank.places(id)).collect::<Result<_>>()?,
     };

@@ -79,7 +79,7 @@ impl Bank {
         let owner = self.owner(id);
         // The cache has them if the concept's own files are damaged.
         let block =
-            self.block(&owner).or_else(|error| self.basis_cache().block(&owner).ok_or(error));
+            self.own_block(&owner).or_else(|error| self.basis_cache().block(&owner).ok_or(error));
         let block = match (block, directions) {
             (Ok(block), _) => block.reserves_directions.then_some(block),
             (Err(_), Directions::Free) => None,

@@ -24,39 +24,38 @@ pub type NamedTensors = BTreeMap<String, Matrix>;
 /// # Errors
 /// If the file cannot be written.
 pub fn write_tensors(path: &Path, tensors: &NamedTensors) -> Result<()> {
-    Ok(write_atomic(path, &to_safetensors(path, tensors)?)?)
+    write_arrays(path, tensors, BTreeMap::new())
 }
 
 /// The bytes of a safetensors file; the path is for messages.
 pub fn to_safetensors(path: &Path, tensors: &NamedTensors) -> Result<Vec<u8>> {
-    let array = |(name, (shape, values)): (&String, &Matrix)| {
-        (name.clone(), (shape.to_vec(), values.clone()))
-    };
-    arrays_to_bytes(path, &tensors.iter().map(array).collect(), None)
+    to_bytes(path, tensors, BTreeMap::new())
 }
 
-/// Writes f32 tensors and metadata as safetensors, atomically.
+/// Writes f32 tensors and metadata as safetensors, atomically. Shapes have two numbers, or any number of them.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_arrays(
+pub fn write_arrays<S: AsRef<[usize]>>(
     path: &Path,
-    tensors: &NamedArrays,
+    tensors: &BTreeMap<String, (S, Vec<f32>)>,
     metadata: BTreeMap<String, String>,
 ) -> Result<()> {
-    let metadata = (!metadata.is_empty()).then(|| metadata.into_iter().collect());
-    Ok(write_atomic(path, &arrays_to_bytes(path, tensors, metadata)?)?)
+    Ok(write_atomic(path, &to_bytes(path, tensors, metadata)?)?)
 }
 
-fn arrays_to_bytes(
+fn to_bytes<S: AsRef<[usize]>>(
     path: &Path,
-    tensors: &NamedArrays,
-    metadata: Option<HashMap<String, String>>,
+    tensors: &BTreeMap<String, (S, Vec<f32>)>,
+    metadata: BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
+    let metadata: Option<HashMap<String, String>> =
+        (!metadata.is_empty()).then(|| metadata.into_iter().collect());
     let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {
-            (name.as_str(), &shape[..], values.iter().flat_map(|x| x.to_le_bytes()).collect())
+            let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+            (name.as_str(), shape.as_ref(), bytes)
         })
         .collect();
     let views = bytes.iter().map(|(name, shape, bytes)| {

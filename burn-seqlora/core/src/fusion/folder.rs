@@ -10,7 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use seqlora_files::{Disk, Storage, read_json, to_json, write_new};
+use seqlora_files::{Disk, Storage, read_json, refuse_link, to_json, write_new};
 use serde::{Deserialize, Serialize};
 
 use super::stage::Stage;
@@ -137,8 +137,9 @@ impl FusionFolder {
     }
 }
 
-/// Creates a folder in one that is there.
+/// Creates a folder in one that is there. What lies there already may be a folder, but no link to one.
 fn create(folder: &Path) -> Result<()> {
+    refuse_link(folder)?;
     Ok(Disk.create_folder(folder)?)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::ConceptId;
-use super::owner::Owner;
+use super::owner::{CachedRanks, Owner};
 use crate::lora::Site;
 
 /// Version 1 did not say which `concept.json` a block belongs to.
@@ -74,6 +74,12 @@ impl Entry {
     /// The bytes of its block.
     pub fn bytes(&self, sites: &[Site]) -> u64 {
         self.ranks.iter().zip(sites).map(|(rank, site)| site_bytes(*rank, site)).sum()
+    }
+
+    /// What it says besides the directions.
+    pub fn ranks(&self) -> CachedRanks {
+        let Self { reserves_directions, group, ranks, .. } = self.clone();
+        CachedRanks { reserves_directions, group, ranks }
     }
 }
 

@@ -5,10 +5,11 @@
 //! BANK/basis/columns.f32   a block for each owner: Bᵀ [r, m] of all sites, one after the other
 //! ```
 //!
-//! A new concept appends its block, so that what is written does not grow with the bank. The cache is
-//! made again from the adapters when it is missing, damaged or of another bank. A concept whose own files
-//! are damaged later is still in it, so that further concepts can be learnt. Blocks of owners that the bank
-//! does not have any more are passed over.
+//! A new concept appends its block, so that what is written does not grow with the bank. Whoever uses a block
+//! compares it with the bytes of B in the owner's own file, which takes less time than to read the block. The
+//! cache is made again from the adapters when it is missing, damaged, of another bank or not what these say. A
+//! concept whose own files are damaged later is still in it, so that further concepts can be learnt. Blocks of
+//! owners that the bank does not have any more are passed over.
 
 mod index;
 mod owner;
@@ -22,7 +23,7 @@ use std::path::PathBuf;
 use seqlora_files::{GuardedFolder, open_regular, sha256};
 
 use self::index::{Entry, Index, VERSION, site_bytes};
-pub use self::owner::{Block, CachedRanks, Owner, concerns};
+pub use self::owner::{Block, CachedRanks, OwnFiles, Owner, concerns};
 use super::down::Down;
 use super::places::Places;
 use super::versions::{parse, read_text};
@@ -56,7 +57,8 @@ impl<'a> BasisCache<'a> {
     }
 
     /// The columns of B at each of the bank's sites of all owners that concern a new concept of a group.
-    /// Blocks that are missing are read from the owners' own files, and stored if the bank may be written.
+    /// Blocks that are missing are read from the owners' own files, and stored if the bank may be written; all are,
+    /// if one is not what these files say.
     ///
     /// Concepts of different groups may overlap: where a new one without a group has to stay orthogonal to
     /// both, what is returned is an orthonormal basis of all their directions.
@@ -67,16 +69,20 @@ impl<'a> BasisCache<'a> {
         &self,
         owners: &[Owner],
         group: Option<&str>,
-        block: impl Fn(&Owner) -> Result<Block>,
+        own: &impl OwnFiles,
         writable: bool,
     ) -> Result<Vec<Columns>> {
         let none = || vec![Columns::new(); self.sites.len()];
         let (mut columns, mut grouped) = (none(), false);
-        let mut add = |entry: &Entry, bytes: &[u8]| {
+        let mut add = |owner: &Owner, entry: &Entry, bytes: &[u8]| {
+            if own.contradict(owner, &entry.ranks(), bytes) {
+                return false;
+            }
             if concerns(group, entry.group.as_deref()) {
                 grouped |= group != entry.group.as_deref();
                 self.add_columns(entry, bytes, &mut columns);
             }
+            true
         };
         let (mut index, known) = match self.read(owners, &mut add) {
             Some(read) => read,
@@ -86,7 +92,7 @@ impl<'a> BasisCache<'a> {
             }
         };
         for owner in &owners[known..] {
-            let (entry, bytes) = self.entry(owner, block(owner)?);
+            let (entry, bytes) = self.entry(owner, own.block(owner)?);
             if concerns(group, entry.group.as_deref()) {
                 grouped |= group != entry.group.as_deref();
                 self.add_columns(&entry, &bytes, &mut columns);
@@ -136,9 +142,10 @@ impl<'a> BasisCache<'a> {
     pub fn keep_only(&self, owners: &[Owner]) -> Result<()> {
         let mut bytes = Vec::new();
         let mut kept = self.empty();
-        let add = |entry: &Entry, block: &[u8]| {
+        let add = |_: &Owner, entry: &Entry, block: &[u8]| {
             bytes.extend_from_slice(block);
             kept.concepts.push(entry.clone());
+            true
         };
         match self.read(owners, add) {
             Some((index, _)) if index.concepts.len() > kept.concepts.len() => {
@@ -152,15 +159,14 @@ impl<'a> BasisCache<'a> {
     /// The ranks of an owner at the bank's sites, if the cache knows them.
     pub fn ranks(&self, owner: &Owner) -> Option<CachedRanks> {
         let index = self.index()?;
-        let entry = index.blocks(self.sites).of(owner)?.1.clone();
-        let Entry { reserves_directions, group, ranks, .. } = entry;
-        Some(CachedRanks { reserves_directions, group, ranks })
+        let (_, entry) = index.blocks(self.sites).of(owner)?;
+        Some(entry.ranks())
     }
 
     /// The directions of an owner, if the cache holds them.
     pub fn block(&self, owner: &Owner) -> Option<Block> {
         let mut found = None;
-        let take = |entry: &Entry, bytes: &[u8]| {
+        let take = |_: &Owner, entry: &Entry, bytes: &[u8]| {
             let mut down = Down::default();
             let mut numbers = bytes.chunks_exact(4).map(number);
             for (site, rank) in self.sites.iter().zip(&entry.ranks).filter(|(_, rank)| **rank > 0) {
@@ -168,6 +174,7 @@ impl<'a> BasisCache<'a> {
             }
             let Entry { reserves_directions, group, .. } = entry.clone();
             found = Some(Block { reserves_directions, group, down });
+            true
         };
         self.read(std::slice::from_ref(owner), take)?;
         found
@@ -191,9 +198,13 @@ impl<'a> BasisCache<'a> {
         checked.iter().map(agrees).collect()
     }
 
-    /// Where B of all owners lies; `None` if the cache does not hold all or is damaged.
-    pub fn places(&self, owners: &[Owner]) -> Option<Vec<Places>> {
-        let (index, known) = self.read(owners, |_, _| ())?;
+    /// Where B of all owners lies; `None` if the cache does not hold all, is damaged, or is not what their own
+    /// files say.
+    pub fn places(&self, owners: &[Owner], own: &impl OwnFiles) -> Option<Vec<Places>> {
+        let agrees = |owner: &Owner, entry: &Entry, bytes: &[u8]| {
+            !own.contradict(owner, &entry.ranks(), bytes)
+        };
+        let (index, known) = self.read(owners, agrees)?;
         let blocks = index.blocks(self.sites);
         let places = |owner: &Owner| {
             let (mut start, entry) = blocks.of(owner)?;
@@ -240,11 +251,11 @@ impl<'a> BasisCache<'a> {
     }
 
     /// Reads the blocks of the owners in their order, up to the first that is not there, and tells how many
-    /// there are; `None` if the cache is missing or damaged.
+    /// there are; `None` if the cache is missing or damaged, or `each` says that a block is not right.
     fn read(
         &self,
         owners: &[Owner],
-        mut each: impl FnMut(&Entry, &[u8]),
+        mut each: impl FnMut(&Owner, &Entry, &[u8]) -> bool,
     ) -> Option<(Index, usize)> {
         let index = self.index()?;
         if self.length()? != index.bytes(self.sites) {
@@ -257,10 +268,9 @@ impl<'a> BasisCache<'a> {
             let Some((start, entry)) = blocks.of(owner) else { break };
             let block = read_block(&mut file, start, entry.bytes(self.sites))?;
             let finite = block.chunks_exact(4).all(|bytes| number(bytes).is_finite());
-            if !finite || sha256(&block) != entry.sha256 {
+            if !finite || sha256(&block) != entry.sha256 || !each(owner, entry, &block) {
                 return None;
             }
-            each(entry, &block);
             known += 1;
         }
         drop(blocks);
@@ -268,9 +278,8 @@ impl<'a> BasisCache<'a> {
     }
 
     fn entry(&self, owner: &Owner, block: Block) -> (Entry, Vec<u8>) {
+        let bytes = block.bytes(self.sites);
         let Block { reserves_directions, group, down } = block;
-        let numbers = self.sites.iter().flat_map(|site| down.at(site));
-        let bytes: Vec<u8> = numbers.flat_map(|x| x.to_le_bytes()).collect();
         let Owner { id, record } = owner.clone();
         let (ranks, sha256) = (down.ranks(self.sites), sha256(&bytes));
         (Entry { id, record, reserves_directions, group, ranks, sha256 }, bytes)

@@ -42,16 +42,33 @@ fn owners(count: usize) -> Vec<Owner> {
     (0..count).map(owner).collect()
 }
 
+/// The owners' own files.
+#[derive(Default)]
+struct Own {
+    /// How often a block was read from them.
+    count: Cell<usize>,
+    /// The numbers of those that are damaged.
+    damaged: Vec<usize>,
+}
+
+impl OwnFiles for Own {
+    fn block(&self, owner: &Owner) -> Result<Block> {
+        self.count.set(self.count.get() + 1);
+        Ok(block(owner))
+    }
+
+    fn contradict(&self, owner: &Owner, cached: &CachedRanks, columns: &[u8]) -> bool {
+        let is_damaged = self.damaged.iter().any(|number| owner.id == *number.to_string());
+        !is_damaged && !block(owner).is(cached, columns, &sites())
+    }
+}
+
 /// Columns as the owners' files have them, and how many of these were read.
 fn read_of(folder: &Path, owners: &[Owner], writable: bool) -> (Vec<Columns>, usize) {
-    let (folder, sites, count) = (GuardedFolder::new(folder), sites(), Cell::new(0));
-    let read = |owner: &Owner| {
-        count.set(count.get() + 1);
-        Ok(block(owner))
-    };
+    let (folder, sites, own) = (GuardedFolder::new(folder), sites(), Own::default());
     let cache = BasisCache::new(&folder, &sites);
-    let columns = cache.columns(owners, None, read, writable).unwrap();
-    (columns, count.get())
+    let columns = cache.columns(owners, None, &own, writable).unwrap();
+    (columns, own.count.get())
 }
 
 fn read(folder: &Path, concepts: usize, writable: bool) -> (Vec<Columns>, usize) {
@@ -82,9 +99,9 @@ fn appending_keeps_it_complete() {
     assert_eq!(read(folder.path(), 3, true).1, 0);
     assert_eq!(cache.ranks(&owner(1)).unwrap().ranks, [2, 1]);
     assert_eq!(cache.block(&owner(1)).unwrap().down, block(&owner(1)).down);
-    let places = cache.places(&owners(3)).unwrap();
+    let places = cache.places(&owners(3), &Own::default()).unwrap();
     assert_eq!(places[2].read(1, 5).unwrap(), read(folder.path(), 3, true).0[1][1]);
-    assert!(cache.places(&owners(4)).is_none(), "it does not hold all");
+    assert!(cache.places(&owners(4), &Own::default()).is_none(), "it does not hold all");
 }
 
 #[test]
@@ -103,6 +120,25 @@ fn a_damaged_cache_is_made_again() {
     fs::write(folder.path().join("basis/index.json"), "{").unwrap();
     assert_eq!(read(folder.path(), 3, true), (expected.clone(), 3));
     assert_eq!(read(folder.path(), 3, true), (expected, 0));
+}
+
+/// A cache may come from a stranger as a whole, with digests of its own.
+#[test]
+fn what_the_adapters_do_not_say_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (expected, _) = read(folder.path(), 2, true);
+    let forged = tempfile::tempdir().unwrap();
+    let (guarded, sites) = (GuardedFolder::new(forged.path()), sites());
+    let cache = BasisCache::new(&guarded, &sites);
+    cache.append(&owners(1), block(&owner(2))).unwrap();
+    cache.append(&owners(2), block(&owner(1))).unwrap();
+    assert!(cache.places(&owners(2), &Own::default()).is_none());
+    // Nothing is known of damaged files, so that the cache is believed.
+    let own = Own { damaged: vec![0], ..Own::default() };
+    let columns = cache.columns(&owners(2), None, &own, false).unwrap();
+    assert!(columns != expected && own.count.get() == 0);
+    assert_eq!(read(forged.path(), 2, true), (expected.clone(), 2));
+    assert_eq!(read(forged.path(), 2, true), (expected, 0));
 }
 
 /// A concept that was replaced by another of the same id is read again.
@@ -149,8 +185,8 @@ fn a_group_is_concerned_with_its_own_concepts() {
     let (guarded, sites) = (GuardedFolder::new(folder.path()), sites());
     let cache = BasisCache::new(&guarded, &sites);
     for _ in 0..2 {
-        let read =
-            |count, group| cache.columns(&owners(count), group, |o| Ok(block(o)), true).unwrap();
+        let own = Own::default();
+        let read = |count, group| cache.columns(&owners(count), group, &own, true).unwrap();
         let [pets, others] = ["pets", "cars"].map(|group| read(4, Some(group)));
         let raw: Vec<f64> =
             block(&owner(3)).down.at(&sites[0]).iter().map(|x| (*x).into()).collect();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use seqlora_files::write_atomic;
+use seqlora_files::{Header, write_atomic};
 
 use super::modules::{Piece, read_modules};
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Source};
@@ -132,6 +132,16 @@ pub fn places(file: &Path, bytes: &[u8], sites: &[Site]) -> Result<Places> {
         None => (0, 0),
     };
     Ok(Places { file: file.into(), sites: sites.iter().map(place).collect() })
+}
+
+/// The bytes of Bᵀ of all sites in a file, one after the other.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn down_bytes(header: &Header, sites: &[Site]) -> Result<Vec<u8>> {
+    let keys = sites.iter().map(|site| format!("{}{DOWN}", site.name));
+    let bytes = keys.filter_map(|key| header.tensors().get(&key)).map(|info| header.bytes(info));
+    Ok(bytes.collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 #[cfg(test)]
