@@ -11,7 +11,7 @@ pub enum Failure {
     Failed(Box<dyn std::error::Error + Send + Sync>),
     /// The command line or a settings file asks for something that cannot be.
     Usage(String),
-    /// A result has been shown, and says that something is damaged.
+    /// A result has been shown, and says that something is damaged or failed.
     Damaged(String),
     /// Ctrl-C; what was done is saved.
     Interrupted(String),

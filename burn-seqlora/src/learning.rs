@@ -6,7 +6,7 @@ use seqlora_core::bank::Bank;
 use seqlora_core::methods::{self, Method};
 use seqlora_core::model::DiffusionModel;
 use seqlora_core::settings::TrainConfig;
-use seqlora_core::train::{self, Event, Examining};
+use seqlora_core::train::{self, Event, Examining, PlanOptions};
 use seqlora_core::{Flow, Result};
 use seqlora_data::{ConceptData, DiscoverOptions, Manifest};
 use seqlora_kernels::TrainBackend;
@@ -128,7 +128,8 @@ impl<'a, B: TrainBackend> Learning<'a, B> {
         let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
         let (sites, config) = (model.sites(), &self.config);
         let read_on = |_: Examining| Flow::Continue;
-        let plan = train::plan(&bank, method, data, sites, config, self.resume, read_on)?;
+        let options = PlanOptions { resume: self.resume, ..PlanOptions::default() };
+        let plan = train::plan(&bank, method, data, sites, config, options, read_on)?;
         if let Some(limit) = self.memory {
             for concept in &plan.concepts {
                 let side = train::resolution(&concept.config, model)?;

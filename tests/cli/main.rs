@@ -36,6 +36,8 @@ mod hub_server;
 mod image_to_image;
 mod images;
 mod import;
+#[cfg(unix)]
+mod keep_going;
 mod learn;
 mod lora;
 mod memory;

@@ -33,6 +33,10 @@ pub struct Learn {
     /// Go on with an interrupted run
     #[arg(long)]
     pub resume: bool,
+    /// Go on with the next concept when one cannot be learnt, because its images are damaged or its loss is not finite;
+    /// at the end the failed ones are listed, and the exit code is 1
+    #[arg(long, conflicts_with = "further")]
+    pub keep_going: bool,
     /// Train this concept of the bank further, with the settings that it has unless others are given; DATA has
     /// images of it, and `--steps` says how many more
     #[arg(long = "continue", value_name = "ID")]

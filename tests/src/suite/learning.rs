@@ -19,7 +19,7 @@ use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::{LrSchedule, NoiseReuse, TrainConfig, TrainingBase};
 use burn_seqlora::text::{Piece, TextBatch, TokenScheme, Vocabulary};
 use burn_seqlora::train::{
-    EncodedConcept, Event, Flow, LearnPlan, Trainer, learn, plan, plan_ranks,
+    EncodedConcept, Event, Flow, LearnPlan, PlanOptions, Trainer, learn, plan, plan_ranks,
 };
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
@@ -126,7 +126,8 @@ impl<B: KernelBackend> Problem<B> {
     ) -> burn_seqlora::Result<LearnPlan<'a>> {
         let data = concepts.iter().map(|concept| concept as &dyn ConceptData);
         let method = method::<Autodiff<B>>(config);
-        plan(bank, method, data, self.model.sites(), config, false, |_| Flow::Continue)
+        let options = PlanOptions::default();
+        plan(bank, method, data, self.model.sites(), config, options, |_| Flow::Continue)
     }
 
     /// The same, one `Trainer::step` after the other: evaluation t of outer iteration k takes

@@ -14,7 +14,7 @@ use burn_seqlora::methods::{self, Method};
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::{Event, learn, plan};
+use burn_seqlora::train::{Event, PlanOptions, learn, plan};
 use image::RgbImage;
 
 use super::concepts::{ToyConcept, prompts};
@@ -24,6 +24,9 @@ use super::sample_cache::{Request, SampleCache};
 use super::settings::Settings;
 use super::timing_log::TimingLog;
 use crate::failure::Failure;
+
+/// A demo goes on where it was stopped.
+const RESUMED: PlanOptions = PlanOptions { resume: true, keep_going: false };
 
 /// Trains and samples with every method on the same concepts.
 pub struct ExperimentRunner<'a, B: TrainBackend> {
@@ -109,7 +112,7 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
             Bank::open_or_create(&self.folder.join(method.name()), self.base, self.model.sites())?;
         // Planning all concepts first shows whether there is room for them before any is trained.
         let (data, sites) = (data(concepts), self.model.sites());
-        let planned = plan(&bank, method, data, sites, &config, true, |_| Flow::Continue)?;
+        let planned = plan(&bank, method, data, sites, &config, RESUMED, |_| Flow::Continue)?;
         let short = planned.concepts.iter().filter(|c| !c.capacity.full.is_empty()).count();
         if short > 0 {
             let text = format!("{name} finds layers full for {short} concepts and skips them");
@@ -145,7 +148,7 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
         let cost = self.settings.step_cost(method);
         let data = data(std::slice::from_ref(concept));
         let sites = self.model.sites();
-        let plan = plan(bank, method, data, sites, config, true, |_| Flow::Continue)?;
+        let plan = plan(bank, method, data, sites, config, RESUMED, |_| Flow::Continue)?;
         if plan.concepts.is_empty() {
             self.progress.skip(cost * config.steps as f64);
             return Ok(());

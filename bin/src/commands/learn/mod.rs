@@ -1,5 +1,6 @@
 //! `seqlora learn`
 
+mod failures;
 mod forecast;
 mod keep;
 mod plan;
@@ -15,8 +16,11 @@ use burn_seqlora::lora::Subspace;
 use burn_seqlora::methods;
 use burn_seqlora::model::{DiffusionModel, TextEncoder};
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::{Flow, learn, plan, plan_further, prompts, resolution, settings_of};
+use burn_seqlora::train::{
+    Flow, PlanOptions, learn, plan, plan_further, prompts, resolution, settings_of,
+};
 
+use self::failures::Failures;
 use self::forecast::Forecast;
 use self::keep::Keeper;
 use self::plan::{plan_json, show_data, show_plan, show_words};
@@ -101,13 +105,17 @@ impl Job for Session<'_> {
             let data = manifest.concepts.iter().map(|concept| concept as &dyn ConceptData);
             let (sites, resume) = (model.sites(), args.resume);
             match &args.further {
-                None => plan(&bank, method, data, sites, config, resume, progress),
+                None => {
+                    let options = PlanOptions { resume, keep_going: args.keep_going };
+                    plan(&bank, method, data, sites, config, options, progress)
+                }
                 Some(_) => {
                     let data = &manifest.concepts[0];
                     plan_further(&bank, method, data, sites, config, resume, progress)
                 }
             }
         })?;
+        let mut failures = Failures::of(&plan.failed, terminal);
         let (name, place) = (format!("{} ({})", base.name, base.fingerprint), self.device);
         terminal.line("model", format!("{name}, {side} px, {} on {place}", config.precision));
         for concept in &plan.concepts {
@@ -122,8 +130,11 @@ impl Job for Session<'_> {
         forecast.show(terminal);
         if args.plan {
             let nothing = || "nothing is trained: --plan stops here".into();
-            terminal.result(&plan_json(&plan, &forecast), nothing)?;
-            return forecast.check(args.force);
+            let mut result = plan_json(&plan, &forecast);
+            result["failed"] = failures.json();
+            terminal.result(&result, nothing)?;
+            forecast.check(args.force)?;
+            return failures.check();
         }
         forecast.check(args.force)?;
         let mut progress = Progress::new(terminal);
@@ -155,6 +166,7 @@ impl Job for Session<'_> {
             if let Some(tensorboard) = &mut tensorboard {
                 tensorboard.see(&event, previewer.as_ref().map_or(&[], Previewer::drawn));
             }
+            failures.see(&event);
             match progress.show(event) {
                 Flow::Continue => drawn,
                 Flow::Stop => Flow::Stop,
@@ -163,7 +175,8 @@ impl Job for Session<'_> {
         if !finished {
             return Err(Failure::stopped());
         }
-        report(&bank, &progress, terminal)
+        report(&bank, &progress, &failures, terminal)?;
+        failures.check()
     }
 }
 

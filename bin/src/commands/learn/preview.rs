@@ -113,6 +113,10 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
                 self.earlier.extend(self.latest.take().map(|concept| (concept, 1.0)));
                 Flow::Continue
             }
+            Event::Failed { .. } => {
+                self.latest = None;
+                Flow::Continue
+            }
             _ => Flow::Continue,
         }
     }

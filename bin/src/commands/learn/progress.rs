@@ -6,6 +6,7 @@ use burn_seqlora::bank::{Bank, TrainingRecord, max_overlap};
 use burn_seqlora::train::{Event, Examining, Flow};
 use serde_json::json;
 
+use super::failures::Failures;
 use crate::failure::Failure;
 use crate::interrupt::{self, Hold};
 use crate::progress::ProgressBar;
@@ -77,6 +78,11 @@ impl<'a> Progress<'a> {
                 );
                 self.learnt.push((id.to_string(), training.clone(), took));
             }
+            Event::Failed { id, error } => {
+                self.hold = None;
+                self.bar.finish_and_clear();
+                self.terminal.line("failed", format!("<{id}>  {error}"));
+            }
             Event::Snapshot { .. } | Event::Saved(_) => {}
         }
         interrupt::flow()
@@ -100,7 +106,12 @@ pub fn examined<T, E>(
 }
 
 /// What was learnt in this run.
-pub fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(), Failure> {
+pub fn report(
+    bank: &Bank,
+    progress: &Progress,
+    failures: &Failures,
+    terminal: &Terminal,
+) -> Result<(), Failure> {
     let overlap = max_overlap(bank)?;
     let concepts: Vec<_> = progress
         .learnt
@@ -115,7 +126,12 @@ pub fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(
             })
         })
         .collect();
-    let result = json!({ "bank": bank.path().to_string_lossy(), "concepts": concepts, "max_overlap": overlap });
+    let result = json!({
+        "bank": bank.path().to_string_lossy(),
+        "concepts": concepts,
+        "failed": failures.json(),
+        "max_overlap": overlap,
+    });
     terminal.result(&result, || {
         let head = ["concept", "loss before", "after", "steps", "time"].map(String::from).to_vec();
         let row = |(id, record, took): &(String, TrainingRecord, Duration)| {
@@ -129,9 +145,10 @@ pub fn report(bank: &Bank, progress: &Progress, terminal: &Terminal) -> Result<(
         };
         let rows = [vec![head], progress.learnt.iter().map(row).collect()].concat();
         format!(
-            "{}\n{} concepts in the bank, largest overlap {overlap:.1e}",
+            "{}\n{} concepts in the bank, largest overlap {overlap:.1e}{}",
             table(&rows),
-            bank.concepts().len()
+            bank.concepts().len(),
+            failures.text()
         )
     })
 }

@@ -97,7 +97,7 @@ pub fn plan_further<'a, B: TrainBackend>(
         largest_image,
         mask_coverage,
     };
-    Ok(LearnPlan { concepts: vec![concept], done: Vec::new(), snapshot_every: None })
+    Ok(LearnPlan { concepts: vec![concept], ..LearnPlan::default() })
 }
 
 fn check_kept(id: &str, before: &Value, now: &Value) -> Result<()> {

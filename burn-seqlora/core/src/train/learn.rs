@@ -10,6 +10,7 @@ use super::common_prompts::with_protected;
 use super::encode::EncodedConcept;
 use super::feasible::feasible;
 use super::further;
+use super::keep_going::{give_up, is_of_one_concept};
 use super::metrics::Metrics;
 use super::plan::{ConceptPlan, LearnPlan};
 use super::prompts;
@@ -63,15 +64,23 @@ pub enum Event<'a> {
         /// How it was trained.
         training: &'a TrainingRecord,
     },
+    /// A concept cannot be learnt, and the run goes on without it.
+    Failed {
+        /// Its id.
+        id: &'a str,
+        /// Why.
+        error: &'a Error,
+    },
 }
 
-/// Trains the planned concepts one after the other and adds each to the bank.
+/// Trains the planned concepts one after the other and adds each to the bank. With [`LearnPlan::keep_going`], one whose
+/// images cannot be read or whose loss is not finite is left out, which an event tells.
 ///
 /// Returns `false` if an event's receiver stopped the run; if a step was done, its state is then on disk.
 ///
 /// # Errors
-/// If a loss is not finite, an image or a prompt cannot be used, the disk is full, or somebody removed the
-/// bank meanwhile.
+/// If a loss is not finite or an image cannot be used (unless the run keeps going), a prompt cannot be used, the disk is
+/// full, or somebody removed the bank meanwhile.
 pub fn learn<B, M>(
     model: &M,
     bank: &mut Bank,
@@ -87,33 +96,56 @@ where
         prompts::check(model, concept.data, &concept.config)?;
     }
     for (number, concept) in plan.concepts.iter().enumerate() {
-        if events(Event::Start(concept)) == Flow::Stop {
-            return Ok(false);
-        }
-        let run = ConceptRun::<B, M>::new(model, bank, method, concept)?;
-        let mut state = run.begin(bank)?;
-        if events(Event::Ready { initial_loss: state.initial_loss }) == Flow::Stop {
-            return Ok(false);
-        }
-        let every = plan.snapshot_every;
-        let is_new = state.step == concept.config.continued_from.unwrap_or(0);
-        if every.is_some() && is_new && run.snapshot(&state, &mut events) == Flow::Stop {
-            return Ok(false);
-        }
-        let flow = run.train(&mut state, bank, every, &mut events);
-        // A bank that is gone explains why something cannot be written.
-        let flow = flow.or_else(|error| checkpoint::check_bank(bank).and(Err(error)))?;
-        if flow == Flow::Stop {
-            return Ok(false);
-        }
-        let training = run.finish(state, bank)?;
+        let (id, every) = (concept.data.id(), plan.snapshot_every);
+        let flow = match learn_concept(model, bank, method, concept, every, &mut events) {
+            Ok(None) => return Ok(false),
+            Ok(Some(training)) => events(Event::Learnt { id, training: &training }),
+            Err(error) if plan.keep_going && is_of_one_concept(&error) => {
+                give_up(bank, &concept.id)?;
+                events(Event::Failed { id, error: &error })
+            }
+            Err(error) => return Err(error),
+        };
         let more = number + 1 < plan.concepts.len();
-        let learnt = Event::Learnt { id: concept.data.id(), training: &training };
-        if events(learnt) == Flow::Stop && more {
+        if flow == Flow::Stop && more {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Trains a concept and adds it to the bank. Returns `None` if an event's receiver stopped it.
+fn learn_concept<B, M>(
+    model: &M,
+    bank: &mut Bank,
+    method: &dyn Method<B>,
+    concept: &ConceptPlan,
+    snapshot_every: Option<usize>,
+    events: &mut impl FnMut(Event) -> Flow,
+) -> Result<Option<TrainingRecord>>
+where
+    B: TrainBackend,
+    M: DiffusionModel<B>,
+{
+    if events(Event::Start(concept)) == Flow::Stop {
+        return Ok(None);
+    }
+    let run = ConceptRun::<B, M>::new(model, bank, method, concept)?;
+    let mut state = run.begin(bank)?;
+    if events(Event::Ready { initial_loss: state.initial_loss }) == Flow::Stop {
+        return Ok(None);
+    }
+    let is_new = state.step == concept.config.continued_from.unwrap_or(0);
+    if snapshot_every.is_some() && is_new && run.snapshot(&state, events) == Flow::Stop {
+        return Ok(None);
+    }
+    let flow = run.train(&mut state, bank, snapshot_every, events);
+    // A bank that is gone explains why something cannot be written.
+    let flow = flow.or_else(|error| checkpoint::check_bank(bank).and(Err(error)))?;
+    match flow {
+        Flow::Stop => Ok(None),
+        Flow::Continue => run.finish(state, bank).map(Some),
+    }
 }
 
 /// A concept while it is learnt.

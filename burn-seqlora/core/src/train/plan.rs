@@ -7,6 +7,7 @@ use super::capacity::{CapacityPlan, plan_ranks};
 use super::checkpoint;
 use super::checkpoint_record::CheckpointRecord;
 use super::feasible::feasible;
+use super::keep_going::{FailedConcept, PlanOptions, begun_first, is_of_one_concept};
 use crate::bank::{Bank, ConceptId, ConceptRecord, TrainingRecord};
 use crate::compose::HostConcept;
 use crate::data::{ConceptData, Examination, MaskCoverage};
@@ -17,12 +18,16 @@ use crate::methods::{Constraint, Method};
 use crate::settings::TrainConfig;
 
 /// What is about to be trained.
-#[derive(Debug, Clone)]
+#[derive(Debug, Default)]
 pub struct LearnPlan<'a> {
     /// The concepts that are not in the bank yet, in order.
     pub concepts: Vec<ConceptPlan<'a>>,
     /// Concepts of the data that a resumed run finds in the bank.
     pub done: Vec<String>,
+    /// Concepts whose data cannot be read, if the run keeps going.
+    pub failed: Vec<FailedConcept>,
+    /// Whether the run goes on with the next concept when one cannot be learnt.
+    pub keep_going: bool,
     /// After so many steps of a concept, before the first and after the last, it is
     /// [shown as it is](super::Event::Snapshot); `None`, as planned, for never. It changes nothing of what is learnt.
     pub snapshot_every: Option<usize>,
@@ -89,8 +94,8 @@ pub struct Examining<'a> {
 /// model's. All files of the data are read; `progress` is told how far that is, and may stop it.
 ///
 /// # Errors
-/// If the bank belongs to another method, a concept is in the bank already, an image cannot be used, a run
-/// is unfinished and `resume` is not set, settings have changed since or leave nothing of a layer, capacity
+/// If the bank belongs to another method, a concept is in the bank already, an image cannot be used (unless the
+/// run keeps going), a run is unfinished and `resume` is not set, settings have changed since or leave nothing of a layer, capacity
 /// is missing under `strict_capacity`, or more concepts are learnt than `concepts` announces.
 /// [`Error::Stopped`] if `progress` says so.
 pub fn plan<'a, B: TrainBackend>(
@@ -99,9 +104,10 @@ pub fn plan<'a, B: TrainBackend>(
     data: impl IntoIterator<Item = &'a dyn ConceptData>,
     sites: &[Site],
     config: &TrainConfig,
-    resume: bool,
+    options: PlanOptions,
     mut progress: impl FnMut(Examining) -> Flow,
 ) -> Result<LearnPlan<'a>> {
+    let PlanOptions { resume, keep_going } = options;
     config.validate()?;
     if config.continued_from.is_some() {
         return Err(Error::Invalid("`continued_from` is for concepts that are in the bank".into()));
@@ -114,15 +120,26 @@ pub fn plan<'a, B: TrainBackend>(
     }
     check_rank(sites, config)?;
     let mut used = used_directions(bank, sites, config)?;
-    let mut plan = LearnPlan { concepts: Vec::new(), done: Vec::new(), snapshot_every: None };
+    let mut plan = LearnPlan { keep_going, ..LearnPlan::default() };
+    let mut data: Vec<&dyn ConceptData> = data.into_iter().collect();
+    if resume && keep_going {
+        data = begun_first(bank, data);
+    }
     for data in data {
         let config = TrainConfig { steps: data.steps().unwrap_or(config.steps), ..config.clone() };
         config.validate()?;
         let id = ConceptId::new(data.id()).map_err(|e| Error::Invalid(e.to_string()))?;
         data.check()?;
         let images = data.image_names().len();
-        let Examination { digest: data_digest, largest_image, mask_coverage } =
-            data.examine(&mut |done| progress(Examining { id: data.id(), done, images }))?;
+        let examined =
+            data.examine(&mut |done| progress(Examining { id: data.id(), done, images }));
+        let Examination { digest: data_digest, largest_image, mask_coverage } = match examined {
+            Err(error) if keep_going && is_of_one_concept(&error) => {
+                plan.failed.push(FailedConcept { id: data.id().into(), error });
+                continue;
+            }
+            examined => examined?,
+        };
         if let Some(known) = bank.like(data.id()) {
             if !resume || known != data.id() {
                 return Err(Error::DuplicateConcept { id: known.into() });
