@@ -29,7 +29,7 @@ use tokenizers::normalizers::{Lowercase, NFC, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::sequence::Sequence as PreTokenizers;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{SplitDelimiterBehavior, Tokenizer};
+use tokenizers::{Decoder, SplitDelimiterBehavior, Tokenizer};
 
 pub use error::TokenizerError;
 pub use files::CLIP_CONTEXT_LENGTH;
@@ -108,6 +108,19 @@ impl ClipTokenizer {
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let encoding = self.inner.encode_fast(text, false);
         encoding.expect("every symbol is in the vocabulary or unknown").get_ids().to_vec()
+    }
+
+    /// The tokens of a text as a reader sees them, `cor` and `gi` for "corgi": without the mark of a word's end, and
+    /// bytes as text. What is only a part of a character is U+FFFD.
+    pub fn pieces(&self, text: &str) -> Vec<String> {
+        let bytes = ByteLevel::default();
+        let piece = |id: u32| {
+            let token =
+                self.inner.id_to_token(id).expect("the vocabulary has every id that it gives");
+            let symbols = token.strip_suffix("</w>").unwrap_or(&token);
+            bytes.decode(vec![symbols.to_string()]).expect("bytes can be decoded")
+        };
+        self.encode(text).into_iter().map(piece).collect()
     }
 
     /// The id of BOS, the first token of a prompt.
@@ -227,5 +240,14 @@ mod tests {
         let tokenizer = tokenizer("!");
         assert_eq!(tokenizer.encode("dog"), [521]);
         assert_eq!(tokenizer.encode(" wow "), [86, 78, 342]);
+    }
+
+    #[test]
+    fn pieces_are_readable() {
+        let tokenizer = tokenizer("!");
+        let pieces = ["phot", "o", "s", "of", "the", "ca", "f", "é"];
+        assert_eq!(tokenizer.pieces("Photos of the  Café"), pieces);
+        assert_eq!(tokenizer.pieces("日"), ["\u{fffd}"; 3]);
+        assert_eq!(tokenizer.pieces("<|endoftext|> dog"), ["<|endoftext|>", "dog"]);
     }
 }

@@ -242,6 +242,20 @@ fn options_name_a_single_folder() {
     assert_eq!((&concept["id"], &concept["class_word"]), (&"tom".into(), &"kitten".into()));
 }
 
+/// A class word that is several tokens is shown with them.
+#[test]
+fn the_tokens_of_class_words_are_shown() {
+    let project = Project::new(&["cat"]);
+    let plan = |class, json| {
+        project.learn("photos/cat", &format!("--class {class} --plan {json}")).succeeds()
+    };
+    let text = "`goose` is 2 tokens (goo|se), whose mean it starts from";
+    assert!(plan("goose", "").stderr.contains(text), "{}", plan("goose", "").stderr);
+    assert!(plan("cat", "").stderr.contains("`cat` is one token"));
+    let tokens = plan("goose", "--json").json()["concepts"][0]["class_tokens"].clone();
+    assert_eq!(tokens, serde_json::json!(["goo", "se"]));
+}
+
 /// A photo from a camera held on its side trains as the same photo stored upright.
 #[test]
 fn photos_are_trained_upright() {

@@ -85,6 +85,11 @@ impl<B: KernelBackend> StableDiffusion<B> {
         self.tokenizer.digest()
     }
 
+    /// The tokens of a text as a reader sees them, see [`ClipTokenizer::pieces`].
+    pub fn token_pieces(&self, text: &str) -> Vec<String> {
+        self.tokenizer.pieces(text)
+    }
+
     /// The embeddings of a text's tokens `[tokens, width]`, row by row: what a concept has to begin with
     /// that another tool calls by this text.
     ///

@@ -14,7 +14,7 @@ use burn_seqlora::data::{ConceptData, DiscoverOptions, Manifest};
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::lora::Subspace;
 use burn_seqlora::methods;
-use burn_seqlora::model::{DiffusionModel, TextEncoder};
+use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::settings::TrainConfig;
 use burn_seqlora::train::{
     Flow, PlanOptions, learn, plan, plan_further, prompts, resolution, settings_of,
@@ -123,14 +123,14 @@ impl Job for Session<'_> {
                 terminal.warning(format!("the end of `{prompt}` does not fit and is left out"));
             }
         }
-        show_words(&plan, |word| TextEncoder::<B>::token_ids(&model, word).len(), terminal);
+        show_words(&plan, |word| model.token_pieces(word), terminal);
         show_plan(&plan, &bank, model.sites(), config, method.constraint(), terminal)?;
         let forecast =
             Forecast::new::<B>(&model, &plan, method.work(config), self.device, args.force)?;
         forecast.show(terminal);
         if args.plan {
             let nothing = || "nothing is trained: --plan stops here".into();
-            let mut result = plan_json(&plan, &forecast);
+            let mut result = plan_json(&plan, |word| model.token_pieces(word), &forecast);
             result["failed"] = failures.json();
             terminal.result(&result, nothing)?;
             forecast.check(args.force)?;

@@ -41,13 +41,18 @@ pub fn show_data(manifest: &Manifest, path: &Path, terminal: &Terminal) {
     }
 }
 
-/// A plan for machines.
-pub fn plan_json(plan: &LearnPlan, forecast: &Forecast) -> Value {
+/// A plan for machines; `pieces` splits a text into its tokens.
+pub fn plan_json(
+    plan: &LearnPlan,
+    pieces: impl Fn(&str) -> Vec<String>,
+    forecast: &Forecast,
+) -> Value {
     let concept = |concept: &ConceptPlan| {
         let ConceptPlan { data, config, capacity, resume_at, mask_coverage, .. } = concept;
         json!({
             "id": data.id(),
             "class": data.class_word(),
+            "class_tokens": pieces(data.class_word()),
             "images": data.image_names().len(),
             "mask_coverage": mask_coverage.map(|MaskCoverage { least, mean, most }| {
                 json!({ "least": least, "mean": mean, "most": most })
@@ -106,14 +111,19 @@ pub fn show_plan(
     Ok(())
 }
 
-/// How many new words a concept stands for in prompts, and how many tokens its class word has.
-pub fn show_words(plan: &LearnPlan, tokens: impl Fn(&str) -> usize, terminal: &Terminal) {
+/// How many new words a concept stands for in prompts, and which tokens its class word has; `pieces` splits a text
+/// into them.
+pub fn show_words(plan: &LearnPlan, pieces: impl Fn(&str) -> Vec<String>, terminal: &Terminal) {
     for ConceptPlan { data, config, .. } in &plan.concepts {
         let (id, class, words) = (data.id(), data.class_word(), config.tokens.words());
         let words = if words == 1 { "one new word".into() } else { format!("{words} new words") };
-        let class = match tokens(class) {
+        let pieces = pieces(class);
+        let class = match pieces.len() {
             1 => format!("`{class}` is one token"),
-            count => format!("`{class}` is {count} tokens, whose mean it starts from"),
+            count => {
+                let pieces = pieces.join("|");
+                format!("`{class}` is {count} tokens ({pieces}), whose mean it starts from")
+            }
         };
         terminal.line("words", format!("<{id}> stands for {words}; its class {class}"));
     }
