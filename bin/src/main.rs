@@ -11,6 +11,7 @@ mod hub;
 mod images;
 mod interrupt;
 mod machine;
+mod parameters;
 mod progress;
 mod repeat;
 mod settings;

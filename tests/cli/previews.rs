@@ -65,6 +65,61 @@ fn a_preview_that_fails_is_told() {
     assert_eq!(project.ids(), ["cat"]);
 }
 
+/// What cannot be drawn ends a run before it begins, and what is cut is told.
+#[test]
+fn prompts_are_tried_before_training() {
+    let project = Project::new(&["cat", "dog"]);
+    let learn = |prompt: &str, options: &str| {
+        let mut command = project.learn_command("photos", options);
+        command.args(["--preview", prompt]);
+        Run::of(command)
+    };
+    let filler = "a ".repeat(100);
+    let without_room = format!("{filler}{{}}");
+    for (prompt, text) in [
+        ("a {} and a <dgo>", "there is no concept <dgo>"),
+        ("a {} and a <dog>", "of <cat> cannot be drawn: there is no concept <dog>"),
+        ("a {} <lora:mug:0.5>", "another program's way"),
+        (without_room.as_str(), "too long"),
+    ] {
+        learn(prompt, "--steps 1").fails(2, &["the preview `", text]);
+        assert_eq!(project.ids(), [""; 0], "{prompt}");
+    }
+    let run = learn(&format!("a {{}} beside a <cat> {filler}"), "--plan").succeeds();
+    assert!(run.stderr.contains("of <cat> is too long: its last"), "{}", run.stderr);
+}
+
+/// Options of previews without a prompt have no effect, and are refused.
+#[test]
+fn options_of_previews_need_a_prompt() {
+    let project = Project::new(&["cat"]);
+    project.learn("photos", "--preview-out x").fails(2, &["--preview-out", "add --preview"]);
+    let texts = ["--preview-every", "add --preview", "or --keep FOLDER"];
+    project.learn("photos", "--preview-every 5").fails(2, &texts);
+    project.learn("photos", "--preview-every 5 --keep kept --plan").succeeds();
+}
+
+/// A preview tells how it was made, and what the bank draws by that is the last one.
+#[test]
+fn previews_tell_how_they_were_made() {
+    let project = Project::new(&["cat", "dog"]);
+    let mut command = project.learn_command("photos", "--steps 1");
+    command.args(["--preview", "a {}", "--preview", "a {} on a beach"]);
+    Run::of(command).succeeds();
+    let preview = "previews/dog/1-000001.png";
+    let bytes = fs::read(project.path(preview)).unwrap();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    let holds = |part: &str| assert!(text.contains(part), "{part}");
+    holds("a <dog> on a beach\nNegative prompt: \nSteps: 25, Sampler: dpm++2m");
+    holds("CFG scale: 7.5, Seed: 0, Number: 1, Size: ");
+    holds("Model: tiny-sd1, Model hash: ");
+    holds("Bank: bank, Concepts: \"cat=1, dog=1\", Concept: dog, Concept step: 1");
+    project.run(&["generate", "--from", preview, "--out", "again"]).succeeds();
+    let (drawn, preview) = (pixels(&project, "again/00000.png"), pixels(&project, preview));
+    let worst = drawn.iter().zip(preview.iter()).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+    assert!(worst <= 1, "{worst}");
+}
+
 /// The records of TensorBoard's event files in a folder.
 fn records(project: &Project, folder: &str) -> Vec<Vec<u8>> {
     let mut files: Vec<_> =

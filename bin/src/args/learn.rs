@@ -1,6 +1,6 @@
 //! `seqlora learn`: what is learnt, and how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn_seqlora::Shard;
 use burn_seqlora::bank::is_concept_id;
@@ -85,12 +85,12 @@ pub struct Previews {
     /// A file with such prompts, one on each line; lines that begin with # are comments
     #[arg(long, visible_alias = "sample_prompts", value_name = "FILE")]
     pub preview_file: Option<PathBuf>,
-    /// Draw and keep after so many steps, before the first and after the last
-    #[arg(long, visible_alias = "sample_every_n_steps", value_name = "STEPS", default_value_t = 50, value_parser = count::<1_000_000>)]
-    pub preview_every: usize,
-    /// Where previews go: FOLDER/ID/, and all of a concept on one sheet in FOLDER/ID.png
-    #[arg(long, value_name = "FOLDER", default_value = "previews")]
-    pub preview_out: PathBuf,
+    /// Draw and keep after so many steps, before the first and after the last [default: 50]
+    #[arg(long, visible_alias = "sample_every_n_steps", value_name = "STEPS", value_parser = count::<1_000_000>)]
+    pub preview_every: Option<usize>,
+    /// Where previews go: FOLDER/ID/, and all of a concept on one sheet in FOLDER/ID.png [default: previews]
+    #[arg(long, value_name = "FOLDER")]
+    pub preview_out: Option<PathBuf>,
     /// Keep the concept as it is, with the others of the bank: FOLDER/ID/STEP is a bank, and `evaluate --bank` tells
     /// the best
     #[arg(long, value_name = "FOLDER")]
@@ -98,6 +98,18 @@ pub struct Previews {
     /// Record losses, norms and previews for TensorBoard: FOLDER/ID/events.out.tfevents.*
     #[arg(long, visible_alias = "logging_dir", value_name = "FOLDER")]
     pub tensorboard: Option<PathBuf>,
+}
+
+impl Previews {
+    /// The steps from one preview or kept bank to the next.
+    pub fn every(&self) -> usize {
+        self.preview_every.unwrap_or(50)
+    }
+
+    /// Where previews go.
+    pub fn folder(&self) -> &Path {
+        self.preview_out.as_deref().unwrap_or(Path::new("previews"))
+    }
 }
 
 /// Settings that win over those of `--config`.

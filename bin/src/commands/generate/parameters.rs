@@ -1,18 +1,13 @@
-//! The settings of an image as text in its PNG file, in the form that A1111's web interface and its kin
-//! read.
-
-use std::path::Path;
+//! The settings of a generated image as text in its PNG file.
 
 use burn_seqlora::bank::BaseModel;
 use burn_seqlora::compose::Member;
-use burn_seqlora::data::Parameters;
-use burn_seqlora::diffusion::Prediction;
-use burn_seqlora::models::weights::Variant;
 use burn_seqlora::pipeline::SamplingSettings;
 use burn_seqlora::precision::Precision;
 
 use super::orders::Order;
-use crate::args::{Generate, Lora, Model, Region};
+use crate::args::{Generate, Lora, Region};
+use crate::parameters::{ImageParameters, bank_fields, text};
 
 /// What all images of a run have in common.
 #[derive(Debug, Clone, Copy)]
@@ -29,31 +24,12 @@ pub struct RunParameters<'a> {
 impl RunParameters<'_> {
     /// The text of one image.
     pub fn text(&self, order: &Order) -> String {
-        let Self { args, settings, size: [width, height], base, members, .. } = self;
-        let mut fields: Vec<(&str, String)> =
-            vec![("Steps", settings.steps.to_string()), ("Sampler", settings.sampler.to_string())];
-        if settings.layout.karras {
-            fields.push(("Schedule type", "Karras".into()));
-        }
-        fields.extend(settings.layout.spacing.map(|spacing| ("Spacing", spacing.to_string())));
-        if settings.text.clip_skip > 1 {
-            fields.push(("Clip skip", settings.text.clip_skip.to_string()));
-        }
-        fields.extend([
-            ("CFG scale", settings.guidance.to_string()),
-            ("Seed", order.seed.to_string()),
-            ("Number", order.number.to_string()),
-            ("Size", format!("{width}x{height}")),
-            ("Model", base.name.clone()),
-            ("Model hash", base.fingerprint.clone()),
-            ("Precision", self.precision.to_string()),
-        ]);
-        fields.extend(self.model());
-        fields.push(("Prompt syntax", settings.text.syntax.to_string()));
+        let Self { args, settings, precision, size, base, members } = *self;
+        let image = ImageParameters { model: &args.model, base, settings, precision, size };
+        let mut fields = image.fields(order.seed, order.number);
         if let Some(bank) = &args.bank {
-            let scales = members.iter().map(|Member { id, scale }| format!("{id}={scale}"));
-            fields.push(("Bank", bank.to_string_lossy().into()));
-            fields.push(("Concepts", scales.collect::<Vec<_>>().join(", ")));
+            let concepts = members.iter().map(|Member { id, scale }| (id.as_str(), *scale));
+            fields.extend(bank_fields(bank, concepts));
         }
         if let Some(file) = &args.fused {
             fields.push(("Fused", file.to_string_lossy().into()));
@@ -69,42 +45,8 @@ impl RunParameters<'_> {
         if let Some(file) = &args.latents {
             fields.push(("Latents", file.to_string_lossy().into()));
         }
-        fields.push(("Version", concat!("seqlora ", env!("CARGO_PKG_VERSION")).into()));
-        let fields = fields.into_iter().map(|(name, value)| (name.to_string(), value));
-        Parameters {
-            prompt: order.prompt.clone(),
-            negative: args.negative.clone(),
-            fields: fields.collect(),
-        }
-        .to_string()
+        text(&order.prompt, &args.negative, fields)
     }
-}
-
-impl RunParameters<'_> {
-    /// How the model was given, as far as its name does not say it.
-    fn model(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let Model { model, tokenizer, prediction, variant, vae, revision } = &self.args.model;
-        let path = |path: &Path| path.to_string_lossy().into_owned();
-        let model = (model != Path::new(&self.base.name)).then(|| ("Model path", path(model)));
-        let tokenizer = tokenizer.as_deref().map(|folder| ("Tokenizer", path(folder)));
-        let prediction = prediction.map(|prediction| ("Prediction", prediction_name(prediction)));
-        let variant = (*variant == Some(Variant::Fp16)).then(|| ("Variant", "fp16".to_string()));
-        let vae = vae.as_deref().map(|folder| ("VAE path", path(folder)));
-        let revision = revision.as_ref().map(|revision| ("Revision", revision.name().to_string()));
-        model
-            .into_iter()
-            .chain(tokenizer)
-            .chain(prediction)
-            .chain(variant)
-            .chain(vae)
-            .chain(revision)
-    }
-}
-
-/// As --prediction takes it.
-fn prediction_name(prediction: Prediction) -> String {
-    let name = if prediction == Prediction::VPrediction { "v" } else { "epsilon" };
-    name.to_string()
 }
 
 fn region_text(Region { corners: [x0, y0, x1, y1], prompt }: &Region) -> String {

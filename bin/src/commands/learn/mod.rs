@@ -5,6 +5,7 @@ mod forecast;
 mod keep;
 mod plan;
 mod preview;
+mod preview_prompts;
 mod progress;
 mod tensorboard;
 
@@ -60,7 +61,7 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
         let text = "--vae is for images; concepts are learnt with the model's own";
         return Err(Failure::Usage(text.into()));
     }
-    let prompts = preview::prompts(&args.previews)?;
+    let prompts = preview_prompts::prompts(&args.previews)?;
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
         id: args.id.clone(),
@@ -123,6 +124,7 @@ impl Job for Session<'_> {
                 terminal.warning(format!("the end of `{prompt}` does not fit and is left out"));
             }
         }
+        preview_prompts::check(&model, &bank, &plan, prompts, terminal)?;
         show_words(&plan, |word| model.token_pieces(word), terminal);
         show_plan(&plan, &bank, model.sites(), config, method.constraint(), terminal)?;
         let forecast =
@@ -141,15 +143,15 @@ impl Job for Session<'_> {
         let mut previewer = match prompts.is_empty() {
             true => None,
             false => {
-                plan.snapshot_every = Some(args.previews.preview_every);
-                let (prompts, folder) = (prompts.clone(), &args.previews.preview_out);
-                Some(Previewer::new(&model, &bank, prompts, folder, &args.model.model, terminal)?)
+                plan.snapshot_every = Some(args.previews.every());
+                let made_with = (&base, config.precision);
+                Some(Previewer::new(&model, made_with, &bank, prompts, args, terminal)?)
             }
         };
         let keeper = match &args.previews.keep {
             None => None,
             Some(folder) => {
-                plan.snapshot_every = Some(args.previews.preview_every);
+                plan.snapshot_every = Some(args.previews.every());
                 let constraint = method.constraint();
                 Some(Keeper::new(folder, &bank, &plan, constraint, terminal)?)
             }

@@ -1,63 +1,45 @@
 //! Images of a concept while it is learnt, from the same noise each time.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-use burn_seqlora::bank::Bank;
+use burn_seqlora::bank::{Bank, BaseModel};
 use burn_seqlora::compose::{Composition, HostConcept, Member};
 use burn_seqlora::error::Error;
-use burn_seqlora::files::read_text;
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
+use burn_seqlora::precision::Precision;
 use burn_seqlora::train::{Event, Flow};
 use image::RgbImage;
 
-use crate::args::Previews;
+use super::preview_prompts::named;
+use crate::args::Learn;
 use crate::commands::builtin;
 use crate::failure::Failure;
 use crate::images::{contact_sheet, read_png, to_rgb_image, write_png};
 use crate::interrupt;
+use crate::parameters::{ImageParameters, bank_fields, text};
 use crate::terminal::Terminal;
+
+/// The seed of all previews.
+const SEED: u64 = 0;
 
 /// Draws each prompt with the concepts of the bank and the one that is being learnt.
 pub struct Previewer<'a, B: TrainBackend> {
     model: &'a StableDiffusion<B>,
+    base: &'a BaseModel,
+    precision: Precision,
+    args: &'a Learn,
     /// The concepts of the bank.
     earlier: Vec<(HostConcept, f64)>,
     /// The concept that is being learnt.
     latest: Option<HostConcept>,
-    prompts: Vec<String>,
-    folder: PathBuf,
+    prompts: &'a [String],
     settings: SamplingSettings,
     terminal: &'a Terminal,
     /// What was drawn at the last event.
     drawn: Vec<Preview>,
-}
-
-/// The prompts that are to be drawn.
-///
-/// # Errors
-/// If their file cannot be read, or a prompt holds options as other tools have them.
-pub fn prompts(args: &Previews) -> Result<Vec<String>, Failure> {
-    let mut prompts = args.preview.clone();
-    if let Some(file) = &args.preview_file {
-        let text = read_text(file).map_err(Error::from)?;
-        let lines = text.lines().map(str::trim);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        prompts.extend(lines.map(String::from));
-        if prompts.is_empty() {
-            return Err(Failure::Usage(format!("{} holds no prompt", file.display())));
-        }
-    }
-    match prompts.iter().find(|prompt| prompt.contains(" --")) {
-        Some(prompt) => Err(Failure::Usage(format!(
-            "`{prompt}`: options in the line of a preview are not read; previews have the model's size \
-             and seed 0"
-        ))),
-        None => Ok(prompts),
-    }
 }
 
 /// An image of the concept that is being learnt.
@@ -71,27 +53,30 @@ pub struct Preview {
 }
 
 impl<'a, B: TrainBackend> Previewer<'a, B> {
+    /// Draws with a model, which is `base` in this precision.
+    ///
     /// # Errors
     /// If a concept of the bank cannot be read.
     pub fn new(
         model: &'a StableDiffusion<B>,
+        (base, precision): (&'a BaseModel, Precision),
         bank: &Bank,
-        prompts: Vec<String>,
-        folder: &Path,
-        base: &Path,
+        prompts: &'a [String],
+        args: &'a Learn,
         terminal: &'a Terminal,
     ) -> Result<Self, Failure> {
         let member = |id: &_| Ok((Member::new(id).concept(bank, model.sites())?, 1.0));
         let earlier = bank.concepts().iter().map(member).collect::<Result<_, Error>>()?;
-        let guidance = builtin::usual_guidance(base);
+        let guidance = builtin::usual_guidance(&args.model.model);
         let settings = SamplingSettings { guidance, ..SamplingSettings::default() };
-        let folder = folder.to_path_buf();
         Ok(Self {
             model,
+            base,
+            precision,
+            args,
             earlier,
             latest: None,
             prompts,
-            folder,
             settings,
             terminal,
             drawn: vec![],
@@ -132,7 +117,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
     }
 
     fn try_draw(&mut self, step: usize, concept: &HostConcept) -> Result<(), Failure> {
-        let own = self.folder.join(&concept.id);
+        let own = self.args.previews.folder().join(&concept.id);
         fs::create_dir_all(&own).map_err(Error::io("cannot create", &own))?;
         // Not as it was, if it is trained further.
         let others = self.earlier.iter().filter(|(other, _)| other.id != concept.id);
@@ -140,23 +125,49 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
         let device = DiffusionModel::<B>::device(self.model);
         let composition = Composition::of(&concepts, self.model.sites(), &device);
         let pipeline = Pipeline::new(self.model, composition);
-        for number in 0..self.prompts.len() {
-            let prompt = self.prompts[number].replace("{}", &format!("<{}>", concept.id));
-            let request = ImageRequest::new(&prompt, 0, number);
+        for (number, prompt) in self.prompts.iter().enumerate() {
+            let prompt = named(prompt, &concept.id);
+            let request = ImageRequest::new(&prompt, SEED, number);
             let advance = |_| interrupt::flow();
             let sampled =
                 pipeline.sample(std::slice::from_ref(&request), &self.settings, advance)?;
             let Some(mut sampled) = sampled else { return Ok(()) };
             let image = to_rgb_image(sampled.images.remove(0));
-            write_png(&own.join(format!("{number}-{step:06}.png")), &image, &prompt)?;
+            let text = self.text(&prompt, number, step, &concepts)?;
+            write_png(&own.join(format!("{number}-{step:06}.png")), &image, &text)?;
             self.drawn.push(Preview { step, prompt: number, image });
         }
         self.write_sheet(concept)
     }
 
+    /// What is told of a preview of the last of these concepts: as of any image with all of them, and at which step it
+    /// was drawn.
+    fn text(
+        &self,
+        prompt: &str,
+        number: usize,
+        step: usize,
+        concepts: &[(HostConcept, f64)],
+    ) -> Result<String, Failure> {
+        let image = ImageParameters {
+            model: &self.args.model,
+            base: self.base,
+            settings: &self.settings,
+            precision: self.precision,
+            size: self.model.config().image_sizes().pixels(self.settings.size)?,
+        };
+        let mut fields = image.fields(SEED, number);
+        let scales = concepts.iter().map(|(concept, scale)| (concept.id.as_str(), *scale));
+        fields.extend(bank_fields(&self.args.bank, scales));
+        fields.extend(concepts.last().map(|(latest, _)| ("Concept", latest.id.clone())));
+        fields.push(("Concept step", step.to_string()));
+        Ok(text(prompt, "", fields))
+    }
+
     /// A row for each prompt, and a column for each step.
     fn write_sheet(&self, concept: &HostConcept) -> Result<(), Failure> {
-        let own = self.folder.join(&concept.id);
+        let folder = self.args.previews.folder();
+        let own = folder.join(&concept.id);
         let mut names: Vec<String> = fs::read_dir(&own)
             .map_err(Error::io("cannot read", &own))?
             .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
@@ -168,7 +179,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
             own_names.map(|name| read_png(&own.join(name))).collect::<Result<Vec<RgbImage>, _>>()
         };
         let rows = (0..self.prompts.len()).map(row).collect::<Result<Vec<_>, _>>()?;
-        let sheet = self.folder.join(format!("{}.png", concept.id));
+        let sheet = folder.join(format!("{}.png", concept.id));
         Ok(write_png(&sheet, &contact_sheet(&rows), &self.prompts.join("\n"))?)
     }
 }
