@@ -194,3 +194,25 @@ fn what_is_kept_are_banks() {
     fs::remove_dir_all(project.path("bank")).unwrap();
     project.learn("photos", "--steps 3 --keep kept").fails(2, &texts);
 }
+
+/// Banks are not kept in the bank that is learnt into, whether it is there yet or not.
+#[test]
+fn nothing_is_kept_in_the_bank() {
+    let project = Project::new(&["cat"]);
+    let refused = |folder: &str| {
+        let texts = ["--keep", "is the bank bank itself or lies inside of it"];
+        project.learn("photos", &format!("--steps 1 --keep {folder}")).fails(2, &texts);
+    };
+    for folder in ["bank", "./bank/kept", "other/../bank/kept"] {
+        refused(folder);
+    }
+    assert!(!project.path("bank").exists());
+    fs::create_dir(project.path("bank")).unwrap();
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(project.path("bank"), project.path("link")).unwrap();
+        refused("link/kept");
+    }
+    refused("bank/kept");
+    project.learn("photos", "--steps 1 --keep bank-kept").succeeds();
+}

@@ -1,7 +1,7 @@
 //! Banks with a concept as it is after so many steps, for `evaluate` to compare.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf, absolute};
 
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::HostConcept;
@@ -11,6 +11,38 @@ use burn_seqlora::train::{ConceptPlan, Event, LearnPlan};
 
 use crate::failure::Failure;
 use crate::terminal::Terminal;
+
+/// Checks that what is kept does not go into the bank that is learnt into.
+///
+/// # Errors
+/// If the folder is the bank or lies inside of it, through links or not.
+pub fn check_outside(folder: &Path, bank: &Path) -> Result<(), Failure> {
+    match real(folder).starts_with(real(bank)) {
+        false => Ok(()),
+        true => Err(Failure::Usage(format!(
+            "--keep: {} is the bank {} itself or lies inside of it; choose another folder",
+            folder.display(),
+            bank.display()
+        ))),
+    }
+}
+
+/// A path without links, of something that need not be there yet.
+fn real(path: &Path) -> PathBuf {
+    let path = absolute(path).unwrap_or_else(|_| path.into());
+    for there in path.ancestors() {
+        let Ok(mut real) = fs::canonicalize(there) else { continue };
+        let rest = path.strip_prefix(there).expect("it is an ancestor");
+        for part in rest.components() {
+            match part {
+                Component::ParentDir => drop(real.pop()),
+                part => real.push(part),
+            }
+        }
+        return real;
+    }
+    path
+}
 
 /// Keeps each snapshot with the other concepts of its bank.
 pub struct Keeper<'a> {

@@ -62,6 +62,9 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
         return Err(Failure::Usage(text.into()));
     }
     let prompts = preview_prompts::prompts(&args.previews)?;
+    if let Some(folder) = &args.previews.keep {
+        keep::check_outside(folder, &args.bank)?;
+    }
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
         id: args.id.clone(),
