@@ -7,7 +7,7 @@ use std::process::Command;
 #[cfg(unix)]
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::files::Files;
 use crate::harness::{Learnt, Project, THREE, fixture};
@@ -513,4 +513,27 @@ fn the_built_in_model_is_evaluated_by_its_classifier() {
     assert!(mean(&summary, "identity", None, "ceiling") > Some(0.8), "{summary:#}");
     assert_eq!(mean(&summary, "recognition", None, "ceiling"), Some(1.0));
     assert!(mean(&summary, "identity", Some("lora"), "end").is_some());
+}
+
+/// Of several snapshots of a concept the best by each metric is named; one bank is not chosen.
+#[test]
+fn the_best_snapshot_is_named() {
+    let project = project();
+    fs::remove_dir_all(project.path("bank")).unwrap();
+    project.learn("photos/cat", "--steps 2 --preview-every 2 --keep kept").succeeds();
+    let banks = "--bank begin=kept/cat/000000 --bank two=kept/cat/000002";
+    let options = format!("--concept cat {banks} --json");
+    let summary = run(&project, &options).succeeds().json();
+    let [best] = list(&summary, "best") else { panic!("one metric: {summary:#}") };
+    let mean = |method| mean(&summary, "small-images", Some(method), "end").expect("a number");
+    let later = (mean("two") > mean("begin")) == (summary["metrics"][0]["better"] == "higher");
+    let order = if later { ["two", "begin"] } else { ["begin", "two"] };
+    assert_eq!((&best["metric"], &best["methods"]), (&"small-images".into(), &json!(order)));
+    assert_eq!(best["means"], json!(order.map(mean)));
+    assert!(best["overlap"].is_boolean(), "{best:#}");
+    let said = run(&project, &format!("--concept cat {banks}")).succeeds().stdout;
+    let line = format!("best    {} by small-images, before {}", order[0], order[1]);
+    assert!(said.contains(&line), "{said}");
+    let one = run(&project, "--concept cat --out one --json").succeeds().json();
+    assert!(list(&one, "best").is_empty());
 }

@@ -4,8 +4,8 @@ use std::io::Cursor;
 
 use burn_seqlora::eval::protocol::MethodPlan;
 use burn_seqlora::eval::results::{
-    ConceptInfo, EvaluationSummary, ImageCounts, MethodInfo, RunInfo, concepts_csv, forgetting_csv,
-    images_csv, latex, markdown, page, pairs_csv, plots, summarise,
+    Best, ConceptInfo, EvaluationSummary, ImageCounts, MethodInfo, RunInfo, concepts_csv,
+    forgetting_csv, images_csv, latex, markdown, page, pairs_csv, plots, summarise,
 };
 use burn_seqlora::eval::store::ImageState;
 use burn_seqlora::scorers::preprocess::{Filter, resize};
@@ -206,5 +206,22 @@ fn headline(summary: &EvaluationSummary) -> String {
         summary.run.methods.iter().map(|method| row(&method.name, Some(&method.name), None)),
     );
     rows.push(row("references", None, Some("ceiling")));
-    table(&rows)
+    table(&rows) + &best(summary)
+}
+
+/// The best method by each metric, as a line of its own, if there are several.
+fn best(summary: &EvaluationSummary) -> String {
+    let by_metric = summary.best.iter().map(|best| {
+        let Best { metric, methods: [first, second], overlap, .. } = best;
+        let overlap = match overlap {
+            Some(true) => " (their intervals overlap)",
+            Some(false) => " (their intervals do not overlap)",
+            None => "",
+        };
+        format!("{first} by {metric}, before {second}{overlap}")
+    });
+    match by_metric.collect::<Vec<_>>().join("; ") {
+        none if none.is_empty() => none,
+        all => format!("\n\nbest    {all}"),
+    }
 }

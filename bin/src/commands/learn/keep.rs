@@ -35,7 +35,9 @@ fn real(path: &Path) -> PathBuf {
         let rest = path.strip_prefix(there).expect("it is an ancestor");
         for part in rest.components() {
             match part {
-                Component::ParentDir => drop(real.pop()),
+                Component::ParentDir => {
+                    real.pop();
+                }
                 part => real.push(part),
             }
         }

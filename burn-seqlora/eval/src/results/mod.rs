@@ -4,6 +4,7 @@
 //! ScoreTable ─ summarise ─► EvaluationSummary ─► summary.json, CSV, Markdown, LaTeX, SVG, report.html
 //! ```
 
+mod best;
 mod comparisons;
 mod csv;
 mod latex;
@@ -28,6 +29,6 @@ pub use plots::plots;
 pub use score_table::ScoreTable;
 pub use summarise::summarise;
 pub use summary::{
-    Comparison, ConceptInfo, ConceptRow, Confusion, EvaluationSummary, ImageCounts, MeasureRow,
-    MethodInfo, MissingMetric, PairRow, RunInfo,
+    Best, Comparison, ConceptInfo, ConceptRow, Confusion, EvaluationSummary, ImageCounts,
+    MeasureRow, MethodInfo, MissingMetric, PairRow, RunInfo,
 };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::best::best;
 use super::comparisons::comparisons;
 use super::measures::{Measured, Measures};
 use super::score_table::ScoreTable;
@@ -28,13 +29,15 @@ pub fn summarise(
     let of_metrics: Vec<Vec<Measures>> = metrics.iter().enumerate().map(measures).collect();
     let all = || of_metrics.iter().flatten();
     let bounds = metrics.iter().enumerate().flat_map(|(n, info)| bounds(protocol, table, n, info));
+    let rows: Vec<MeasureRow> = bounds.chain(all().flat_map(rows)).collect();
     EvaluationSummary {
         version: EvaluationSummary::VERSION,
+        best: best(&rows, metrics, run.seeds),
         run,
         metrics: metrics.to_vec(),
         skipped,
         failed,
-        rows: bounds.chain(all().flat_map(rows)).collect(),
+        rows,
         comparisons: comparisons(&of_metrics),
         concepts: all().flat_map(concept_rows).collect(),
         pairs: all().flat_map(pair_rows).collect(),

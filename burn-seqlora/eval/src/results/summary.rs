@@ -23,6 +23,9 @@ pub struct EvaluationSummary {
     pub rows: Vec<MeasureRow>,
     /// Methods against each other, on the same concepts.
     pub comparisons: Vec<Comparison>,
+    /// The best method by each metric, if there are several; older versions do not say.
+    #[serde(default)]
+    pub best: Vec<Best>,
     /// Concept by concept.
     pub concepts: Vec<ConceptRow>,
     /// Pair by pair.
@@ -136,6 +139,23 @@ pub struct Comparison {
     pub paired: PairedDifference,
     /// p, adjusted by Holm over the metrics of this measure and these methods.
     pub p_holm: f64,
+}
+
+/// The best method by one metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Best {
+    /// The metric.
+    pub metric: String,
+    /// What is compared: `end`.
+    pub measure: String,
+    /// The method with the best mean, and the one with the second best.
+    pub methods: [String; 2],
+    /// Their means.
+    pub means: [f64; 2],
+    /// Whether the intervals of the two overlap: over concepts, or for one concept two standard errors over seeds to
+    /// each side. `None` for one concept with one seed.
+    pub overlap: Option<bool>,
 }
 
 /// The means of one concept.
