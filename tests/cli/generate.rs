@@ -259,10 +259,31 @@ fn little_guidance_is_none() {
 fn ids_without_brackets_give_a_warning() {
     let project = Project::with_bank();
     let warning = |prompt| project.generate(prompt, "--bank bank").succeeds().stderr;
-    assert!(warning("a mug on grass").contains("`mug` in `a mug on grass`"));
+    let said = warning("a mug on grass");
+    assert!(said.contains("`mug` in `a mug on grass`"), "{said}");
+    assert!(said.contains("the prompt that uses it is `a <mug> on grass`"), "{said}");
     for prompt in ["a <mug> beside a mug", "mugs", "a photo"] {
         assert!(!warning(prompt).contains("warning"), "{prompt}");
     }
+}
+
+/// An id that is no ordinary word is a concept whose brackets were forgotten, unless its class is called so.
+#[test]
+fn unusual_ids_without_brackets_are_refused() {
+    let project = Project::new(&["cat", "mug"]);
+    project.learn("photos/cat", "--steps 1 --id cat-00 --class cat").succeeds();
+    project.learn("photos/mug", "--steps 1 --id t-shirt --class t-shirt").succeeds();
+    for (prompt, fixed) in [
+        ("a photo of a cat-00", "write `a photo of a <cat-00>`"),
+        ("a <t-shirt> on cat-00, asleep", "write `a <t-shirt> on <cat-00>, asleep`"),
+    ] {
+        let texts = ["is a concept without its brackets", fixed];
+        project.generate(prompt, "--bank bank").fails(2, &texts);
+    }
+    let run = project.generate("a t-shirt", "--bank bank").succeeds();
+    assert!(run.stderr.contains("that uses it is `a <t-shirt>`"), "{}", run.stderr);
+    project.generate("a photo of a cat-00", "--bank bank --concept t-shirt").succeeds();
+    project.image("a <cat-00>, cat-00", "");
 }
 
 /// Several prompts and seeds in one run, in batches, give the images that each of them gives alone; and

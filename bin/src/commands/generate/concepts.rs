@@ -40,7 +40,8 @@ fn member(text: &str) -> Result<Member, Failure> {
 /// ordinary word.
 ///
 /// # Errors
-/// Names the first that is not there or not selected.
+/// Names the first that is not there or not selected, or that is written without brackets and can be nothing else. If
+/// a record of the bank is damaged.
 pub fn check_prompts(
     prompts: &[&str],
     bank: Option<&Bank>,
@@ -49,22 +50,45 @@ pub fn check_prompts(
 ) -> Result<(), Failure> {
     let selected = |id: &str| members.iter().any(|member| member.id == id);
     for prompt in prompts {
-        let mut named = false;
+        let mut named = Vec::new();
         let mut rest = *prompt;
         while let Some((_, id, after)) = next_placeholder(rest) {
             if !selected(id) {
                 return Err(unknown(id, bank, members));
             }
-            (named, rest) = (true, after);
+            named.push(id);
+            rest = after;
         }
-        if let Some(Member { id, .. }) = members.iter().find(|m| !named && has_word(prompt, &m.id))
-        {
+        let ids = members.iter().map(|member| member.id.as_str());
+        let bare: Vec<&str> =
+            ids.filter(|id| !named.contains(id) && places(prompt, id).next().is_some()).collect();
+        for id in &bare {
+            if let Some(bank) = bank
+                && !is_ordinary(id, &bank.record(id)?.class_word)
+            {
+                return Err(Failure::Usage(format!(
+                    "`{id}` in `{prompt}` is a concept without its brackets, of which nothing would be drawn; write \
+                     `{}`",
+                    in_brackets(prompt, &bare)
+                )));
+            }
+        }
+        // Next to a concept, another one's name probably is meant as a word.
+        if let Some(id) = bare.first().filter(|_| named.is_empty()) {
             terminal.warning(format!(
-                "`{id}` in `{prompt}` is read as an ordinary word; write <{id}> for the concept"
+                "`{id}` in `{prompt}` is read as an ordinary word, and the concept is not used; the prompt that uses \
+                 it is `{}`",
+                in_brackets(prompt, &bare)
             ));
         }
     }
     Ok(())
+}
+
+/// Whether an id may be meant as a word: `dog`, but not `dog-1`, unless the class is called so (`t-shirt`).
+fn is_ordinary(id: &str, class_word: &str) -> bool {
+    let is_unusual = |c: char| c.is_ascii_digit() || "_-".contains(c);
+    !id.contains(is_unusual) || class_word.to_lowercase().contains(&id.to_lowercase())
 }
 
 fn unknown(id: &str, bank: Option<&Bank>, members: &[Member]) -> Failure {
@@ -77,23 +101,71 @@ fn unknown(id: &str, bank: Option<&Bank>, members: &[Member]) -> Failure {
     Error::unknown_concept(id, members.iter().map(|member| member.id.as_str())).into()
 }
 
-/// Whether an id stands in a text as a word.
-fn has_word(text: &str, id: &str) -> bool {
-    let inside = |c: char| c.is_alphanumeric() || "_-".contains(c);
-    text.match_indices(id).any(|(start, found)| {
-        !text[..start].ends_with(inside) && !text[start + found.len()..].starts_with(inside)
-    })
+/// Where an id stands in a text as a word.
+fn places<'a>(text: &'a str, id: &'a str) -> impl Iterator<Item = usize> + 'a {
+    let is_word = move |(start, found): &(usize, &str)| {
+        let (before, after) = (&text[..*start], &text[start + found.len()..]);
+        !goes_on(before.chars().rev()) && !goes_on(after.chars())
+    };
+    text.match_indices(id).filter(is_word).map(|(start, _)| start)
+}
+
+/// Whether a word goes on with these characters; a dot belongs to it if it is not the end of a sentence.
+fn goes_on(mut beside: impl Iterator<Item = char>) -> bool {
+    match beside.next() {
+        Some('.') => beside.next().is_some_and(char::is_alphanumeric),
+        Some(c) => c.is_alphanumeric() || "_-".contains(c),
+        None => false,
+    }
+}
+
+/// A text with concepts' names in brackets.
+fn in_brackets(text: &str, ids: &[&str]) -> String {
+    let mut text = text.to_string();
+    for id in ids {
+        let starts: Vec<usize> = places(&text, id).collect();
+        // From the end, so that the places before stay.
+        for start in starts.into_iter().rev() {
+            text.replace_range(start..start + id.len(), &format!("<{id}>"));
+        }
+    }
+    text
 }
 
 #[cfg(test)]
 mod tests {
-    use super::has_word;
+    use super::*;
 
     #[test]
     fn words_are_whole() {
-        assert!(has_word("a cat-00, asleep", "cat-00") && has_word("cat", "cat"));
-        for text in ["a cat-001", "concat", "my_cat", "a catalogue"] {
-            assert!(!has_word(text, "cat"), "{text}");
+        let has = |text, id| places(text, id).next().is_some();
+        for (text, id) in [
+            ("a cat-00, asleep", "cat-00"),
+            ("cat", "cat"),
+            ("a cat.", "cat"),
+            ("(cat:1.2)", "cat"),
+        ] {
+            assert!(has(text, id), "{text}");
+        }
+        for text in ["a cat-001", "concat", "my_cat", "a catalogue", "cat.5", "v.cat"] {
+            assert!(!has(text, "cat"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_prompt_that_uses_concepts() {
+        let prompt = "a cat-00 and a cat, two cats, cat-00.";
+        assert_eq!(in_brackets(prompt, &["cat-00"]), "a <cat-00> and a cat, two cats, <cat-00>.");
+        let both = "a <cat-00> and a <cat>, two cats, <cat-00>.";
+        assert_eq!(in_brackets(prompt, &["cat", "cat-00"]), both);
+        assert_eq!(in_brackets(prompt, &["cat-00", "cat"]), both);
+    }
+
+    #[test]
+    fn unusual_ids_are_no_words_unless_the_class_is_called_so() {
+        assert!(is_ordinary("dog", "animal") && is_ordinary("t-shirt", "red T-shirt"));
+        for id in ["dog-1", "dog6", "my_dog"] {
+            assert!(!is_ordinary(id, "dog"), "{id}");
         }
     }
 }
