@@ -60,19 +60,9 @@ pub fn check_prompts(
             rest = after;
         }
         let ids = members.iter().map(|member| member.id.as_str());
-        let bare: Vec<&str> =
-            ids.filter(|id| !named.contains(id) && places(prompt, id).next().is_some()).collect();
-        for id in &bare {
-            if let Some(bank) = bank
-                && !is_ordinary(id, &bank.record(id)?.class_word)
-            {
-                return Err(Failure::Usage(format!(
-                    "`{id}` in `{prompt}` is a concept without its brackets, of which nothing would be drawn; write \
-                     `{}`",
-                    in_brackets(prompt, &bare)
-                )));
-            }
-        }
+        let bare = ids.filter(|id| !named.contains(id) && places(prompt, id).next().is_some());
+        let bare: Vec<&str> = bare.collect();
+        check_bare(prompt, &bare, bank)?;
         // Next to a concept, another one's name probably is meant as a word.
         if let Some(id) = bare.first().filter(|_| named.is_empty()) {
             terminal.warning(format!(
@@ -83,6 +73,24 @@ pub fn check_prompts(
         }
     }
     Ok(())
+}
+
+/// Checks that ids that a prompt holds without brackets may be meant as words.
+fn check_bare(prompt: &str, ids: &[&str], bank: Option<&Bank>) -> Result<(), Failure> {
+    let Some(bank) = bank else { return Ok(()) };
+    let mut unusual = Vec::new();
+    for id in ids {
+        if !is_ordinary(id, &bank.record(id)?.class_word) {
+            unusual.push(*id);
+        }
+    }
+    match unusual.first() {
+        None => Ok(()),
+        Some(id) => Err(Failure::Usage(format!(
+            "`{id}` in `{prompt}` is a concept without its brackets, of which nothing would be drawn; write `{}`",
+            in_brackets(prompt, &unusual)
+        ))),
+    }
 }
 
 /// Whether an id may be meant as a word: `dog`, but not `dog-1`, unless the class is called so (`t-shirt`).
