@@ -14,7 +14,7 @@ use burn_seqlora::kernels::Flex;
 use burn_seqlora::lora::{Part, Role, Site, StoredAdapter, StoredFactors};
 use burn_seqlora::methods::SeqLora;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::{Examining, plan};
+use burn_seqlora::train::{Examining, PlanOptions, plan};
 use rand_chacha::ChaCha8Rng;
 
 const INPUTS: usize = 1024;
@@ -123,7 +123,8 @@ fn measure(path: &Path) -> [f64; 3] {
         let (sites, config) = (sites(), TrainConfig { rank: 1, ..TrainConfig::default() });
         let next: [&dyn ConceptData; 1] = [&Next];
         let read_on = |_: Examining| Flow::Continue;
-        let plan = plan::<Autodiff<Flex>>(&bank, &SeqLora, next, &sites, &config, false, read_on);
+        let options = PlanOptions::default();
+        let plan = plan::<Autodiff<Flex>>(&bank, &SeqLora, next, &sites, &config, options, read_on);
         let plan = plan.unwrap();
         let left = INPUTS - bank.concepts().len();
         assert_eq!(plan.concepts[0].capacity.ranks, vec![left.min(1); SITES]);
