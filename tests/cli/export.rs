@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use burn_seqlora::files::sha256;
+
 use crate::harness::Project;
 use crate::resume::unbroken;
 
@@ -65,6 +67,37 @@ fn concepts_are_written_in_every_format() {
     export().fails(2, &["cat/pytorch_lora_weights.safetensors is there already", "--overwrite"]);
     let again = project.run(&[&start[..], &options, &["--overwrite"]].concat());
     assert_eq!(again.succeeds().json(), result);
+}
+
+/// What web interfaces and kohya's scripts show of a file, as far as the bank knows it.
+#[test]
+fn kohyas_file_says_how_it_was_trained() {
+    let project = project();
+    let start = ["export", "bank", "--out", "out", "--format", "kohya"];
+    project.run(&start).succeeds();
+    project.run(&[&start[..], &["--pack", "pets"]].concat()).succeeds();
+    let metadata = |name: &str| {
+        let file = format!("out/kohya/{name}.safetensors");
+        project.run(&["inspect", &file, "--json"]).succeeds().json()["metadata"].clone()
+    };
+    let cat = metadata("cat");
+    let images = fs::read_dir(project.path("photos/cat")).unwrap().count().to_string();
+    for (key, text) in [
+        ("ss_steps", "8"),
+        ("ss_num_train_images", images.as_str()),
+        ("ss_unet_lr", "0.003"),
+        ("ss_text_encoder_lr", "0.001"),
+        ("ss_output_name", "cat"),
+    ] {
+        assert_eq!(cat[key], text, "{key}: {cat:#}");
+    }
+    // A1111 finds a file again by the digest of what follows its header.
+    let bytes = fs::read(project.path("out/kohya/cat.safetensors")).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    assert_eq!(cat["sshs_model_hash"], sha256(&bytes[8 + header..]));
+    // The sum of two was not trained in any number of steps.
+    let pack = metadata("pets");
+    assert!(pack["ss_steps"].is_null() && pack["sshs_legacy_hash"].is_string(), "{pack:#}");
 }
 
 /// The sum of concepts, with their strengths, as one adapter whose rank is the sum of theirs.

@@ -24,6 +24,7 @@ fn card() -> AdapterCard {
         base: "tiny-sd1".into(),
         token_width: 8,
         prediction: None,
+        training: None,
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use burn_seqlora::bank::Bank;
-use burn_seqlora::bank::formats::{AdapterCard, AdapterFormat};
+use burn_seqlora::bank::formats::{AdapterCard, AdapterFormat, TrainingCard};
 use burn_seqlora::compose::Member;
 
 use crate::args::Export;
@@ -31,6 +31,15 @@ impl Pack {
             base: base.name.clone(),
             token_width: base.token_width,
             prediction: base.prediction,
+            training: self.training(bank),
         }
+    }
+
+    /// Several concepts were not trained in one run. A record that cannot be read keeps nobody from an
+    /// adapter that can.
+    fn training(&self, bank: &Bank) -> Option<TrainingCard> {
+        let [only] = &self.members[..] else { return None };
+        let (_, training) = bank.concept(&only.id).ok()?;
+        TrainingCard::of(&training)
     }
 }

@@ -1,6 +1,6 @@
 //! Safetensors files of matrices.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{bf16, f16};
@@ -29,7 +29,7 @@ pub fn write_tensors(path: &Path, tensors: &NamedTensors) -> Result<()> {
 
 /// The bytes of a safetensors file; the path is for messages.
 pub fn to_safetensors(path: &Path, tensors: &NamedTensors) -> Result<Vec<u8>> {
-    to_bytes(path, tensors, BTreeMap::new())
+    arrays_to_bytes(path, tensors, &BTreeMap::new())
 }
 
 /// Writes f32 tensors and metadata as safetensors, atomically. Shapes have two numbers, or any number of them.
@@ -41,16 +41,21 @@ pub fn write_arrays<S: AsRef<[usize]>>(
     tensors: &BTreeMap<String, (S, Vec<f32>)>,
     metadata: BTreeMap<String, String>,
 ) -> Result<()> {
-    Ok(write_atomic(path, &to_bytes(path, tensors, metadata)?)?)
+    Ok(write_atomic(path, &arrays_to_bytes(path, tensors, &metadata)?)?)
 }
 
-fn to_bytes<S: AsRef<[usize]>>(
+/// The bytes of a safetensors file of f32 tensors and metadata; the path is for messages.
+///
+/// # Errors
+/// If its header would be too large.
+pub fn arrays_to_bytes<S: AsRef<[usize]>>(
     path: &Path,
     tensors: &BTreeMap<String, (S, Vec<f32>)>,
-    metadata: BTreeMap<String, String>,
+    metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
+    let owned = |(key, text): (&String, &String)| (key.clone(), text.clone());
     let metadata: Option<HashMap<String, String>> =
-        (!metadata.is_empty()).then(|| metadata.into_iter().collect());
+        (!metadata.is_empty()).then(|| metadata.iter().map(owned).collect());
     let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {

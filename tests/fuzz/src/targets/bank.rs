@@ -160,6 +160,7 @@ fn in_format(format: &dyn AdapterFormat, first: &str) -> Vec<File> {
         base: "tiny".into(),
         token_width: 3,
         prediction: None,
+        training: None,
     };
     format.write(folder.path(), &adapter(), &card).expect("an adapter");
     files_of(folder.path(), first)

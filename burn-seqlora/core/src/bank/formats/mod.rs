@@ -18,7 +18,7 @@ mod testing;
 mod textual_inversion;
 mod unknown;
 
-pub use card::AdapterCard;
+pub use card::{AdapterCard, TrainingCard};
 pub use diffusers::Diffusers;
 pub use format::AdapterFormat;
 pub use kohya::Kohya;

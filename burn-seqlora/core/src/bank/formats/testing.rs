@@ -30,6 +30,7 @@ pub fn card(name: &str) -> AdapterCard {
         base: "stable-diffusion-v1-5".into(),
         token_width: 768,
         prediction: Some(Prediction::Epsilon),
+        training: None,
     }
 }
 

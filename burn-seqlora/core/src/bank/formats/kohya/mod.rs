@@ -5,10 +5,10 @@
 //! (sd-scripts 48d368fa, networks/lora.py). Tools read alpha from the tensor only, so that it is always
 //! written. Files of diffusers' converter call the text encoder `lora_te1_`.
 
+mod metadata;
+
 use std::collections::BTreeMap;
 use std::path::Path;
-
-use serde_json::json;
 
 use super::modules::{Piece, read_modules};
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Source};
@@ -76,41 +76,9 @@ impl AdapterFormat for Kohya {
                 tensors.insert(format!("{name}{end}"), value);
             }
         }
-        write_arrays(&file, &tensors, metadata(adapter, card))
+        let metadata = metadata::of(&file, &tensors, adapter, card)?;
+        write_arrays(&file, &tensors, metadata)
     }
-}
-
-/// The metadata by which A1111 tells the base model and lists the file (`ss_*`), and those of ModelSpec
-/// 1.0.1 (`modelspec.*`).
-fn metadata(adapter: &StoredAdapter, card: &AdapterCard) -> BTreeMap<String, String> {
-    let rank = adapter.0.values().map(|f| f.rank).max().unwrap_or(0);
-    let (version, architecture) = match (card.is_version_2(), card.predicts_v()) {
-        (false, _) => ("sd_v1", "stable-diffusion-v1"),
-        (true, false) => ("sd_v2", "stable-diffusion-v2-512"),
-        (true, true) => ("sd_v2_v", "stable-diffusion-v2-768-v"),
-    };
-    let version_2 = if card.is_version_2() { "True" } else { "False" };
-    let tags = json!({ &card.name: { &card.trigger: 1 } });
-    let entries = [
-        ("ss_v2", version_2.to_string()),
-        ("ss_base_model_version", version.into()),
-        ("ss_network_module", "networks.lora".into()),
-        ("ss_network_dim", rank.to_string()),
-        ("ss_network_alpha", rank.to_string()),
-        ("ss_output_name", card.name.clone()),
-        ("ss_sd_model_name", card.base.clone()),
-        ("ss_tag_frequency", tags.to_string()),
-        ("modelspec.sai_model_spec", "1.0.1".into()),
-        ("modelspec.architecture", format!("{architecture}/lora")),
-        ("modelspec.implementation", "diffusers".into()),
-        ("modelspec.title", card.name.clone()),
-        ("modelspec.trigger_phrase", card.trigger.clone()),
-        ("modelspec.prediction_type", if card.predicts_v() { "v" } else { "epsilon" }.into()),
-    ];
-    let resolution =
-        card.resolution().map(|side| ("modelspec.resolution", format!("{side}x{side}")));
-    let entries = entries.into_iter().chain(resolution);
-    entries.map(|(key, text)| (key.to_string(), text)).collect()
 }
 
 #[cfg(test)]
