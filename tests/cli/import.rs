@@ -42,6 +42,21 @@ fn an_imported_adapter_draws_as_the_file_does() {
     assert_eq!(bank["concepts"][1]["problems"], serde_json::json!([]));
 }
 
+/// Folders of older versions hold pickles, which are read and not executed.
+#[test]
+fn folders_of_older_versions_are_imported() {
+    let project = Project::new(&[]);
+    for (folder, format) in [("old-diffusers", "diffusers"), ("old-peft", "peft")] {
+        let options = ["--id", format, "--trigger", "a red plushie", "--json"];
+        let result = import(&project, folder, &options).succeeds().json();
+        assert_eq!((&result["format"], &result["matched"]), (&format.into(), &22.into()));
+        let folder = fixture("adapters").join(folder);
+        let shown = project.run(&["inspect", folder.to_str().unwrap(), "--json"]).succeeds();
+        assert_eq!(shown.json()["modules"].as_array().unwrap().len(), 22);
+    }
+    assert_eq!(project.ids(), ["diffusers", "peft"]);
+}
+
 /// In a bank of concepts that are kept apart, an imported one is kept apart too, and what that loses is told.
 #[test]
 fn an_imported_adapter_is_projected() {

@@ -58,6 +58,8 @@ fn adapters_draw_what_they_draw_in_diffusers() {
     for (file, name) in [
         ("pytorch_lora_weights.safetensors", "lora"),
         ("edlora.pth", "lora"),
+        ("old-diffusers", "lora"),
+        ("old-peft", "lora"),
         ("convolutions.safetensors", "convolutions"),
     ] {
         let file = adapter(file);

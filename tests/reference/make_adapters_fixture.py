@@ -10,6 +10,10 @@ What is written, with random factors:
     kohya.safetensors                 the same by diffusers' `convert_state_dict_to_kohya`, float16
     edlora.pth                        the same as Mix-of-Show's trainer saves it (no alpha, which goes
                                       into `up` here), with two words
+    old-diffusers/                    the same as the first versions with LoRA saved it: a pickle
+                                      `pytorch_lora_weights.bin`, no alpha, names of processors
+    old-peft/                         the same as PEFT saved both components before safetensors:
+                                      `adapter_model.bin` with `adapter_config.json`
     delta_weight.safetensors          ΔW of every adapted module, float32, under our site names: what
                                       PEFT says after diffusers has loaded the first file
     convolutions.safetensors          another adapter, of the transformers' projections and of two
@@ -159,6 +163,36 @@ def save_mix_of_show(layers, out):
     torch.save({"params": params}, out / "edlora.pth")
 
 
+def save_old_diffusers(layers, out):
+    """What `save_lora_weights` of diffusers wrote before safetensors, with the oldest names."""
+    old = {}
+    for component, weights in layers.items():
+        config = CONFIGS[component]
+        processor = ".processor" if component == "unet" else ""
+        for key, value in weights.items():
+            module, factor = key.removesuffix(".weight").rsplit(".", 1)
+            scale = {"lora_A": 1.0, "lora_B": config.lora_alpha / config.r}[factor]
+            end = {"lora_A": "down", "lora_B": "up"}[factor]
+            attention, name = module.removesuffix(".0").rsplit(".", 1)
+            name = {"q_proj": "to_q", "out_proj": "to_out"}.get(name, name)
+            place = f"{component}.{site(component, attention)}{processor}.{name}_lora"
+            old[f"{place}.{end}.weight"] = scale * value
+    out.mkdir()
+    torch.save(old, out / "pytorch_lora_weights.bin")
+
+
+def save_old_peft(layers, out):
+    """What PEFT's `save_pretrained` wrote of both components before safetensors."""
+    for component, weights in layers.items():
+        folder = out / component
+        folder.mkdir(parents=True)
+        config = LoraConfig(**CONFIGS[component].to_dict() | {"inference_mode": True})
+        config.target_modules = sorted(config.target_modules)
+        config.save_pretrained(folder)
+        named = {f"base_model.model.{key}": value for key, value in weights.items()}
+        torch.save(named, folder / "adapter_model.bin")
+
+
 def write(out):
     """Write all files, replacing what an earlier run left in `out`."""
     torch.set_num_threads(1)
@@ -167,6 +201,8 @@ def write(out):
     layers = save_diffusers(out)
     save_kohya(layers, out)
     save_mix_of_show(layers, out)
+    save_old_diffusers(layers, out / "old-diffusers")
+    save_old_peft(layers, out / "old-peft")
     write_tensors(out / "delta_weight.safetensors", delta_weights(out / NAME))
     save_latents(out)
 

@@ -140,6 +140,9 @@ fn adapters_of_other_tools_are_read() {
         // Its factors are rounded to f16.
         ("kohya.safetensors", "kohya", 2e-3),
         ("edlora.pth", "mix-of-show", TOLERANCE),
+        // Folders with pickles.
+        ("old-diffusers", "diffusers", TOLERANCE),
+        ("old-peft", "peft", TOLERANCE),
     ] {
         let path = fixtures::path("adapters").join(file);
         let (found, foreign) = formats::open(&path).unwrap();

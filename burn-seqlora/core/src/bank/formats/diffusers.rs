@@ -1,4 +1,4 @@
-//! diffusers' `pytorch_lora_weights.safetensors`, in the dialects that its versions wrote.
+//! diffusers' `pytorch_lora_weights.safetensors` (before that, `.bin`), in the dialects that its versions wrote.
 //!
 //! ```text
 //! unet.….attn1.to_q.lora.down.weight                       what its scripts write today; so do we
@@ -20,13 +20,16 @@ use serde_json::{Map, Value};
 
 use super::modules::{Piece, read_modules};
 use super::peft::{COMPONENTS, Config, TEXT_MODEL, both_versions};
+use super::source::file_in;
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Module, Source};
 use crate::bank::tensors::write_arrays;
 use crate::error::{Error, Result};
 use crate::lora::{StoredAdapter, StoredFactors};
 
-/// The name that diffusers looks for in a folder.
+/// The name that diffusers looks for in a folder, and that of older versions, a pickle, of which nothing is
+/// executed.
 const FILE: &str = "pytorch_lora_weights.safetensors";
+const FILES: [&str; 2] = [FILE, "pytorch_lora_weights.bin"];
 
 /// The key of the metadata with the settings.
 const SETTINGS: &str = "lora_adapter_metadata";
@@ -65,7 +68,7 @@ impl AdapterFormat for Diffusers {
 
     fn detect(&self, source: &Source) -> bool {
         match source {
-            Source::Folder(folder) => folder.join(FILE).is_file(),
+            Source::Folder(folder) => file_in(folder, &FILES).is_file(),
             Source::File(header) => {
                 source.is_file_of(|key| qualified(key).is_some())
                     && header.tensors().keys().any(|key| split(key).is_some())
@@ -74,7 +77,7 @@ impl AdapterFormat for Diffusers {
     }
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
-        let header = source.header(FILE)?;
+        let header = source.header(&FILES)?;
         let settings = Settings::read(header.path(), header.metadata())?;
         let scaled = |(name, module): (String, Module)| {
             let module = settings.scaled(&name, module);

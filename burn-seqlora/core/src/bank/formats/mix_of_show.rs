@@ -32,7 +32,7 @@ impl AdapterFormat for MixOfShow {
     }
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
-        let header = source.header("")?;
+        let header = source.header(&[])?;
         check_ranks(&header, split)?;
         let (mut words, mut factors) = (BTreeMap::new(), BTreeMap::new());
         for (key, array) in read_arrays(&header)? {

@@ -35,7 +35,7 @@ impl AdapterFormat for Native {
     }
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
-        let header = source.header(FILE)?;
+        let header = source.header(&[FILE])?;
         Ok(ForeignAdapter::new(&header, read_modules(&header, split)?))
     }
 

@@ -45,14 +45,20 @@ impl Source {
         }
     }
 
-    /// The header of the file, or of the file of this name in the folder.
+    /// The header of the file, or of the first file with one of these names in the folder.
     ///
     /// # Errors
-    /// If it is not there, or no file of tensors.
-    pub fn header(self, name: &str) -> Result<Header> {
+    /// If none is there, or it is no file of tensors.
+    pub fn header(self, names: &[&str]) -> Result<Header> {
         match self {
             Self::File(header) => Ok(header),
-            Self::Folder(folder) => Ok(Header::read(&folder.join(name))?),
+            Self::Folder(folder) => Ok(Header::read(&file_in(&folder, names))?),
         }
     }
+}
+
+/// The first file with one of these names in a folder; where none is, the first name, for messages.
+pub fn file_in(folder: &Path, names: &[&str]) -> PathBuf {
+    let found = names.iter().find(|name| folder.join(name).is_file());
+    folder.join(found.or(names.first()).copied().unwrap_or_default())
 }

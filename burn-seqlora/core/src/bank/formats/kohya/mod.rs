@@ -38,7 +38,7 @@ impl AdapterFormat for Kohya {
     }
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
-        let header = source.header("")?;
+        let header = source.header(&[])?;
         let split = |key: &str| {
             let piece =
                 |(end, piece): &(&str, Piece)| Some((key.strip_suffix(end)?.to_string(), *piece));

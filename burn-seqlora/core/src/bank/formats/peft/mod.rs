@@ -1,5 +1,6 @@
 //! PEFT's folders, as its Stable Diffusion examples write them: `unet/` and `text_encoder/`, each with
-//! `adapter_config.json` and `adapter_model.safetensors` (peft 0.21, `save_pretrained`). One of them by itself is read too.
+//! `adapter_config.json` and `adapter_model.safetensors` (peft 0.21, `save_pretrained`). One of them by itself is read
+//! too, and so is the `adapter_model.bin` of older versions.
 //!
 //! `base_model.model.<module>.lora_A.weight` is our Bᵀ `[r, m]`, `lora_B` our A `[n, r]`, and PEFT
 //! multiplies their product with `lora_alpha / r`. On reading, that goes into A; on writing, alpha is
@@ -15,6 +16,7 @@ use seqlora_files::{Header, write_json};
 
 pub(super) use self::config::Config;
 use super::modules::{Piece, read_modules};
+use super::source::file_in;
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Module, Source};
 use crate::bank::tensors::{NamedTensors, write_tensors};
 use crate::error::{Error, Result};
@@ -29,6 +31,8 @@ pub(super) const TEXT_MODEL: &str = "text_model.";
 
 const CONFIG: &str = "adapter_config.json";
 const MODEL: &str = "adapter_model.safetensors";
+/// The second is that of older versions, a pickle, of which nothing is executed.
+const MODELS: [&str; 2] = [MODEL, "adapter_model.bin"];
 const PREFIX: &str = "base_model.model.";
 const A: &str = ".lora_A.weight";
 const B: &str = ".lora_B.weight";
@@ -61,7 +65,7 @@ impl AdapterFormat for Peft {
             }
         }
         if is_component(&path) && all.is_empty() {
-            let component = component_of(&Header::read(&path.join(MODEL))?);
+            let component = component_of(&Header::read(&file_in(&path, &MODELS))?);
             all = read_component(&path, component)?;
         }
         let (words, metadata) = (BTreeMap::new(), BTreeMap::new());
@@ -129,7 +133,7 @@ fn write_component(folder: &Path, factors: &BTreeMap<&str, &StoredFactors>) -> R
 /// The modules of a component by their names in the format, which begin with the component's.
 fn read_component(folder: &Path, component: &str) -> Result<BTreeMap<String, Module>> {
     let config = Config::read(&folder.join(CONFIG))?;
-    let file = folder.join(MODEL);
+    let file = file_in(folder, &MODELS);
     let split = |key: &str| {
         let key = key.strip_prefix(PREFIX)?;
         let piece = |end, piece| Some((key.strip_suffix(end)?.to_string(), piece));
