@@ -63,13 +63,17 @@ fn an_imported_adapter_is_projected() {
     let project = Project::new(&["cat", "dog"]);
     unbroken().write(&project.path("bank"));
     let file = "kohya.safetensors";
-    import(&project, file, &["--trigger", "sks"]).fails(2, &["concepts of `seqlora`", "--project"]);
+    let refused = import(&project, file, &["--trigger", "sks", "--json"]);
+    let refused = refused.fails(2, &["concepts of `seqlora`", "--project"]).json();
     import(&project, file, &["--project"]).fails(2, &["--trigger"]);
     assert_eq!(project.ids(), ["cat", "dog"]);
     let options = ["--project", "--trigger", "sks", "--json"];
     let result = import(&project, file, &options).succeeds().json();
     let shared = result["shared"].as_f64().unwrap();
     assert!(shared > 0.01 && shared < 1.0, "{result:#}");
+    // The refusal has told what --project removes.
+    let told = format!("{:.2} % of its change acts on directions", 100.0 * shared);
+    assert!(refused["error"].as_str().unwrap().contains(&told), "{refused:#}");
     assert_eq!(project.ids(), ["cat", "dog", "kohya"]);
     let bank = project.inspect();
     assert!(bank["max_overlap"].as_f64().unwrap() < 1e-6, "{bank:#}");

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn_seqlora::FoundModel;
 use burn_seqlora::bank::formats::{self, AdapterFormat, ForeignAdapter};
 use burn_seqlora::bank::{
-    Bank, BaseModel, ConceptId, ConceptRecord, Matrix, TrainingRecord, gauged,
+    Bank, BaseModel, ConceptId, ConceptRecord, GaugedAdapter, Matrix, TrainingRecord, gauged,
 };
 use burn_seqlora::files::sha256;
 use burn_seqlora::kernels::TrainBackend;
@@ -80,11 +80,11 @@ impl Job for Session<'_> {
             let text = format!("{} holds `{id}` already; choose another --id", args.bank.display());
             return Err(Failure::Usage(text));
         }
-        let method = self.method(&bank)?;
         let alone = bank.concepts().is_empty();
         let gauged = gauged(&matched.adapter, model.sites(), bank.directions(model.sites(), None)?);
+        let method = self.method(&bank, gauged.shared)?;
+        self.check_rest(&gauged)?;
         let stored = if args.project { &gauged.projected } else { &gauged.adapter };
-        self.check_change(stored)?;
         let words = [embeddings.0[0] / per_word, per_word];
         let record = ConceptRecord::new(id, &args.class_word, words, args.project, stored);
         let training = self.training(method)?;
@@ -108,17 +108,19 @@ impl Job for Session<'_> {
                     "<{id}>: matched {matched}/{modules} modules; the bank's first concept"
                 );
             }
-            let shared = 100.0 * gauged.shared;
+            let shared = acting(gauged.shared);
             let what = match args.project {
                 true => "removed",
                 false => "which interferes with them",
             };
-            format!(
-                "<{id}>: matched {matched}/{modules} modules; {shared:.2} % of its change acts on \
-                 directions of the bank's concepts, {what}"
-            )
+            format!("<{id}>: matched {matched}/{modules} modules; {shared}, {what}")
         })
     }
+}
+
+/// The share of an adapter's change that interferes with the bank's concepts, for people.
+fn acting(shared: f64) -> String {
+    format!("{:.2} % of its change acts on directions of the bank's concepts", 100.0 * shared)
 }
 
 impl Session<'_> {
@@ -189,25 +191,40 @@ impl Session<'_> {
         Ok((([rows, base.token_width], all), per_word))
     }
 
-    /// The method of the bank's concepts. What is not projected belongs among plain LoRAs only.
-    fn method<'a>(&self, bank: &'a Bank) -> Result<&'a str, Failure> {
-        let project = self.args.project;
+    /// The method of the bank's concepts. What is not projected belongs among plain LoRAs only; a refusal tells the
+    /// share that interferes, by which to choose.
+    fn method<'a>(&self, bank: &'a Bank, shared: f64) -> Result<&'a str, Failure> {
+        let (project, shared) = (self.args.project, acting(shared));
         match bank.method() {
             None => Ok(if project { PROJECTED } else { PLAIN }),
             Some(PLAIN) if !project => Ok(PLAIN),
             Some(PLAIN) => Err(Failure::Usage(format!(
-                "{} holds plain LoRAs, which are not kept apart; leave out --project",
+                "{} holds plain LoRAs, which are not kept apart, and {shared}; leave out --project",
                 bank.path().display()
             ))),
             Some(method) if project => Ok(method),
             Some(method) => Err(Failure::Usage(format!(
-                "{} holds concepts of `{method}`, which are kept apart; use --project, or another bank",
+                "{} holds concepts of `{method}`, which are kept apart, and {shared}; remove that with \
+                 --project, or use another bank",
                 bank.path().display()
             ))),
         }
     }
 
-    /// Refuses an adapter of which nothing is left.
+    /// Refuses an adapter of which projecting leaves nothing.
+    fn check_rest(&self, gauged: &GaugedAdapter) -> Result<(), Failure> {
+        self.check_change(&gauged.adapter)?;
+        match self.args.project && gauged.projected.0.is_empty() {
+            false => Ok(()),
+            true => Err(Failure::Usage(format!(
+                "{}: {}; --project leaves nothing of it",
+                self.args.file.display(),
+                acting(gauged.shared)
+            ))),
+        }
+    }
+
+    /// Refuses an adapter that does nothing.
     fn check_change(&self, adapter: &StoredAdapter) -> Result<(), Failure> {
         match adapter.0.is_empty() {
             false => Ok(()),
