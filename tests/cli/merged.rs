@@ -108,6 +108,10 @@ fn a_model_is_needed_and_has_to_be_the_banks() {
     run("--format kohya --fused x").fails(2, &["--fused is for --format merged"]);
     export(&project, &format!("{PETS} --format merged"), &fixture("tiny-sd2"))
         .fails(2, &["another base model"]);
+    let vae = fixture("tiny-sd1/vae/diffusion_pytorch_model.safetensors");
+    std::fs::copy(vae, project.path("vae.safetensors")).unwrap();
+    let options = PETS.replace("--out out", "--out other --format merged --vae vae.safetensors");
+    export(&project, &options, &project.model).fails(1, &["vae.safetensors", "diffusers folder"]);
     assert!(!project.path("out").exists());
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::files::Files;
 use crate::harness::{Project, fixture};
-use crate::single_file::{project, sidecar};
+use crate::single_file::{project, sidecar, single_file};
 use crate::weights;
 use crate::weights::Weights;
 
@@ -163,4 +163,53 @@ fn another_vae_decodes() {
     assert!(own != drawn("--vae vae"));
     project.learn("photos", "--vae vae").fails(2, &["--vae is for images"]);
     project.generate("a cat", "--vae nowhere").fails(1, &["nowhere/config.json"]);
+}
+
+/// With half a unit in place of the last bias, by which all images differ from those of the model's own VAE.
+fn brightened(mut vae: Weights, prefix: &str) -> Weights {
+    let bias = vae.get_mut(&format!("{prefix}decoder.conv_out.bias")).unwrap();
+    bias.2 = bias.2.chunks_exact(4).flat_map(|_| 0.5f32.to_le_bytes()).collect();
+    vae
+}
+
+/// A file has diffusers' names of keys, or the original ones, as a whole model has them or without their prefix.
+#[test]
+fn a_vae_may_be_one_file() {
+    const PREFIX: &str = "first_stage_model.";
+    let project = Project::new(&[]);
+    let own = generate(&project, "").0;
+    let folder = fixture("tiny-sd1/vae");
+    Files::read(&folder).write(&project.path("vae"));
+    let file = "diffusion_pytorch_model.safetensors";
+    let diffusers = brightened(weights::read(&folder.join(file)), "");
+    weights::write(&project.path("vae").join(file), &diffusers);
+    let expected = generate(&project, "--vae vae").0;
+    assert!(own != expected);
+
+    let whole = brightened(single_file("sd1"), PREFIX);
+    let original: Weights = whole
+        .iter()
+        .filter_map(|(key, tensor)| Some((key.strip_prefix(PREFIX)?.to_string(), tensor.clone())))
+        .collect();
+    for (name, vae) in [("diffusers", &diffusers), ("whole", &whole), ("original", &original)] {
+        let name = format!("{name}.safetensors");
+        weights::write(&project.path(&name), vae);
+        assert!(generate(&project, &format!("--vae {name}")).0 == expected, "{name}");
+    }
+
+    let refused = |name: &str, vae: &Weights, texts: &[&str]| {
+        weights::write(&project.path(name), vae);
+        project.generate("a mug", &format!("--vae {name}")).fails(1, texts);
+    };
+    let key = "decoder.mid.attn_1.q.bias";
+    let mut less = original.clone();
+    less.remove(key);
+    refused("less.safetensors", &less, &["less.safetensors", &format!("`{key}` is missing")]);
+    let unet: Weights =
+        whole.into_iter().filter(|(key, _)| key.starts_with("model.diffusion")).collect();
+    refused(
+        "unet.safetensors",
+        &unet,
+        &["unet.safetensors", "holds no VAE", "`first_stage_model.`"],
+    );
 }

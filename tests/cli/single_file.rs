@@ -33,7 +33,7 @@ fn folder_weights(folder: &Path) -> BTreeMap<(&'static str, String), weights::Te
 }
 
 /// The single file of a fixture, e.g. `sd1`.
-fn single_file(label: &str) -> Weights {
+pub fn single_file(label: &str) -> Weights {
     let keys: Value = serde_json::from_slice(&fs::read(fixture("ldm_keys.json")).unwrap()).unwrap();
     let folder = folder_weights(&fixture(&format!("tiny-{label}")));
     let find = |name: &Value| {

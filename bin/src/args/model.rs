@@ -30,8 +30,9 @@ pub struct Model {
     /// full precision, else fp16]
     #[arg(long, value_name = "fp16", value_parser = parse_variant)]
     pub variant: Option<Variant>,
-    /// The folder of another VAE, such as that of stabilityai/sd-vae-ft-mse, for the images that are made
-    #[arg(long, value_name = "FOLDER")]
+    /// Another VAE for the images that are made, such as stabilityai/sd-vae-ft-mse: its diffusers folder, or a
+    /// single file
+    #[arg(long, value_name = "PATH")]
     pub vae: Option<PathBuf>,
     /// The branch, tag or commit of a model on the hub [default: main]
     #[arg(long)]

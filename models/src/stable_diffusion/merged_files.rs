@@ -10,7 +10,7 @@ use seqlora_files::{parse_object, read_text, write_json};
 use serde_json::{Map, Value, json};
 
 use super::ModelSource;
-use super::source::ComponentFiles;
+use super::component::ComponentFiles;
 use crate::weights::ldm;
 use crate::weights::{
     COMPONENTS, Changes, Header, KeyLayout, KeyTable, ModelError, Rewriting, Rewritten, rewrite,
@@ -40,7 +40,7 @@ impl ModelSource {
     /// files have. What is no part of Stable Diffusion, such as a safety checker, is left out.
     ///
     /// # Errors
-    /// If the model is a single file, a change fits no layer, or a file cannot be read or written.
+    /// If the model or another VAE is a single file, a change fits no layer, or a file cannot be read or written.
     pub fn write_merged_folder(
         &self,
         changes: &PatchSet,
@@ -50,6 +50,11 @@ impl ModelSource {
             let reason = "it is a single file, and stays one where changes are merged";
             return Err(ModelError::config(&self.unet.files.folder, reason));
         };
+        if self.vae.files.folder.is_file() {
+            let reason = "a VAE in a file of its own is for images only; where it is to become part of a model's \
+                          folder, give its diffusers folder";
+            return Err(ModelError::config(&self.vae.files.folder, reason));
+        }
         for name in WITHOUT_WEIGHTS {
             copy_files(&from.join(name), &to.join(name))?;
         }

@@ -1,9 +1,13 @@
 //! A whole Stable Diffusion model: its configs, where its files are, and the loaded network.
 
+mod component;
 mod config;
 mod merge;
 mod merged_files;
 mod model;
+mod other_vae;
+mod sidecar;
+mod single_file;
 mod source;
 
 pub use config::StableDiffusionConfig;

@@ -6,6 +6,7 @@
 use super::infer::{CLIP, Family, OPEN_CLIP, UNET, VAE};
 use crate::unet::UNetConfig;
 use crate::vae::VaeConfig;
+use crate::weights::Header;
 use crate::weights::keys::replace_segments;
 
 /// Names inside a block: the checkpoint's and diffusers'.
@@ -182,6 +183,16 @@ pub fn vae(config: &VaeConfig) -> Renaming {
         }
     }
     names
+}
+
+/// The translation of the keys of a file with a VAE, alone or within a whole model; `None` if it has none with the
+/// original names. Alone, keys may lack the prefix.
+pub fn vae_in(header: &Header, config: &VaeConfig) -> Option<Renaming> {
+    match (header.has_under(VAE), header.has_under("encoder.down.")) {
+        (true, _) => Some(vae(config)),
+        (false, true) => Some(Renaming { root: "", ..vae(config) }),
+        (false, false) => None,
+    }
 }
 
 /// The translation of the keys of a text encoder with `layers` layers. Keys of what Stable Diffusion does

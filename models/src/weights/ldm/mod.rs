@@ -8,6 +8,6 @@ mod infer;
 mod keys;
 
 pub use infer::{Family, Inferred, ends_in_pure_noise, infer, predicts_velocity};
-pub use keys::{Renaming, text_encoder, unet, vae, written_text_encoder};
+pub use keys::{Renaming, text_encoder, unet, vae, vae_in, written_text_encoder};
 
 pub use seqlora_files::Header;
