@@ -178,6 +178,23 @@ impl FoundModel {
         Ok(self.source.write_merged_file(changes, to)?)
     }
 
+    /// Writes the config next to a single file of this model that has been written, unless the file is read as the same
+    /// model without. Returns whether it was written.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or the config cannot be written.
+    pub fn write_sidecar(&self, file: &Path, sidecar: &Path) -> Result<bool, LoadError> {
+        Ok(self.source.write_sidecar(file, sidecar)?)
+    }
+
+    /// Writes its tokenizer into a folder, unless it is there already.
+    ///
+    /// # Errors
+    /// If the folder holds anything but this tokenizer, or a file cannot be read or written.
+    pub fn write_tokenizer(&self, folder: &Path) -> Result<(), LoadError> {
+        Ok(self.source.write_tokenizer(folder)?)
+    }
+
     /// Loads the weights, and reads all of them for the fingerprint.
     ///
     /// # Errors

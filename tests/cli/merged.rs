@@ -1,5 +1,6 @@
 //! `export --format merged` and `--format single-file`: whole models that draw what the bank draws.
 
+use std::fs;
 use std::path::PathBuf;
 
 use crate::files::Files;
@@ -8,7 +9,7 @@ use crate::images::write_photos;
 use crate::lora::{TOLERANCE, difference, latents};
 use crate::resume::unbroken;
 use crate::run::Run;
-use crate::single_file::{self, sidecar};
+use crate::single_file;
 use crate::weights;
 
 /// The same for a model that predicts v and a concept at fifty times its strength: rounding is amplified, as the
@@ -45,14 +46,11 @@ fn a_merged_model_draws_what_the_bank_draws() {
     let key = "cond_stage_model.transformer.text_model.embeddings.position_embedding.weight";
     assert!(file.contains_key(key), "{:?}", file.keys());
     // No shape says how many heads so small a model has.
-    project.write("out/single-file/pets.config.json", sidecar("sd1").to_string());
-    let tokenizer = fixture("tiny-sd1/tokenizer");
-    for (made, options) in [
-        ("out/merged/pets", Vec::new()),
-        ("out/single-file/pets.safetensors", vec!["--tokenizer", tokenizer.to_str().unwrap()]),
-    ] {
+    assert_eq!(result["adapters"][1]["sidecar"], "out/single-file/pets.config.json");
+    assert!(result["adapters"][0]["sidecar"].is_null());
+    for made in ["out/merged/pets", "out/single-file/pets.safetensors"] {
         project.model = project.path(made);
-        let found = latents(&project, &options);
+        let found = latents(&project, &[]);
         assert!(difference(&expected, &found) < TOLERANCE, "{made}");
     }
     // Nothing is replaced unasked, and nothing half-written is left.
@@ -75,9 +73,12 @@ fn a_single_file_stays_one() {
     let expected = latents(&project, &["--bank", "bank", "--concept", "cat=50"]);
     assert!(difference(&latents(&project, &[]), &expected) > 100.0 * TOLERANCE);
     project.model = project.path("one/single-file/cat.safetensors");
-    project.write("one/single-file/cat.config.json", sidecar("sd2").to_string());
-    Files::read(&fixture("tiny-sd2/tokenizer")).write(&project.path("one/single-file/tokenizer"));
     assert!(difference(&expected, &latents(&project, &[])) < AMPLIFIED);
+    // Another model's tokenizer stays what it is.
+    fs::remove_dir_all(project.path("one/single-file/tokenizer")).unwrap();
+    Files::read(&fixture("tiny-sd1/tokenizer")).write(&project.path("one/single-file/tokenizer"));
+    let again = format!("{options} single-file --overwrite");
+    export(&project, &again, &model).fails(1, &["one/single-file/tokenizer", "another folder"]);
 }
 
 /// Shards keep their names; the original layout of Stable Diffusion 2 is not written.
@@ -109,7 +110,7 @@ fn a_model_is_needed_and_has_to_be_the_banks() {
     export(&project, &format!("{PETS} --format merged"), &fixture("tiny-sd2"))
         .fails(2, &["another base model"]);
     let vae = fixture("tiny-sd1/vae/diffusion_pytorch_model.safetensors");
-    std::fs::copy(vae, project.path("vae.safetensors")).unwrap();
+    fs::copy(vae, project.path("vae.safetensors")).unwrap();
     let options = PETS.replace("--out out", "--out other --format merged --vae vae.safetensors");
     export(&project, &options, &project.model).fails(1, &["vae.safetensors", "diffusers folder"]);
     assert!(!project.path("out").exists());

@@ -1,5 +1,6 @@
 //! A whole Stable Diffusion model: its configs, where its files are, and the loaded network.
 
+mod beside;
 mod component;
 mod config;
 mod merge;

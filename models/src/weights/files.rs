@@ -88,7 +88,7 @@ impl Name {
 }
 
 /// The files of a tokenizer folder, of which only the vocabulary is required.
-const TOKENIZER: [&str; 6] = [
+pub const TOKENIZER: [&str; 6] = [
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",

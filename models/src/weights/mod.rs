@@ -28,7 +28,7 @@ pub use config::{
     require_parts, require_types, require_within,
 };
 pub use error::ModelError;
-pub(crate) use files::COMPONENTS;
+pub(crate) use files::{COMPONENTS, TOKENIZER};
 pub use files::{Variant, WeightFiles, needed_files};
 pub use fingerprint::fingerprint;
 pub use key_layout::KeyLayout;

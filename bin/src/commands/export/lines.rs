@@ -14,6 +14,9 @@ pub struct AdapterLine {
     pub name: String,
     pub concepts: Vec<String>,
     pub path: String,
+    /// The config next to a model in one file, if the file needs one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sidecar: Option<String>,
     pub modules: usize,
     pub matched: usize,
     pub relative_error: f64,
@@ -27,6 +30,7 @@ impl AdapterLine {
             name: pack.name.clone(),
             concepts: pack.members.iter().map(|member| member.id.clone()).collect(),
             path: path.to_string_lossy().into_owned(),
+            sidecar: None,
             modules,
             // Anything else is an error.
             matched: modules,
@@ -47,9 +51,22 @@ impl AdapterLine {
             name: pack.name.clone(),
             concepts: pack.members.iter().map(|member| member.id.clone()).collect(),
             path: path.to_string_lossy().into_owned(),
+            sidecar: None,
             modules: layers,
             matched: layers,
             relative_error: error,
+        }
+    }
+
+    pub fn with_sidecar(self, sidecar: Option<&Path>) -> Self {
+        Self { sidecar: sidecar.map(|path| path.to_string_lossy().into_owned()), ..self }
+    }
+
+    /// The file or folder, with what belongs to it.
+    pub fn place(&self) -> String {
+        match &self.sidecar {
+            Some(sidecar) => format!("{} with {sidecar}", self.path),
+            None => self.path.clone(),
         }
     }
 }

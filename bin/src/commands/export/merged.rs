@@ -64,7 +64,11 @@ impl MergedExport {
         args: &'a Export,
         pack: &'a Pack,
     ) -> impl Iterator<Item = PathBuf> + 'a {
-        self.formats.iter().map(|format| path(args, *format, pack))
+        self.formats.iter().flat_map(|format| {
+            let path = path(args, *format, pack);
+            let sidecar = (*format == ExportFormat::SingleFile).then(|| sidecar_of(&path));
+            [path].into_iter().chain(sidecar)
+        })
     }
 
     /// Writes a pack, and says how well the type of the model's weights holds the changes.
@@ -87,8 +91,8 @@ impl MergedExport {
         };
         let line = |format: &ExportFormat| {
             let path = path(args, *format, pack);
-            let merged = self.write_one(*format, &changes, &path)?;
-            let MergedFiles { layers, error } = merged;
+            let Written { files, sidecar } = self.write_one(*format, &changes, &path)?;
+            let MergedFiles { layers, error } = files;
             if error > NOTICEABLE {
                 terminal.warning(format!(
                     "{}: the type in which the model stores its weights rounds the changes by {:.0} %; a model \
@@ -97,7 +101,8 @@ impl MergedExport {
                     100.0 * error
                 ));
             }
-            Ok(AdapterLine::merged(format.name(), pack, &path, layers, error))
+            let line = AdapterLine::merged(format.name(), pack, &path, layers, error);
+            Ok(line.with_sidecar(sidecar.as_deref()))
         };
         self.formats.iter().map(line).collect()
     }
@@ -108,17 +113,14 @@ impl MergedExport {
         format: ExportFormat,
         changes: &PatchSet,
         path: &Path,
-    ) -> Result<MergedFiles, Failure> {
+    ) -> Result<Written, Failure> {
         let mut name = path.file_name().expect("it has a name").to_os_string();
         name.push(".partial");
         let partial = path.with_file_name(name);
         let parent = path.parent().expect("it is in a folder");
         fs::create_dir_all(parent).map_err(Error::io("cannot create", parent))?;
         remove(&partial)?;
-        let written = match format {
-            ExportFormat::SingleFile => self.found.write_merged_file(changes, &partial),
-            _ => self.found.write_merged_folder(changes, &partial),
-        };
+        let written = self.write_partial(format, changes, &partial, path);
         if written.is_err() {
             // What matters is why.
             let _ = remove(&partial);
@@ -128,6 +130,40 @@ impl MergedExport {
         fs::rename(&partial, path).map_err(Error::io("cannot rename", &partial))?;
         Ok(written)
     }
+
+    /// Writes what is to be at a path, and next to the path what a single file does not hold.
+    fn write_partial(
+        &self,
+        format: ExportFormat,
+        changes: &PatchSet,
+        partial: &Path,
+        path: &Path,
+    ) -> Result<Written, Failure> {
+        if format != ExportFormat::SingleFile {
+            let files = self.found.write_merged_folder(changes, partial)?;
+            return Ok(Written { files, sidecar: None });
+        }
+        let files = self.found.write_merged_file(changes, partial)?;
+        self.found.write_tokenizer(&path.with_file_name("tokenizer"))?;
+        let sidecar = sidecar_of(path);
+        if self.found.write_sidecar(partial, &sidecar)? {
+            return Ok(Written { files, sidecar: Some(sidecar) });
+        }
+        remove(&sidecar)?;
+        Ok(Written { files, sidecar: None })
+    }
+}
+
+/// What was written of a model.
+struct Written {
+    files: MergedFiles,
+    /// The config next to a single file, if it needs one.
+    sidecar: Option<PathBuf>,
+}
+
+/// Where the config of a single file is looked for.
+fn sidecar_of(path: &Path) -> PathBuf {
+    path.with_extension("config.json")
 }
 
 fn path(args: &Export, format: ExportFormat, pack: &Pack) -> PathBuf {

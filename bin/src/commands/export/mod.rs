@@ -163,7 +163,7 @@ fn text(adapters: &[AdapterLine], words: &[WordLine]) -> String {
     let head = ["format", "name", "matched", "file"].map(String::from).to_vec();
     let adapter = |line: &AdapterLine| {
         let matched = format!("{}/{}", line.matched, line.modules);
-        vec![line.format.into(), line.name.clone(), matched, line.path.clone()]
+        vec![line.format.into(), line.name.clone(), matched, line.place()]
     };
     let word = |line: &WordLine| {
         vec![WORDS.into(), line.id.clone(), format!("{} words", line.words), line.path.clone()]
