@@ -169,8 +169,21 @@ fn the_command_line_describes_itself() {
     assert!(text(&["reference"]) == committed, "run `seqlora reference > docs/reference.md`");
     let man = text(&["reference", "--format", "man", "learn"]);
     assert!(man.contains(".TH") && man.contains("seqlora\\-learn"), "{man}");
+    let man = text(&["reference", "--format", "man", "bank", "merge"]);
+    assert!(man.contains("seqlora\\-bank\\-merge"), "{man}");
+    let pages = text(&["reference", "--format", "man", "--out", "man"]);
+    for name in ["seqlora", "seqlora-learn", "seqlora-bank", "seqlora-bank-merge"] {
+        let page = std::fs::read_to_string(project.path(&format!("man/{name}.1"))).unwrap();
+        let title = name.replace('-', "\\-");
+        assert!(page.contains(&title) && pages.contains(&format!("{name}.1")), "{page}");
+    }
+    // Every page that another one refers to is there.
+    let bank = std::fs::read_to_string(project.path("man/seqlora-bank.1")).unwrap();
+    assert!(!bank.contains("seqlora\\-bank\\-help"), "{bank}");
     for shell in ["bash", "zsh", "fish"] {
         assert!(text(&["completions", shell]).contains("region"), "{shell}");
     }
     project.run(&["reference", "--format", "man", "unlearn"]).fails(2, &["`unlearn`"]);
+    project.run(&["reference", "--format", "man", "bank", "x"]).fails(2, &["`bank x`"]);
+    project.run(&["reference", "bank"]).fails(2, &["--format man only"]);
 }
