@@ -105,7 +105,7 @@ fn trained(training: &TrainingCard, adapter: &StoredAdapter) -> Metadata {
     all
 }
 
-/// The keys of ModelSpec. A1111 and ComfyUI show the title and the trigger.
+/// The keys of ModelSpec.
 fn model_spec(card: &AdapterCard) -> Metadata {
     let architecture = match (card.is_version_2(), card.predicts_v()) {
         (false, _) => "stable-diffusion-v1",
