@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 use crate::files::Files;
 use crate::harness::{Project, fixture};
 use crate::images::write_photos;
@@ -58,6 +60,23 @@ fn a_merged_model_draws_what_the_bank_draws() {
     let names: Vec<String> = Files::read(&project.path("out")).names().collect();
     assert!(!names.iter().any(|name| name.contains(".partial")), "{names:?}");
     assert!(names.contains(&"merged/pets/model_index.json".to_string()), "{names:?}");
+}
+
+/// What a folder's schedule leaves to diffusers' defaults has other values in most single files.
+#[test]
+fn a_single_file_has_the_folders_schedule() {
+    let mut project = Project::new(&[]).with_own_model();
+    unbroken().write(&project.path("bank"));
+    let file = project.path("model/scheduler/scheduler_config.json");
+    let mut schedule: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    schedule.as_object_mut().unwrap().remove("set_alpha_to_one");
+    fs::write(&file, schedule.to_string()).unwrap();
+    let expected = latents(&project, &["--bank", "bank", "--concept", "cat=20"]);
+    let model = project.model.clone();
+    let options = "export bank --out out --concept cat=20 --format single-file";
+    export(&project, options, &model).succeeds();
+    project.model = project.path("out/single-file/cat.safetensors");
+    assert!(difference(&expected, &latents(&project, &[])) < TOLERANCE);
 }
 
 /// Query, key and value of OpenCLIP's encoder are one tensor of the file.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::config::StableDiffusionConfig;
 use super::sidecar::Sidecar;
-use super::single_file::{name, single_file_config};
+use super::single_file::{SCHEDULE, name, single_file_config};
 use super::source::ModelSource;
 use crate::tokenizer::ClipTokenizer;
 use crate::weights::{Header, ModelError, TOKENIZER};
@@ -80,10 +80,15 @@ fn scheduler(config: &StableDiffusionConfig) -> SchedulerConfig {
 
 /// All keys, those too that a file tells: nobody has to know which ones these are.
 fn whole(config: &StableDiffusionConfig) -> Value {
+    let mut schedule = json!(scheduler(config));
+    for key in SCHEDULE {
+        // null is diffusers' default, and not Stable Diffusion's value.
+        schedule.as_object_mut().expect("it has keys").entry(key).or_insert(Value::Null);
+    }
     json!({
         "unet": &config.unet,
         "text_encoder": &config.text_encoder,
         "vae": &config.vae,
-        "scheduler": scheduler(config),
+        "scheduler": schedule,
     })
 }

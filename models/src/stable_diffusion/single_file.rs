@@ -11,6 +11,20 @@ use crate::weights::ldm;
 use crate::weights::ldm::{Family, Inferred};
 use crate::weights::{Header, ModelError};
 
+/// What a single file's schedule may have where the config next to it does not name the key: Stable Diffusion's
+/// values, or those of ComfyUI's marks.
+pub(super) const SCHEDULE: [&str; 9] = [
+    "num_train_timesteps",
+    "beta_start",
+    "beta_end",
+    "beta_schedule",
+    "steps_offset",
+    "clip_sample",
+    "set_alpha_to_one",
+    "rescale_betas_zero_snr",
+    "timestep_spacing",
+];
+
 /// The configs of a single file, and its family. `chosen` is what the user says that it predicts; errors name
 /// `place`.
 ///
