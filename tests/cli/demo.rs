@@ -138,7 +138,7 @@ fn a_demo_takes_methods_and_settings() {
 #[cfg(unix)]
 #[test]
 fn an_interrupted_demo_goes_on() {
-    let options = "--concepts 2 --steps 3 --method seqlora,lora";
+    let options = "--concepts 2 --steps 3 --method lora";
     let whole = Project::new(&[]);
     let said = Run::of(demo(&whole, options)).succeeds();
     assert!(said.stdout.contains("report     demo/report.html"), "{}", said.stdout);
@@ -146,11 +146,11 @@ fn an_interrupted_demo_goes_on() {
     let broken = Project::new(&[]);
     let mut run = Running::start(demo(&broken, options));
     let first = first(&serde_json::from_str(&text(&whole, "summary.json")).unwrap());
-    run.wait_for(&broken.path(&format!("demo/seqlora/concepts/{first}/metrics.jsonl")));
+    run.wait_for(&broken.path(&format!("demo/lora/concepts/{first}/metrics.jsonl")));
     run.interrupt().fails(130, &["the state is saved", "the same command goes on"]);
     assert!(!broken.path("demo/report.html").exists());
     Run::of(demo(&broken, options)).succeeds();
-    for part in ["seqlora", "lora", "images", "photos"] {
+    for part in ["lora", "images", "photos"] {
         let read = |project: &Project| crate::files::Files::read(&project.path("demo").join(part));
         read(&broken).assert_same(&read(&whole));
     }
@@ -169,6 +169,7 @@ fn a_missing_classifier_is_an_error() {
 /// With the model of the source tree, its classifier tells the individuals apart, and the page mentions
 /// only the methods that ran.
 #[test]
+#[ignore = "`.ci/full` runs it"]
 fn the_built_in_model_has_a_classifier() {
     let project = Project::new(&[]);
     let options = [

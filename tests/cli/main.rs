@@ -13,6 +13,7 @@ mod builtin;
 mod crash;
 mod damaged_bank;
 mod demo;
+mod documentation;
 mod evaluate;
 mod export;
 mod files;

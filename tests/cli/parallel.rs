@@ -63,14 +63,13 @@ fn merged_banks_are_what_one_machine_learns() {
 /// A worker that dies is run again, and ends with the same bytes.
 #[test]
 fn a_worker_resumes() {
-    let project = two_workers();
-    let options = "--shard 1/2 --save-every 2 --steps 40";
+    let project = Project::new(&FOUR);
+    let options = "--shard 1/2 --save-every 2 --steps 12";
     learn(&project, "whole", options).succeeds();
     let mut command = project.command(&["learn", "photos", "--bank", "broken", "--model"]);
     command.arg(&project.model).args(["--config", "settings.toml"]);
     command.args(options.split_whitespace());
-    let run = crate::run::Running::start(command);
-    let mut run = run;
+    let mut run = crate::run::Running::start(command);
     run.wait_for(&project.path("broken/concepts/cat/checkpoint/state.json"));
     run.kill();
     learn(&project, "broken", &format!("{options} --resume")).succeeds();

@@ -10,7 +10,7 @@ use crate::harness::Project;
 
 /// Settings for one step of the autoencoder and the text encoder.
 fn config(project: &Project, name: &str, lr: f64) {
-    let task = format!("steps = 1\nbatch = 2\nwarmup = 0\nlr = {lr:?}\n");
+    let task = format!("steps = 1\nbatch = 1\nwarmup = 0\nlr = {lr:?}\n");
     let previews = "preview_every = 1\n";
     project.write(name, format!("[autoencoder]\n{task}{previews}[text_encoder]\n{task}"));
 }

@@ -5,6 +5,7 @@ use std::fs;
 use burn_seqlora::bank::{Bank, BaseModel};
 use burn_seqlora::compose::{Composition, HostConcept, Member};
 use burn_seqlora::error::Error;
+use burn_seqlora::files::GuardedFolder;
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::StableDiffusion;
@@ -118,7 +119,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
 
     fn try_draw(&mut self, step: usize, concept: &HostConcept) -> Result<(), Failure> {
         let own = self.args.previews.folder().join(&concept.id);
-        fs::create_dir_all(&own).map_err(Error::io("cannot create", &own))?;
+        GuardedFolder::new(self.args.previews.folder()).create_folder(&concept.id)?;
         // Not as it was, if it is trained further.
         let others = self.earlier.iter().filter(|(other, _)| other.id != concept.id);
         let concepts: Vec<_> = others.cloned().chain([(concept.clone(), 1.0)]).collect();

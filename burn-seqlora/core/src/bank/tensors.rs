@@ -54,8 +54,7 @@ pub fn arrays_to_bytes<S: AsRef<[usize]>>(
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
     let owned = |(key, text): (&String, &String)| (key.clone(), text.clone());
-    let metadata =
-        (!metadata.is_empty()).then(|| metadata.iter().map(owned).collect());
+    let metadata = (!metadata.is_empty()).then(|| metadata.iter().map(owned).collect());
     let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
         .iter()
         .map(|(name, (shape, values))| {

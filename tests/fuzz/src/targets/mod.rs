@@ -4,6 +4,7 @@ mod bank;
 mod checkpoint;
 mod data;
 mod evaluation;
+mod fusion;
 mod model;
 mod parameters;
 mod text;
@@ -21,6 +22,7 @@ pub const TARGETS: &[Target] = &[
     bank::DIFFUSERS,
     bank::MIX_OF_SHOW,
     bank::TEXTUAL_INVERSION,
+    fusion::FUSION,
     data::MANIFEST,
     data::CONCEPT_LIST,
     data::METADATA,

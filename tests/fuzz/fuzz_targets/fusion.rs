@@ -1,0 +1,4 @@
+//! `fusion` for libFuzzer.
+#![no_main]
+
+seqlora_fuzz::fuzz!("fusion");
