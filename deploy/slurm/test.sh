@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-seqlora=$PWD/${CARGO_TARGET_DIR:-target}/release/seqlora
+seqlora=$(realpath "${CARGO_TARGET_DIR:-target}")/release/seqlora
 work=$(mktemp -d)
 mkdir -p "$work"/{spool/a,spool/b,state,slurm}
 trap 'stop; rm -rf "$work"' EXIT
