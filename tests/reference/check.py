@@ -19,8 +19,12 @@ import make_ckpt_fixture
 import make_fixtures
 import make_fusion_fixture
 import make_image
+import make_image_to_image_fixture
 import make_metrics_fixtures
 import make_peft_fixture
+import make_prompt_fixture
+import make_sampling_fixture
+import make_statistics_fixture
 import torch
 from make_fixtures import DEFAULT_OUT
 from safetensors.torch import load_file
@@ -43,6 +47,10 @@ def make(out):
     make_metrics_fixtures.write(out / "metrics")
     ldm_keys.write(out / "ldm_keys.json")
     make_ckpt_fixture.write(out / "tiny-sd1.ckpt")
+    make_image_to_image_fixture.write(out / "image_to_image_sd1.safetensors")
+    make_sampling_fixture.write(out / "sampling.json")
+    make_prompt_fixture.write(out / "weighted_prompts.safetensors")
+    make_statistics_fixture.write(out / "statistics.json")
     (out / "images").mkdir()
     make_image.write(out / "images" / "cmyk.jpg")
 

@@ -100,8 +100,9 @@ def check_tables(source):
         alphas = DDPMScheduler.from_config(json.loads(text)).alphas_cumprod
         for index, literal in re.findall(r"\((\d+),\s*([-\d.e]+)\)", call["entries"]):
             count += 1
+            # A product of up to 1000 numbers in f32, which processors round apart.
             number = alphas[int(index)].item()
-            if not math.isclose(float(literal), number, rel_tol=1e-7):
+            if not math.isclose(float(literal), number, rel_tol=1e-6):
                 found.append(f"alphas of {text} at {index}: {literal} stands there, {number} is right")
     return found, count
 

@@ -188,6 +188,8 @@ def save_old_peft(layers, out):
         folder.mkdir(parents=True)
         config = LoraConfig(**CONFIGS[component].to_dict() | {"inference_mode": True})
         config.target_modules = sorted(config.target_modules)
+        # A path of this machine.
+        config.base_model_name_or_path = None
         config.save_pretrained(folder)
         named = {f"base_model.model.{key}": value for key, value in weights.items()}
         torch.save(named, folder / "adapter_model.bin")

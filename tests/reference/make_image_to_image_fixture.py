@@ -24,11 +24,8 @@ SAMPLERS = {key: fixtures.SAMPLERS[key] for key in ["ddim", "dpm"]}
 
 
 @torch.no_grad()
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    out = fixtures.DEFAULT_OUT / "image_to_image_sd1.safetensors"
-    parser.add_argument("--out", type=Path, default=out)
-    args = parser.parse_args()
+def write(out):
+    """Write the fixture to a file."""
     torch.set_num_threads(1)
     text2image = fixtures.load(fixtures.DEFAULT_OUT / "tiny-sd1")
     pipe = StableDiffusionImg2ImgPipeline(**text2image.components, requires_safety_checker=False)
@@ -51,9 +48,16 @@ def main():
             generator=fixtures.generator("image_to_image/draws"),
             output_type="latent",
         ).images
-    save_file(tensors, args.out)
-    args.out.chmod(0o644)
-    print(args.out, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    save_file(tensors, out)
+    out.chmod(0o644)
+    print(out, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    out = fixtures.DEFAULT_OUT / "image_to_image_sd1.safetensors"
+    parser.add_argument("--out", type=Path, default=out)
+    write(parser.parse_args().out)
 
 
 if __name__ == "__main__":

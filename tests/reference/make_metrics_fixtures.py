@@ -200,6 +200,8 @@ def save_dreamsim(folder):
     for name, parameter in peft.named_parameters():
         if ".lora_" in name:
             parameter.data.copy_(0.3 * randn(f"dreamsim/{name}", *parameter.shape))
+    # The name of a script's own module, whoever runs it.
+    ensemble.__class__.__module__ = "__main__"
     peft.eval().save_pretrained(folder / "ensemble_lora")
     (folder / "ensemble_lora" / "README.md").unlink(missing_ok=True)
     return peft

@@ -99,11 +99,8 @@ def encode(pipe, parts, clip_skip):
 
 
 @torch.no_grad()
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    out = fixtures.DEFAULT_OUT / "weighted_prompts.safetensors"
-    parser.add_argument("--out", type=Path, default=out)
-    args = parser.parse_args()
+def write(out):
+    """Write the tensors to a file, and the prompts beside it."""
     torch.set_num_threads(1)
     tensors, cases = {}, []
     for label, skips in [("sd1", [1, 2, 3]), ("sd2", [1, 2])]:
@@ -118,8 +115,15 @@ def main():
                 count = tensors[key].shape[1] // 77
                 case = {"name": key, "model": f"tiny-{label}", "prompt": prompt, "parts": parts}
                 cases.append({**case, "clip_skip": skip, "chunks": count})
-    save_file(tensors, args.out)
-    args.out.with_suffix(".json").write_text(json.dumps(cases, indent=1) + "\n")
+    save_file(tensors, out)
+    out.with_suffix(".json").write_text(json.dumps(cases, indent=1) + "\n")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    out = fixtures.DEFAULT_OUT / "weighted_prompts.safetensors"
+    parser.add_argument("--out", type=Path, default=out)
+    write(parser.parse_args().out)
 
 
 if __name__ == "__main__":

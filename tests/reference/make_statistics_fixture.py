@@ -12,15 +12,15 @@ import pathlib
 import numpy
 
 ROUNDS = 200_000
-rng = numpy.random.default_rng(0)
+OUT = pathlib.Path(__file__).parent.parent / "fixtures" / "statistics.json"
 
 
-def interval(values):
+def interval(rng, values):
     draws = rng.integers(len(values), size=(ROUNDS, len(values)))
     return numpy.quantile(values[draws].mean(1), [0.025, 0.975]).tolist()
 
 
-def case(values):
+def case(rng, values):
     shares = [0.0, 0.025, 0.3, 0.5, 0.77, 1.0]
     return {
         "values": values.tolist(),
@@ -29,11 +29,11 @@ def case(values):
         "sem": values.std(ddof=1) / numpy.sqrt(len(values)),
         "shares": shares,
         "quantiles": numpy.quantile(values, shares).tolist(),
-        "interval": interval(values),
+        "interval": interval(rng, values),
     }
 
 
-def sign_flip(differences):
+def sign_flip(rng, differences):
     count = len(differences)
     observed = abs(differences.sum())
     if count <= 14:
@@ -43,12 +43,12 @@ def sign_flip(differences):
     return float((abs(signs @ differences) >= observed - 1e-12).mean())
 
 
-def paired(first, second):
+def paired(rng, first, second):
     return {
         "first": first.tolist(),
         "second": second.tolist(),
         "mean": (first - second).mean(),
-        "p": sign_flip(first - second),
+        "p": sign_flip(rng, first - second),
     }
 
 
@@ -61,13 +61,19 @@ def holm(p):
     return adjusted.tolist()
 
 
-p = rng.uniform(size=7) ** 3
-fixture = {
-    "cases": [case(rng.normal(0.5, 0.12, 32)), case(rng.exponential(size=9))],
-    "paired": [
-        paired(rng.normal(0.55, 0.1, n), rng.normal(0.5, 0.1, n)) for n in (8, 13, 40)
-    ],
-    "holm": {"p": p.tolist(), "adjusted": holm(p)},
-}
-path = pathlib.Path(__file__).parent.parent / "fixtures" / "statistics.json"
-path.write_text(json.dumps(fixture, indent=1) + "\n")
+def write(out):
+    """Write the fixture to a file."""
+    rng = numpy.random.default_rng(0)
+    p = rng.uniform(size=7) ** 3
+    fixture = {
+        "cases": [case(rng, rng.normal(0.5, 0.12, 32)), case(rng, rng.exponential(size=9))],
+        "paired": [
+            paired(rng, rng.normal(0.55, 0.1, n), rng.normal(0.5, 0.1, n)) for n in (8, 13, 40)
+        ],
+        "holm": {"p": p.tolist(), "adjusted": holm(p)},
+    }
+    out.write_text(json.dumps(fixture, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    write(OUT)
