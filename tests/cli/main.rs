@@ -39,6 +39,8 @@ mod images;
 mod import;
 #[cfg(unix)]
 mod keep_going;
+#[cfg(unix)]
+mod killed;
 mod learn;
 mod lora;
 mod memory;

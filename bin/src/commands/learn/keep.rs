@@ -58,11 +58,13 @@ pub struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     /// # Errors
-    /// If there already is something where a concept that begins anew would go.
+    /// If there already is something where a concept that begins anew would go, unless a run is resumed, which may
+    /// have been killed before its first checkpoint.
     pub fn new(
         folder: &'a Path,
         bank: &Bank,
         plan: &LearnPlan,
+        resume: bool,
         constraint: Constraint,
         terminal: &'a Terminal,
     ) -> Result<Self, Failure> {
@@ -71,7 +73,7 @@ impl<'a> Keeper<'a> {
         };
         let own = |concept: &ConceptPlan| folder.join(concept.id.as_str());
         let mut begin = plan.concepts.iter().filter(begins).map(own);
-        if let Some(own) = begin.find(|own| own.exists()) {
+        if let Some(own) = begin.find(|own| !resume && own.exists()) {
             let text = format!("--keep: {} is there already; choose another folder", own.display());
             return Err(Failure::Usage(text));
         }
@@ -89,12 +91,13 @@ impl<'a> Keeper<'a> {
 
     fn keep(&self, plan: &ConceptPlan, step: usize, concept: &HostConcept) -> Result<()> {
         let folder = self.folder.join(&concept.id).join(format!("{step:06}"));
-        if folder.exists() {
-            // By the run that this one goes on from, after its checkpoint.
-            fs::remove_dir_all(&folder).map_err(Error::io("cannot remove", &folder))?;
+        let partial = folder.with_extension("partial");
+        // By the run that this one goes on from, after its checkpoint.
+        for old in [&folder, &partial].into_iter().filter(|old| old.exists()) {
+            fs::remove_dir_all(old).map_err(Error::io("cannot remove", old))?;
         }
         let bank = Bank::open(&self.bank)?;
-        let mut kept = Bank::open_or_create(&folder, bank.base(), bank.sites())?;
+        let mut kept = Bank::open_or_create(&partial, bank.base(), bank.sites())?;
         for id in bank.concepts().iter().filter(|id| **id != plan.id) {
             let (record, training) = bank.concept(id)?;
             let embeddings = bank.embeddings(&record)?;
@@ -103,6 +106,9 @@ impl<'a> Keeper<'a> {
         let method = plan.config.method.as_str();
         let training = plan.training(method, step, [f64::NAN; 2]);
         let record = plan.record(concept, self.constraint);
-        kept.append(record, &training, &concept.adapter, concept.embeddings.clone())
+        kept.append(record, &training, &concept.adapter, concept.embeddings.clone())?;
+        drop(kept);
+        // A process that is killed leaves no bank that lacks a concept.
+        fs::rename(&partial, &folder).map_err(Error::io("cannot rename", &partial))
     }
 }

@@ -156,7 +156,7 @@ impl Job for Session<'_> {
             Some(folder) => {
                 plan.snapshot_every = Some(args.previews.every());
                 let constraint = method.constraint();
-                Some(Keeper::new(folder, &bank, &plan, constraint, terminal)?)
+                Some(Keeper::new(folder, &bank, &plan, args.resume, constraint, terminal)?)
             }
         };
         let tensorboard = args.previews.tensorboard.as_deref();

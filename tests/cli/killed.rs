@@ -1,0 +1,102 @@
+//! Commands besides `learn` that are killed at any moment: what they wrote is whole or absent.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::files::Files;
+use crate::harness::{Project, fixture};
+use crate::resume::unbroken;
+use crate::run::{Run, Running};
+
+/// How often each is killed.
+const KILLS: u32 = 5;
+
+/// The time that a command takes.
+fn time(command: Command) -> Duration {
+    let start = Instant::now();
+    Run::of(command).succeeds();
+    start.elapsed()
+}
+
+/// Moments that are spread over a time: neighbours are as far from each other as can be.
+fn moments(whole: Duration) -> impl Iterator<Item = Duration> {
+    let part = |number: u32| (f64::from(number) * 0.618_034).fract();
+    (1..=KILLS).map(move |number| whole.mul_f64(part(number)).max(Duration::from_millis(1)))
+}
+
+/// What has the name of a result is whole, and the same command again writes all.
+#[test]
+fn exports_are_whole_or_absent() {
+    let project = Project::new(&["cat", "dog"]);
+    unbroken().write(&project.path("bank"));
+    let export = |out: &str| {
+        let mut command = project.command(&["export", "bank", "--overwrite", "--out", out]);
+        for format in ["kohya", "diffusers", "peft", "merged", "single-file"] {
+            command.args(["--format", format]);
+        }
+        command.arg("--model").arg(&project.model);
+        command
+    };
+    let files = |out: &str| Files::read(&project.path(out));
+    let took = time(export("whole"));
+    let whole = files("whole");
+    for (number, moment) in moments(took).enumerate() {
+        let out = format!("out-{number}");
+        Running::start(export(&out)).kill_after(moment);
+        let (written, mut results) = (files(&out), Files::default());
+        for name in written.names().filter(|name| whole.get(name).is_some()) {
+            results.insert(&name, written.bytes(&name));
+        }
+        results.assert_kept_in(&whole);
+        Run::of(export(&out)).succeeds();
+        whole.assert_kept_in(&files(&out));
+    }
+}
+
+/// The concept is in the bank or not, and then it can be imported.
+#[test]
+fn imports_are_done_or_not() {
+    let adapter = fixture("adapters").join("pytorch_lora_weights.safetensors");
+    let import = |project: &Project| {
+        let mut command = project.command(&["import", adapter.to_str().unwrap(), "--bank", "bank"]);
+        command.args(["--class", "wizard", "--id", "potter", "--trigger", "a red plushie"]);
+        command.arg("--model").arg(&project.model);
+        command
+    };
+    let whole = Project::new(&[]);
+    for moment in moments(time(import(&whole))) {
+        let project = Project::new(&[]);
+        Running::start(import(&project)).kill_after(moment);
+        let begun = project.path("bank/bank.json").exists();
+        if begun {
+            project.run(&["bank", "verify", "bank"]).succeeds();
+        }
+        if !begun || project.ids().is_empty() {
+            Run::of(import(&project)).succeeds();
+        }
+        project.run(&["bank", "verify", "bank"]).succeeds();
+        whole.bank().assert_kept_in(&project.bank());
+    }
+}
+
+/// Banks that `learn --keep` keeps are whole, and with event files and previews a run goes on as well.
+#[test]
+fn kept_banks_are_whole_or_absent() {
+    let options = "--steps 4 --save-every 2 --preview-every 1 --keep kept --tensorboard events";
+    let whole = Project::new(&["cat"]);
+    for moment in moments(time(whole.learn_command("photos", options))) {
+        let project = Project::new(&["cat"]);
+        project.start_learn(options).kill_after(moment);
+        for entry in fs::read_dir(project.path("kept/cat")).into_iter().flatten() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if !name.ends_with(".partial") {
+                project.run(&["bank", "verify", &format!("kept/cat/{name}")]).succeeds();
+            }
+        }
+        if project.path("bank/bank.json").exists() {
+            project.learn("photos", &format!("{options} --resume")).succeeds();
+            project.bank().assert_same(&whole.bank());
+        }
+    }
+}
