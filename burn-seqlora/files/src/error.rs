@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use crate::plain::plain;
+
 /// The result of an operation on files.
 pub type Result<T, E = FileError> = std::result::Result<T, E>;
 
@@ -88,6 +90,6 @@ impl FileError {
     /// For `map_err`: a parser's error in the file `path`.
     pub fn damaged<E: Display>(path: impl Into<PathBuf>) -> impl FnOnce(E) -> Self {
         let path = path.into();
-        move |reason| Self::Damaged { path, reason: reason.to_string() }
+        move |reason| Self::Damaged { path, reason: plain(&reason.to_string()) }
     }
 }

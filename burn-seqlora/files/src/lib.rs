@@ -9,6 +9,7 @@ mod guarded;
 mod lock;
 mod object;
 mod open;
+mod plain;
 mod printable;
 mod storage;
 mod tensors;

@@ -3,6 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Error, Map, Value};
 
+use crate::plain::plain;
 use crate::printable::printable;
 
 /// Parses a JSON object into a struct all of whose fields have defaults.
@@ -11,33 +12,21 @@ use crate::printable::printable;
 /// A sentence that names the first key with a value that cannot be used, or the line and column where
 /// the text is no JSON.
 pub fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    let object: Map<String, Value> = serde_json::from_str(text).map_err(|e| plain(&e))?;
+    let object: Map<String, Value> = serde_json::from_str(text).map_err(|e| said(&e))?;
     T::deserialize(Value::Object(object.clone())).map_err(|error| {
         // A parser of values does not tell the key; alone, only the one at fault is refused.
         let refusal = |(key, value): (&String, &Value)| {
             let alone = Map::from_iter([(key.clone(), value.clone())]);
             let error = T::deserialize(Value::Object(alone)).err()?;
-            Some(format!("`{}`: {}", printable(key), plain(&error)))
+            Some(format!("`{}`: {}", printable(key), said(&error)))
         };
-        object.iter().find_map(refusal).unwrap_or_else(|| plain(&error))
+        object.iter().find_map(refusal).unwrap_or_else(|| said(&error))
     })
 }
 
-/// A parser's message without the names of Rust's types.
-fn plain(error: &Error) -> String {
-    let names = [
-        ("expected usize", "expected a whole number from 0 on"),
-        ("expected u64", "expected a whole number from 0 on"),
-        ("expected u32", "expected a whole number from 0 to 4294967295"),
-        ("expected a sequence", "expected a list"),
-        ("type: sequence", "type: list"),
-        ("type: map", "type: object"),
-        ("expected f64", "expected a number"),
-        ("expected a map", "expected an object"),
-    ];
-    let text =
-        names.iter().fold(error.to_string(), |text, (name, words)| text.replace(name, words));
-    printable(&text).into_owned()
+/// A parser's message in plain words, safe to be printed.
+fn said(error: &Error) -> String {
+    printable(&plain(&error.to_string())).into_owned()
 }
 
 #[cfg(test)]
