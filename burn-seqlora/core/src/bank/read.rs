@@ -14,7 +14,7 @@ use super::{
     TrainingRecord, concept, legacy,
 };
 use crate::error::{Error, Result};
-use crate::lora::{Site, StoredAdapter};
+use crate::lora::StoredAdapter;
 
 /// The files of a concept that have digests, and the version of `concept.json` since which they do.
 const FILES: [(&str, u64); 3] = [(native::FILE, 2), (TOKENS, 2), (TRAINING, 3)];
