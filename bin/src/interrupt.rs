@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::exit;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use burn_seqlora::Flow;
@@ -65,7 +65,8 @@ pub fn install() {
             eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
         } else {
             eprintln!("\nstopping");
-            finish_soon();
+            // Beside this handler, which has to notice the second Ctrl-C.
+            thread::spawn(finish_soon);
         }
     });
     // Without a handler Ctrl-C ends the process at once, and a checkpoint is still there.
@@ -90,23 +91,28 @@ fn finish_soon() {
 
 /// While it lives, Ctrl-C waits until the command asks for [`flow`] or [`requested`].
 #[derive(Debug)]
-pub struct Hold(());
+pub struct Hold {
+    finishes: bool,
+}
 
 /// For work that a command would lose.
 pub fn hold() -> Hold {
     HELD.fetch_add(1, Ordering::SeqCst);
-    Hold(())
+    Hold { finishes: false }
 }
 
 /// For work that `finish` keeps, whatever step still runs.
 pub fn hold_or(finish: impl FnOnce() + Send + 'static) -> Hold {
     *lock(&FINISH) = Some(Box::new(finish));
-    hold()
+    HELD.fetch_add(1, Ordering::SeqCst);
+    Hold { finishes: true }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        *lock(&FINISH) = None;
+        if self.finishes {
+            *lock(&FINISH) = None;
+        }
         HELD.fetch_sub(1, Ordering::SeqCst);
     }
 }

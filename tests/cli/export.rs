@@ -23,14 +23,15 @@ fn nothing_is_exported_through_links() {
     fs::create_dir_all(&victim).unwrap();
     fs::create_dir_all(project.path("out")).unwrap();
     let options = "export bank --out out --overwrite --format kohya --format peft";
-    for inside in ["kohya", "peft", "textual-inversion"] {
+    for inside in ["kohya", "peft", "textual-inversion", "peft/cat/unet"] {
         let link = project.path("out").join(inside);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(&victim, &link).unwrap();
         project.run(&options.split(' ').collect::<Vec<_>>()).fails(1, &[inside, "link"]);
         fs::remove_file(link).unwrap();
     }
     assert_eq!(fs::read_dir(victim).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(project.path("out")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(project.path("out")).unwrap().count(), 1);
 }
 
 /// Each concept in each format, every module found again, and the words beside them.

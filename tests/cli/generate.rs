@@ -181,10 +181,11 @@ fn an_interrupt_does_not_wait_for_a_long_step() {
     while !project.path("out").is_dir() {
         sleep(Duration::from_millis(5));
     }
-    sleep(Duration::from_millis(300));
+    sleep(Duration::from_secs(1));
     let start = Instant::now();
     let run = run.interrupt().fails(130, &["stopped after 0 images"]);
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    // 1.2 s of it are the program's patience with a step, and other tests run beside it.
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     assert_eq!(run.json()["interrupted"], true);
 }
 

@@ -56,7 +56,7 @@ fn each_concept_is_tried() {
 /// to the same bytes.
 #[test]
 fn images_damaged_meanwhile_cost_their_concept_only() {
-    let options = "--steps 12 --save-every 3 --keep-going";
+    let options = "--steps 40 --save-every 3 --keep-going";
     let whole = Project::new(&["cat", "mug"]);
     whole.learn("photos", options).succeeds();
 
@@ -75,6 +75,24 @@ fn images_damaged_meanwhile_cost_their_concept_only() {
     for id in ["cat", "mug"] {
         whole.bank().under(&format!("concepts/{id}")).assert_kept_in(&project.bank());
     }
+}
+
+/// What was begun of a concept whose images cannot be read for a while does not stand in its way later.
+#[test]
+fn a_begun_concept_that_fails_is_learnt_later() {
+    let project = Project::new(&["dog"]);
+    let options = "--steps 40 --save-every 2";
+    let mut run = project.start_learn(options);
+    run.wait_for(&project.path("bank/concepts/dog/checkpoint/state.json"));
+    run.interrupt().fails(130, &["the state is saved"]);
+    damage(&project, "photos/dog/0.png");
+    crate::images::write_photos(&project.path("photos/mug"), "mug");
+    let goes_on = format!("{options} --resume --keep-going");
+    project.learn("photos", &goes_on).fails(1, &["photos/dog/0.png"]);
+    assert_eq!(project.ids(), ["mug"]);
+    crate::images::write_photos(&project.path("photos/dog"), "dog");
+    project.learn("photos", &format!("{options} --resume")).succeeds();
+    assert_eq!(project.ids(), ["mug", "dog"]);
 }
 
 /// Ctrl-C ends the run and not only a concept.

@@ -41,9 +41,10 @@ fn exports_are_whole_or_absent() {
     let files = |out: &str| Files::read(&project.path(out));
     let took = time(export("whole"));
     let whole = files("whole");
+    let mut killed = false;
     for (number, moment) in moments(took).enumerate() {
         let out = format!("out-{number}");
-        Running::start(export(&out)).kill_after(moment);
+        killed |= Running::start(export(&out)).kill_after(moment);
         let (written, mut results) = (files(&out), Files::default());
         for name in written.names().filter(|name| whole.get(name).is_some()) {
             results.insert(&name, written.bytes(&name));
@@ -52,6 +53,7 @@ fn exports_are_whole_or_absent() {
         Run::of(export(&out)).succeeds();
         whole.assert_kept_in(&files(&out));
     }
+    assert!(killed, "every run ended before");
 }
 
 /// The concept is in the bank or not, and then it can be imported.
@@ -65,9 +67,10 @@ fn imports_are_done_or_not() {
         command
     };
     let whole = Project::new(&[]);
+    let mut killed = false;
     for moment in moments(time(import(&whole))) {
         let project = Project::new(&[]);
-        Running::start(import(&project)).kill_after(moment);
+        killed |= Running::start(import(&project)).kill_after(moment);
         let begun = project.path("bank/bank.json").exists();
         if begun {
             project.run(&["bank", "verify", "bank"]).succeeds();
@@ -78,6 +81,7 @@ fn imports_are_done_or_not() {
         project.run(&["bank", "verify", "bank"]).succeeds();
         whole.bank().assert_kept_in(&project.bank());
     }
+    assert!(killed, "every run ended before");
 }
 
 /// Banks that `learn --keep` keeps are whole, and with event files and previews a run goes on as well.
@@ -85,9 +89,10 @@ fn imports_are_done_or_not() {
 fn kept_banks_are_whole_or_absent() {
     let options = "--steps 4 --save-every 2 --preview-every 1 --keep kept --tensorboard events";
     let whole = Project::new(&["cat"]);
+    let mut killed = false;
     for moment in moments(time(whole.learn_command("photos", options))) {
         let project = Project::new(&["cat"]);
-        project.start_learn(options).kill_after(moment);
+        killed |= project.start_learn(options).kill_after(moment);
         for entry in fs::read_dir(project.path("kept/cat")).into_iter().flatten() {
             let name = entry.unwrap().file_name().into_string().unwrap();
             if !name.ends_with(".partial") {
@@ -99,4 +104,5 @@ fn kept_banks_are_whole_or_absent() {
             project.bank().assert_same(&whole.bank());
         }
     }
+    assert!(killed, "every run ended before");
 }

@@ -73,7 +73,12 @@ impl Job for Session<'_> {
             folder,
             shard: args.shard.unwrap_or(Shard::ALL),
         };
-        let needed = staged.memory(model.sites())?.total() + patch_bytes(&bank, members)?;
+        let result = match args.shard {
+            // Whoever runs it once without one puts all layers together.
+            Some(_) => 0,
+            None => patch_bytes(&bank, members)?,
+        };
+        let needed = staged.memory(model.sites())?.total().saturating_add(result);
         terminal.line("memory", format_args!("{} besides the model", bytes(needed)));
         if !args.force {
             memory::check(

@@ -72,7 +72,7 @@ pub enum Error {
         method: String,
     },
     /// Fused weights do not go with the model, the bank or the concepts that they are to be used with.
-    #[error("{} is not for this: {reason}; fuse again", file.display())]
+    #[error("{} is not for this: {reason}; choose other concepts, or fuse again", file.display())]
     OtherFusion {
         /// The file of fused weights.
         file: PathBuf,

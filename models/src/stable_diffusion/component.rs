@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
+use safetensors::tensor::TensorInfo;
 
 use crate::weights::{CheckedWeights, Header, KeyLayout, ModelError, WeightFiles};
 
@@ -29,7 +30,11 @@ impl ComponentFiles {
         for shard in &self.files.shards {
             let header = Header::read(shard)?;
             let own = header.tensors().iter().filter(|(key, _)| self.layout.ours(key).is_some());
-            numbers += own.map(|(_, tensor)| tensor.shape.iter().product::<usize>()).sum::<usize>();
+            let of_tensor = |(_, tensor): (_, &TensorInfo)| {
+                let (start, end) = tensor.data_offsets;
+                8 * (end - start) / tensor.dtype.bitsize()
+            };
+            numbers = own.map(of_tensor).fold(numbers, usize::saturating_add);
         }
         Ok(numbers)
     }

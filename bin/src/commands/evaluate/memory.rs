@@ -5,6 +5,7 @@ use std::path::Path;
 use burn_seqlora::FoundModel;
 use burn_seqlora::eval::protocol::Protocol;
 use burn_seqlora::precision::Precision;
+use image::ImageReader;
 use serde::Serialize;
 
 use crate::args::Evaluate;
@@ -72,8 +73,17 @@ pub fn check_references(bytes: usize) -> Result<(), Failure> {
     )
 }
 
+/// The largest image that is decoded, in pixels. Larger ones are refused one by one, with their names.
+const LARGEST: u64 = 100_000_000;
+
 /// Bytes of decoded images, by their headers.
 pub fn decoded<'a>(files: impl Iterator<Item = &'a Path>) -> usize {
-    let size = |file: &Path| image::image_dimensions(file).unwrap_or((0, 0));
-    files.map(size).map(|(width, height)| 3 * width as usize * height as usize).sum()
+    let pixels = |file: &Path| {
+        // Their names may tell another format.
+        let reader = ImageReader::open(file).ok()?.with_guessed_format().ok()?;
+        let (width, height) = reader.into_dimensions().ok()?;
+        Some(u64::from(width) * u64::from(height)).filter(|pixels| *pixels <= LARGEST)
+    };
+    let bytes = files.filter_map(pixels).map(|pixels| 3 * pixels as usize);
+    bytes.fold(0, usize::saturating_add)
 }

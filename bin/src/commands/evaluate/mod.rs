@@ -48,6 +48,7 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
         Some(found) => checked_size(&protocol, found)?,
         None => protocol.sampling.size.unwrap_or_default(),
     };
+    let mut unchecked = None;
     if let Some(found) = &found {
         let precision = compute.precision.unwrap_or_default();
         let needs = Needs::new(args, &protocol, found, precision, data.decoded)?;
@@ -56,9 +57,7 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
             let plan = forecast::Plan { args, settings, protocol, found, needs, size, terminal };
             return compute.device.run(plan);
         }
-        if compute.device == Device::Cpu && !args.force {
-            needs.check()?;
-        }
+        unchecked = (compute.device == Device::Cpu && !args.force).then_some(needs);
     }
     let (methods, base) = methods::read(args, &protocol, found.as_ref())?;
     let record = RunRecord {
@@ -86,6 +85,7 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
         settings: &settings,
         data: &data,
         found,
+        unchecked,
         methods,
         record,
         run,
@@ -111,6 +111,7 @@ impl Job for Session<'_> {
         // meanwhile.
         let todo = self.to_generate()?;
         if !todo.is_empty() {
+            self.unchecked.map_or(Ok(()), Needs::check)?;
             drop(self.metrics::<B>(&device)?);
         }
         self.generate::<B>(&todo, &device)?;

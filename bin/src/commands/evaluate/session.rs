@@ -5,6 +5,7 @@ use burn_seqlora::eval::store::{RunFolder, RunRecord};
 use burn_seqlora::{FoundModel, Shard};
 
 use super::data::Data;
+use super::memory::Needs;
 use super::methods::Method;
 use super::settings::Settings;
 use crate::args::Evaluate;
@@ -17,6 +18,8 @@ pub struct Session<'a> {
     pub data: &'a Data,
     /// The base model, if any image is made.
     pub found: Option<FoundModel>,
+    /// The memory that the machine has to have if an image is made.
+    pub unchecked: Option<Needs>,
     pub methods: Vec<Method>,
     pub record: RunRecord,
     pub run: RunFolder,

@@ -126,6 +126,9 @@ impl MergedExport {
             let _ = remove(&partial);
         }
         let written = written?;
+        if format == ExportFormat::SingleFile {
+            self.put_sidecar(&partial, path)?;
+        }
         remove(path)?;
         fs::rename(&partial, path).map_err(Error::io("cannot rename", &partial))?;
         Ok(written)
@@ -143,14 +146,21 @@ impl MergedExport {
             let files = self.found.write_merged_folder(changes, partial)?;
             return Ok(Written { files, sidecar: None });
         }
-        let files = self.found.write_merged_file(changes, partial)?;
+        // Another model's tokenizer there is told before gigabytes are written.
         self.found.write_tokenizer(&path.with_file_name("tokenizer"))?;
-        let sidecar = sidecar_of(path);
-        if self.found.write_sidecar(partial, &sidecar)? {
-            return Ok(Written { files, sidecar: Some(sidecar) });
+        let files = self.found.write_merged_file(changes, partial)?;
+        let needs = self.found.write_sidecar(partial, &sidecar_of(partial))?;
+        Ok(Written { files, sidecar: needs.then(|| sidecar_of(path)) })
+    }
+
+    /// Gives the config of a file that is about to get its name its own; an earlier one goes if there is none.
+    fn put_sidecar(&self, partial: &Path, path: &Path) -> Result<(), Failure> {
+        let [from, to] = [partial, path].map(sidecar_of);
+        match from.exists() {
+            true => fs::rename(&from, to).map_err(Error::io("cannot rename", &from))?,
+            false => remove(&to)?,
         }
-        remove(&sidecar)?;
-        Ok(Written { files, sidecar: None })
+        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ mod lines;
 mod merged;
 mod pack;
 
+use std::fs;
 use std::path::PathBuf;
 
 use burn_seqlora::bank::formats::{self, AdapterFormat};
@@ -11,7 +12,7 @@ use burn_seqlora::bank::{
     Bank, ConceptId, composed_adapter, export_adapter, export_words, word_embeddings,
 };
 use burn_seqlora::compose::Member;
-use burn_seqlora::files::GuardedFolder;
+use burn_seqlora::files::{GuardedFolder, refuse_link};
 use serde_json::json;
 
 use self::lines::{AdapterLine, WordLine};
@@ -124,6 +125,10 @@ fn refuse_links(args: &Export, paths: &[PathBuf]) -> Result<(), Failure> {
     folder.check(WORDS)?;
     for path in paths {
         folder.check(path.strip_prefix(&args.out).unwrap_or(path))?;
+        // PEFT's adapters have a folder for each part of the model.
+        for inside in fs::read_dir(path).into_iter().flatten().flatten() {
+            refuse_link(&inside.path())?;
+        }
     }
     Ok(())
 }

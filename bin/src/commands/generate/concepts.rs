@@ -93,10 +93,11 @@ fn check_bare(prompt: &str, ids: &[&str], bank: Option<&Bank>) -> Result<(), Fai
     }
 }
 
-/// Whether an id may be meant as a word: `dog`, but not `dog-1`, unless the class is called so (`t-shirt`).
+/// Whether an id may be meant as a word: `dog` and `1`, but not `dog-1`, unless the class is called so (`t-shirt`).
 fn is_ordinary(id: &str, class_word: &str) -> bool {
     let is_unusual = |c: char| c.is_ascii_digit() || "_-".contains(c);
-    !id.contains(is_unusual) || class_word.to_lowercase().contains(&id.to_lowercase())
+    let is_number = id.chars().all(|c| c.is_ascii_digit());
+    is_number || !id.contains(is_unusual) || class_word.to_lowercase().contains(&id.to_lowercase())
 }
 
 fn unknown(id: &str, bank: Option<&Bank>, members: &[Member]) -> Failure {

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::{fs, mem};
 
 use burn::tensor::TensorData;
-use burn_seqlora::FoundModel;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::error::Error;
@@ -27,6 +26,7 @@ use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
 use burn_seqlora::precision::Precision;
 use burn_seqlora::text::without_weights;
+use burn_seqlora::{Flow, FoundModel};
 
 use self::checks::{check_model, check_outputs, check_strengths, check_weights};
 use self::concepts::check_prompts;
@@ -181,9 +181,14 @@ impl Session<'_> {
             let done = made.count();
             let size = next_batch(pipeline, &requests[done..], args.batch, settings)?;
             let requests = &requests[done..done + size];
+            let mut writing = None;
             let progress = |step| {
                 bar.set_position((done * steps + step * requests.len()) as u64);
-                interrupt::flow()
+                let flow = interrupt::flow();
+                if step == steps && flow == Flow::Continue {
+                    writing = Some(made.begin_writing());
+                }
+                flow
             };
             let Some(sampled) = pipeline.sample(requests, settings, progress)? else {
                 return Err(made.interrupted());
@@ -203,6 +208,7 @@ impl Session<'_> {
                 free = taken + 1;
             }
             made.add(files, || sampled.latents.to_data());
+            drop(writing);
         }
         bar.finish_and_clear();
         Ok(())

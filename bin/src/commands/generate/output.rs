@@ -17,6 +17,8 @@ use crate::terminal::Terminal;
 #[derive(Debug)]
 pub struct Made {
     so_far: Mutex<SoFar>,
+    /// Held while a batch that has been sampled is decoded and written.
+    writing: Mutex<()>,
     orders: Vec<Order>,
     /// The file for the final latents, and the shape of those of an image.
     latents: Option<(PathBuf, [usize; 3])>,
@@ -37,7 +39,8 @@ impl Made {
         latents: Option<(PathBuf, [usize; 3])>,
         terminal: &Terminal,
     ) -> Self {
-        Self { so_far: Mutex::default(), orders, latents, terminal: terminal.clone() }
+        let (so_far, writing) = Default::default();
+        Self { so_far, writing, orders, latents, terminal: terminal.clone() }
     }
 
     /// How many there are.
@@ -58,12 +61,20 @@ impl Made {
         so_far.latents.extend(latents.iter().flat_map(TensorData::iter::<f32>));
     }
 
+    /// While it lives, an interrupt waits: a batch is decoded and written.
+    pub fn begin_writing(&self) -> MutexGuard<'_, ()> {
+        lock(&self.writing)
+    }
+
     /// Writes the latents of what is there, if they are wanted.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn save_latents(&self) -> Result<(), Failure> {
-        let SoFar { files, latents } = &*self.so_far();
+        self.write_latents(&self.so_far())
+    }
+
+    fn write_latents(&self, SoFar { files, latents }: &SoFar) -> Result<(), Failure> {
         match &self.latents {
             Some((file, [channels, height, width])) if !files.is_empty() => {
                 write_latents(file, [files.len(), *channels, *height, *width], latents)
@@ -77,8 +88,9 @@ impl Made {
     /// # Errors
     /// If the file or standard output cannot be written.
     pub fn finish(&self, interrupted: bool) -> Result<(), Failure> {
-        self.save_latents()?;
-        let files = &self.so_far().files;
+        let so_far = self.so_far();
+        self.write_latents(&so_far)?;
+        let files = &so_far.files;
         let image = |(file, order): (&PathBuf, &Order)| {
             let Order { prompt, seed, number, .. } = order;
             json!({ "file": file.to_string_lossy(), "prompt": prompt, "seed": seed, "number": number })
@@ -97,13 +109,18 @@ impl Made {
 
     /// [`finish`](Self::finish) of a run that ends while images are made.
     pub fn finish_interrupted(&self) {
+        let _writing = self.begin_writing();
         let finished = self.finish(true);
         self.terminal.error(&finished.err().unwrap_or_else(|| self.interrupted()));
     }
 
     fn so_far(&self) -> MutexGuard<'_, SoFar> {
-        self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.so_far)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Images in a folder are numbered below this.

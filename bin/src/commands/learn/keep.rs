@@ -6,6 +6,7 @@ use std::path::{Component, Path, PathBuf, absolute};
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::HostConcept;
 use burn_seqlora::error::{Error, Result};
+use burn_seqlora::files::GuardedFolder;
 use burn_seqlora::methods::Constraint;
 use burn_seqlora::train::{ConceptPlan, Event, LearnPlan};
 
@@ -15,9 +16,15 @@ use crate::terminal::Terminal;
 /// Checks that what is kept does not go into the bank that is learnt into.
 ///
 /// # Errors
-/// If the folder is the bank or lies inside of it, through links or not.
-pub fn check_outside(folder: &Path, bank: &Path) -> Result<(), Failure> {
-    match real(folder).starts_with(real(bank)) {
+/// If the folder, or its sub-folder of a concept, is the bank or lies inside of it, through links or not.
+pub fn check_outside<'a>(
+    folder: &Path,
+    bank: &Path,
+    mut ids: impl Iterator<Item = &'a str>,
+) -> Result<(), Failure> {
+    let bank_itself = real(bank);
+    let is_inside = |folder: PathBuf| real(&folder).starts_with(&bank_itself);
+    match is_inside(folder.into()) || ids.any(|id| is_inside(folder.join(id))) {
         false => Ok(()),
         true => Err(Failure::Usage(format!(
             "--keep: {} is the bank {} itself or lies inside of it; choose another folder",
@@ -46,6 +53,13 @@ fn real(path: &Path) -> PathBuf {
     path
 }
 
+/// Whether a folder holds what was kept after this step.
+fn has_step_after(folder: &Path, step: usize) -> bool {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut steps = names.filter_map(|name| name.to_str()?.parse::<usize>().ok());
+    steps.any(|kept| kept > step)
+}
+
 /// Keeps each snapshot with the other concepts of its bank.
 pub struct Keeper<'a> {
     folder: &'a Path,
@@ -58,8 +72,8 @@ pub struct Keeper<'a> {
 
 impl<'a> Keeper<'a> {
     /// # Errors
-    /// If there already is something where a concept that begins anew would go, unless a run is resumed, which may
-    /// have been killed before its first checkpoint.
+    /// If there already is something where a concept that begins anew would go, unless a run is resumed that may have
+    /// kept it before it was killed, before its first checkpoint.
     pub fn new(
         folder: &'a Path,
         bank: &Bank,
@@ -72,8 +86,12 @@ impl<'a> Keeper<'a> {
             concept.resume_at == concept.config.continued_from.unwrap_or(0)
         };
         let own = |concept: &ConceptPlan| folder.join(concept.id.as_str());
-        let mut begin = plan.concepts.iter().filter(begins).map(own);
-        if let Some(own) = begin.find(|own| !resume && own.exists()) {
+        let is_of_another = |concept: &&ConceptPlan| {
+            let checkpoint = concept.resume_at.saturating_add(concept.config.save_every);
+            own(concept).exists() && (!resume || has_step_after(&own(concept), checkpoint))
+        };
+        let mut begin = plan.concepts.iter().filter(begins);
+        if let Some(own) = begin.find(is_of_another).map(own) {
             let text = format!("--keep: {} is there already; choose another folder", own.display());
             return Err(Failure::Usage(text));
         }
@@ -90,7 +108,8 @@ impl<'a> Keeper<'a> {
     }
 
     fn keep(&self, plan: &ConceptPlan, step: usize, concept: &HostConcept) -> Result<()> {
-        let folder = self.folder.join(&concept.id).join(format!("{step:06}"));
+        let inside = Path::new(&concept.id).join(format!("{step:06}"));
+        let folder = GuardedFolder::new(self.folder).check(inside)?;
         let partial = folder.with_extension("partial");
         // By the run that this one goes on from, after its checkpoint.
         for old in [&folder, &partial].into_iter().filter(|old| old.exists()) {

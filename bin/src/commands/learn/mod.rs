@@ -62,9 +62,6 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
         return Err(Failure::Usage(text.into()));
     }
     let prompts = preview_prompts::prompts(&args.previews)?;
-    if let Some(folder) = &args.previews.keep {
-        keep::check_outside(folder, &args.bank)?;
-    }
     let options = DiscoverOptions {
         class_word: args.class_word.clone(),
         id: args.id.clone(),
@@ -77,6 +74,10 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
     }
     if let Some(shard) = args.shard {
         keep_part(&mut manifest, shard)?;
+    }
+    if let Some(folder) = &args.previews.keep {
+        let ids = manifest.concepts.iter().map(|concept| concept.id.as_str());
+        keep::check_outside(folder, &args.bank, ids)?;
     }
     show_data(&manifest, &args.data, terminal);
     builtin::warn_of_words(&args.model.model, texts(&manifest, &config), terminal);

@@ -29,13 +29,21 @@ pub(super) fn is_of_one_concept(error: &Error) -> bool {
     matches!(error, Error::NotFinite { .. } | Error::Data(_))
 }
 
-/// Removes the state of a concept that a run goes on without. Once another concept is in the bank, no run could go on
-/// from it.
+/// Whether the state of a concept that failed is of no use: its numbers are not finite. Where images could not be read,
+/// it is kept until another concept begins.
+pub(super) fn is_final(error: &Error) -> bool {
+    matches!(error, Error::NotFinite { .. })
+}
+
+/// Removes the states of concepts that a run goes on without. Once another concept is in the bank, no run could go on
+/// from them.
 ///
 /// # Errors
-/// If it cannot be removed.
-pub(super) fn give_up(bank: &Bank, id: &ConceptId) -> Result<()> {
-    Ok(bank.folder().remove(bank.checkpoint_inside(id))?)
+/// If one cannot be removed.
+pub(super) fn give_up(bank: &Bank, ids: impl IntoIterator<Item = ConceptId>) -> Result<()> {
+    // That of a concept in the bank belongs to a training that goes on with it.
+    let new = ids.into_iter().filter(|id| !bank.contains(id));
+    new.map(|id| Ok(bank.folder().remove(bank.checkpoint_inside(&id))?)).collect()
 }
 
 /// The data in the order in which a run that keeps going is resumed: a concept that was begun comes first, because those

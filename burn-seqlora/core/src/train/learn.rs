@@ -10,7 +10,7 @@ use super::common_prompts::with_protected;
 use super::encode::EncodedConcept;
 use super::feasible::feasible;
 use super::further;
-use super::keep_going::{give_up, is_of_one_concept};
+use super::keep_going::{give_up, is_final, is_of_one_concept};
 use super::metrics::Metrics;
 use super::plan::{ConceptPlan, LearnPlan};
 use super::prompts;
@@ -95,13 +95,25 @@ where
     for concept in &plan.concepts {
         prompts::check(model, concept.data, &concept.config)?;
     }
+    let mut failed = plan.failed_ids();
+    let mut is_as_planned = true;
     for (number, concept) in plan.concepts.iter().enumerate() {
         let (id, every) = (concept.data.id(), plan.snapshot_every);
-        let flow = match learn_concept(model, bank, method, concept, every, &mut events) {
+        let replanned = match is_as_planned {
+            true => None,
+            false => Some(concept.replanned(bank, method, model.sites())?),
+        };
+        let concept = replanned.as_ref().unwrap_or(concept);
+        let learnt = learn_concept(model, bank, method, concept, &mut failed, every, &mut events);
+        let flow = match learnt {
             Ok(None) => return Ok(false),
             Ok(Some(training)) => events(Event::Learnt { id, training: &training }),
             Err(error) if plan.keep_going && is_of_one_concept(&error) => {
-                give_up(bank, &concept.id)?;
+                is_as_planned = false;
+                match is_final(&error) {
+                    true => give_up(bank, [concept.id.clone()])?,
+                    false => failed.push(concept.id.clone()),
+                }
                 events(Event::Failed { id, error: &error })
             }
             Err(error) => return Err(error),
@@ -114,12 +126,14 @@ where
     Ok(true)
 }
 
-/// Trains a concept and adds it to the bank. Returns `None` if an event's receiver stopped it.
+/// Trains a concept and adds it to the bank. Once its images could be read, what was begun of those that failed before
+/// is given up. Returns `None` if an event's receiver stopped it.
 fn learn_concept<B, M>(
     model: &M,
     bank: &mut Bank,
     method: &dyn Method<B>,
     concept: &ConceptPlan,
+    failed: &mut Vec<ConceptId>,
     snapshot_every: Option<usize>,
     events: &mut impl FnMut(Event) -> Flow,
 ) -> Result<Option<TrainingRecord>>
@@ -132,6 +146,7 @@ where
     }
     let run = ConceptRun::<B, M>::new(model, bank, method, concept)?;
     let mut state = run.begin(bank)?;
+    give_up(bank, failed.drain(..))?;
     if events(Event::Ready { initial_loss: state.initial_loss }) == Flow::Stop {
         return Ok(None);
     }

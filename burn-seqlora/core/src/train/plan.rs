@@ -54,7 +54,26 @@ pub struct ConceptPlan<'a> {
     pub mask_coverage: Option<MaskCoverage>,
 }
 
+impl LearnPlan<'_> {
+    /// The ids of the concepts whose data cannot be read.
+    pub(super) fn failed_ids(&self) -> Vec<ConceptId> {
+        self.failed.iter().filter_map(|failed| ConceptId::new(failed.id.as_str()).ok()).collect()
+    }
+}
+
 impl ConceptPlan<'_> {
+    /// The same with the directions that concepts before it leave, which were planned and could not be learnt.
+    pub(super) fn replanned<B: TrainBackend>(
+        &self,
+        bank: &Bank,
+        method: &dyn Method<B>,
+        sites: &[Site],
+    ) -> Result<Self> {
+        let used = used_directions(bank, sites, &self.config)?;
+        let capacity = plan_ranks(sites, &used, &self.config, method.constraint());
+        Ok(Self { capacity, ..self.clone() })
+    }
+
     /// What inference needs to know of the concept as it is after some steps.
     pub fn record(&self, concept: &HostConcept, constraint: Constraint) -> ConceptRecord {
         let reserves = constraint.is_orthogonal();
@@ -94,8 +113,8 @@ pub struct Examining<'a> {
 /// model's. All files of the data are read; `progress` is told how far that is, and may stop it.
 ///
 /// # Errors
-/// If the bank belongs to another method, a concept is in the bank already, an image cannot be used (unless the
-/// run keeps going), a run is unfinished and `resume` is not set, settings have changed since or leave nothing of a layer, capacity
+/// If the bank belongs to another method, a concept is in the bank already, an image cannot be used (unless the run keeps
+/// going), a run is unfinished and `resume` is not set, settings have changed since or leave nothing of a layer, capacity
 /// is missing under `strict_capacity`, or more concepts are learnt than `concepts` announces.
 /// [`Error::Stopped`] if `progress` says so.
 pub fn plan<'a, B: TrainBackend>(
@@ -130,20 +149,26 @@ pub fn plan<'a, B: TrainBackend>(
         config.validate()?;
         let id = ConceptId::new(data.id()).map_err(|e| Error::Invalid(e.to_string()))?;
         data.check()?;
+        let known = bank.like(data.id());
+        if let Some(known) = known.filter(|known| !resume || *known != data.id()) {
+            return Err(Error::DuplicateConcept { id: known.into() });
+        }
         let images = data.image_names().len();
         let examined =
             data.examine(&mut |done| progress(Examining { id: data.id(), done, images }));
         let Examination { digest: data_digest, largest_image, mask_coverage } = match examined {
+            // It is learnt, and whether its images have changed since cannot be said.
+            Err(error) if keep_going && is_of_one_concept(&error) && known.is_some() => {
+                plan.done.push(data.id().to_string());
+                continue;
+            }
             Err(error) if keep_going && is_of_one_concept(&error) => {
                 plan.failed.push(FailedConcept { id: data.id().into(), error });
                 continue;
             }
             examined => examined?,
         };
-        if let Some(known) = bank.like(data.id()) {
-            if !resume || known != data.id() {
-                return Err(Error::DuplicateConcept { id: known.into() });
-            }
+        if known.is_some() {
             let (_, before) = bank.concept(data.id())?;
             // One that was trained further has the settings of that.
             if before.settings["continued_from"].is_null() {
