@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use super::plan::{ConceptPlan, LearnPlan};
 use super::prompts;
 use super::trainer::{StepReport, Trainer};
-use crate::bank::{Bank, TrainingRecord};
+use crate::bank::{Bank, ConceptId, TrainingRecord};
 use crate::compose::HostConcept;
 use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use crate::error::{Error, Result};
