@@ -444,8 +444,8 @@ fn a_plan_forecasts_before_anything_is_loaded() {
     assert!(number("seconds") > 1.0 && number("disk") > 40_000.0 * 4096.0, "{plan:#}");
     let memory = &plan["memory"];
     let part = |name: &str| memory["parts"][name].as_u64().unwrap();
-    // 1.5 million parameters, and 101 references of 64 x 64 pixels.
-    assert!((5_000_000..8_000_000).contains(&part("weights")), "{memory}");
+    // 0.6 million parameters, and 101 references of 64 x 64 pixels.
+    assert!((2_000_000..3_000_000).contains(&part("weights")), "{memory}");
     assert_eq!(part("references"), 101 * 3 * 64 * 64);
     let all = part("weights") + part("sampling") + part("references");
     assert_eq!(memory["total"].as_u64(), Some(all));
@@ -459,7 +459,6 @@ fn what_cannot_fit_is_refused() {
     let project = project();
     let texts = ["the model and its images need about", "are available", "--batch", "--force"];
     run(&project, "--bank bank --batch 4096 --size 2048x2048").fails(1, &texts);
-    assert!(!project.path("run").exists());
 }
 
 /// Images of another program, in CustomConcept101's layout and as a folder of images.

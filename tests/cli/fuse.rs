@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 
-use crate::harness::Project;
+use crate::harness::{Learnt, Project, THREE};
 use crate::run::Run;
 #[cfg(unix)]
 use crate::run::Running;
@@ -120,7 +120,8 @@ fn links_in_place_of_the_unfinished_are_refused() {
 /// What was fused belongs to a model and to the concepts as they were.
 #[test]
 fn fused_files_belong_to_their_concepts() {
-    let project = Project::with_bank();
+    let project = Project::new(&THREE);
+    Learnt::three().bank.write(&project.path("bank"));
     let file = project.path("fused.safetensors");
     let generate = |prompt: &str, options: &str| {
         project.generate(prompt, &format!("--bank bank --fused fused.safetensors {options}"))

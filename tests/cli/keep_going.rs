@@ -56,7 +56,7 @@ fn each_concept_is_tried() {
 /// to the same bytes.
 #[test]
 fn images_damaged_meanwhile_cost_their_concept_only() {
-    let options = "--steps 40 --save-every 3 --keep-going";
+    let options = "--steps 16 --save-every 3 --keep-going";
     let whole = Project::new(&["cat", "mug"]);
     whole.learn("photos", options).succeeds();
 
@@ -81,7 +81,7 @@ fn images_damaged_meanwhile_cost_their_concept_only() {
 #[test]
 fn a_begun_concept_that_fails_is_learnt_later() {
     let project = Project::new(&["dog"]);
-    let options = "--steps 40 --save-every 2";
+    let options = "--steps 14 --save-every 2";
     let mut run = project.start_learn(options);
     run.wait_for(&project.path("bank/concepts/dog/checkpoint/state.json"));
     run.interrupt().fails(130, &["the state is saved"]);

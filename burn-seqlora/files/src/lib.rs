@@ -28,4 +28,4 @@ pub use open::{
 };
 pub use printable::printable;
 pub use storage::{Disk, Storage, is_temporary};
-pub use tensors::Header;
+pub use tensors::{Header, sort_metadata, sort_metadata_of};

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, View};
 use seqlora_core::lora::WeightPatch;
+use seqlora_files::sort_metadata_of;
 
 use super::fused::parts;
 use super::stored::float;
@@ -157,6 +158,7 @@ pub(crate) fn rewrite(
     if let Some(error) = failure.take() {
         return Err(error);
     }
+    sort_metadata_of(file)?;
     let new = Header::read(file)?;
     let mut rewriting = Rewriting::default();
     for tensor in tensors.iter().filter(|tensor| !tensor.changes.is_empty()) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensors, TensorInfo, TensorView};
-use seqlora_files::{FileError, Header, read_bytes, write_atomic};
+use seqlora_files::{FileError, Header, read_bytes, sort_metadata, write_atomic};
 
 use crate::error::{Error, Result};
 
@@ -66,7 +66,9 @@ pub fn arrays_to_bytes<S: AsRef<[usize]>>(
         let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("bytes fit the shape");
         (*name, view)
     });
-    safetensors::serialize(views, metadata).map_err(|e| Error::damaged(path, e))
+    let mut bytes = safetensors::serialize(views, metadata).map_err(|e| Error::damaged(path, e))?;
+    sort_metadata(&mut bytes);
+    Ok(bytes)
 }
 
 /// Reads f32 matrices.

@@ -143,7 +143,7 @@ fn a_hostile_list_of_concepts_or_sites_is_refused() {
     let cases = [
         ("/concepts/1", json!("../cat"), "`../cat` is not a valid id"),
         ("/concepts/0", json!("/etc"), "`/etc` is not a valid id"),
-        ("/digests/dog", json!({}), "invalid type: map"),
+        ("/digests/dog", json!({}), "invalid type: object"),
         ("/concepts/1", json!("CAT"), "`concepts[1]`: `CAT` is listed twice"),
         ("/sites/1/name", json!(""), "`sites[1].name`"),
         ("/sites/1/name", json!("unet.a.to_k"), "`sites[1].name`: `unet.a.to_k`"),
