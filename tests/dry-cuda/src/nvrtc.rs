@@ -57,8 +57,6 @@ impl Nvrtc {
         let source = CString::new(source).map_err(|error| error.to_string())?;
         let architecture = format!("-arch={}", architecture.name());
         let mut options = vec![architecture, "-lineinfo".into(), "-Xptxas".into(), "-v".into()];
-        // Sources of 16 bits spend a fifth of their time on the same headers.
-        options.push("-pch".into());
         options.extend(self.includes.iter().cloned());
         let options: Vec<CString> =
             options.into_iter().map(|option| CString::new(option).expect("no NUL")).collect();

@@ -1,13 +1,12 @@
 //! NVIDIA's compiler takes every kernel that the runs launch.
 
 use std::collections::HashSet;
-use std::env;
 
 use burn_seqlora::precision::Precision;
 use rayon::prelude::*;
 use seqlora_dry_cuda::{Architecture, DryDevice, LoweredKernel, Nvrtc};
 
-use crate::runs::{ARCHITECTURES, runs};
+use crate::runs::{ARCHITECTURES, everything, runs};
 
 /// Bytes that some kernels of ours spill, because the assembler takes 32 to 64 registers for a unit, of 255 that it may
 /// take, so that all units of a multiprocessor have some: no other kernel spills.
@@ -20,7 +19,7 @@ const KNOWN_SPILLS: [(&str, usize); 5] = [
 ];
 
 /// Without errors, and without spills in kernels of ours that are not known. A source that both devices get is compiled
-/// for the older one, and for both if `SEQLORA_ARCHITECTURES` is `all`.
+/// for the older one, and for both if everything is asked for.
 #[test]
 fn every_kernel_compiles() {
     runs();
@@ -28,8 +27,8 @@ fn every_kernel_compiles() {
     let [older, newer] = ARCHITECTURES.map(|device| DryDevice::Counting(device).kernels());
     assert!(older.len() > 100 && newer.len() > 100, "{} and {} kernels", older.len(), newer.len());
     let of_older: HashSet<&str> = older.iter().map(|kernel| kernel.source.as_str()).collect();
-    let all = env::var("SEQLORA_ARCHITECTURES").is_ok_and(|which| which == "all");
-    let newer = newer.iter().filter(|kernel| all || !of_older.contains(kernel.source.as_str()));
+    let newer =
+        newer.iter().filter(|kernel| everything() || !of_older.contains(kernel.source.as_str()));
     let [ampere, hopper] = ARCHITECTURES;
     let kernels: Vec<(&LoweredKernel, Architecture)> =
         older.iter().map(|kernel| (kernel, ampere)).chain(newer.map(|k| (k, hopper))).collect();
