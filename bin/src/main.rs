@@ -13,6 +13,7 @@ mod interrupt;
 mod machine;
 mod parameters;
 mod progress;
+mod prompt_file;
 mod repeat;
 mod settings;
 mod terminal;

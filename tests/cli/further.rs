@@ -88,3 +88,21 @@ fn what_would_change_the_concept_for_others_is_refused() {
     project.learn("photos/dog", "--continue dog --steps 0").fails(2, &["`steps`"]);
     project.bank().assert_same(&Learnt::three().bank);
 }
+
+/// A concept keeps the class that it was learnt with, whatever its folder is called.
+#[test]
+fn the_class_stays() {
+    let project = Project::new(&["cat"]);
+    project.learn("photos/cat", "--id rex --class dog --steps 3").succeeds();
+    std::fs::rename(project.path("photos/cat"), project.path("photos/rex")).unwrap();
+    let before = project.inspect()["concepts"][0]["final_loss"].as_f64().unwrap();
+    let further = |options: &str| {
+        project.learn("photos/rex", &format!("--continue rex --steps 2 --json {options}"))
+    };
+    further("--class cat").fails(2, &["--class cat", "`dog`, and keeps it"]);
+    let run = further("").succeeds();
+    assert!(run.stderr.contains("`dog`, with which `rex` was learnt"), "{}", run.stderr);
+    let first = run.json()["concepts"][0]["initial_loss"].as_f64().unwrap();
+    assert!((first - before).abs() < 1e-5 * before, "{first} after {before}");
+    assert_eq!(project.inspect()["concepts"][0]["class_word"], "dog");
+}

@@ -45,6 +45,25 @@ fn killed_between(there: &str, not_yet: &str) -> Project {
     panic!("every run had written {not_yet} before it was killed");
 }
 
+/// What would keep an interrupted concept from being resumed is refused: another one in its bank.
+#[test]
+fn an_interrupted_concept_comes_first() {
+    let project = Project::new(&["cat", "dog"]);
+    let mut run = Running::start(project.learn_command("photos/cat", "--steps 40 --save-every 2"));
+    run.wait_for(&project.path("bank/concepts/cat/checkpoint/state.json"));
+    run.kill();
+    let texts = ["`cat` is being trained", "resume it first"];
+    project.learn("photos/dog", "--steps 1").fails(1, &texts);
+    let adapter = fixture("adapters").join("pytorch_lora_weights.safetensors");
+    let mut import =
+        project.command(&["import", "--bank", "bank", "--class", "wizard", "--id", "potter"]);
+    import.args(["--trigger", "a red plushie"]).arg(&adapter).arg("--model").arg(&project.model);
+    crate::run::Run::of(import).fails(1, &texts);
+    project.learn("photos/cat", "--steps 40 --save-every 2 --resume").succeeds();
+    project.learn("photos/dog", "--steps 1").succeeds();
+    assert_eq!(project.ids(), ["cat", "dog"]);
+}
+
 /// SIGKILL in the second concept, after a checkpoint. Other settings do not pass unnoticed.
 #[test]
 fn a_killed_run_goes_on_from_its_checkpoint() {

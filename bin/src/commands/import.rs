@@ -1,6 +1,6 @@
 //! `seqlora import`: an adapter of another tool as a concept of a bank.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn_seqlora::FoundModel;
 use burn_seqlora::bank::formats::{self, AdapterFormat, ForeignAdapter};
@@ -12,6 +12,7 @@ use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::lora::StoredAdapter;
 use burn_seqlora::model::DiffusionModel as _;
 use burn_seqlora::models::StableDiffusion;
+use burn_seqlora::train::check_nothing_unfinished;
 use serde_json::json;
 
 use super::model;
@@ -29,10 +30,46 @@ const TRIGGER: &str = "modelspec.trigger_phrase";
 
 /// Reads the adapter, and adds it.
 pub fn run(args: &Import, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
+    check_texts(args)?;
     let (format, adapter) = formats::open(&args.file)?;
     let id = id(args)?;
+    if let Some(file) = words_beside(args) {
+        terminal.warning(format!(
+            "{} may hold the words that go with this adapter: --words takes them",
+            file.display()
+        ));
+    }
     let found = model::find(&args.model, terminal)?;
     compute.device.run(Session { args, compute, format, adapter, id, found, terminal })
+}
+
+/// The longest class in bytes, as of data that are learnt from.
+const LONGEST_CLASS: usize = 256;
+
+/// Checks what is typed of the concept.
+fn check_texts(args: &Import) -> Result<(), Failure> {
+    let class = &args.class_word;
+    let is_odd = |c: char| c.is_control() || "<>".contains(c);
+    if class.trim().is_empty() || class.len() > LONGEST_CLASS || class.contains(is_odd) {
+        let text = format!("--class {class:?}: write one or two words, such as dog");
+        return Err(Failure::Usage(text));
+    }
+    match args.trigger.as_ref().filter(|trigger| trigger.contains(is_odd)) {
+        None => Ok(()),
+        Some(trigger) => Err(Failure::Usage(format!(
+            "--trigger {trigger:?}: write the words alone, without tags in angle brackets"
+        ))),
+    }
+}
+
+/// The words that an export of this program writes beside an adapter, `textual-inversion/ID.safetensors`, if they are
+/// there and not asked for.
+fn words_beside(args: &Import) -> Option<PathBuf> {
+    let out = args.file.ancestors().skip(1).take(2);
+    let name = args.file.file_name()?;
+    let mut places = out.map(|folder| folder.join("textual-inversion").join(name));
+    let no_words = args.words.is_none() && args.trigger.is_none();
+    places.find(|file| no_words && file.is_file())
 }
 
 /// Words of a file, with one embedding each.
@@ -76,6 +113,7 @@ impl Job for Session<'_> {
         self.check_change(&matched.adapter)?;
         let (embeddings, per_word) = self.words(&model, &base)?;
         let mut bank = Bank::open_or_create(&args.bank, &base, model.sites())?;
+        check_nothing_unfinished(&bank, &[])?;
         if bank.concepts().contains(id) {
             let text = format!("{} holds `{id}` already; choose another --id", args.bank.display());
             return Err(Failure::Usage(text));

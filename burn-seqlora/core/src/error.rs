@@ -123,7 +123,7 @@ pub enum Error {
         /// What is wrong with its files.
         source: FileError,
     },
-    /// A concept is being trained on a bank that is to lose one.
+    /// A concept is being trained on a bank that is to lose or get another one.
     #[error(
         "`{id}` is being trained, and goes on from the concepts that were there when that began; resume \
          it first, or delete {} to give it up",

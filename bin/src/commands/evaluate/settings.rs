@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use burn_seqlora::eval::Direction;
 use burn_seqlora::eval::protocol::{EvaluationConfig, PairConfig, Protocol, Shift, parse_prompts};
-use burn_seqlora::files::read_text;
 use burn_seqlora::scorers::external::ExternalConfig;
 use burn_seqlora::toy_world::pretrain::GUIDANCE;
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use super::data::Data;
 use crate::args::{Compute, Evaluate};
 use crate::commands::builtin;
 use crate::failure::Failure;
+use crate::prompt_file;
 use crate::settings::read;
 
 /// A settings file.
@@ -87,7 +87,7 @@ impl Settings {
             protocol.shifts = Shift::ALL.to_vec();
         }
         if let Some(file) = &args.prompts {
-            let text = read_text(file).map_err(Failure::usage)?;
+            let text = prompt_file::read("--prompts", file)?.join("\n");
             let name = file.display().to_string();
             protocol.prompts = Some(parse_prompts(&name, &text).map_err(Failure::usage)?);
         }

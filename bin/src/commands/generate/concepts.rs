@@ -62,7 +62,9 @@ pub fn check_prompts(
         let ids = members.iter().map(|member| member.id.as_str());
         let bare = ids.filter(|id| !named.contains(id) && places(prompt, id).next().is_some());
         let bare: Vec<&str> = bare.collect();
-        check_bare(prompt, &bare, bank)?;
+        let records = bank.iter().flat_map(|bank| bare.iter().map(move |id| bank.record(id)));
+        let records = records.collect::<Result<Vec<_>, _>>()?;
+        check_bare(prompt, records.iter().map(|record| (&*record.id, &*record.class_word)))?;
         // Next to a concept, another one's name probably is meant as a word.
         if let Some(id) = bare.first().filter(|_| named.is_empty()) {
             terminal.warning(format!(
@@ -75,15 +77,18 @@ pub fn check_prompts(
     Ok(())
 }
 
-/// Checks that ids that a prompt holds without brackets may be meant as words.
-fn check_bare(prompt: &str, ids: &[&str], bank: Option<&Bank>) -> Result<(), Failure> {
-    let Some(bank) = bank else { return Ok(()) };
-    let mut unusual = Vec::new();
-    for id in ids {
-        if !is_ordinary(id, &bank.record(id)?.class_word) {
-            unusual.push(*id);
-        }
-    }
+/// Checks that ids of concepts, each with its class, that a prompt holds without brackets may be meant as words.
+///
+/// # Errors
+/// Names the first that can be none.
+pub fn check_bare<'a>(
+    prompt: &str,
+    concepts: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<(), Failure> {
+    let is_bare = |id: &str| places(prompt, id).any(|start| !prompt[..start].ends_with('<'));
+    let concepts = concepts.into_iter();
+    let unusual = concepts.filter(|(id, class)| is_bare(id) && !is_ordinary(id, class));
+    let unusual: Vec<&str> = unusual.map(|(id, _)| id).collect();
     match unusual.first() {
         None => Ok(()),
         Some(id) => Err(Failure::Usage(format!(

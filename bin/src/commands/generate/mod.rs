@@ -30,7 +30,7 @@ use burn_seqlora::{Flow, FoundModel};
 
 use self::checks::{check_model, check_outputs, check_strengths, check_weights};
 use self::concepts::check_prompts;
-pub use self::concepts::members;
+pub use self::concepts::{check_bare, members};
 use self::loras::LoadedLora;
 use self::orders::{Order, orders, request};
 use self::output::{Made, first_free};

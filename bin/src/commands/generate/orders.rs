@@ -1,11 +1,11 @@
 //! Which images are made: prompt by prompt, seed by seed.
 
 use burn::tensor::TensorData;
-use burn_seqlora::files::read_text;
 use burn_seqlora::pipeline::{ImageRequest, Noise};
 
 use crate::args::{Generate, MOST_IMAGES};
 use crate::failure::Failure;
+use crate::prompt_file;
 
 /// Bytes of a prompt. Text encoders read 77 tokens of it.
 const LONGEST_PROMPT: usize = 65_536;
@@ -57,9 +57,7 @@ pub fn orders(args: &Generate, seed: u64) -> Result<Vec<Order>, Failure> {
 fn prompts(args: &Generate) -> Result<Vec<String>, Failure> {
     let mut prompts = args.prompt.clone();
     if let Some(file) = &args.prompts {
-        let text = read_text(file).map_err(Failure::usage)?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        prompts.extend(lines.map(String::from));
+        prompts.extend(prompt_file::read("--prompts", file)?);
     }
     if prompts.is_empty() {
         return Err(Failure::Usage("--prompts: the file holds no prompt".into()));

@@ -11,7 +11,7 @@ mod tensorboard;
 
 use burn_seqlora::Shard;
 use burn_seqlora::bank::Bank;
-use burn_seqlora::data::{ConceptData, DiscoverOptions, Manifest};
+use burn_seqlora::data::{ConceptData, ConceptSource, DiscoverOptions, Manifest};
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::lora::Subspace;
 use burn_seqlora::methods;
@@ -71,6 +71,7 @@ pub fn run(args: &Learn, compute: &Compute, terminal: &Terminal) -> Result<(), F
     let mut manifest = Manifest::discover(&args.data, &options)?;
     if let Some(id) = &args.further {
         keep_only(&mut manifest, id)?;
+        keep_class(&mut manifest.concepts[0], args, terminal)?;
     }
     if let Some(shard) = args.shard {
         keep_part(&mut manifest, shard)?;
@@ -148,6 +149,7 @@ impl Job for Session<'_> {
             true => None,
             false => {
                 plan.snapshot_every = Some(args.previews.every());
+                preview::warn_of_others(&plan, args, terminal);
                 let made_with = (&base, config.precision);
                 Some(Previewer::new(&model, made_with, &bank, prompts, args, terminal)?)
             }
@@ -195,6 +197,26 @@ fn keep_only(manifest: &mut Manifest, id: &str) -> Result<(), Failure> {
         return Err(Failure::Usage(text));
     }
     manifest.concepts.retain(|concept| concept.id == id);
+    Ok(())
+}
+
+/// Gives the data of a concept of the bank the class that it was learnt with.
+fn keep_class(data: &mut ConceptSource, args: &Learn, terminal: &Terminal) -> Result<(), Failure> {
+    let known = Bank::open(&args.bank)?.record(&data.id)?.class_word;
+    if args.class_word.as_ref().is_some_and(|class| *class != known) {
+        let (id, given) = (&data.id, &data.class_word);
+        return Err(Failure::Usage(format!(
+            "--class {given}: `{id}` was learnt with the class `{known}`, and keeps it"
+        )));
+    }
+    if data.class_word != known {
+        let (id, said) = (&data.id, &data.class_word);
+        terminal.line(
+            "class",
+            format!("`{known}`, with which `{id}` was learnt; the data say `{said}`"),
+        );
+    }
+    data.class_word = known;
     Ok(())
 }
 

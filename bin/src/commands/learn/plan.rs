@@ -116,6 +116,13 @@ pub fn show_plan(
 pub fn show_words(plan: &LearnPlan, pieces: impl Fn(&str) -> Vec<String>, terminal: &Terminal) {
     for ConceptPlan { data, config, .. } in &plan.concepts {
         let (id, class, words) = (data.id(), data.class_word(), config.tokens.words());
+        if config.continued_from.is_some() {
+            terminal.line(
+                "words",
+                format!("<{id}> goes on from the words that it has, of the class `{class}`"),
+            );
+            continue;
+        }
         let words = if words == 1 { "one new word".into() } else { format!("{words} new words") };
         let pieces = pieces(class);
         let class = match pieces.len() {

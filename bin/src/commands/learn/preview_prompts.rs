@@ -1,16 +1,16 @@
 //! The prompts of previews: read from the command line, and tried before training begins.
 
 use burn_seqlora::bank::Bank;
-use burn_seqlora::error::Error;
-use burn_seqlora::files::read_text;
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::{Denoiser, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
-use burn_seqlora::text::Vocabulary;
+use burn_seqlora::text::{PromptSyntax, Vocabulary, without_weights};
 use burn_seqlora::train::LearnPlan;
 
 use crate::args::Previews;
+use crate::commands::generate::check_bare;
 use crate::failure::Failure;
+use crate::prompt_file;
 use crate::terminal::Terminal;
 
 /// The prompts that are to be drawn.
@@ -21,24 +21,13 @@ use crate::terminal::Terminal;
 pub fn prompts(args: &Previews) -> Result<Vec<String>, Failure> {
     let mut prompts = args.preview.clone();
     if let Some(file) = &args.preview_file {
-        let text = read_text(file).map_err(Error::from)?;
-        let lines = text.lines().map(str::trim);
-        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-        prompts.extend(lines.map(String::from));
-        if prompts.is_empty() {
-            return Err(Failure::Usage(format!("{} holds no prompt", file.display())));
-        }
+        prompts.extend(prompt_file::read("--preview-file", file)?);
     }
     if prompts.is_empty() {
         check_nothing_else(args)?;
     }
-    match prompts.iter().find(|prompt| prompt.contains(" --")) {
-        Some(prompt) => Err(Failure::Usage(format!(
-            "`{prompt}`: options in the line of a preview are not read; previews have the model's size \
-             and seed 0"
-        ))),
-        None => Ok(prompts),
-    }
+    prompts.iter().try_for_each(|prompt| prompt_file::check(prompt))?;
+    Ok(prompts)
 }
 
 /// Without a prompt nothing is drawn, whatever else is said of previews.
@@ -89,11 +78,14 @@ pub fn check<B: TrainBackend>(
             vocabulary.push(id, tokens.words(), tokens.embeddings_per_word(layers));
         }
         for prompt in prompts {
-            let pieces = vocabulary.split(&named(prompt, id));
-            let tokens = pieces.and_then(|pieces| TextEncoder::<B>::tokenize(model, &pieces));
-            let tokens = tokens.map_err(|error| {
+            let cannot = |error| {
                 Failure::Usage(format!("the preview `{prompt}` of <{id}> cannot be drawn: {error}"))
-            })?;
+            };
+            check_bare(prompt, [(id, concept.data.class_word())])?;
+            let parts = PromptSyntax::Weighted.parts(&named(prompt, id)).map_err(cannot)?;
+            let pieces = vocabulary.split(&without_weights(&parts));
+            let tokens = pieces.and_then(|pieces| TextEncoder::<B>::tokenize(model, &pieces));
+            let tokens = tokens.map_err(cannot)?;
             if tokens.truncated > 0 {
                 let count = tokens.truncated;
                 terminal.warning(format!(

@@ -117,12 +117,16 @@ impl Bank {
         self.remove_leftovers()
     }
 
+    /// The concepts that have a folder: those of the bank, and others whose training was begun.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = ConceptId> {
+        let folders = fs::read_dir(self.path().join(CONCEPTS)).into_iter().flatten().flatten();
+        folders.filter_map(|entry| ConceptId::new(entry.file_name().to_str()?).ok())
+    }
+
     /// Training goes on from what the bank held when it began: the concepts before it belong to its state.
     fn check_nothing_unfinished(&self) -> Result<()> {
-        let folders = fs::read_dir(self.path().join(CONCEPTS)).into_iter().flatten().flatten();
-        let name = |entry: fs::DirEntry| ConceptId::new(entry.file_name().to_str()?).ok();
         let is_unfinished = |id: &ConceptId| self.checkpoint_folder(id).exists();
-        match folders.filter_map(name).find(is_unfinished) {
+        match self.folders().find(is_unfinished) {
             None => Ok(()),
             Some(id) => {
                 Err(Error::Unfinished { checkpoint: self.checkpoint_folder(&id), id: id.into() })

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::capacity::CapacityPlan;
 use super::plan::{ConceptPlan, Examining, LearnPlan, check_name, resume_at};
+use super::unfinished::check_nothing_unfinished;
 use crate::bank::{Bank, ConceptId};
 use crate::compose::Member;
 use crate::data::{ConceptData, Examination};
@@ -58,8 +59,9 @@ pub fn settings_of(bank: &Bank, id: &str) -> Result<TrainConfig> {
 /// optimizers that know nothing of the training before.
 ///
 /// # Errors
-/// If it is not in the bank or damaged, `config` changes what stays, an image cannot be used, a run is unfinished
-/// and `resume` is not set, or was started with other settings, or `resume` is set and there is none.
+/// If it is not in the bank or damaged, `config` or the data's class change what stays, an image cannot be used, a run is
+/// unfinished and `resume` is not set, or was started with other settings, `resume` is set and there is none, or another
+/// concept is being trained.
 /// [`Error::Stopped`] if `progress` says so.
 pub fn plan_further<'a, B: TrainBackend>(
     bank: &Bank,
@@ -72,9 +74,11 @@ pub fn plan_further<'a, B: TrainBackend>(
 ) -> Result<LearnPlan<'a>> {
     config.validate()?;
     check_name(method, config)?;
+    check_nothing_unfinished(bank, &[data.id()])?;
     let before = json!(settings_of(bank, data.id())?);
     check_kept(data.id(), &before, &json!(config))?;
     let id = ConceptId::new(data.id()).map_err(|e| Error::Invalid(e.to_string()))?;
+    check_class(&bank.record(&id)?.class_word, data)?;
     data.check()?;
     let images = data.image_names().len();
     let Examination { digest: data_digest, largest_image, mask_coverage } =
@@ -98,6 +102,17 @@ pub fn plan_further<'a, B: TrainBackend>(
         mask_coverage,
     };
     Ok(LearnPlan { concepts: vec![concept], ..LearnPlan::default() })
+}
+
+/// Its captions and its words were learnt with its class.
+fn check_class(class_word: &str, data: &dyn ConceptData) -> Result<()> {
+    let (id, now) = (data.id(), data.class_word());
+    match now == class_word {
+        true => Ok(()),
+        false => Err(Error::Invalid(format!(
+            "the class of `{id}` is `{class_word}`, and stays so when it is trained further; the data say `{now}`"
+        ))),
+    }
 }
 
 fn check_kept(id: &str, before: &Value, now: &Value) -> Result<()> {

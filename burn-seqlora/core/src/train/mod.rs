@@ -24,6 +24,7 @@ mod plan;
 mod power_loss;
 pub mod prompts;
 mod trainer;
+mod unfinished;
 
 pub use crate::flow::Flow;
 pub use base::OnBase;
@@ -37,3 +38,4 @@ pub use latent_cache::LatentCache;
 pub use learn::{Event, learn};
 pub use plan::{ConceptPlan, Examining, LearnPlan, plan};
 pub use trainer::{StepReport, Trainer};
+pub use unfinished::check_nothing_unfinished;

@@ -8,6 +8,7 @@ use super::checkpoint;
 use super::checkpoint_record::CheckpointRecord;
 use super::feasible::feasible;
 use super::keep_going::{FailedConcept, PlanOptions, begun_first, is_of_one_concept};
+use super::unfinished::check_nothing_unfinished;
 use crate::bank::{Bank, ConceptId, ConceptRecord, TrainingRecord};
 use crate::compose::HostConcept;
 use crate::data::{ConceptData, Examination, MaskCoverage};
@@ -115,7 +116,8 @@ pub struct Examining<'a> {
 /// # Errors
 /// If the bank belongs to another method, a concept is in the bank already, an image cannot be used (unless the run keeps
 /// going), a run is unfinished and `resume` is not set, settings have changed since or leave nothing of a layer, capacity
-/// is missing under `strict_capacity`, or more concepts are learnt than `concepts` announces.
+/// is missing under `strict_capacity`, more concepts are learnt than `concepts` announces, or another concept than these
+/// is being trained.
 /// [`Error::Stopped`] if `progress` says so.
 pub fn plan<'a, B: TrainBackend>(
     bank: &Bank,
@@ -141,6 +143,8 @@ pub fn plan<'a, B: TrainBackend>(
     let mut used = used_directions(bank, sites, config)?;
     let mut plan = LearnPlan { keep_going, ..LearnPlan::default() };
     let mut data: Vec<&dyn ConceptData> = data.into_iter().collect();
+    let ids: Vec<&str> = data.iter().map(|data| data.id()).collect();
+    check_nothing_unfinished(bank, &ids)?;
     if resume && keep_going {
         data = begun_first(bank, data);
     }
