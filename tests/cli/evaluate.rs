@@ -444,9 +444,9 @@ fn a_plan_forecasts_before_anything_is_loaded() {
     assert!(number("seconds") > 1.0 && number("disk") > 40_000.0 * 4096.0, "{plan:#}");
     let memory = &plan["memory"];
     let part = |name: &str| memory["parts"][name].as_u64().unwrap();
-    // 0.6 million parameters, and 101 references of 64 x 64 pixels.
+    // 0.6 million parameters, and 101 references of 32 x 32 pixels.
     assert!((2_000_000..3_000_000).contains(&part("weights")), "{memory}");
-    assert_eq!(part("references"), 101 * 3 * 64 * 64);
+    assert_eq!(part("references"), 101 * 3 * 32 * 32);
     let all = part("weights") + part("sampling") + part("references");
     assert_eq!(memory["total"].as_u64(), Some(all));
     assert!(!project.path("run").exists());

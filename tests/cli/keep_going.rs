@@ -56,7 +56,7 @@ fn each_concept_is_tried() {
 /// to the same bytes.
 #[test]
 fn images_damaged_meanwhile_cost_their_concept_only() {
-    let options = "--steps 16 --save-every 3 --keep-going";
+    let options = "--steps 10 --save-every 3 --keep-going";
     let whole = Project::new(&["cat", "mug"]);
     whole.learn("photos", options).succeeds();
 
