@@ -52,8 +52,9 @@ fn of_core(error: &CoreError) -> Option<String> {
         CoreError::DuplicateConcept { .. } => {
             "--id sets the id of a single concept, and --resume continues an earlier run"
         }
-        CoreError::Interrupted { .. } | CoreError::Unfinished { .. } => {
-            "--resume continues the run"
+        CoreError::Interrupted { .. } => "--resume continues the run",
+        CoreError::Unfinished { id, .. } => {
+            return Some(format!("`learn` with the data of `{id}` and --resume finishes it"));
         }
         CoreError::TooLittleMemory { .. } => {
             "--batch, --resolution and --precision set these, and --force starts anyway"

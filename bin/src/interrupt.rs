@@ -64,7 +64,7 @@ pub fn install() {
         if lock(&FINISH).is_none() {
             eprintln!("\nstopping after this step; press Ctrl-C again to stop at once");
         } else {
-            eprintln!("\nstopping");
+            eprintln!("\nstopping; press Ctrl-C again to stop at once");
             // Beside this handler, which has to notice the second Ctrl-C.
             thread::spawn(finish_soon);
         }

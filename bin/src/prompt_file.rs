@@ -27,12 +27,13 @@ pub fn read(option: &str, file: &Path) -> Result<Vec<String>, Failure> {
 /// # Errors
 /// Names the prompt.
 pub fn check(prompt: &str) -> Result<(), Failure> {
-    let mut words = prompt.split(' ');
-    let is_option = |word: &str| word.strip_prefix("--").is_some_and(|rest| !rest.is_empty());
-    match words.any(is_option) {
+    let is_option = |word: &str| {
+        word.strip_prefix("--").is_some_and(|rest| rest.starts_with(|c: char| c.is_alphabetic()))
+    };
+    match prompt.split_whitespace().any(is_option) {
         false => Ok(()),
         true => Err(Failure::Usage(format!(
-            "`{prompt}`: options in the line of a prompt are not read; give them as options of the command"
+            "`{prompt}`: options in the line of a prompt are not read; those of the command are for all prompts"
         ))),
     }
 }
@@ -49,12 +50,12 @@ mod tests {
             std::fs::write(&file, text).unwrap();
             read("--prompts", &file).map_err(|failure| failure.to_string())
         };
-        assert_eq!(read("\u{feff}a dog\n\n # not this\na -- b\n").unwrap(), ["a dog", "a -- b"]);
-        assert!(read("# nothing\n").unwrap_err().contains("holds no prompt"));
-        let refused = read("a dog --n low quality --w 512").unwrap_err();
-        assert!(
-            refused.contains("a dog --n low quality") && refused.contains("options"),
-            "{refused}"
+        assert_eq!(
+            read("\u{feff}a dog\n\n # not this\na ---- b\n").unwrap(),
+            ["a dog", "a ---- b"]
         );
+        assert!(read("# nothing\n").unwrap_err().contains("holds no prompt"));
+        let refused = read("a dog\t--n low quality --w 512").unwrap_err();
+        assert!(refused.contains("low quality") && refused.contains("options"), "{refused}");
     }
 }

@@ -459,6 +459,7 @@ fn what_cannot_fit_is_refused() {
     let project = project();
     let texts = ["the model and its images need about", "are available", "--batch", "--force"];
     run(&project, "--bank bank --batch 4096 --size 2048x2048").fails(1, &texts);
+    assert!(!project.path("run").exists(), "another --batch may be tried");
 }
 
 /// Images of another program, in CustomConcept101's layout and as a folder of images.

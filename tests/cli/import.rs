@@ -123,3 +123,33 @@ fn an_exported_concept_comes_back() {
     project.write(words, "other");
     export("peft").fails(2, &["textual-inversion/cat.safetensors is there already"]);
 }
+
+/// What is typed of a concept, and words that an export left beside its adapter.
+#[test]
+fn words_and_classes_are_checked() {
+    let project = Project::new(&["cat", "dog"]);
+    unbroken().write(&project.path("bank"));
+    let import = |file: &str, options: &[&str]| {
+        let start = ["import", file, "--bank", "new", "--id", "new"];
+        let mut command = project.command(&[&start[..], options].concat());
+        command.arg("--model").arg(&project.model);
+        Run::of(command)
+    };
+    let export = "export bank --out out --format kohya --format peft --format diffusers";
+    project.run(&export.split(' ').collect::<Vec<_>>()).succeeds();
+    import("out/kohya/cat.safetensors", &["--class", " "]).fails(2, &["--class"]);
+    import("out/kohya/cat.safetensors", &["--class", "<cat>"]).fails(2, &["--class"]);
+    let tag = ["--class", "cat", "--trigger", "a <lora:x:1>"];
+    import("out/kohya/cat.safetensors", &tag).fails(2, &["--trigger", "without tags"]);
+    for file in
+        ["kohya/cat.safetensors", "peft/cat", "diffusers/cat/pytorch_lora_weights.safetensors"]
+    {
+        let file = format!("out/{file}");
+        let run = import(&file, &["--class", "cat", "--trigger", "cat", "--id", "x"]);
+        assert!(!run.stderr.contains("--words takes them"), "{}", run.stderr);
+        let run = import(&file, &["--class", "cat"]);
+        let words = "out/textual-inversion/cat.safetensors";
+        assert!(run.stderr.contains(words) && run.stderr.contains("--words"), "{}", run.stderr);
+        let _ = std::fs::remove_dir_all(project.path("new"));
+    }
+}

@@ -64,6 +64,22 @@ fn an_interrupted_concept_comes_first() {
     assert_eq!(project.ids(), ["cat", "dog"]);
 }
 
+/// The same holds for a concept of the bank that is trained further, and for a queue that holds it.
+#[test]
+fn an_interrupted_continuation_comes_first() {
+    let project = Project::new(&["cat", "dog"]);
+    project.learn("photos/cat", "--steps 2").succeeds();
+    let further = "--continue cat --steps 40 --save-every 2";
+    let mut run = Running::start(project.learn_command("photos/cat", further));
+    run.wait_for(&project.path("bank/concepts/cat/1/checkpoint/state.json"));
+    run.kill();
+    let texts = ["`cat` is being trained", "resume it first"];
+    project.learn("photos", "--steps 2 --resume").fails(1, &texts);
+    project.learn("photos/cat", &format!("{further} --resume")).succeeds();
+    project.learn("photos", "--steps 2 --resume").succeeds();
+    assert_eq!(project.ids(), ["cat", "dog"]);
+}
+
 /// SIGKILL in the second concept, after a checkpoint. Other settings do not pass unnoticed.
 #[test]
 fn a_killed_run_goes_on_from_its_checkpoint() {

@@ -47,7 +47,7 @@ pub struct Evaluate {
     /// Evaluate this concept of the data; can be repeated [default: all]
     #[arg(long, value_name = "ID")]
     pub concept: Vec<String>,
-    /// Prompts of every concept, one on each line, with {} for the concept
+    /// Prompts of every concept, one on each line, with {} for the concept; lines that begin with # are comments
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// Pairs in one image: CustomConcept101's dataset_multiconcept.json, of which those pairs are taken

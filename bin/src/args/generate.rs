@@ -27,7 +27,7 @@ pub struct Generate {
     /// it
     #[arg(long, value_name = "IMAGE")]
     pub from: Option<PathBuf>,
-    /// A file of prompts, one on each line
+    /// A file of prompts, one on each line; lines that begin with # are comments
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
     /// The negative prompt: what guidance leads away from

@@ -65,11 +65,16 @@ fn check_texts(args: &Import) -> Result<(), Failure> {
 /// The words that an export of this program writes beside an adapter, `textual-inversion/ID.safetensors`, if they are
 /// there and not asked for.
 fn words_beside(args: &Import) -> Option<PathBuf> {
-    let out = args.file.ancestors().skip(1).take(2);
-    let name = args.file.file_name()?;
-    let mut places = out.map(|folder| folder.join("textual-inversion").join(name));
-    let no_words = args.words.is_none() && args.trigger.is_none();
-    places.find(|file| no_words && file.is_file())
+    if args.words.is_some() || args.trigger.is_some() {
+        return None;
+    }
+    // `kohya/ID.safetensors`, `peft/ID`, `diffusers/ID/…`.
+    let place = |adapter: &Path| {
+        let mut name = adapter.file_stem()?.to_os_string();
+        name.push(".safetensors");
+        Some(adapter.parent()?.parent()?.join("textual-inversion").join(name))
+    };
+    args.file.ancestors().take(2).filter_map(place).find(|file| file.is_file())
 }
 
 /// Words of a file, with one embedding each.
@@ -124,7 +129,7 @@ impl Job for Session<'_> {
         self.check_rest(&gauged)?;
         let stored = if args.project { &gauged.projected } else { &gauged.adapter };
         let words = [embeddings.0[0] / per_word, per_word];
-        let record = ConceptRecord::new(id, &args.class_word, words, args.project, stored);
+        let record = ConceptRecord::new(id, args.class_word.trim(), words, args.project, stored);
         let training = self.training(method)?;
         bank.append(record, &training, stored, embeddings)?;
         let result = json!({

@@ -36,6 +36,19 @@ pub struct Pipeline<'a, B: KernelBackend, M> {
     composition: Composition<B>,
 }
 
+/// How many tokens of a prompt do not fit into a text encoder and are left out, with concepts of this vocabulary.
+///
+/// # Errors
+/// If the prompt cannot be read, or there is no room for a concept's words.
+pub fn truncated_tokens<B: KernelBackend>(
+    model: &impl TextEncoder<B>,
+    vocabulary: &Vocabulary,
+    prompt: &str,
+    text: &TextSettings,
+) -> Result<usize> {
+    Ok(ReadPrompt::new(model, vocabulary, text.syntax, prompt)?.truncated())
+}
+
 /// The images of a batch.
 #[derive(Debug, Clone)]
 pub struct Sampled<B: KernelBackend> {

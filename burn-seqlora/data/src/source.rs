@@ -33,6 +33,19 @@ pub struct ConceptSource {
     pub prompts: Option<PathBuf>,
 }
 
+impl ConceptSource {
+    /// Gives it and the images of its class another class. The kind follows if it was that of the class before.
+    pub fn set_class(&mut self, class_word: &str) {
+        if self.kind == ConceptKind::of_class(&self.class_word) {
+            self.kind = ConceptKind::of_class(class_word);
+        }
+        self.class_word = class_word.into();
+        if let Some(images) = &mut self.class_images {
+            images.set_class(class_word);
+        }
+    }
+}
+
 /// One training image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ImageSource {

@@ -69,6 +69,10 @@ pub fn run(args: &Evaluate, compute: &Compute, terminal: &Terminal) -> Result<()
         methods: methods.iter().map(|method| method.plan.clone()).collect(),
         protocol,
     };
+    if !args.out.exists() {
+        // Of a new run all is left to do; what is refused leaves no folder.
+        unchecked.map_or(Ok(()), Needs::check)?;
+    }
     let run = RunFolder::open(&args.out, &record)?;
     for folder in &args.merge {
         let merged = run.merge(folder, &record)?;

@@ -120,10 +120,11 @@ impl MergedExport {
         let parent = path.parent().expect("it is in a folder");
         fs::create_dir_all(parent).map_err(Error::io("cannot create", parent))?;
         remove(&partial)?;
+        remove(&sidecar_of(&partial))?;
         let written = self.write_partial(format, changes, &partial, path);
         if written.is_err() {
             // What matters is why.
-            let _ = remove(&partial);
+            let _ = remove(&partial).and_then(|()| remove(&sidecar_of(&partial)));
         }
         let written = written?;
         if format == ExportFormat::SingleFile {

@@ -59,9 +59,6 @@ fn prompts(args: &Generate) -> Result<Vec<String>, Failure> {
     if let Some(file) = &args.prompts {
         prompts.extend(prompt_file::read("--prompts", file)?);
     }
-    if prompts.is_empty() {
-        return Err(Failure::Usage("--prompts: the file holds no prompt".into()));
-    }
     let regions = args.region.iter().map(|region| &region.prompt);
     let too_long = |prompt: &&String| prompt.len() > LONGEST_PROMPT;
     if let Some(long) = prompts.iter().chain([&args.negative]).chain(regions).find(too_long) {

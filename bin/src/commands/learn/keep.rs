@@ -87,8 +87,11 @@ impl<'a> Keeper<'a> {
         };
         let own = |concept: &ConceptPlan| folder.join(concept.id.as_str());
         let is_of_another = |concept: &&ConceptPlan| {
+            // What a run of this bank has recorded of a concept stays when its state is given up.
+            let began = bank.concept_folder(&concept.id).join("metrics.jsonl").exists();
             let checkpoint = concept.resume_at.saturating_add(concept.config.save_every);
-            own(concept).exists() && (!resume || has_step_after(&own(concept), checkpoint))
+            let is_own = began || !has_step_after(&own(concept), checkpoint);
+            own(concept).exists() && !(resume && is_own)
         };
         let mut begin = plan.concepts.iter().filter(begins);
         if let Some(own) = begin.find(is_of_another).map(own) {

@@ -216,7 +216,7 @@ fn keep_class(data: &mut ConceptSource, args: &Learn, terminal: &Terminal) -> Re
             format!("`{known}`, with which `{id}` was learnt; the data say `{said}`"),
         );
     }
-    data.class_word = known;
+    data.set_class(&known);
     Ok(())
 }
 

@@ -9,13 +9,12 @@ use burn_seqlora::files::GuardedFolder;
 use burn_seqlora::kernels::TrainBackend;
 use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::StableDiffusion;
-use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings, TextSettings};
+use burn_seqlora::pipeline::{ImageRequest, Pipeline, SamplingSettings};
 use burn_seqlora::precision::Precision;
-use burn_seqlora::text::PromptSyntax;
 use burn_seqlora::train::{Event, Flow, LearnPlan};
 use image::RgbImage;
 
-use super::preview_prompts::named;
+use super::preview_prompts::{TEXT, named};
 use crate::args::Learn;
 use crate::commands::builtin;
 use crate::failure::Failure;
@@ -46,7 +45,10 @@ pub struct Previewer<'a, B: TrainBackend> {
 
 /// Warns of folders in which there are previews of another run.
 pub fn warn_of_others(plan: &LearnPlan, args: &Learn, terminal: &Terminal) {
-    for concept in plan.concepts.iter().filter(|_| !args.resume && args.further.is_none()) {
+    if args.resume || args.further.is_some() {
+        return;
+    }
+    for concept in &plan.concepts {
         let own = args.previews.folder().join(concept.data.id());
         if own.exists() {
             terminal.warning(format!(
@@ -84,8 +86,7 @@ impl<'a, B: TrainBackend> Previewer<'a, B> {
         let member = |id: &_| Ok((Member::new(id).concept(bank, model.sites())?, 1.0));
         let earlier = bank.concepts().iter().map(member).collect::<Result<_, Error>>()?;
         let guidance = builtin::usual_guidance(&args.model.model);
-        let text = TextSettings { syntax: PromptSyntax::Weighted, ..TextSettings::default() };
-        let settings = SamplingSettings { guidance, text, ..SamplingSettings::default() };
+        let settings = SamplingSettings { guidance, text: TEXT, ..SamplingSettings::default() };
         Ok(Self {
             model,
             base,

@@ -2,9 +2,10 @@
 
 use burn_seqlora::bank::Bank;
 use burn_seqlora::kernels::TrainBackend;
-use burn_seqlora::model::{Denoiser, TextEncoder};
+use burn_seqlora::model::Denoiser;
 use burn_seqlora::models::StableDiffusion;
-use burn_seqlora::text::{PromptSyntax, Vocabulary, without_weights};
+use burn_seqlora::pipeline::{TextSettings, truncated_tokens};
+use burn_seqlora::text::{PromptSyntax, Vocabulary};
 use burn_seqlora::train::LearnPlan;
 
 use crate::args::Previews;
@@ -12,6 +13,9 @@ use crate::commands::generate::check_bare;
 use crate::failure::Failure;
 use crate::prompt_file;
 use crate::terminal::Terminal;
+
+/// How prompts are read, as `generate` does unless it is told otherwise.
+pub const TEXT: TextSettings = TextSettings { syntax: PromptSyntax::Weighted, clip_skip: 1 };
 
 /// The prompts that are to be drawn.
 ///
@@ -82,12 +86,9 @@ pub fn check<B: TrainBackend>(
                 Failure::Usage(format!("the preview `{prompt}` of <{id}> cannot be drawn: {error}"))
             };
             check_bare(prompt, [(id, concept.data.class_word())])?;
-            let parts = PromptSyntax::Weighted.parts(&named(prompt, id)).map_err(cannot)?;
-            let pieces = vocabulary.split(&without_weights(&parts));
-            let tokens = pieces.and_then(|pieces| TextEncoder::<B>::tokenize(model, &pieces));
-            let tokens = tokens.map_err(cannot)?;
-            if tokens.truncated > 0 {
-                let count = tokens.truncated;
+            let count = truncated_tokens::<B>(model, &vocabulary, &named(prompt, id), &TEXT);
+            let count = count.map_err(cannot)?;
+            if count > 0 {
                 terminal.warning(format!(
                     "the preview `{prompt}` of <{id}> is too long: its last {count} tokens are left out"
                 ));

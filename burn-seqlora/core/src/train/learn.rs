@@ -151,8 +151,9 @@ where
         return Ok(None);
     }
     let is_new = state.step == concept.config.continued_from.unwrap_or(0);
-    // A run that was stopped after this step has not shown it.
-    let is_shown = |every: usize| is_new || state.step.is_multiple_of(every.max(1));
+    // A run that was stopped after this step may not have shown it.
+    let is_last = state.step == concept.config.steps;
+    let is_shown = |every: usize| is_new || is_last || state.step.is_multiple_of(every.max(1));
     if snapshot_every.is_some_and(is_shown) && run.snapshot(&state, events) == Flow::Stop {
         return Ok(None);
     }

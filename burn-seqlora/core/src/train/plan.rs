@@ -143,8 +143,9 @@ pub fn plan<'a, B: TrainBackend>(
     let mut used = used_directions(bank, sites, config)?;
     let mut plan = LearnPlan { keep_going, ..LearnPlan::default() };
     let mut data: Vec<&dyn ConceptData> = data.into_iter().collect();
-    let ids: Vec<&str> = data.iter().map(|data| data.id()).collect();
-    check_nothing_unfinished(bank, &ids)?;
+    // What is in the bank is not learnt here, but may be trained further.
+    let new = data.iter().map(|data| data.id()).filter(|id| !bank.contains(id));
+    check_nothing_unfinished(bank, &new.collect::<Vec<_>>())?;
     if resume && keep_going {
         data = begun_first(bank, data);
     }
