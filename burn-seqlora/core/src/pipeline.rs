@@ -19,7 +19,8 @@ use crate::diffusion::{Area, Conditioning, Context, Guidance, sample_from};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::fusion::merged;
-use crate::model::DiffusionModel;
+use crate::model::{DiffusionModel, TextEncoder};
+use crate::text::Vocabulary;
 
 pub use self::image::Image;
 pub use self::init::InitImage;
