@@ -398,7 +398,7 @@ fn mistakes_are_told_at_once() {
     project.write("twice.toml", "[protocol]\nunrelated = []\n");
     project.write("pairs.json", "[{}]");
     let cases: &[(&str, i32, &[&str])] = &[
-        ("--prompts empty.txt", 2, &["empty.txt: there is no prompt"]),
+        ("--prompts empty.txt", 2, &["empty.txt holds no prompt"]),
         ("--prompts plain.txt", 2, &["prompt 2: `photo of a moongate.` lacks {}"]),
         ("--prompts nowhere.txt", 2, &["nowhere.txt"]),
         ("--config wrong.toml", 2, &["wrong.toml", "unknown field `seed`"]),
