@@ -42,8 +42,8 @@ pub(super) fn is_final(error: &Error) -> bool {
 /// If one cannot be removed.
 pub(super) fn give_up(bank: &Bank, ids: impl IntoIterator<Item = ConceptId>) -> Result<()> {
     // That of a concept in the bank belongs to a training that goes on with it.
-    let new = ids.into_iter().filter(|id| !bank.contains(id));
-    new.map(|id| Ok(bank.folder().remove(bank.checkpoint_inside(&id))?)).collect()
+    let mut new = ids.into_iter().filter(|id| !bank.contains(id));
+    new.try_for_each(|id| Ok(bank.folder().remove(bank.checkpoint_inside(&id))?))
 }
 
 /// The data in the order in which a run that keeps going is resumed: a concept that was begun comes first, because those
