@@ -1,6 +1,5 @@
 //! A whole Stable Diffusion model: its configs, where its files are, and the loaded network.
 
-mod beside;
 mod component;
 mod config;
 mod merge;
@@ -10,6 +9,7 @@ mod other_vae;
 mod sidecar;
 mod single_file;
 mod source;
+mod write_sidecar;
 
 pub use config::StableDiffusionConfig;
 pub use merge::MergeError;
