@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{ImageBuffer, Rgb};
 
-use crate::harness::Project;
+use crate::harness::{Learnt, Project};
 use crate::images::image;
 use crate::run::Run;
 
@@ -55,6 +55,24 @@ fn images_are_made_again() {
     let run = repeat(&project, "out/00000.png", "--num 2 --json").succeeds().json();
     assert_eq!(run["images"].as_array().map(Vec::len), Some(2));
     assert_eq!(run["images"][0]["seed"], 7);
+}
+
+/// Concepts and files that are others by now are told.
+#[test]
+fn what_has_changed_since_is_told() {
+    let project = Project::new(&["mug"]);
+    Learnt::three().bank.write(&project.path("bank"));
+    image("cat", 0).save(project.path("cat.png")).unwrap();
+    let options = "--concept cat --concept mug --init cat.png --strength 0.5";
+    project.image("a photo of <mug>", options);
+    let same = repeat(&project, "out/00000.png", "").succeeds();
+    assert!(!same.stderr.contains("changed"), "{}", same.stderr);
+    image("cat", 1).save(project.path("cat.png")).unwrap();
+    project.learn("photos/mug", "--continue mug --steps 1").succeeds();
+    let other = repeat(&project, "out/00000.png", "").succeeds();
+    let told = |what: &str| other.stderr.contains(&format!("{what} has changed since the image"));
+    assert!(told("cat.png") && told("concept mug"), "{}", other.stderr);
+    assert!(!told("concept cat"), "{}", other.stderr);
 }
 
 #[test]

@@ -80,11 +80,14 @@ fn completed(
     Ok(all)
 }
 
-/// Warns if the model is not the one that an image to be made again was made with.
-pub fn warn_of_other_model(args: &Generate, base: &BaseModel, terminal: &Terminal) {
-    let parameters = args.from.as_deref().and_then(|image| Parameters::read(image).ok());
-    let Some(parameters) = parameters.filter(is_ours) else { return };
-    if let Ok(Some(made_with)) = parameters.get("Model hash")
+/// The text of the image that is to be made again, if this program wrote it.
+pub fn original(args: &Generate) -> Option<Parameters> {
+    Parameters::read(args.from.as_deref()?).ok().filter(is_ours)
+}
+
+/// Warns if the model is not the one that an image was made with.
+pub fn warn_of_other_model(original: &Parameters, base: &BaseModel, terminal: &Terminal) {
+    if let Ok(Some(made_with)) = original.get("Model hash")
         && made_with != base.fingerprint
     {
         terminal.warning(format!(

@@ -47,7 +47,7 @@ const OURS: [(&str, &[&str]); 15] = [
 ];
 
 /// Settings of this program that are taken over in ways of their own, or change nothing.
-const OURS_TOO: [&str; 9] = [
+const OURS_TOO: [&str; 10] = [
     "Schedule type",
     "Model",
     "Model path",
@@ -56,6 +56,7 @@ const OURS_TOO: [&str; 9] = [
     "Concepts",
     "LoRA",
     "Region",
+    "Input",
     "Version",
 ];
 

@@ -3,6 +3,7 @@
 mod checks;
 mod concepts;
 mod init;
+mod inputs;
 mod latents;
 mod loras;
 pub mod memory;
@@ -31,6 +32,7 @@ use burn_seqlora::{Flow, FoundModel};
 use self::checks::{check_model, check_outputs, check_strengths, check_weights};
 use self::concepts::check_prompts;
 pub use self::concepts::{check_bare, members};
+use self::inputs::Input;
 use self::loras::LoadedLora;
 use self::orders::{Order, orders, request};
 use self::output::{Made, first_free};
@@ -62,6 +64,7 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
     warn_of_no_effect(args, &settings, terminal);
 
     let loras = loras::read(&args.lora)?;
+    let inputs = inputs::inputs(args, bank.as_ref(), &members)?;
     let found = model::find(&args.model, terminal)?;
     let settings = init::with_image(args, settings, found.config().image_sizes(), terminal)?;
     let latents = check_model(args, &settings, &orders, &found, compute.device)?;
@@ -76,6 +79,7 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
         orders,
         members,
         loras,
+        inputs,
         found,
         latents,
         precision,
@@ -106,6 +110,7 @@ struct Session<'a> {
     orders: Vec<Order>,
     members: Vec<Member>,
     loras: Vec<LoadedLora>,
+    inputs: Vec<Input>,
     found: FoundModel,
     latents: Vec<Option<TensorData>>,
     precision: Precision,
@@ -118,7 +123,10 @@ impl Job for Session<'_> {
         let Self { args, settings, members, terminal, .. } = &self;
         let (model, base) = model::load::<B>(&self.found, self.precision, &device)?;
         let model = loras::merge(model, &self.loras, terminal)?;
-        repeat::warn_of_other_model(args, &base, terminal);
+        if let Some(original) = repeat::original(args) {
+            repeat::warn_of_other_model(&original, &base, terminal);
+            inputs::warn_of_others(&original, &self.inputs, terminal);
+        }
         let bank = args.bank.as_ref().map(|path| Bank::open_for(path, &base)).transpose()?;
         let mut composition = match &bank {
             Some(bank) => Composition::<B>::load(bank, members, model.sites(), &device)?,
@@ -141,6 +149,7 @@ impl Job for Session<'_> {
             size: sizes.pixels(settings.size)?,
             base: &base,
             members,
+            inputs: &self.inputs,
         };
         let (orders, latents) = part::missing(orders, latents, &parameters)?;
         let requests: Vec<ImageRequest> = orders

@@ -5,6 +5,7 @@ use burn_seqlora::compose::Member;
 use burn_seqlora::pipeline::SamplingSettings;
 use burn_seqlora::precision::Precision;
 
+use super::inputs::Input;
 use super::orders::Order;
 use crate::args::{Generate, Lora, Region};
 use crate::parameters::{ImageParameters, bank_fields, text};
@@ -19,12 +20,13 @@ pub struct RunParameters<'a> {
     pub size: [usize; 2],
     pub base: &'a BaseModel,
     pub members: &'a [Member],
+    pub inputs: &'a [Input],
 }
 
 impl RunParameters<'_> {
     /// The text of one image.
     pub fn text(&self, order: &Order) -> String {
-        let Self { args, settings, precision, size, base, members } = *self;
+        let Self { args, settings, precision, size, base, members, inputs } = *self;
         let image = ImageParameters { model: &args.model, base, settings, precision, size };
         let mut fields = image.fields(order.seed, order.number);
         if let Some(bank) = &args.bank {
@@ -45,6 +47,7 @@ impl RunParameters<'_> {
         if let Some(file) = &args.latents {
             fields.push(("Latents", file.to_string_lossy().into()));
         }
+        fields.extend(inputs.iter().map(Input::field));
         text(&order.prompt, &args.negative, fields)
     }
 }
