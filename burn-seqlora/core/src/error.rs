@@ -79,6 +79,14 @@ pub enum Error {
         /// What differs.
         reason: String,
     },
+    /// A file holds an adapter of a kind that is not read.
+    #[error("{}: {kind}", path.display())]
+    OtherAdapter {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
     /// Banks cannot be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),

@@ -62,14 +62,16 @@ pub fn detect(source: &Source) -> Option<&'static dyn AdapterFormat> {
 /// Reads what lies at a path in whatever format it is.
 ///
 /// # Errors
-/// If no format knows it, or reading fails.
+/// If it is of a kind that is not read, no format knows it, or reading fails.
 pub fn open(path: &Path) -> Result<(&'static dyn AdapterFormat, ForeignAdapter)> {
     let source = Source::open(path)?;
+    if let Some(kind) = unknown::kind(&source) {
+        return Err(Error::OtherAdapter { path: path.into(), kind });
+    }
     match detect(&source) {
         Some(format) => Ok((format, format.read(source)?)),
         None => {
-            let kind = unknown::kind(&source).map(|kind| format!("; {kind}")).unwrap_or_default();
-            let reason = format!("it holds no adapter in a known format ({}){kind}", names());
+            let reason = format!("it holds no adapter in a known format ({})", names());
             Err(Error::damaged(path, reason))
         }
     }

@@ -155,9 +155,9 @@ mod tests {
         let error = read(&file, &sites()[..1]).unwrap_err().to_string();
         assert!(error.contains("`lora_te_text_model_encoder_layers_11_mlp_fc1` belongs to no"));
         let (mut tensors, metadata) = read_file(&file);
-        tensors.insert("lora_unet_x.dora_scale".into(), (vec![1], vec![1.0]));
+        tensors.insert("lora_unet_x.diff".into(), (vec![1], vec![1.0]));
         write_arrays(&file, &tensors, metadata).unwrap();
         let error = read(&file, &sites()).unwrap_err().to_string();
-        assert!(error.contains("`lora_unet_x.dora_scale` is not a factor"), "{error}");
+        assert!(error.contains("`lora_unet_x.diff` is not a factor"), "{error}");
     }
 }
