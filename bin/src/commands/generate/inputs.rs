@@ -48,7 +48,8 @@ pub fn inputs(
         Input { digest, name }
     };
     let concepts = members.iter().filter_map(|Member { id, .. }| {
-        Some(input(bank?.record_digest(id)?, format!("concept {id}")))
+        let bank = bank?;
+        Some(input(bank.record_digest(bank.find(id).ok()?)?, format!("concept {id}")))
     });
     let file = |file: &Path| Ok(input(&sha256_of_file(file)?, file.display().to_string()));
     // Adapters of several files lie in folders.
