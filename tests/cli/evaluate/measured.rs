@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{evaluate, list, mean, project, run, text};
+use super::{list, mean, project, run, text};
 use crate::files::Files;
 use crate::harness::{Project, THREE, fixture};
 use crate::run::Run;
