@@ -198,10 +198,14 @@ fn images_tell_how_they_were_made() {
     let text = String::from_utf8_lossy(&image).into_owned();
     let hash = project.inspect()["base"]["fingerprint"].as_str().unwrap().to_string();
     let model = project.model.display();
+    let bank: Value = serde_json::from_slice(project.bank().bytes("bank.json")).unwrap();
+    let digest = |id: &str| bank["digests"][id].as_str().unwrap()[..12].to_string();
+    let (mug, dog) = (digest("mug"), digest("dog"));
     let expected = format!(
         "Steps: 4, Sampler: dpm++2m, CFG scale: 2, Seed: 3, Number: 0, Size: 32x48, \
          Model: tiny-sd1, Model hash: {hash}, Precision: f32, Model path: {model}, \
-         Prompt syntax: weighted, Bank: bank, Concepts: \"mug=0.5, dog=1\", Version: seqlora "
+         Prompt syntax: weighted, Bank: bank, Concepts: \"mug=0.5, dog=1\", \
+         Input: {mug} concept mug, Input: {dog} concept dog, Version: seqlora "
     );
     assert!(text.contains(&expected), "{expected} is not in {text}");
 }

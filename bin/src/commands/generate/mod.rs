@@ -64,10 +64,10 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
     warn_of_no_effect(args, &settings, terminal);
 
     let loras = loras::read(&args.lora)?;
-    let inputs = inputs::inputs(args, bank.as_ref(), &members)?;
     let found = model::find(&args.model, terminal)?;
     let settings = init::with_image(args, settings, found.config().image_sizes(), terminal)?;
     let latents = check_model(args, &settings, &orders, &found, compute.device)?;
+    let inputs = inputs::inputs(args, bank.as_ref(), &members)?;
     let (orders, latents) = match args.shard {
         Some(shard) => part::of_shard(orders, latents, shard),
         None => (orders, latents),
