@@ -86,7 +86,7 @@ pub fn single_layer_products_have_a_closed_form<B: KernelBackend>(precision: Pre
     assert_close("H_BA V", &first(&down), &expected, precision.exact);
 }
 
-/// Earlier adapters on one layer of two, frozen and concatenated with those that are trained, are as good as
+/// Earlier adapters on one layer of two, frozen beside those that are trained, are as good as
 /// greater weights: the same gradient and products, in the trained factors alone.
 pub fn earlier_adapters_belong_to_the_weights<B: KernelBackend>(precision: Precision) {
     let toy = Toy::coupled(precision);

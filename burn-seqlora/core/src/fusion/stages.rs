@@ -178,7 +178,7 @@ impl StagedFusion<'_> {
             let own = model.sites().iter().enumerate().map(|(number, site)| {
                 stage.contains(site).then(|| concept.adapters.site(number)).flatten()
             });
-            let adapters = fused.concat(&DualAdapters::new(own.collect()));
+            let adapters = fused.clone().with_frozen(&DualAdapters::new(own.collect()));
             statistics.write(&member.id, inputs.of(model, &member.id, &concept, &adapters)?)?;
             release_tape::<B>();
         }

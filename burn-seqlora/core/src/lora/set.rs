@@ -57,6 +57,8 @@ impl<B: AutodiffBackend> AdapterSet<B> {
 #[derive(Debug, Clone)]
 pub struct DualAdapters<B: Backend> {
     factors: Vec<Option<LoraFactors<B>>>,
+    /// Factors without tangents that are added to the others; empty without any.
+    frozen: Vec<Option<LoraFactors<B>>>,
     /// W₀ + ΔW of the sites that have a dense ΔW; empty without any.
     weights: Vec<Option<Tensor<B, 2>>>,
     probe: Option<Arc<ActivationProbe<B>>>,
@@ -79,7 +81,8 @@ impl<B: MatMul> DualAdapters<B> {
 impl<B: Backend> DualAdapters<B> {
     /// One entry per site, in the order of the sites' numbers.
     pub fn new(factors: Vec<Option<LoraFactors<B>>>) -> Self {
-        Self { factors, weights: Vec::new(), probe: None, maps: None, pass: None }
+        let (frozen, weights) = (Vec::new(), Vec::new());
+        Self { factors, frozen, weights, probe: None, maps: None, pass: None }
     }
 
     /// No site adapted.
@@ -108,22 +111,10 @@ impl<B: Backend> DualAdapters<B> {
         Self { pass: pass.cloned(), ..self }
     }
 
-    /// The same factors concatenated with others: ΔW is the sum of both.
-    pub fn concat(&self, frozen: &Self) -> Self {
-        let sites = self.factors.len().max(frozen.factors.len());
-        let join = |site| match (self.site(site), frozen.site(site)) {
-            (Some(a), Some(b)) => {
-                Some(LoraFactors { up: a.up.cat(b.up, 1), down: a.down.cat(b.down, 1) })
-            }
-            (a, b) => a.or(b),
-        };
-        Self {
-            factors: (0..sites).map(join).collect(),
-            weights: self.weights.clone(),
-            probe: self.probe.clone(),
-            maps: self.maps.clone(),
-            pass: self.pass.clone(),
-        }
+    /// With frozen factors, none before: ΔW is the sum of both. They are applied by themselves, since
+    /// concatenated factors would be copied in each evaluation, and with tangents of zeros.
+    pub fn with_frozen(self, frozen: &Self) -> Self {
+        Self { frozen: frozen.factors.clone(), ..self }
     }
 
     /// The same factors and weights in the precision of the layers that take them.
@@ -133,8 +124,12 @@ impl<B: Backend> DualAdapters<B> {
             down: down.cast(dtype),
         };
         let weight = |weight: &Option<Tensor<B, 2>>| weight.clone().map(|w| w.cast(dtype));
+        let sites = |sites: &[Option<LoraFactors<B>>]| {
+            sites.iter().cloned().map(|factors| factors.map(site)).collect()
+        };
         Self {
-            factors: self.factors.iter().cloned().map(|factors| factors.map(site)).collect(),
+            factors: sites(&self.factors),
+            frozen: sites(&self.frozen),
             weights: self.weights.iter().map(weight).collect(),
             probe: self.probe.clone(),
             maps: self.maps.clone(),
@@ -142,7 +137,7 @@ impl<B: Backend> DualAdapters<B> {
         }
     }
 
-    /// The factors at one site, if it is adapted.
+    /// The factors at one site, if it is adapted, without frozen ones.
     pub fn site(&self, site: usize) -> Option<LoraFactors<B>> {
         self.factors.get(site).cloned().flatten()
     }
@@ -154,7 +149,8 @@ impl<B: Backend> DualAdapters<B> {
 }
 
 impl<B: KernelBackend> DualAdapters<B> {
-    /// A linear layer with the adapter at its site: `y = x (W + ΔW)ᵀ + b + (x B) Aᵀ`.
+    /// A linear layer with the adapter at its site: `y = x (W + ΔW)ᵀ + b + (x B) Aᵀ`, and the same product
+    /// with the frozen factors.
     ///
     /// # Shapes
     /// - x: `[rows, inputs]`, weight: W `[outputs, inputs]`, bias: b `[outputs]`
@@ -173,7 +169,16 @@ impl<B: KernelBackend> DualAdapters<B> {
         if let Some(probe) = &self.probe {
             probe.record(site, &x.primal);
         }
-        ops::lora_linear(x, self.weight(site).unwrap_or(weight), bias, self.site(site), pass)
+        let weight = self.weight(site).unwrap_or(weight);
+        let (factors, frozen) = match (self.site(site), self.frozen.get(site).cloned().flatten()) {
+            (None, frozen) => (frozen, None),
+            both => both,
+        };
+        let y = ops::lora_linear(x.clone(), weight, bias, factors, pass);
+        let Some(LoraFactors { up, down }) = frozen else { return y };
+        // Without the pass: these products cost little to compute again.
+        let low = ops::lora_linear(x, down.primal.transpose(), None, None, None);
+        y + ops::lora_linear(low, up.primal, None, None, None)
     }
 
     /// A convolution, which carries no adapter: `y = W ⋆ x + b`.

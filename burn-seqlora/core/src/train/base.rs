@@ -11,7 +11,7 @@ use crate::lora::{DualAdapters, Site};
 use crate::objective::Objective;
 use crate::settings::TrainingBase;
 
-/// A loss in which frozen adapters of earlier concepts are concatenated with those that are trained.
+/// A loss in which frozen adapters of earlier concepts are added to those that are trained.
 ///
 /// They stay factors: no second copy of the model's weights, and nothing that depends on the order
 /// in which adapters were merged.
@@ -32,7 +32,7 @@ impl<B: KernelBackend, O: Objective<B>> Objective<B> for OnBase<B, O> {
         embeddings: Option<&Tensor<B, 2>>,
         sample: &O::Sample,
     ) -> Dual<B, 1> {
-        self.objective.loss(&adapters.concat(&self.earlier), embeddings, sample)
+        self.objective.loss(&adapters.clone().with_frozen(&self.earlier), embeddings, sample)
     }
 }
 
@@ -53,4 +53,51 @@ pub fn earlier<B: KernelBackend>(
         TrainingBase::Accumulated => before.map(Member::new).collect(),
     };
     Ok(Composition::<B>::load(bank, &members, sites, device)?.adapters)
+}
+
+#[cfg(all(test, feature = "cpu"))]
+mod tests {
+    use seqlora_kernels::Flex;
+    use seqlora_kernels::lora_linear::LoraFactors;
+
+    use super::*;
+
+    /// The sum of all outputs of two layers with one input.
+    struct Layers;
+
+    impl Objective<Flex> for Layers {
+        type Sample = Tensor<Flex, 2>;
+
+        fn loss(
+            &self,
+            adapters: &DualAdapters<Flex>,
+            _: Option<&Tensor<Flex, 2>>,
+            x: &Tensor<Flex, 2>,
+        ) -> Dual<Flex, 1> {
+            let ranks = [0, 1].map(|site| Some(adapters.site(site)?.up.dims()[1]));
+            assert_eq!(ranks, [Some(2), None], "frozen factors are not copied in a loss");
+            let layer = |site| {
+                let weight = Tensor::ones([5, 4], &x.device());
+                adapters.linear(Some(site), Dual::constant(x.clone()), weight, None)
+            };
+            (layer(0) + layer(1)).sum()
+        }
+    }
+
+    /// Both layers have frozen factors of rank 3, and the first also those that are trained, of rank 2.
+    #[test]
+    fn frozen_factors_are_added_and_stay_where_they_are() {
+        let device = Default::default();
+        let factors = |rank: usize, size: f32| {
+            let full = |rows| Dual::constant(Tensor::<Flex, 2>::full([rows, rank], size, &device));
+            Some(LoraFactors { up: full(5), down: full(4) })
+        };
+        let earlier = DualAdapters::<Flex>::new(vec![factors(3, 2.0), factors(3, 3.0)]);
+        let on_base = OnBase { objective: Layers, earlier };
+        let trained = DualAdapters::new(vec![factors(2, 1.0), None]);
+        let loss = on_base.loss(&trained, None, &Tensor::ones([1, 4], &device));
+        // Each of the 2 × 5 outputs is the sum of 4 elements of W + Σ A Bᵀ.
+        let expected: f32 = 5.0 * 4.0 * ((1.0 + 2.0 + 3.0 * 4.0) + (1.0 + 3.0 * 9.0));
+        assert_eq!(loss.primal.into_scalar(), expected);
+    }
 }

@@ -208,6 +208,8 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             min_snr_gamma: config.min_snr_gamma,
         };
         let earlier = earlier::<B>(config.base, bank, &plan.id, &sites, &device)?;
+        // What never moves is rounded once.
+        let earlier = earlier.cast(config.precision.dtype());
         let encoded = EncodedConcept::new(model, *data, config, &seed)?;
         let encoded = encoded.with_cache(&folder, data_digest, base)?;
         let (attention, prior_weight) = (config.attention(), config.prior_weight);
