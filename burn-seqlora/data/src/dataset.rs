@@ -1,5 +1,7 @@
 //! The images of one concept, decoded when they are asked for.
 
+use std::path::Path;
+
 use image::RgbImage;
 use image::imageops::{self, FilterType};
 use rand_chacha::ChaCha8Rng;
@@ -7,8 +9,8 @@ use seqlora_core::data::{Example, Examples, Transform};
 
 use super::canvas::Canvas;
 use super::error::DataError;
-use super::image::load_rgb;
-use super::mask::{Mask, load_mask};
+use super::image::{decode_rgb, read};
+use super::mask::{Mask, decode_mask};
 use super::source::{ConceptSource, ImageSource};
 use super::transform::apply;
 
@@ -57,9 +59,24 @@ impl Item {
     /// # Errors
     /// If one of them cannot be used.
     pub(crate) fn load(source: &ImageSource) -> Result<Self, DataError> {
-        let image = load_rgb(&source.path)?;
-        let mask = source.mask.as_ref().map(|path| load_mask(path, image.dimensions()));
-        Ok(Self { image, mask: mask.transpose()? })
+        Self::load_and_show(source, |_| {})
+    }
+
+    /// [`load`](Self::load) that shows the bytes which are decoded: those of the image, then those of its mask.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub(crate) fn load_and_show(
+        source: &ImageSource,
+        mut show: impl FnMut(&[u8]),
+    ) -> Result<Self, DataError> {
+        let mut shown = |path: &Path| read(path).inspect(|bytes| show(bytes));
+        let image = decode_rgb(&source.path, shown(&source.path)?)?;
+        let mask = match &source.mask {
+            Some(path) => Some(decode_mask(path, shown(path)?, image.dimensions())?),
+            None => None,
+        };
+        Ok(Self { image, mask })
     }
 
     /// An image whose short edge is longer than `limit` is scaled down to that: no transform shows more
@@ -88,19 +105,24 @@ mod tests {
     use image::{GrayImage, Luma, Rgb};
     use rand::SeedableRng;
 
-    #[test]
-    fn large_images_shrink_and_examples_repeat() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("vase");
+    /// An image of 90 x 60 pixels with a mask.
+    fn vase(root: &Path) -> (RgbImage, ConceptSource) {
         std::fs::create_dir_all(root.join("masks")).unwrap();
         let image = RgbImage::from_fn(90, 60, |x, y| Rgb([x as u8, y as u8, 7]));
         image.save(root.join("0.png")).unwrap();
         let mask = GrayImage::from_fn(90, 60, |x, _| Luma([if x < 45 { 255 } else { 0 }]));
         mask.save(root.join("masks/0.png")).unwrap();
-        let manifest = Manifest::discover(&root, &DiscoverOptions::default()).unwrap();
-        let data = Dataset::new(&manifest.concepts[0], Canvas::new(16, 8).unwrap());
+        let manifest = Manifest::discover(root, &DiscoverOptions::default()).unwrap();
+        (image, manifest.concepts[0].clone())
+    }
+
+    #[test]
+    fn large_images_shrink_and_examples_repeat() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, source) = vase(&folder.path().join("vase"));
+        let data = Dataset::new(&source, Canvas::new(16, 8).unwrap());
         assert_eq!(data.len(), 1);
-        let item = Item::load(&manifest.concepts[0].images[0]).unwrap().at_most(32);
+        let item = Item::load(&source.images[0]).unwrap().at_most(32);
         assert_eq!(item.image.dimensions(), (48, 32));
         assert_eq!(item.mask.unwrap().dimensions(), (48, 32));
         let draw = |seed| {
@@ -108,5 +130,22 @@ mod tests {
         };
         assert_eq!(draw(5), draw(5));
         assert_ne!(draw(5), draw(6));
+    }
+
+    /// What a digest is made of is what is decoded: no file is read twice.
+    #[test]
+    fn files_are_read_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, source) = vase(&folder.path().join("vase"));
+        let source = &source.images[0];
+        let mut files = [&source.path, source.mask.as_ref().unwrap()].into_iter();
+        let item = Item::load_and_show(source, |bytes| {
+            let file = files.next().unwrap();
+            assert_eq!(bytes, std::fs::read(file).unwrap());
+            std::fs::remove_file(file).unwrap();
+        });
+        let item = item.unwrap();
+        assert!(files.next().is_none() && item.mask.is_some());
+        assert_eq!(item.image, image);
     }
 }

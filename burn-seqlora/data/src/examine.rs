@@ -1,12 +1,8 @@
 //! The pass over all files of a concept that precedes training.
 
-use std::io::Read;
-use std::path::Path;
-
 use rayon::prelude::*;
 use seqlora_core::data::{Examination, MaskCoverage};
 use seqlora_core::{Error, Flow, Result};
-use seqlora_files::{FileError, open_regular};
 use sha2::{Digest, Sha256};
 
 use super::dataset::Item;
@@ -68,26 +64,14 @@ struct Examined {
 }
 
 fn examine_image(image: &ImageSource) -> Result<Examined, DataError> {
-    let files = [Some(&image.path), image.mask.as_ref()].into_iter().flatten();
-    let mut digests = files.map(|path| digest(path)).collect::<Result<Vec<_>, _>>()?;
-    digests.push(Sha256::digest(image.caption.as_deref().unwrap_or_default()).into());
-    let Item { image, mask } = Item::load(image)?;
+    let caption = image.caption.as_deref().unwrap_or_default();
+    let mut digests: Vec<[u8; 32]> = Vec::new();
+    let decoded = Item::load_and_show(image, |bytes| digests.push(Sha256::digest(bytes).into()));
+    digests.push(Sha256::digest(caption).into());
+    let Item { image, mask } = decoded?;
     let pixels = image.width() as usize * image.height() as usize;
     let covered = |mask: Mask| mask.pixels().map(|p| f64::from(p.0[0])).sum::<f64>();
     Ok(Examined { digests, pixels, mask: mask.map(|mask| covered(mask) / pixels as f64) })
-}
-
-/// The SHA-256 of a file.
-fn digest(path: &Path) -> Result<[u8; 32], DataError> {
-    let unreadable = |error: FileError| DataError::image(path, error, "replace the file");
-    let (mut file, _) = open_regular(path).map_err(unreadable)?;
-    let (mut hash, mut part) = (Sha256::new(), vec![0; 1 << 16]);
-    loop {
-        match file.read(&mut part).map_err(DataError::io(path))? {
-            0 => return Ok(hash.finalize().into()),
-            length => hash.update(&part[..length]),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -96,6 +80,7 @@ mod tests {
     use crate::{ConceptData, DiscoverOptions, Manifest};
     use image::{Rgb, RgbImage};
     use std::fs;
+    use std::path::Path;
 
     /// A folder of 40 images.
     fn vases(root: &Path) -> ConceptSource {

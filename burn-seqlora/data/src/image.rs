@@ -33,7 +33,23 @@ const MOST_PER_BYTE: u64 = 4096;
 /// a PNG, JPEG, WebP or BMP image, is damaged or truncated, would be larger than a file of its size can
 /// hold, or is a four-channel JPEG without Adobe's marker.
 pub fn load_rgb(path: &Path) -> Result<RgbImage, DataError> {
-    let image = decode(path)?;
+    decode_rgb(path, read(path)?)
+}
+
+/// The bytes of an image file.
+///
+/// # Errors
+/// [`DataError::File`], as [`load_rgb`].
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, DataError> {
+    Ok(read_bytes(path, limits::IMAGE_FILE)?)
+}
+
+/// [`load_rgb`] of a file that was read.
+///
+/// # Errors
+/// [`DataError::Image`], as [`load_rgb`].
+pub(crate) fn decode_rgb(path: &Path, bytes: Vec<u8>) -> Result<RgbImage, DataError> {
+    let image = decode(path, bytes)?;
     if !image.color().has_alpha() {
         return Ok(image.into_rgb8());
     }
@@ -48,13 +64,12 @@ pub fn load_rgb(path: &Path) -> Result<RgbImage, DataError> {
     }))
 }
 
-/// Decodes a file without changing its colour type, and turns it upright.
+/// Decodes a file that was read without changing its colour type, and turns it upright.
 ///
 /// # Errors
-/// As [`load_rgb`].
-pub(crate) fn decode(path: &Path) -> Result<DynamicImage, DataError> {
+/// [`DataError::Image`], as [`load_rgb`].
+pub(crate) fn decode(path: &Path, bytes: Vec<u8>) -> Result<DynamicImage, DataError> {
     const REPLACE: &str = "replace the file, or move it out of the folder";
-    let bytes = read_bytes(path, limits::IMAGE_FILE)?;
     let format = match image::guess_format(&bytes) {
         Ok(
             format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP | ImageFormat::Bmp),

@@ -6,7 +6,7 @@ use image::imageops::{self, FilterType};
 use image::{ImageBuffer, Luma};
 
 use super::error::DataError;
-use super::image::decode;
+use super::image::{decode, read};
 
 /// A subject mask: one value in [0, 1] per pixel, 1 on the subject.
 pub type Mask = ImageBuffer<Luma<f32>, Vec<f32>>;
@@ -19,10 +19,22 @@ pub type Mask = ImageBuffer<Luma<f32>, Vec<f32>>;
 /// mask is black everywhere, or if its values are 0 and 1 of 255, which are class numbers of a
 /// segmentation tool.
 pub fn load_mask(path: &Path, size: (u32, u32)) -> Result<Mask, DataError> {
+    decode_mask(path, read(path)?, size)
+}
+
+/// [`load_mask`] of a file that was read.
+///
+/// # Errors
+/// [`DataError::Image`], as [`load_mask`].
+pub(crate) fn decode_mask(
+    path: &Path,
+    bytes: Vec<u8>,
+    size: (u32, u32),
+) -> Result<Mask, DataError> {
     const FIX: &str = "paint the subject white (255) on black and save it as PNG";
     let unit = |value: u16| f32::from(value) / f32::from(u16::MAX);
     // Two channels of 16 bits represent every source exactly and take a quarter of four floats' memory.
-    let image = decode(path)?.into_luma_alpha16();
+    let image = decode(path, bytes)?.into_luma_alpha16();
     let mask = Mask::from_fn(image.width(), image.height(), |x, y| {
         let [luma, alpha] = image.get_pixel(x, y).0;
         Luma([unit(luma) * unit(alpha)])
