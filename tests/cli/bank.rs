@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use burn_seqlora::check::greatest;
 use serde_json::{Value, json};
 
 use crate::files::Files;
@@ -52,16 +53,16 @@ fn columns(project: &Project, file: &str) -> Vec<(String, Vec<Vec<f64>>)> {
 
 /// The largest |entry| of B_jᵀ B_i of two concepts, by its definition.
 fn overlap(a: &[(String, Vec<Vec<f64>>)], b: &[(String, Vec<Vec<f64>>)]) -> f64 {
-    let mut largest: f64 = 0.0;
+    let mut entries = Vec::new();
     for (site, columns) in a {
         let Some((_, others)) = b.iter().find(|(name, _)| name == site) else { continue };
         for x in columns {
             for y in others {
-                largest = largest.max(x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>().abs());
+                entries.push(x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>().abs());
             }
         }
     }
-    largest
+    greatest(entries)
 }
 
 #[test]
@@ -82,8 +83,7 @@ fn a_learnt_bank_is_listed_and_sound() {
     assert_eq!((&found["sound"], &found["problems"]), (&json!(true), &json!([])));
     let [cat, dog, mug] =
         THREE.map(|id| columns(&project, &format!("bank/concepts/{id}/adapter.safetensors")));
-    let most = [overlap(&cat, &dog), overlap(&cat, &mug), overlap(&dog, &mug)];
-    let most = most.into_iter().fold(0.0, f64::max);
+    let most = greatest([overlap(&cat, &dog), overlap(&cat, &mug), overlap(&dog, &mug)]);
     let worst = found["worst"]["overlap"].as_f64().expect("a number");
     assert!((worst - most).abs() < 1e-12 && worst < 1e-6, "{worst} {most}");
     assert_eq!(found["sites"].as_array().expect("a list").len(), cat.len());

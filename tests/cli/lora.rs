@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use burn_seqlora::check::greatest;
 use safetensors::tensor::Dtype;
 
 use crate::files::Files;
@@ -18,11 +19,11 @@ fn numbers(weights: &Weights, name: &str) -> Vec<f32> {
     weights[name].2.chunks_exact(4).map(number).collect()
 }
 
-/// The largest difference, relative to the largest number of the first.
+/// The largest difference, relative to the largest number of the first; NaN if a number is.
 pub fn difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    let scale = a.iter().fold(0f32, |m, x| m.max(x.abs()));
-    a.iter().zip(b).fold(0f32, |m, (x, y)| m.max((x - y).abs())) / scale
+    let scale = greatest(a.iter().map(|x| f64::from(x.abs())));
+    (greatest(a.iter().zip(b).map(|(x, y)| f64::from((x - y).abs()))) / scale) as f32
 }
 
 /// What the run of the fixture draws with these options, as tests/reference/make_adapters_fixture.py does.

@@ -13,6 +13,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::PathBuf;
 
+use burn_seqlora::check::greatest;
 use burn_seqlora::kernels::Flex;
 use burn_seqlora::lora::Bases;
 use burn_seqlora::methods::{self, TrainState};
@@ -116,7 +117,7 @@ fn check(points: &[Point]) -> Result<(), Failure> {
 
 fn fall(points: &[Point]) -> f64 {
     // At A = 0 the first inner steps make the gradient: it is largest soon after the start.
-    let largest = points.iter().map(|point| point.slope).fold(0.0, f64::max);
+    let largest = greatest(points.iter().map(|point| point.slope));
     largest / points.last().map_or(f64::NAN, |point| point.slope)
 }
 
@@ -262,6 +263,8 @@ mod tests {
         let text = |points: &[Point]| check(points).unwrap_err().to_string();
         assert!(text(&[point(1.0, 200.0), point(2.0, 1.0)]).contains("F rises"));
         assert!(text(&[point(2.0, 50.0), point(1.0, 1.0)]).contains("falls by 50.0 only"));
+        let with_nan = [point(3.0, f64::NAN), point(2.0, 200.0), point(1.0, 1.0)];
+        assert!(text(&with_nan).contains("falls by NaN only"));
         check(&[point(2.0, 200.0), point(1.0, 1.0)]).unwrap();
     }
 }

@@ -68,6 +68,11 @@ impl Learnt {
             bytes: size(&bank.join("concepts")),
         })
     }
+
+    /// The largest overlap of several runs; NaN if one is.
+    pub fn most_overlap(runs: &[&Self]) -> f64 {
+        greatest(runs.iter().map(|run| run.max_overlap))
+    }
 }
 
 /// The bytes of all files in a folder.
@@ -78,4 +83,27 @@ fn size(folder: &Path) -> u64 {
         _ => entry.metadata().map_or(0, |metadata| metadata.len()),
     };
     entries.map(of).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_nan_vanishes_among_runs() {
+        let run = |max_overlap| Learnt {
+            order: Vec::new(),
+            seconds: Vec::new(),
+            elapsed_seconds: None,
+            both_found: None,
+            max_overlap,
+            peak_bytes: None,
+            bytes: 0,
+        };
+        let (none, small) = (run(f64::NAN), run(0.5));
+        assert_eq!(Learnt::most_overlap(&[&small]), 0.5);
+        for runs in [[&none, &small], [&small, &none]] {
+            assert!(Learnt::most_overlap(&runs).is_nan());
+        }
+    }
 }

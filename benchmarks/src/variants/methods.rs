@@ -245,7 +245,7 @@ impl Row {
             name: name.into(),
             scores,
             both_found: mean(0).zip(mean(1)).filter(|_| fused.is_none()).map(|(p, b)| [p, b]),
-            max_overlap: learnt.iter().map(|learnt| learnt.max_overlap).fold(0.0, f64::max),
+            max_overlap: Learnt::most_overlap(learnt),
             training_seconds: summary(&seconds),
             elapsed_seconds: elapsed.and_then(|elapsed| summary(&elapsed)),
             fusion_seconds: fused.as_ref().and_then(fusion_seconds),

@@ -156,13 +156,12 @@ impl ModelSource {
     /// # Errors
     /// If a change was added nowhere.
     fn merged(&self, changes: &PatchSet, written: &[Rewriting]) -> Result<MergedFiles, ModelError> {
-        let layers = written.iter().map(|file| file.changes).sum();
+        let Rewriting { changes: layers, error } = Rewriting::of_all(written);
         if layers != changes.0.len() {
             let count = changes.0.len();
             let reason = format!("{layers} of {count} changes belong to layers of this model");
             return Err(ModelError::config(&self.unet.files.folder, reason));
         }
-        let error = written.iter().map(|file| file.error).fold(0.0, f64::max);
         Ok(MergedFiles { layers, error })
     }
 }

@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, View};
+use seqlora_core::check::greatest;
 use seqlora_core::lora::WeightPatch;
 use seqlora_files::sort_metadata_of;
 
@@ -35,12 +36,22 @@ pub(crate) struct Rewritten<'a> {
 }
 
 /// What changed in a file.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rewriting {
     /// The changes that were added.
     pub(crate) changes: usize,
-    /// The largest relative error of one, ‖W' − W − ΔW‖ / ‖ΔW‖, as it is read again.
+    /// The largest relative error of one, ‖W' − W − ΔW‖ / ‖ΔW‖, as it is read again; NaN if one is.
     pub(crate) error: f64,
+}
+
+impl Rewriting {
+    /// What changed in all of these.
+    pub(crate) fn of_all(parts: &[Self]) -> Self {
+        Self {
+            changes: parts.iter().map(|part| part.changes).sum(),
+            error: greatest(parts.iter().map(|part| part.error)),
+        }
+    }
 }
 
 impl<'a> Rewritten<'a> {
@@ -109,8 +120,7 @@ impl<'a> Rewritten<'a> {
     fn error(&self, new: &Header) -> Result<f64, ModelError> {
         let bytes = new.bytes(&new.tensors()[&self.key])?;
         let (before, after) = (self.numbers()?, numbers(new, &self.key, bytes)?);
-        let mut worst = 0.0f64;
-        for (start, change) in &self.changes {
+        let error = |(start, change): &(usize, &WeightPatch)| {
             let (mut lost, mut all) = (0.0, 0.0);
             let pairs = after[*start..].iter().zip(&before[*start..]).zip(change.delta());
             for ((after, before), change) in pairs {
@@ -118,9 +128,9 @@ impl<'a> Rewritten<'a> {
                 lost += (f64::from(*after) - f64::from(*before) - change).powi(2);
                 all += change * change;
             }
-            worst = worst.max(if all > 0.0 { (lost / all).sqrt() } else { lost.sqrt() });
-        }
-        Ok(worst)
+            if all > 0.0 { (lost / all).sqrt() } else { lost.sqrt() }
+        };
+        Ok(greatest(self.changes.iter().map(error)))
     }
 }
 
@@ -160,12 +170,10 @@ pub(crate) fn rewrite(
     }
     sort_metadata_of(file)?;
     let new = Header::read(file)?;
-    let mut rewriting = Rewriting::default();
-    for tensor in tensors.iter().filter(|tensor| !tensor.changes.is_empty()) {
-        rewriting.changes += tensor.changes.len();
-        rewriting.error = rewriting.error.max(tensor.error(&new)?);
-    }
-    Ok(rewriting)
+    let changed = tensors.iter().filter(|tensor| !tensor.changes.is_empty());
+    let parts = changed
+        .map(|tensor| Ok(Rewriting { changes: tensor.changes.len(), error: tensor.error(&new)? }));
+    Ok(Rewriting::of_all(&parts.collect::<Result<Vec<_>, ModelError>>()?))
 }
 
 /// A tensor whose numbers are read when they are written.
@@ -201,5 +209,43 @@ impl View for Lazy<'_> {
     fn data_len(&self) -> usize {
         let (start, end) = self.tensor.header.tensors()[&self.tensor.from].data_offsets;
         end - start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use safetensors::tensor::TensorView;
+
+    use super::*;
+
+    /// A file with one tensor.
+    fn stored(file: &Path, numbers: [f32; 2]) -> Header {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, vec![1, 2], &bytes).unwrap();
+        safetensors::serialize_to_file([("a", view)], None, file).unwrap();
+        Header::read(file).unwrap()
+    }
+
+    #[test]
+    fn no_nan_vanishes_in_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let change = WeightPatch::Dense { outputs: 1, inputs: 2, values: vec![0.5, 0.5] };
+        let tensor = Rewritten {
+            header: Rc::new(stored(&folder.path().join("old"), [1.0, 2.0])),
+            from: "a".into(),
+            key: "a".into(),
+            shape: vec![1, 2],
+            changes: vec![(0, &change)],
+        };
+        let new = folder.path().join("new");
+        let error = |numbers| tensor.error(&stored(&new, numbers)).unwrap();
+        assert_eq!(error([1.5, 2.5]), 0.0);
+        assert!(error([f32::NAN, 2.5]).is_nan());
+
+        let of_all = |errors: [f64; 2]| {
+            Rewriting::of_all(&errors.map(|error| Rewriting { changes: 1, error }))
+        };
+        assert_eq!(of_all([0.25, 0.5]), Rewriting { changes: 2, error: 0.5 });
+        assert!(of_all([f64::NAN, 0.5]).error.is_nan());
     }
 }

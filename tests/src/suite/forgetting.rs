@@ -11,6 +11,7 @@ use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::TrainConfig;
 use nalgebra::DMatrix;
 
+use crate::fixtures::largest;
 use crate::toy::training::{config, learn_in_turn, together};
 use crate::toy::{Net, Precision, Sample, Toy, columns, matrix, numbers, random};
 
@@ -92,9 +93,9 @@ pub fn forgetting_is_a_quadratic_form_in_the_residual<B: KernelBackend>(precisio
     let q = matrix::<B>(&orthonormal_gauge(columns(&first), &Columns::new()).0, precision.dtype);
     let outside = input.clone() - input.clone().times(q.clone()).times(q.transpose());
     let alone = forgetting(toy, &later, &outside);
-    let largest = forgotten.iter().fold(0f64, |m, x| m.max(*x));
-    let worst = forgotten.iter().zip(&alone).fold(0f64, |m, (x, y)| m.max((x - y).abs()));
-    assert!(worst < 1e-5 * largest, "span(B₁) must not count: {worst:.2e} of {largest:.2e}");
+    let most = largest(forgotten.iter().copied());
+    let worst = largest(forgotten.iter().zip(&alone).map(|(x, y)| x - y));
+    assert!(worst < 1e-5 * most, "span(B₁) must not count: {worst:.2e} of {most:.2e}");
 
     // D Σ Dᵀ has the eigenvalues of MΣ.
     let [up, down] = [&later.up, &later.down].map(|f| f.get(0).unwrap());

@@ -93,7 +93,7 @@ impl MergedExport {
             let path = path(args, *format, pack);
             let Written { files, sidecar } = self.write_one(*format, &changes, &path)?;
             let MergedFiles { layers, error } = files;
-            if error > NOTICEABLE {
+            if error.is_nan() || error > NOTICEABLE {
                 terminal.warning(format!(
                     "{}: the type in which the model stores its weights rounds the changes by {:.0} %; a model \
                      in f32 does not",

@@ -1,6 +1,7 @@
 //! What the energies of all layers say of a pair of concepts.
 
 use super::energy::{Energies, SiteEnergies};
+use crate::check::greatest;
 use crate::lora::{Part, Site};
 
 /// Layers whose inputs are of one kind.
@@ -52,9 +53,9 @@ pub struct Disturbance {
 }
 
 impl Disturbance {
-    /// The largest of the means: a single layer says little.
+    /// The largest of the means: a single layer says little. NaN if one of them is.
     pub fn largest(&self) -> f64 {
-        self.groups.iter().flatten().copied().fold(0.0, f64::max)
+        greatest(self.groups.iter().flatten().copied())
     }
 
     fn new(
@@ -65,7 +66,8 @@ impl Disturbance {
     ) -> Option<Self> {
         let ratios = energies.sites.iter().filter_map(|site| Some((&site.site, ratio(site)?)));
         let ratios: Vec<(&Site, f64)> = ratios.collect();
-        let (site, worst) = ratios.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        // In this order a NaN is the greatest, but for its sign.
+        let (site, worst) = ratios.iter().max_by(|a, b| a.1.abs().total_cmp(&b.1.abs()))?;
         let mean = |group: LayerGroup| {
             let of_group = ratios.iter().filter(|(site, _)| LayerGroup::of(site) == group);
             let (count, sum) = of_group.fold((0, 0.0), |(n, sum), (_, ratio)| (n + 1, sum + ratio));
@@ -130,5 +132,19 @@ mod tests {
         let common = shares_on_common(&found);
         assert_eq!((common.len(), common[0].on), (1, None));
         assert!((common[0].groups[2].unwrap() - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn no_nan_vanishes_in_a_maximum() {
+        for nan in [f64::NAN, -f64::NAN] {
+            let of = |name: &str, role, on| energies(name, Part::Denoiser, role, on, 0.25);
+            let sites = vec![
+                of("attn2.to_k", Role::CrossAttention, nan),
+                of("attn1.to_k", Role::SelfAttention, 0.16),
+            ];
+            let found = Energies { ids: vec!["cat".into(), "dog".into()], sites };
+            let pair = &disturbances(&found)[0];
+            assert!(pair.largest().is_nan() && pair.worst.0.is_nan());
+        }
     }
 }

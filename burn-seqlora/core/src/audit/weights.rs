@@ -53,14 +53,16 @@ impl PairWeights {
 
     /// The site with the largest such multiple.
     pub fn worst(&self) -> Option<&SiteWeights> {
-        let relative = |site: &&SiteWeights| site.overlap.relative_to_random;
+        // In this order a NaN is the greatest, but for its sign.
+        let relative = |site: &&SiteWeights| site.overlap.relative_to_random.abs();
         self.sites.iter().max_by(|a, b| relative(a).total_cmp(&relative(b)))
     }
 
-    /// The smallest principal angle of all sites in radians.
+    /// The smallest principal angle of all sites in radians; NaN if one of them is.
     pub fn smallest_angle(&self) -> f64 {
-        let angles = self.sites.iter().filter_map(|site| site.overlap.angles.first());
-        angles.copied().fold(FRAC_PI_2, f64::min)
+        let angles = self.sites.iter().flat_map(|site| &site.overlap.angles).copied();
+        let smaller = |a: f64, b: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) };
+        angles.fold(FRAC_PI_2, smaller)
     }
 }
 
@@ -178,6 +180,21 @@ mod tests {
         assert!((pairs[0].cosine() - both).abs() < 1e-12);
         assert!(pairs[0].smallest_angle() < 1e-6);
         assert_eq!(pairs[0].worst().unwrap().site, 1, "there they are the same");
+    }
+
+    #[test]
+    fn no_nan_vanishes_among_sites() {
+        let at = |site, relative_to_random, angles: [f64; 2]| {
+            let overlap =
+                SubspaceOverlap { energy: 1.0, relative_to_random, angles: angles.into() };
+            SiteWeights { site, overlap, product: 1.0, norms: [1.0; 2] }
+        };
+        for nan in [f64::NAN, -f64::NAN] {
+            let sites = vec![at(0, 2.0, [0.5, 1.0]), at(1, nan, [0.75, nan])];
+            let pair = PairWeights { pair: [0, 1], sites };
+            assert!(pair.smallest_angle().is_nan());
+            assert_eq!(pair.worst().unwrap().site, 1);
+        }
     }
 
     #[test]

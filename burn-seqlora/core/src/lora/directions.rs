@@ -129,10 +129,11 @@ fn norm(a: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::greatest;
     use crate::rng::Seed;
 
     fn largest_overlap(a: &Columns, b: &Columns) -> f64 {
-        a.iter().flat_map(|x| b.iter().map(move |y| dot(x, y).abs())).fold(0.0, f64::max)
+        greatest(a.iter().flat_map(|x| b.iter().map(move |y| dot(x, y).abs())))
     }
 
     /// m = 8, r = 3 gives ranks 3, 3, 2, 0 and never a NaN.

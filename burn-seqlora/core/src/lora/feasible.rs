@@ -105,6 +105,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::greatest;
     use crate::lora::shared_basis;
     use crate::rng::Seed;
 
@@ -113,7 +114,7 @@ mod tests {
     }
 
     fn largest_overlap(a: &Columns, b: &Columns) -> f64 {
-        a.iter().flat_map(|x| b.iter().map(move |y| dot(x, y).abs())).fold(0.0, f64::max)
+        greatest(a.iter().flat_map(|x| b.iter().map(move |y| dot(x, y).abs())))
     }
 
     /// A block of 8 holds ranks 3, 3 and 2, whatever other blocks hold.
