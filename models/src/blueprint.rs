@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use seqlora_files::write_atomic;
 use serde_json::{Map, Value, json};
 
 use crate::StableDiffusionConfig;
@@ -168,7 +169,7 @@ fn byte_alphabet() -> impl Iterator<Item = char> {
 /// Writes indented JSON to a file, and creates its folder if necessary.
 ///
 /// # Errors
-/// If the folder or the file cannot be written.
+/// If the folder or the file cannot be written, or the file is a link.
 pub fn write_json(file: &Path, value: &Value) -> Result<(), ModelError> {
     write_text(file, &(serde_json::to_string_pretty(value).expect("a value is JSON") + "\n"))
 }
@@ -176,7 +177,7 @@ pub fn write_json(file: &Path, value: &Value) -> Result<(), ModelError> {
 fn write_text(file: &Path, text: &str) -> Result<(), ModelError> {
     let folder = file.parent().expect("a file in a folder");
     std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
-    std::fs::write(file, text).map_err(ModelError::io(file))
+    Ok(write_atomic(file, text.as_bytes())?)
 }
 
 #[cfg(test)]
@@ -197,5 +198,18 @@ mod tests {
         assert_eq!(tokenizer.encode("a close-up").len(), 4);
         assert!(tokenizer.encode("reed").len() > 1);
         assert_eq!(tokenizer.vocab_size(), 512 + merges.len() + 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let (folder, victim) =
+            (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        std::fs::write(victim.path(), "kept").unwrap();
+        let link = folder.path().join("config.json");
+        std::os::unix::fs::symlink(victim.path(), &link).unwrap();
+        let error = write_json(&link, &json!({})).unwrap_err().to_string();
+        assert!(error.contains("symbolic link"), "{error}");
+        assert_eq!(std::fs::read_to_string(victim.path()).unwrap(), "kept");
     }
 }

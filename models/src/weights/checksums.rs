@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 use std::{fs, io};
 
 use rayon::prelude::*;
+use seqlora_files::write_atomic;
 
 use super::fingerprint::digest;
 use super::{ModelError, read_config};
@@ -49,7 +50,7 @@ pub fn verify_checksums(folder: &Path) -> Result<(), ModelError> {
 /// Writes the `SHA256SUMS` of all files in a folder, in the order of their names.
 ///
 /// # Errors
-/// If a file cannot be read, or the list cannot be written.
+/// If a file cannot be read, or the list cannot be written or is a link.
 pub fn write_checksums(folder: &Path) -> Result<(), ModelError> {
     let mut files = Vec::new();
     list_files(folder, &mut files).map_err(ModelError::io(folder))?;
@@ -64,7 +65,7 @@ pub fn write_checksums(folder: &Path) -> Result<(), ModelError> {
     }
     lines.sort_by(|a, b| a[64..].cmp(&b[64..]));
     let list = folder.join(LIST);
-    fs::write(&list, lines.concat()).map_err(ModelError::io(&list))
+    Ok(write_atomic(&list, lines.concat().as_bytes())?)
 }
 
 fn list_files(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
@@ -121,5 +122,17 @@ mod tests {
         assert_eq!(names, ["b.txt", "unet/a.bin"]);
         fs::write(folder.path().join("b.txt"), "other").unwrap();
         assert!(verify_checksums(folder.path()).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn no_list_is_written_through_a_link() {
+        let (folder, victim) =
+            (tempfile::tempdir().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        fs::write(victim.path(), "kept").unwrap();
+        std::os::unix::fs::symlink(victim.path(), folder.path().join(LIST)).unwrap();
+        let error = write_checksums(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("symbolic link"), "{error}");
+        assert_eq!(fs::read_to_string(victim.path()).unwrap(), "kept");
     }
 }

@@ -15,6 +15,7 @@ use serde_json::json;
 use super::config::PretrainConfig;
 use super::denoising::TextToLatents;
 use super::design::blueprint;
+use super::guard::{copy_file, copy_folder, lock};
 use super::initial::initialised;
 use super::spatial_labels::SpatialHead;
 use seqlora_models::StableDiffusionConfig;
@@ -71,7 +72,7 @@ impl Pretraining {
     /// [`open_from`](Self::open_from).
     ///
     /// # Errors
-    /// If the folder cannot be written, or another process trains in it.
+    /// If the folder cannot be written, something in it is a link, or another process trains in it.
     pub fn open(folder: &Path, config: PretrainConfig) -> Result<Self, PretrainError> {
         Self::locked(folder, config, lock(folder)?)
     }
@@ -98,7 +99,8 @@ impl Pretraining {
     /// its card and training curves.
     ///
     /// # Errors
-    /// If `from` has no weights, the folder cannot be written, or another process trains in it.
+    /// If `from` has no weights, the folder cannot be written, something in it is a link, or another
+    /// process trains in it.
     pub fn open_from(
         folder: &Path,
         config: PretrainConfig,
@@ -231,28 +233,6 @@ impl Pretraining {
         let places = SpatialHead::new(self.design.unet.middle_width(), device);
         TextToLatents { unet, text_encoder, places }
     }
-}
-
-fn lock(folder: &Path) -> Result<FolderLock, PretrainError> {
-    std::fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
-    Ok(FolderLock::take(folder)?)
-}
-
-/// Copies the files of a folder, without its subfolders.
-fn copy_folder(from: &Path, to: &Path) -> Result<(), ModelError> {
-    for entry in std::fs::read_dir(from).map_err(ModelError::io(from))? {
-        let file = entry.map_err(ModelError::io(from))?.path();
-        if let Some(name) = file.file_name().filter(|_| file.is_file()) {
-            copy_file(&file, &to.join(name))?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn copy_file(from: &Path, to: &Path) -> Result<(), ModelError> {
-    let folder = to.parent().expect("a file in a folder");
-    std::fs::create_dir_all(folder).map_err(ModelError::io(folder))?;
-    std::fs::copy(from, to).map(drop).map_err(ModelError::io(to))
 }
 
 #[cfg(test)]

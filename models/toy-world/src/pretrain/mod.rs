@@ -22,6 +22,7 @@ mod design;
 mod evaluation;
 mod folder;
 mod grounding;
+mod guard;
 mod initial;
 mod optimizer;
 mod parameters;
