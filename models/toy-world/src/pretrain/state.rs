@@ -24,6 +24,9 @@ struct StateRecord {
 
 const RECORD: &str = "state.json";
 
+/// The files that tensors are written to by turns.
+const FILES: [&str; 2] = ["state-0.safetensors", "state-1.safetensors"];
+
 /// Access to one of the vectors of a parameter.
 type Vector<B> = for<'a> fn(&'a mut Parameter<B>) -> &'a mut Tensor<B, 1>;
 
@@ -49,8 +52,8 @@ pub fn save<B: Backend>(
 ) -> Result<()> {
     fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
     // Two files alternate, so that the record never refers to a file that is being replaced.
-    let next = read(folder)?.is_some_and(|record| record.tensors == "state-0.safetensors");
-    let tensors = format!("state-{}.safetensors", next as u8);
+    let next = read(folder)?.is_some_and(|record| record.tensors == FILES[0]);
+    let tensors = FILES[usize::from(next)].to_string();
     let mut named = NamedTensors::new();
     for (name, vector) in vectors::<B>() {
         let all = optimizer.parameters.iter().flat_map(|parameter| {
@@ -70,7 +73,7 @@ pub fn save<B: Backend>(
 /// # Errors
 /// If there is no saved state, or its record is damaged.
 pub fn settings(folder: &Path) -> Result<TaskConfig> {
-    Ok(read_json::<StateRecord>(&folder.join(RECORD))?.config)
+    Ok(StateRecord::read(&folder.join(RECORD))?.config)
 }
 
 /// Restores a saved state, if there is one, into an optimiser before its first step.
@@ -121,5 +124,50 @@ pub fn restore<B: Backend>(
 
 fn read(folder: &Path) -> Result<Option<StateRecord>> {
     let file = folder.join(RECORD);
-    if file.exists() { Ok(Some(read_json(&file)?)) } else { Ok(None) }
+    if file.exists() { Ok(Some(StateRecord::read(&file)?)) } else { Ok(None) }
+}
+
+impl StateRecord {
+    /// Reads a record, and checks what is joined to a path or counted up to.
+    fn read(file: &Path) -> Result<Self> {
+        let record: Self = read_json(file)?;
+        let (step, steps) = (record.step, record.config.steps);
+        let reason = if !FILES.contains(&record.tensors.as_str()) {
+            format!("`tensors` is none of {}", FILES.join(", "))
+        } else if step > steps {
+            format!("`step` is {step}, and the training has {steps}")
+        } else {
+            return Ok(record);
+        };
+        Err(Error::damaged(file, format!("{reason}; delete its folder to start the training anew")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn records_that_cannot_be_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = TaskConfig { steps: 10, ..TaskConfig::default() };
+        let read_with = |tensors: &str, step: usize| {
+            let record = json!({ "tensors": tensors, "step": step, "config": config });
+            write_json(&folder.path().join(RECORD), &record).unwrap();
+            read(folder.path())
+        };
+        assert_eq!(read_with(FILES[1], 10).unwrap().unwrap().step, 10);
+        for (tensors, step, reason) in [
+            ("../state-0.safetensors", 10, "`tensors` is none of state-0.safetensors"),
+            ("/state-0.safetensors", 10, "`tensors`"),
+            (FILES[0], 11, "`step` is 11, and the training has 10"),
+            (FILES[0], usize::MAX, "`step`"),
+        ] {
+            let error = read_with(tensors, step).unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains(RECORD), "{error}");
+            assert!(settings(folder.path()).is_err());
+        }
+    }
 }
