@@ -212,4 +212,22 @@ mod tests {
             assert_eq!(reads, 1, "{}", method.name());
         }
     }
+
+    /// At the first of two sites a column is no number; one of zeros shares nothing.
+    #[test]
+    fn no_nan_vanishes_in_the_overlap() {
+        let device = Default::default();
+        let q = Tensor::<Flex, 2>::eye(3, &device).narrow(1, 0, 1);
+        let basis = Bases::new(vec![Some(q.clone()), Some(q)]);
+        let column =
+            |numbers: [f32; 3]| Some(Tensor::<Flex, 2>::from_data([numbers], &device).transpose());
+        let with = |numbers: [f32; 3]| {
+            let down = Factors::new(vec![column(numbers), column([3.0, 4.0, 0.0])]);
+            scalar(overlap(&down, &basis, Precision::F32).expect("there is a basis"))
+        };
+        assert!((with([0.0; 3]) - 0.6).abs() < 1e-6);
+        for number in [f32::NAN, f32::INFINITY] {
+            assert!(with([number, 1.0, 0.0]).is_nan());
+        }
+    }
 }
