@@ -57,6 +57,8 @@ mod repeat;
 #[cfg(unix)]
 mod resume;
 mod run;
+#[cfg(unix)]
+mod signals;
 mod single_file;
 mod stranger;
 mod usage;
