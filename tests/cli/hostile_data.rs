@@ -5,6 +5,10 @@ use std::fs;
 use safetensors::tensor::Dtype;
 
 use crate::harness::Project;
+#[cfg(unix)]
+use crate::images::write_photos;
+#[cfg(unix)]
+use crate::run::Run;
 use crate::weights::{self, Weights};
 
 /// `metadata.jsonl` names files of its folder only.
@@ -66,6 +70,39 @@ fn names_cannot_steer_the_terminal() {
     weights::write(&project.path("long.safetensors"), &Weights::from([(name, tensor)]));
     let table = project.run(&["inspect", "long.safetensors"]).succeeds().stdout;
     assert!(table.contains(r"\u{1b}]0;title\u{7}xxx") && !table.contains('\u{1b}'), "{table}");
+}
+
+/// Nor can paths, in messages and in results.
+#[cfg(unix)]
+#[test]
+fn paths_cannot_steer_the_terminal() {
+    let project = Project::with_bank();
+    let [photos, bank, out] = ["photos", "bank", "out"].map(|name| format!("\u{1b}[2J{name}"));
+    fs::rename(project.path("bank"), project.path(&bank)).unwrap();
+    write_photos(&project.path(&photos).join("fox"), "fox");
+    project.write(&format!("{photos}/fox/\u{1b}c.png"), "no image");
+    let model = project.model.to_str().unwrap();
+    let shows = |run: Run, paths: &[&str]| {
+        let text = run.stdout + &run.stderr;
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        for path in paths {
+            assert!(text.contains(path), "`{path}` is not in:\n{text}");
+        }
+    };
+
+    let learn = ["learn", &photos, "--bank", &bank, "--model", model, "--config", "settings.toml"];
+    let run = project.run(&[&learn[..], &["--steps", "1"]].concat()).succeeds();
+    shows(run, &[r"\u{1b}[2Jphotos", r"\u{1b}[2Jbank", r"fox/\u{1b}c.png: "]);
+    let generate =
+        ["generate", "--model", model, "--prompt", "a <fox>", "--steps", "1", "--out", &out];
+    let run = project.run(&[&generate[..], &["--bank", &bank]].concat()).succeeds();
+    shows(run, &[r"\u{1b}[2Jout/00000.png"]);
+    let run = project.run(&[&generate[..], &["--bank", &photos]].concat());
+    shows(run.fails(1, &[]), &[r"\u{1b}[2Jphotos/bank.json"]);
+    let adapter = "concepts/fox/adapter.safetensors";
+    fs::remove_file(project.path(&bank).join(adapter)).unwrap();
+    let run = project.run(&["inspect", &bank]).fails(1, &[r"concepts in \u{1b}[2Jbank cannot be"]);
+    shows(run, &[&format!(r"cannot read \u{{1b}}[2Jbank/{adapter}")]);
 }
 
 /// Texts that are too long, and keys that would do nothing, are named.
