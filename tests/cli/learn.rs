@@ -119,6 +119,29 @@ fn a_plan_is_as_strict_as_the_run() {
         .fails(1, &["1 images of concept `vase`", "photos/vase/1.png"]);
 }
 
+/// A plan counts the directions that concepts take by their records: their adapters, and what is kept of these,
+/// are not read.
+#[test]
+fn a_plan_reads_no_adapters() {
+    let project = Project::with_bank();
+    crate::images::write_photos(&project.path("photos/kite"), "kite");
+    // More than three concepts leave in the narrowest layers, so that ranks depend on what is taken.
+    let plan = || {
+        let run = project.learn("photos", "--plan --rank 20 --json").succeeds();
+        let capacity = run.stderr.lines().find(|line| line.starts_with("capacity "));
+        (run.json()["concepts"].clone(), capacity.map(String::from))
+    };
+    let (concepts, capacity) = plan();
+    assert_eq!(concepts[0]["least_rank"], 24 - 3 * 2, "{concepts:#}");
+    assert!(capacity.is_some());
+    for id in THREE {
+        let adapter = project.path(&format!("bank/concepts/{id}/adapter.safetensors"));
+        std::fs::remove_file(adapter).unwrap();
+    }
+    std::fs::remove_dir_all(project.path("bank/basis")).unwrap();
+    assert_eq!(plan(), (concepts, capacity));
+}
+
 /// Learning another concept leaves the earlier ones' files alone, and it does not matter whether
 /// concepts come in one run or in several.
 #[test]

@@ -57,4 +57,19 @@ mod tests {
             assert_eq!(epochs.placement(draw), alone(draw), "{draw}");
         }
     }
+
+    /// Later draws of an epoch read the order that the first one has left, here another one in its place.
+    #[test]
+    fn an_epoch_is_shuffled_once() {
+        let epochs = Epochs::new(Seed::new(3), 5);
+        epochs.placement(0);
+        *epochs.current.borrow_mut() = Some((0, vec![4; 5]));
+        let draws = |range: std::ops::Range<usize>| -> Vec<usize> {
+            range.map(|draw| epochs.placement(draw)).collect()
+        };
+        assert_eq!(draws(0..5), [4; 5]);
+        let mut next = draws(5..10);
+        next.sort();
+        assert_eq!(next, [0, 1, 2, 3, 4], "the next epoch has an order of its own");
+    }
 }
