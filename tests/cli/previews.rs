@@ -65,6 +65,47 @@ fn a_preview_that_fails_is_told() {
     assert_eq!(project.ids(), ["cat"]);
 }
 
+/// Nothing is written through links in the folders of previews and event files. That is told, and training goes
+/// on.
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_links() {
+    use std::os::unix::fs::symlink;
+    let project = Project::new(&["cat"]);
+    project.write("victim/kept", "kept");
+    let victim = Files::read(&project.path("victim"));
+    let learn = || {
+        let options = "--steps 2 --preview-out drawn --tensorboard runs";
+        let mut command = project.learn_command("photos", options);
+        command.args(["--preview", "a {}"]);
+        let run = Run::of(command).succeeds();
+        assert_eq!(project.ids(), ["cat"]);
+        victim.assert_same(&Files::read(&project.path("victim")));
+        fs::remove_dir_all(project.path("bank")).unwrap();
+        run.stderr
+    };
+    for folder in ["drawn", "runs"] {
+        fs::create_dir(project.path(folder)).unwrap();
+        symlink(project.path("victim"), project.path(folder).join("cat")).unwrap();
+    }
+    let told = learn();
+    for step in [0, 2] {
+        let text = format!("no preview of <cat> at step {step}: drawn/cat is a symbolic link");
+        assert!(told.contains(&text), "{told}");
+    }
+    assert!(told.contains("nothing more goes to runs: runs/cat is a symbolic link"), "{told}");
+
+    // And a link in the place of the sheet.
+    for folder in ["drawn", "runs"] {
+        fs::remove_file(project.path(folder).join("cat")).unwrap();
+    }
+    symlink(project.path("victim/kept"), project.path("drawn/cat.png")).unwrap();
+    let told = learn();
+    assert!(told.contains("drawn/cat.png is a symbolic link"), "{told}");
+    assert!(project.path("drawn/cat.png").is_symlink());
+    assert!(!told.contains("nothing more goes to runs"), "{told}");
+}
+
 /// What cannot be drawn ends a run before it begins. Long prompts are drawn chunk by chunk, as by `generate`.
 #[test]
 fn prompts_are_tried_before_training() {
