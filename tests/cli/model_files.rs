@@ -46,6 +46,28 @@ fn old_schedulers_sample_as_in_diffusers_pipeline() {
     }
 }
 
+/// The tokenizer of another model may have tokens for which this one has no embeddings.
+#[test]
+fn other_tokenizers_must_fit_the_embeddings() {
+    let project = Project::new(&[]);
+    Files::read(&fixture("tiny-sd1/tokenizer")).write(&project.path("words"));
+    let generate = || project.generate("a mug", "--tokenizer words");
+    generate().succeeds();
+    let file = "words/tokenizer.json";
+    let whole: Value = serde_json::from_slice(&fs::read(project.path(file)).unwrap()).unwrap();
+    let mut added = whole.clone();
+    let tokens = added["added_tokens"].as_array_mut().expect("a list");
+    tokens.push(json!({"id": 699, "content": "<sks>"}));
+    let mut longer = whole;
+    longer["model"]["vocab"]["sks</w>"] = json!(699);
+    for (tokenizer, token) in [(added, "`<sks>`"), (longer, "`sks</w>`")] {
+        project.write(file, tokenizer.to_string());
+        let text = format!("words gives the token {token} the id 699, but the model's");
+        generate().fails(1, &[&text, "699 embeddings", "the tokenizer that belongs to the model"]);
+        assert!(!project.path("out").exists());
+    }
+}
+
 /// Half-precision weights are used if asked for, or if there are no others; shards are found too.
 #[test]
 fn a_folder_may_have_variants() {

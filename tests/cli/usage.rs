@@ -17,6 +17,9 @@ fn help_and_version() {
         let computes = !["export", "inspect", "bank", "devices"].contains(&command);
         assert_eq!(help.contains("--device <DEVICE>"), computes, "{help}");
     }
+    // Its usual name, by which people look for it.
+    let generate = project.run(&["generate", "--help"]).succeeds().stdout;
+    assert!(generate.contains("The negative prompt"), "{generate}");
     assert!(project.run(&["--help"]).succeeds().stdout.contains("Commands:"));
     assert!(project.run(&["--version"]).succeeds().stdout.starts_with("seqlora "));
 }
@@ -33,7 +36,12 @@ fn wrong_usage() {
     project.learn("photos", "--precision f8").fails(2, &["`f32`, `f16`, `bf16`"]);
     project.run(&["pretrain", "--out", "new", "--precision", "f16"]).fails(2, &["f32 or bf16"]);
     // Commands that compute nothing take no options that say how.
-    for options in [["devices", "--device", "cpu"], ["inspect", "--seed", "1"]] {
+    for options in [
+        ["devices", "--device", "cpu"],
+        ["devices", "--precision", "f32"],
+        ["inspect", "--precision", "f32"],
+        ["inspect", "--seed", "1"],
+    ] {
         project.run(&options).fails(2, &["unexpected argument", options[1]]);
     }
     project.learn("photos", "--method sgd").fails(2, &["--method", "seqlora, alternating, lora"]);
