@@ -78,8 +78,8 @@ impl Change {
 }
 
 /// Words that only programmers of Rust understand.
-const JARGON: [&str; 8] =
-    ["usize", "u32", "f64", "struct ", "untagged", "Some(", "Error(", "Error {"];
+pub const JARGON: [&str; 10] =
+    ["usize", "u32", "u64", "i128", "f64", "struct ", "untagged", "Some(", "Error(", "Error {"];
 
 /// Runs the program within 4 GiB of address space, more than it takes for the tiny models.
 fn run_in_little_memory(command: &Command) -> Run {

@@ -48,6 +48,7 @@ mod merged;
 mod model_files;
 mod options;
 mod parallel;
+mod plain_words;
 mod pretrain;
 mod previews;
 mod progress;
