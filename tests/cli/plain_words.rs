@@ -5,8 +5,9 @@ use std::fs;
 use burn_seqlora::files::sha256;
 use serde_json::{Value, json};
 
-use crate::harness::Project;
+use crate::harness::{Project, fixture};
 use crate::hostile_model::JARGON;
+use crate::images::write_photos;
 use crate::run::Run;
 use crate::stranger::Stranger;
 
@@ -53,6 +54,7 @@ fn damaged_records_are_told_in_plain_words() {
     let cases = [
         ("/version", json!("two")),
         ("/version", json!(-1)),
+        ("/base", json!("x")),
         ("/base/token_width", json!("x")),
         ("/base/token_width", json!(1.5)),
         ("/base/name", json!(3)),
@@ -60,6 +62,7 @@ fn damaged_records_are_told_in_plain_words() {
         ("/concepts", json!(3)),
         ("/digests", json!([])),
         ("/sites", json!({})),
+        ("/sites/0", json!(3)),
         ("/sites/0/inputs", json!(-1)),
         ("/sites/0/role", json!("magic")),
     ];
@@ -75,4 +78,63 @@ fn damaged_records_are_told_in_plain_words() {
     inspect_each(&project, "concept.json", &cases);
     let cases = [("/steps", json!(-1)), ("/images", json!(3)), ("/initial_loss", json!("x"))];
     inspect_each(&project, "training.json", &cases);
+}
+
+/// Settings as text, lists and tables in the place of numbers.
+#[test]
+fn mistakes_in_settings_are_told_in_plain_words() {
+    let project = Project::new(&["cat"]);
+    for text in [
+        "steps = 'many'",
+        "steps = -1",
+        "steps = 99999999999999999999",
+        "[steps]",
+        "lr_unet = []",
+        "captions = 3",
+        "common_prompts = 3",
+        "sites = 3",
+    ] {
+        project.write("settings.toml", text);
+        is_told_plainly(project.learn("photos", "--plan"), 2, "settings.toml");
+    }
+    let model = fixture("tiny-sd1");
+    let evaluate = ["evaluate", "photos", "--config", "evaluate.toml", "--bank", "bank"];
+    let evaluate = [&evaluate[..], &["--out", "run", "--model", model.to_str().unwrap()]].concat();
+    for text in [
+        "protocol = 3",
+        "[protocol]\nsteps = 'many'",
+        "[protocol]\nseeds = [-1]",
+        "[protocol]\nguidance = []",
+        "[protocol]\nbootstrap = 3",
+        "[metrics]\nnames = 3",
+    ] {
+        project.write("evaluate.toml", text);
+        is_told_plainly(project.run(&evaluate), 2, "evaluate.toml");
+    }
+}
+
+/// Manifests and lists of images.
+#[test]
+fn mistakes_in_manifests_are_told_in_plain_words() {
+    let project = Project::new(&["cat"]);
+    let concept = "[[concept]]\nid = 'cat'\nimages = 'photos/cat'\n";
+    let with = |line: &str| format!("{concept}{line}");
+    for (file, text) in [
+        ("cat.toml", "concept = 3".to_string()),
+        ("cat.toml", with("steps = 'many'")),
+        ("cat.toml", with("steps = -1")),
+        ("cat.toml", with("templates = 3")),
+        ("cat.toml", with("class = []")),
+        ("cat.json", "3".to_string()),
+        ("cat.json", "[3]".to_string()),
+        ("cat.json", r#"[{"instance_prompt": 3, "instance_data_dir": "photos/cat"}]"#.to_string()),
+    ] {
+        project.write(file, text);
+        is_told_plainly(project.learn(file, "--plan"), 1, file);
+    }
+    write_photos(&project.path("photos/dog"), "dog");
+    for text in ["3", "[]", r#"{"file_name": 3}"#, r#"{"file_name": "0.png", "text": 3}"#] {
+        project.write("photos/dog/metadata.jsonl", text);
+        is_told_plainly(project.learn("photos/dog", "--plan"), 1, "metadata.jsonl");
+    }
 }
