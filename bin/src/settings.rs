@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use burn_seqlora::files::read_text;
+use burn_seqlora::files::{plain, read_text};
 use burn_seqlora::methods::NAMES;
 use burn_seqlora::settings::TrainConfig;
 use serde::Serialize;
@@ -39,14 +39,16 @@ pub fn read_training(file: &Path, under: &TrainConfig) -> Result<TrainConfig, Fa
 /// # Errors
 /// Those of [`read`].
 fn read_over<T: Serialize + DeserializeOwned>(file: &Path, under: &T) -> Result<T, Failure> {
-    let wrong = |e: &dyn std::fmt::Display| Failure::Usage(format!("{}: {e}", file.display()));
+    let wrong = |error: &toml::de::Error| {
+        Failure::Usage(format!("{}: {}", file.display(), plain(&error.to_string())))
+    };
     let text = read_text(file).map_err(Failure::usage)?;
     // Read as it is first: these errors know the line.
     toml::from_str::<T>(&text).map_err(|e| wrong(&e))?;
     let given: Table = toml::from_str(&text).map_err(|e| wrong(&e))?;
     let mut settings = Table::try_from(under).expect("settings are a table");
     lay_over(&mut settings, given);
-    settings.try_into().map_err(|e: toml::de::Error| wrong(&e))
+    settings.try_into().map_err(|e| wrong(&e))
 }
 
 fn lay_over(settings: &mut Table, given: Table) {

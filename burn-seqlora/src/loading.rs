@@ -7,6 +7,7 @@ use seqlora_core::lora::PatchSet;
 use seqlora_core::model::{Denoiser, DiffusionModel, TextEncoder};
 use seqlora_core::pipeline::SamplingSettings;
 use seqlora_core::precision::Precision;
+use seqlora_files::printable;
 use seqlora_kernels::KernelBackend;
 use seqlora_models::weights::ModelError;
 use seqlora_models::{
@@ -123,7 +124,8 @@ impl FoundModel {
             return Err(LoadError::Missing { path });
         }
         let last = || path.file_name().map_or_else(String::new, |n| n.to_string_lossy().into());
-        let name = name.unwrap_or_else(last);
+        // Banks refuse names with characters that steer a terminal.
+        let name = printable(&name.unwrap_or_else(last)).replace(['\n', '\t'], " ");
         Ok(Self { source: ModelSource::open(&path, options)?, name, guidance })
     }
 

@@ -345,3 +345,16 @@ fn hostile_single_files_are_refused() {
     let project = single_file::project("sd1", |_| ());
     assert_refused(&project, &project.path("one/model.safetensors"), cases);
 }
+
+/// A folder's name is its model's, and banks hold none that steers a terminal.
+#[cfg(unix)]
+#[test]
+fn a_model_may_lie_in_a_folder_of_any_name() {
+    let mut project = Project::new(&["cat"]).with_own_model();
+    let folder = project.path("\u{1b}[2Jmodel");
+    fs::rename(&project.model, &folder).unwrap();
+    project.model = folder;
+    let run = project.learn("photos", "--steps 1").succeeds();
+    assert!(!run.stderr.contains('\u{1b}'), "{}", run.stderr);
+    assert_eq!(project.inspect()["base"]["name"], "\\u{1b}[2Jmodel");
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use seqlora_files::FileError;
+use seqlora_files::{FileError, plain};
 use thiserror::Error;
 
 /// An error in the training data. Every message names the file, the key if there is one, and what to
@@ -151,7 +151,7 @@ impl DataError {
 
     /// A bad value of `key` in the manifest `path`.
     pub(crate) fn manifest(path: &Path, key: impl Into<String>, reason: impl ToString) -> Self {
-        Self::Manifest { path: path.to_path_buf(), key: key.into(), reason: reason.to_string() }
+        Self::Manifest { path: path.into(), key: key.into(), reason: plain(&reason.to_string()) }
     }
 
     /// An image that cannot be used.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use seqlora_files::read_text;
+use seqlora_files::{plain, read_text};
 use serde::Deserialize;
 
 use super::error::DataError;
@@ -63,6 +63,7 @@ enum Wrong {
 
 fn read_line(metadata: &Path, line: &str, folders: &mut Folders) -> Result<ImageSource, Wrong> {
     let line: MetadataLine = serde_json::from_str(line).map_err(|error| {
+        let error = plain(&error.to_string());
         Wrong::Line(format!("{error}; expected {{\"file_name\": ..., \"text\": ...}}"))
     })?;
     let bad = |reason: &str| Wrong::Line(format!("file_name `{}`{reason}", line.file_name));

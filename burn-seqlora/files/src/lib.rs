@@ -26,6 +26,7 @@ pub use object::parse_object;
 pub use open::{
     TEXT_LIMIT, open_regular, open_to_write, read_bytes, read_text, refuse_link, sync_folder,
 };
+pub use plain::plain;
 pub use printable::printable;
 pub use storage::{Disk, Storage, is_temporary};
 pub use tensors::{Header, sort_metadata, sort_metadata_of};

@@ -222,7 +222,7 @@ impl BankRecord {
     }
 
     /// Checks sizes, and what is used to find a folder or a layer; says which key is wrong.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         for (key, count, most) in [
             ("concepts", self.concepts.len(), MOST_CONCEPTS),
             ("reserved", self.reserved.len(), MOST_CONCEPTS),

@@ -8,7 +8,7 @@ use seqlora_files::sha256;
 
 use super::down::Down;
 use super::{Bank, BankRecord, ConceptId, Reserved};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The folder of these files in that of the bank.
 pub const FOLDER: &str = "reserved";
@@ -59,6 +59,8 @@ impl Bank {
 
     /// Makes a record the bank's.
     pub(super) fn write_record(&mut self, record: BankRecord) -> Result<()> {
+        // What could not be read again is not written.
+        record.check().map_err(Error::Invalid)?;
         self.folder.write_json(super::BANK, &record)?;
         self.record = record;
         Ok(())
