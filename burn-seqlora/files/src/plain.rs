@@ -22,7 +22,8 @@ const STRUCT: &str = "struct ";
 
 /// A parser's message without the names of Rust's types.
 pub fn plain(message: &str) -> String {
-    let text = NAMES.iter().fold(message.to_string(), |text, (name, words)| text.replace(name, words));
+    let text =
+        NAMES.iter().fold(message.to_string(), |text, (name, words)| text.replace(name, words));
     let mut parts = text.split(STRUCT);
     let first = parts.next().unwrap_or_default().to_string();
     parts.fold(first, |text, rest| match rest.starts_with(|c: char| c.is_ascii_uppercase()) {

@@ -13,11 +13,14 @@ use seqlora_dry_cuda::{Architecture, Counters, Dry, DryDevice};
 /// What the kernels are lowered for.
 pub const ARCHITECTURES: [Architecture; 2] = [Architecture::Ampere, Architecture::Hopper];
 
+/// The method by which a second concept is learnt, the cheapest that has all projections.
+const FURTHER: &str = "alternating";
+
 /// What a run asked for.
 pub struct Run {
     pub architecture: Architecture,
     pub precision: Precision,
-    /// `generate`, or a method's name for one training step.
+    /// `generate`, a method's name for one training step, or `a further concept`.
     pub what: &'static str,
     pub counters: Counters,
 }
@@ -55,12 +58,12 @@ fn runs_on(architecture: Architecture) -> Vec<Run> {
     all
 }
 
-/// An image, and a training step by each method; nothing is trained in f16.
+/// An image, a training step by each method, and one of a further concept; nothing is trained in f16.
 fn run(architecture: Architecture, precision: Precision) -> Vec<(&'static str, Counters)> {
     let device = DryDevice::Counting(architecture);
     let folder = tempfile::tempdir().unwrap();
-    let photos = folder.path().join("photos");
-    draw_photos(&photos);
+    let photos = ["mug", "cup"].map(|concept| folder.path().join(concept));
+    photos.iter().for_each(|photos| draw_photos(photos));
     let options = LoadOptions { precision, ..LoadOptions::default() };
     let load = || Model::<Autodiff<Dry>>::load_with("builtin", &options, &device).unwrap();
     let mut counted = Vec::new();
@@ -76,25 +79,35 @@ fn run(architecture: Architecture, precision: Precision) -> Vec<(&'static str, C
         Precision::F16 => false,
         Precision::Bf16 => everything() || method == TrainConfig::default().method,
     };
+    let config = |method: &str| TrainConfig {
+        method: method.into(),
+        precision,
+        steps: 1,
+        probes: 1,
+        ..TrainConfig::default()
+    };
     for &method in methods::NAMES.iter().filter(|method| is_run(method)) {
+        device.take_counters();
+        learn(&photos[0], folder.path().join(method), &model, &config(method)).unwrap();
+        counted.push((method, device.take_counters()));
+    }
+    if precision == Precision::F32 {
+        // Orthogonal to a concept and a common direction, which an empty bank has none of.
         let config = TrainConfig {
-            method: method.into(),
-            precision,
-            steps: 1,
-            probes: 1,
-            ..TrainConfig::default()
+            protected_directions: 1,
+            common_prompts: vec!["a photo of a mug".into()],
+            ..config(FURTHER)
         };
         device.take_counters();
-        learn(&photos, folder.path().join(method), &model, &config).unwrap();
-        counted.push((method, device.take_counters()));
+        learn(&photos[1], folder.path().join(FURTHER), &model, &config).unwrap();
+        counted.push(("a further concept", device.take_counters()));
     }
     counted
 }
 
 /// Two photos of a concept.
-fn draw_photos(folder: &Path) {
-    let concept = folder.join("mug");
-    std::fs::create_dir_all(&concept).unwrap();
+fn draw_photos(concept: &Path) {
+    std::fs::create_dir_all(concept).unwrap();
     for shade in [120, 220] {
         let photo =
             image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([shade, 3 * x as u8, 3 * y as u8]));
