@@ -5,7 +5,7 @@
 seqlora_tests::suite!(burn_seqlora::kernels::Cuda, 1e-3,
     laws: [activations, normalisation, attention, linear_layers, convolutions, products, projection]);
 
-seqlora_tests::slow_suite!(burn_seqlora::kernels::Cuda, 1e-3, laws: []);
+seqlora_tests::slow_suite!(burn_seqlora::kernels::Cuda, 1e-3, laws: [a_large_convolution]);
 
 seqlora_tests::half_precision!(burn_seqlora::kernels::Cuda,
     laws: [activations, normalisation, attention, linear_layers, convolutions, products]);

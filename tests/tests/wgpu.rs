@@ -6,4 +6,4 @@ seqlora_tests::suite!(burn_seqlora::kernels::Wgpu, 1e-3,
     laws: [activations, normalisation, attention, linear_layers, convolutions, products, projection]);
 
 seqlora_tests::slow_suite!(burn_seqlora::kernels::Wgpu, 1e-3,
-    laws: [attention_by_tiles], #[ignore = "`.ci/full` runs it"]);
+    laws: [attention_by_tiles, a_large_convolution], #[ignore = "`.ci/full` runs it"]);

@@ -146,21 +146,29 @@ pub fn linear_layers<B: KernelBackend>(stored: Stored) {
     }
 }
 
-/// Kernels of 3 and 1, strides, paddings, one image and several; sizes beyond the kernels' blocks, the last one also
-/// beyond the patches that a GPU gathers at once.
+/// Kernels of 3 and 1, strides, paddings, one image and several; sizes beyond the kernels' blocks.
 pub fn convolutions<B: KernelBackend>(stored: Stored) {
     let small = [(3, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 0), (1, 1, 0), (1, 1, 1), (1, 2, 0)];
     let small = small.into_iter().flat_map(|layer| [1, 3].map(|n| (layer, [n, 5, 9, 8], 6)));
-    let large = [
-        ((3, 1, 1), [1, 70, 20, 17], 50),
-        ((3, 2, 1), [2, 70, 33, 5], 50),
-        ((7, 1, 3), [1, 64, 75, 75], 1),
-    ];
-    for ((kernel, stride, padding), x, outputs) in small.chain(large) {
-        let weight = frozen([outputs, x[1], kernel, kernel], 2);
-        let inputs = [moving(x, 1), weight, frozen([outputs], 3)];
-        agree::<B, _>(&Conv2d { stride, padding }, &inputs, stored);
+    let large = [((3, 1, 1), [1, 70, 20, 17], 50), ((3, 2, 1), [2, 70, 33, 5], 50)];
+    for (layer, x, outputs) in small.chain(large) {
+        convolution::<B>(layer, x, outputs, stored);
     }
+}
+
+/// With more patches than a GPU gathers at once.
+pub fn a_large_convolution<B: KernelBackend>(stored: Stored) {
+    convolution::<B>((7, 1, 3), [1, 64, 75, 75], 1, stored);
+}
+
+fn convolution<B: KernelBackend>(
+    (kernel, stride, padding): (usize, usize, usize),
+    x: [usize; 4],
+    outputs: usize,
+    stored: Stored,
+) {
+    let inputs = [moving(x, 1), frozen([outputs, x[1], kernel, kernel], 2), frozen([outputs], 3)];
+    agree::<B, _>(&Conv2d { stride, padding }, &inputs, stored);
 }
 
 /// Products of matrices of any size, the second one a view, against sums in f64: those in f32 lose no bits of their

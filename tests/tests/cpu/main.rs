@@ -10,7 +10,7 @@ mod prompts;
 seqlora_tests::suite!(burn_seqlora::kernels::Flex, 1e-4,
     laws: [activations, normalisation, attention, linear_layers, convolutions, products]);
 
-seqlora_tests::slow_suite!(burn_seqlora::kernels::Flex, 1e-4, laws: []);
+seqlora_tests::slow_suite!(burn_seqlora::kernels::Flex, 1e-4, laws: [a_large_convolution]);
 
 // Here only: on a GPU every nesting of backends compiles all of CubeCL's generics once more, and
 // convolutions are not cached there.
