@@ -88,8 +88,9 @@ pub fn bank_fields<'a>(
 pub fn text(prompt: &str, negative: &str, mut fields: Vec<Field>) -> String {
     fields.push(("Version", concat!("seqlora ", env!("CARGO_PKG_VERSION")).into()));
     let fields = fields.into_iter().map(|(name, value)| (name.to_string(), value));
-    Parameters { prompt: prompt.into(), negative: negative.into(), fields: fields.collect() }
-        .to_string()
+    // Readers drop spaces around them.
+    let [prompt, negative] = [prompt, negative].map(|text| text.trim().to_string());
+    Parameters { prompt, negative, fields: fields.collect() }.to_string()
 }
 
 /// As --prediction takes it.

@@ -205,7 +205,7 @@ fn images_tell_how_they_were_made() {
         "Steps: 4, Sampler: dpm++2m, CFG scale: 2, Seed: 3, Number: 0, Size: 32x48, \
          Model: tiny-sd1, Model hash: {hash}, Precision: f32, Model path: {model}, \
          Prompt syntax: weighted, Bank: bank, Concepts: \"mug=0.5, dog=1\", \
-         Input: {mug} concept mug, Input: {dog} concept dog, Version: seqlora "
+         Input: {mug} concept mug, Input: {dog} concept dog, Input: "
     );
     assert!(text.contains(&expected), "{expected} is not in {text}");
 }

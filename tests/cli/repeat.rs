@@ -5,7 +5,7 @@ use std::path::Path;
 
 use image::{ImageBuffer, Rgb};
 
-use crate::harness::{Learnt, Project};
+use crate::harness::{Learnt, Project, fixture};
 use crate::images::image;
 use crate::run::Run;
 
@@ -63,15 +63,24 @@ fn what_has_changed_since_is_told() {
     let project = Project::new(&["mug"]);
     Learnt::three().bank.write(&project.path("bank"));
     image("cat", 0).save(project.path("cat.png")).unwrap();
-    let options = "--concept cat --concept mug --init cat.png --strength 0.5";
-    project.image("a photo of <mug>", options);
+    let lora = fixture("adapters").join("pytorch_lora_weights.safetensors");
+    fs::create_dir(project.path("lora")).unwrap();
+    fs::copy(&lora, project.path("lora/pytorch_lora_weights.safetensors")).unwrap();
+    let options = "--concept cat --concept mug --init cat.png --strength 0.5 --lora lora";
+    project.image(" a photo of <mug> ", options);
     let same = repeat(&project, "out/00000.png", "").succeeds();
     assert!(!same.stderr.contains("changed"), "{}", same.stderr);
+    let [first, second] = ["out", "again"].map(|out| fs::read(project.path(out).join("00000.png")));
+    assert!(
+        first.unwrap() == second.unwrap(),
+        "the same bytes, though the prompt had spaces around it"
+    );
+    fs::write(project.path("lora/note.txt"), "changed").unwrap();
     image("cat", 1).save(project.path("cat.png")).unwrap();
     project.learn("photos/mug", "--continue mug --steps 1").succeeds();
     let other = repeat(&project, "out/00000.png", "").succeeds();
     let told = |what: &str| other.stderr.contains(&format!("{what} has changed since the image"));
-    assert!(told("cat.png") && told("concept mug"), "{}", other.stderr);
+    assert!(told("cat.png") && told("concept mug") && told("lora"), "{}", other.stderr);
     assert!(!told("concept cat"), "{}", other.stderr);
 }
 

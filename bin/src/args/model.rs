@@ -30,7 +30,7 @@ pub struct Model {
     /// full precision, else fp16]
     #[arg(long, value_name = "fp16", value_parser = parse_variant)]
     pub variant: Option<Variant>,
-    /// Another VAE for the images that are made, such as stabilityai/sd-vae-ft-mse: its diffusers folder, or a
+    /// Another VAE for the images that are made, such as a copy of sd-vae-ft-mse: its diffusers folder, or a
     /// single file
     #[arg(long, value_name = "PATH")]
     pub vae: Option<PathBuf>,

@@ -47,7 +47,7 @@ const OURS: [(&str, &[&str]); 15] = [
 ];
 
 /// Settings of this program that are taken over in ways of their own, or change nothing.
-const OURS_TOO: [&str; 10] = [
+const OURS_TOO: [&str; 12] = [
     "Schedule type",
     "Model",
     "Model path",
@@ -57,6 +57,8 @@ const OURS_TOO: [&str; 10] = [
     "LoRA",
     "Region",
     "Input",
+    "Concept",
+    "Concept step",
     "Version",
 ];
 
@@ -86,6 +88,14 @@ pub fn options(parameters: &Parameters) -> Result<Options, String> {
     let mut notes = Vec::new();
     if ours {
         given.extend(of_this_program(parameters)?);
+        if let (Some(concept), Some(step)) =
+            (parameters.get("Concept")?, parameters.get("Concept step")?)
+        {
+            notes.push(format!(
+                "the image is a preview of `{concept}` at step {step}; a bank holds the concept as it was at the \
+                 end, and as it was at steps in folders of `learn --keep`, which --bank may name"
+            ));
+        }
     } else {
         given.extend(samplers::of_a1111(parameters)?);
         notes.push(
@@ -221,7 +231,6 @@ mod tests {
     fn what_is_unclear_is_refused() {
         for (fields, reason) in [
             ("Steps: 4, Steps: 5", "several values for `Steps`"),
-            ("Steps: 4, Sampler: Euler, Schedule type: Exponential", "`Exponential`"),
             ("Steps: 4, Schedule type: odd, Version: seqlora 1", "the schedule type `odd`"),
             ("Steps: 4, Prompt syntax: odd, Version: seqlora 1", "the prompt syntax `odd`"),
         ] {

@@ -13,10 +13,10 @@ const SAMPLERS: [(&str, SamplerKind); 4] = [
     ("DDIM", SamplerKind::Ddim),
 ];
 
-/// The options that "Sampler" and "Schedule type" give.
+/// The options that "Sampler" and "Schedule type" give; what is not known has to be typed.
 ///
 /// # Errors
-/// If the schedule is not known.
+/// If one of them has several values.
 pub fn of_a1111(parameters: &Parameters) -> Result<Vec<Given>, String> {
     let Some(name) = parameters.get("Sampler")? else { return Ok(Vec::new()) };
     let schedule = parameters.get("Schedule type")?;
@@ -34,7 +34,12 @@ pub fn of_a1111(parameters: &Parameters) -> Result<Vec<Given>, String> {
         // A1111's own choice for a sampler.
         Some("Automatic") => *kind == SamplerKind::DpmPlusPlus2M,
         None | Some("Uniform" | "Normal") => false,
-        Some(other) => return Err(format!("the schedule type `{other}` is not supported")),
+        Some(other) => {
+            let reason = format!(
+                "the schedule type `{other}` is not supported; give a sampler with --sampler"
+            );
+            return Ok(vec![Given::missing(&["sampler"], reason)]);
+        }
     };
     let sampler = Given::new(&["sampler"], kind.name());
     Ok([sampler].into_iter().chain(karras.then(|| Given::switch(&["karras", "sampler"]))).collect())
@@ -62,8 +67,13 @@ mod tests {
         ] {
             assert_eq!(typed(fields), expected, "{fields}");
         }
-        let unknown = Parameters::parse("a\nSteps: 4, Sampler: UniPC").unwrap();
-        let reason = of_a1111(&unknown).unwrap()[0].text().unwrap_err();
-        assert!(reason.contains("`UniPC`") && reason.contains("--sampler"), "{reason}");
+        for (fields, name) in [
+            ("Sampler: UniPC", "`UniPC`"),
+            ("Sampler: Euler, Schedule type: SGM Uniform", "`SGM Uniform`"),
+        ] {
+            let unknown = Parameters::parse(&format!("a\nSteps: 4, {fields}")).unwrap();
+            let reason = of_a1111(&unknown).unwrap()[0].text().unwrap_err();
+            assert!(reason.contains(name) && reason.contains("--sampler"), "{reason}");
+        }
     }
 }

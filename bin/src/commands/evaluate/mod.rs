@@ -116,7 +116,14 @@ impl Job for Session<'_> {
         let todo = self.to_generate()?;
         if !todo.is_empty() {
             self.unchecked.map_or(Ok(()), Needs::check)?;
-            drop(self.metrics::<B>(&device)?);
+            let metrics = self.metrics::<B>(&device)?;
+            if let (true, Some(first)) = (metrics.metrics.is_empty(), metrics.skipped.first()) {
+                self.terminal.warning(format!(
+                    "no metric can be computed, so that there will be images and no scores: {}: {}",
+                    first.metric, first.reason
+                ));
+            }
+            drop(metrics);
         }
         self.generate::<B>(&todo, &device)?;
         let metrics = self.metrics::<B>(&device)?;

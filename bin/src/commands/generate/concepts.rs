@@ -1,5 +1,7 @@
 //! The concepts of an image: those that `--concept` selects, and those that its prompts name.
 
+use std::ops::Range;
+
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::{Member, check_members};
 use burn_seqlora::error::Error;
@@ -60,7 +62,7 @@ pub fn check_prompts(
             rest = after;
         }
         let ids = members.iter().map(|member| member.id.as_str());
-        let bare = ids.filter(|id| !named.contains(id) && places(prompt, id).next().is_some());
+        let bare = ids.filter(|id| !named.contains(id) && is_bare(prompt, id));
         let bare: Vec<&str> = bare.collect();
         let records = bank.iter().flat_map(|bank| bare.iter().map(move |id| bank.record(id)));
         let records = records.collect::<Result<Vec<_>, _>>()?;
@@ -85,9 +87,8 @@ pub fn check_bare<'a>(
     prompt: &str,
     concepts: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Result<(), Failure> {
-    let is_bare = |id: &str| places(prompt, id).any(|start| !prompt[..start].ends_with('<'));
     let concepts = concepts.into_iter();
-    let unusual = concepts.filter(|(id, class)| is_bare(id) && !is_ordinary(id, class));
+    let unusual = concepts.filter(|(id, class)| is_bare(prompt, id) && !is_ordinary(id, class));
     let unusual: Vec<&str> = unusual.map(|(id, _)| id).collect();
     match unusual.first() {
         None => Ok(()),
@@ -115,13 +116,24 @@ fn unknown(id: &str, bank: Option<&Bank>, members: &[Member]) -> Failure {
     Error::unknown_concept(id, members.iter().map(|member| member.id.as_str())).into()
 }
 
-/// Where an id stands in a text as a word.
-fn places<'a>(text: &'a str, id: &'a str) -> impl Iterator<Item = usize> + 'a {
-    let is_word = move |(start, found): &(usize, &str)| {
-        let (before, after) = (&text[..*start], &text[start + found.len()..]);
-        !goes_on(before.chars().rev()) && !goes_on(after.chars())
+/// Whether an id stands in a text without its brackets, or with one of them, or with spaces within them.
+fn is_bare(text: &str, id: &str) -> bool {
+    places(text, id).any(|place| text[place] != format!("<{id}>"))
+}
+
+/// Where an id stands in a text as a word in any case, with the brackets beside it.
+fn places(text: &str, id: &str) -> impl Iterator<Item = Range<usize>> {
+    let lower = text.to_ascii_lowercase();
+    let starts = lower.match_indices(&id.to_ascii_lowercase()).map(|(start, _)| start);
+    let starts: Vec<usize> = starts.collect();
+    let place = move |start: usize| {
+        let (before, after) = (&text[..start], &text[start + id.len()..]);
+        let is_word = !goes_on(before.chars().rev()) && !goes_on(after.chars());
+        let left = before.trim_end().strip_suffix('<').map_or(before.len(), str::len);
+        let right = after.trim_start().strip_prefix('>').map_or(after.len(), str::len);
+        is_word.then_some(left..text.len() - right)
     };
-    text.match_indices(id).filter(is_word).map(|(start, _)| start)
+    starts.into_iter().filter_map(place)
 }
 
 /// Whether a word goes on with these characters; a dot belongs to it if it is not the end of a sentence.
@@ -137,10 +149,10 @@ fn goes_on(mut beside: impl Iterator<Item = char>) -> bool {
 fn in_brackets(text: &str, ids: &[&str]) -> String {
     let mut text = text.to_string();
     for id in ids {
-        let starts: Vec<usize> = places(&text, id).collect();
+        let found: Vec<Range<usize>> = places(&text, id).collect();
         // From the end, so that the places before stay.
-        for start in starts.into_iter().rev() {
-            text.replace_range(start..start + id.len(), &format!("<{id}>"));
+        for place in found.into_iter().rev() {
+            text.replace_range(place, &format!("<{id}>"));
         }
     }
     text
@@ -173,6 +185,17 @@ mod tests {
         let both = "a <cat-00> and a <cat>, two cats, <cat-00>.";
         assert_eq!(in_brackets(prompt, &["cat", "cat-00"]), both);
         assert_eq!(in_brackets(prompt, &["cat-00", "cat"]), both);
+    }
+
+    /// Half of the brackets, spaces in them, and capitals are mistakes.
+    #[test]
+    fn brackets_are_whole() {
+        assert!(!is_bare("a <dog6>, (<dog6>:1.2)", "dog6"));
+        for text in ["a <dog6", "a dog6>", "a < dog6 >", "Dog6."] {
+            assert!(is_bare(text, "dog6"), "{text}");
+            assert!(in_brackets(text, &["dog6"]).contains("<dog6>"), "{text}");
+            assert!(!in_brackets(text, &["dog6"]).contains("<<"), "{text}");
+        }
     }
 
     #[test]

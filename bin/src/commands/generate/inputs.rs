@@ -1,14 +1,17 @@
 //! What an image is made from besides its model: concepts and files, each with the beginning of its SHA-256,
 //! so that whoever makes the image again is told what has changed.
 
+use std::fs;
 use std::path::Path;
 
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::Member;
 use burn_seqlora::data::Parameters;
-use burn_seqlora::files::sha256_of_file;
+use burn_seqlora::diffusion::SchedulerConfig;
+use burn_seqlora::error::Error;
+use burn_seqlora::files::{sha256, sha256_of_file};
 
-use crate::args::Generate;
+use crate::args::{Generate, Model};
 use crate::failure::Failure;
 use crate::parameters::Field;
 use crate::terminal::Terminal;
@@ -33,8 +36,8 @@ impl Input {
     }
 }
 
-/// The concepts of the bank that are used, and the files that the command line names. Fused weights are left out, since
-/// they say themselves what they were made of.
+/// The concepts of the bank that are used, the files and folders that the command line names, and what the model says
+/// of noise levels, which its fingerprint does not cover.
 ///
 /// # Errors
 /// If a file cannot be read.
@@ -42,6 +45,7 @@ pub fn inputs(
     args: &Generate,
     bank: Option<&Bank>,
     members: &[Member],
+    scheduler: &SchedulerConfig,
 ) -> Result<Vec<Input>, Failure> {
     let input = |digest: &str, name: String| {
         let digest = digest.chars().take(DIGITS).collect();
@@ -51,11 +55,32 @@ pub fn inputs(
         let bank = bank?;
         Some(input(bank.record_digest(bank.find(id).ok()?)?, format!("concept {id}")))
     });
-    let file = |file: &Path| Ok(input(&sha256_of_file(file)?, file.display().to_string()));
-    // Adapters of several files lie in folders.
-    let loras = args.lora.iter().map(|lora| lora.file.as_path()).filter(|file| file.is_file());
-    let files = loras.chain(args.init.as_deref()).chain(args.latents.as_deref()).map(file);
-    concepts.map(Ok).chain(files).collect()
+    let loras = args.lora.iter().map(|lora| lora.file.as_path());
+    let Model { tokenizer, vae, .. } = &args.model;
+    let others = [tokenizer, vae, &args.fused, &args.init, &args.latents];
+    let paths = loras.chain(others.into_iter().filter_map(|path| path.as_deref()));
+    let named = paths.map(|path| Ok(input(&digest(path)?, path.display().to_string())));
+    let scheduler = input(&sha256(&serde_json::to_vec(scheduler)?), "scheduler".into());
+    concepts.map(Ok).chain(named).chain([Ok(scheduler)]).collect()
+}
+
+/// The SHA-256 of a file, or of the names and digests of all files in a folder.
+fn digest(path: &Path) -> Result<String, Failure> {
+    if !path.is_dir() {
+        return Ok(sha256_of_file(path)?);
+    }
+    let unreadable = |path: &Path| Error::io("cannot read", path);
+    let entries = fs::read_dir(path).map_err(unreadable(path))?;
+    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(unreadable(path))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    // A link to a folder may lead back here.
+    let leads_on = |entry: &fs::DirEntry| entry.path().is_symlink() && entry.path().is_dir();
+    entries.retain(|entry| !leads_on(entry));
+    let line = |entry: fs::DirEntry| {
+        Ok(format!("{} {}\n", digest(&entry.path())?, entry.file_name().display()))
+    };
+    let lines = entries.into_iter().map(line).collect::<Result<String, Failure>>()?;
+    Ok(sha256(lines.as_bytes()))
 }
 
 /// Warns of inputs that an image to be made again was made from, and that are others by now.

@@ -1,7 +1,9 @@
 //! Strengths of concepts that prompts give, as in `<dog6:0.8>`.
 
+use std::collections::BTreeSet;
+
 use burn_seqlora::compose::Member;
-use burn_seqlora::text::{ForeignTag, foreign_tag};
+use burn_seqlora::text::{ForeignTag, foreign_tag, next_placeholder};
 
 use crate::failure::Failure;
 
@@ -53,6 +55,31 @@ pub fn take<'a>(
         }
     }
     Ok(strengths)
+}
+
+/// Checks that no prompt names a concept plainly to which another prompt gives a strength.
+///
+/// # Errors
+/// Names both. Those of [`take`].
+pub fn check_alike<'a>(prompts: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
+    let (mut given, mut plain) = (Vec::<Strength>::new(), BTreeSet::new());
+    for prompt in prompts {
+        let mut prompt = prompt.to_string();
+        let strengths = take([&mut prompt])?;
+        let mut rest = prompt.as_str();
+        while let Some((_, id, after)) = next_placeholder(rest) {
+            if !strengths.iter().any(|strength| strength.id == id) {
+                plain.insert(id.to_string());
+            }
+            rest = after;
+        }
+        given.extend(strengths);
+    }
+    let both = |strength: &&Strength| strength.scale != 1.0 && plain.contains(&strength.id);
+    match given.iter().find(both) {
+        Some(Strength { id, tag, .. }) => Err(two(&format!("<{id}>"), tag)),
+        None => Ok(()),
+    }
 }
 
 /// Gives the concepts these strengths; `chosen` are the texts of --concept.
@@ -126,6 +153,17 @@ mod tests {
         for tag in ["<mug:much>", "<mug 0.8>", "<mug=0.8>", "<mug:0.8", "<a mug:0.8>"] {
             assert!(taken(&[tag]).unwrap_err().contains("names no concept"), "{tag}");
         }
+    }
+
+    #[test]
+    fn prompts_agree_about_strengths() {
+        let check = |prompts: &[&str]| check_alike(prompts.iter().copied());
+        for prompts in [["<mug:0.5> on <dog>", "<dog>"], ["<mug:1>", "<mug>"]] {
+            assert!(check(&prompts).is_ok(), "{prompts:?}");
+        }
+        assert!(check(&["<mug:0.5> and another <mug>"]).is_ok(), "within a prompt it is clear");
+        let error = check(&["<mug:0.5>", "a <mug>"]).unwrap_err().to_string();
+        assert!(error.contains("`<mug>` and `<mug:0.5>`"), "{error}");
     }
 
     #[test]

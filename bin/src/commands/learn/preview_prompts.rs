@@ -82,6 +82,11 @@ pub fn check<B: TrainBackend>(
             vocabulary.push(id, tokens.words(), tokens.embeddings_per_word(layers));
         }
         for prompt in prompts {
+            if prompt.contains("{:") || prompt.contains("<{}>") {
+                return Err(Failure::Usage(format!(
+                    "the preview `{prompt}`: {{}} alone stands for the concept, with its brackets and at full strength"
+                )));
+            }
             let cannot = |error| {
                 Failure::Usage(format!("the preview `{prompt}` of <{id}> cannot be drawn: {error}"))
             };
