@@ -125,15 +125,18 @@ impl Program {
         Ok(took)
     }
 
-    /// [`Self::run_once`] for a command that makes a folder, with the note beside it. A folder without a note is what an
-    /// interrupted run left, and is removed.
+    /// [`Self::run_once`] for a command that makes a folder or a file, with the note beside it. What is there without a
+    /// note is what an interrupted run left, and is removed.
     ///
     /// # Errors
     /// Those of [`Self::run_once`].
-    pub fn run_once_into(&self, command: Command, folder: &Path) -> Result<Measurement, Failure> {
-        let note = folder.with_extension("json");
-        if folder.exists() && !note.exists() {
-            fs::remove_dir_all(folder)?;
+    pub fn run_once_into(&self, command: Command, made: &Path) -> Result<Measurement, Failure> {
+        let note = made.with_extension("json");
+        if made.exists() && !note.exists() {
+            match made.is_dir() {
+                true => fs::remove_dir_all(made)?,
+                false => fs::remove_file(made)?,
+            }
         }
         self.run_once(command, &note)
     }

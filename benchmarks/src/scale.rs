@@ -154,8 +154,9 @@ impl Options {
         let mut command = program.command("fuse");
         command.arg("--model").arg(&self.model).arg("--bank").arg(self.bank(stored));
         command.args(["--method", fusion, "--steps", &self.fusion_steps.to_string(), "--out"]);
-        command.arg(self.run.work.join(format!("{fusion}.safetensors")));
-        let took = program.run_once(command, &self.run.work.join(format!("{fusion}.json")))?;
+        let file = self.run.work.join(format!("{fusion}.safetensors"));
+        command.arg(&file);
+        let took = program.run_once_into(command, &file)?;
         let work = format!("fuse, {fusion}");
         Ok(Row { work, concepts: stored + 1, took, training_seconds: None })
     }

@@ -46,6 +46,7 @@ fn assert_draws_as_recorded(project: &Project) {
     let options = format!("--bank bank {options} --save-latents latents.safetensors");
     project.generate(prompt, &format!("{options} --concept cat")).succeeds();
     let found = latents(&project.path("latents.safetensors"));
+    std::fs::remove_file(project.path("latents.safetensors")).unwrap();
     let expected = latents(&fixture("bank-v1.latents.safetensors"));
     assert_eq!(found.len(), expected.len());
     let scale = expected.iter().fold(0f32, |m, x| m.max(x.abs()));

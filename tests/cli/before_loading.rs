@@ -43,6 +43,7 @@ fn mistakes_are_told_before_the_model_is_loaded() {
         ("a cat", "--region 0,0,65,64:a", 2, &["0,0,65,64", "64x64"]),
         ("a cat", "--out file/images", 1, &["cannot create file/images"]),
         ("a cat", "--save-latents no/where", 1, &["cannot write no/where"]),
+        ("a cat", "--save-latents file", 2, &["--save-latents file exists already"]),
         ("a cat", "--prompts nowhere.txt", 2, &["cannot read nowhere.txt"]),
         ("a cat", "--prompts long.txt", 2, &["70000 bytes"]),
         ("a cat", "--size 50x64", 2, &["--size 50x64", "multiples of 16"]),
@@ -60,6 +61,7 @@ fn mistakes_are_told_before_the_model_is_loaded() {
         assert!(!run.stderr.contains("damaged"), "{options}: {}", run.stderr);
         assert!(!project.path("out").exists(), "{options}");
     }
+    assert_eq!(fs::read_to_string(project.path("file")).unwrap(), "no folder");
     let mut command = project.command(&["generate", "--prompts", "empty.txt", "--out", "out"]);
     command.args(["--model", "model"]);
     Run::of(command).fails(2, &["--prompts", "no prompt"]);

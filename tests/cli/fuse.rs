@@ -10,8 +10,9 @@ use crate::run::Run;
 use crate::run::Running;
 use crate::weights::read;
 
-/// `seqlora fuse` of the bank into `fused.safetensors`.
+/// `seqlora fuse` of the bank into `fused.safetensors`, in the place of an earlier one.
 fn fuse(project: &Project, options: &str) -> Run {
+    let _ = fs::remove_file(project.path("fused.safetensors"));
     Run::of(command(project, options))
 }
 
@@ -175,4 +176,11 @@ fn what_cannot_be_fused_is_refused_before_the_model_is_loaded() {
     fuse(&project, "--method sum --rank 0").fails(2, &["--rank"]);
     fuse(&project, "--method sum --shard 1/2").fails(2, &["--shard", "sum needs no inputs"]);
     assert!(!project.path("fused.safetensors").exists());
+    project.write("fused.safetensors", "mine");
+    let texts = ["--out fused.safetensors exists already", "choose another file"];
+    for options in ["--method sum", "--method mix-of-show --shard 1/2"] {
+        Run::of(command(&project, options)).fails(2, &texts);
+    }
+    assert_eq!(fs::read_to_string(project.path("fused.safetensors")).unwrap(), "mine");
+    assert!(!project.path("fused.safetensors.unfinished").exists());
 }

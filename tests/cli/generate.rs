@@ -248,7 +248,9 @@ fn little_guidance_is_none() {
     let latents = |options: &str| {
         let options = format!("{options} --negative ugly --save-latents latents");
         let run = project.generate("a mug", &options).succeeds();
-        (fs::read(project.path("latents")).unwrap(), run.stderr)
+        let made = fs::read(project.path("latents")).unwrap();
+        fs::remove_file(project.path("latents")).unwrap();
+        (made, run.stderr)
     };
     let (one, warning) = latents("--guidance 1");
     assert!(warning.contains("--negative has no effect"), "{warning}");

@@ -30,6 +30,8 @@ pub fn difference(a: &[f32], b: &[f32]) -> f32 {
 fn draw(project: &Project, options: &[&str]) -> Run {
     let noise = weights::read(&fixture("adapters/latents.safetensors"));
     weights::write_latents(&project.path("noise"), [1, 4, 8, 8], &numbers(&noise, "noise"));
+    // Those of an earlier run, if there was one.
+    let _ = std::fs::remove_file(project.path("latents"));
     let run = ["generate", "--prompt", "a photo of a red plushie on the table", "--negative"];
     let settings =
         ["lowres, bad anatomy", "--steps", "5", "--sampler", "ddim", "--guidance", "7.5"];

@@ -141,7 +141,7 @@ impl Comparison {
         let mut command = program.command("fuse");
         command.args(["--model", "builtin", "--method", &fused.method, "--bank"]).arg(bank);
         command.arg("--out").arg(&file);
-        let took = program.run_once(command, &file.with_extension("json"))?;
+        let took = program.run_once_into(command, &file)?;
         Ok((took, fs::metadata(&file)?.len()))
     }
 

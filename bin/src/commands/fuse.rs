@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::Member;
 use burn_seqlora::diffusion::{SamplerKind, SamplerPlan};
-use burn_seqlora::files::check_target;
 use burn_seqlora::fusion::{
     self, FusedOrigin, Fusion, FusionFolder, Outcome, Progress, Stage, StagedFusion, Statistics,
     truncate, write_fused,
@@ -17,6 +16,7 @@ use burn_seqlora::{FoundModel, Shard};
 use serde_json::json;
 
 use super::generate::members;
+use super::target::check_new;
 use super::{memory, model};
 use crate::args::{Compute, Fuse};
 use crate::device::Job;
@@ -37,7 +37,7 @@ pub fn run(args: &Fuse, compute: &Compute, terminal: &Terminal) -> Result<(), Fa
             format!("--shard: {} needs no inputs, and takes no time worth sharing", args.method);
         return Err(Failure::Usage(text));
     }
-    check_target(&args.out)?;
+    check_new("--out", &args.out)?;
     let mut unfinished = args.out.clone().into_os_string();
     unfinished.push(".unfinished");
     let folder = FusionFolder::new(unfinished);

@@ -18,3 +18,4 @@ mod memory;
 mod model;
 pub mod pretrain;
 pub mod reference;
+mod target;

@@ -16,6 +16,7 @@ use super::latents::read_latents;
 use super::memory::{self, Sampling};
 use super::orders::Order;
 use crate::args::Generate;
+use crate::commands::target::check_new;
 use crate::device::Device;
 use crate::failure::Failure;
 
@@ -43,7 +44,7 @@ pub fn check_strengths(args: &Generate, members: &[Member]) -> Result<(), Failur
     }
 }
 
-/// Checks that images and latents can be written where they go.
+/// Checks that images and latents can be written where they go, and that the latents replace no file.
 ///
 /// # Errors
 /// Names the place.
@@ -56,7 +57,7 @@ pub fn check_outputs(args: &Generate) -> Result<(), Failure> {
     }
     check_target(&nearest.join("00000.png.check"))?;
     if let Some(file) = &args.save_latents {
-        check_target(file)?;
+        check_new("--save-latents", file)?;
     }
     Ok(())
 }
