@@ -1,5 +1,6 @@
 //! Opening a base model, and telling which one it is.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use seqlora_core::bank::BaseModel;
@@ -165,6 +166,14 @@ impl FoundModel {
         to: &Path,
     ) -> Result<MergedFiles, LoadError> {
         Ok(self.source.write_merged_folder(changes, to)?)
+    }
+
+    /// The files that [`write_merged_folder`](Self::write_merged_folder) writes, by their paths in the folder.
+    ///
+    /// # Errors
+    /// If the model is a single file, or its folder cannot be read.
+    pub fn merged_names(&self) -> Result<BTreeSet<PathBuf>, LoadError> {
+        Ok(self.source.merged_names()?)
     }
 
     /// Writes the model with changed weights to a single file in the original layout.

@@ -62,6 +62,32 @@ fn a_merged_model_draws_what_the_bank_draws() {
     assert!(names.contains(&"merged/pets/model_index.json".to_string()), "{names:?}");
 }
 
+/// What an export does not write stays: the folder in which it lies is not replaced, and nothing is removed.
+#[test]
+fn other_files_in_an_exported_folder_stay() {
+    let project = Project::new(&[]);
+    unbroken().write(&project.path("bank"));
+    let options = "export bank --out out --format merged --format single-file --overwrite";
+    let run = || export(&project, options, &project.model);
+    run().succeeds();
+    run().succeeds();
+    for (file, replaced) in [
+        ("merged/dog/NOTES.txt", "merged/dog"),
+        ("merged/dog/safety_checker/config.json", "merged/dog"),
+        ("merged/cat.partial/NOTES.txt", "merged/cat.partial"),
+        ("single-file/cat.safetensors.partial/NOTES.txt", "single-file/cat.safetensors.partial"),
+    ] {
+        let (file, replaced) = (format!("out/{file}"), format!("out/{replaced}"));
+        project.write(&file, "mine");
+        let before = Files::read(&project.path("out"));
+        let text = format!("{file} is no file of this export, which would replace {replaced}");
+        run().fails(2, &[&text, "choose another --out"]);
+        before.assert_same(&Files::read(&project.path("out")));
+        fs::remove_file(project.path(&file)).unwrap();
+    }
+    run().succeeds();
+}
+
 /// What a folder's schedule leaves to diffusers' defaults has other values in most single files.
 #[test]
 fn a_single_file_has_the_folders_schedule() {

@@ -1,8 +1,8 @@
 //! A model with changed layers as files that other tools load: a diffusers folder, or a single file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use seqlora_core::lora::PatchSet;
@@ -46,15 +46,7 @@ impl ModelSource {
         changes: &PatchSet,
         to: &Path,
     ) -> Result<MergedFiles, ModelError> {
-        let Some(from) = &self.folder else {
-            let reason = "it is a single file, and stays one where changes are merged";
-            return Err(ModelError::config(&self.unet.files.folder, reason));
-        };
-        if self.vae.files.folder.is_file() {
-            let reason = "a VAE in a file of its own is for images only; where it is to become part of a model's \
-                          folder, give its diffusers folder";
-            return Err(ModelError::config(&self.vae.files.folder, reason));
-        }
+        let from = self.merged_from()?;
         for name in WITHOUT_WEIGHTS {
             copy_files(&from.join(name), &to.join(name))?;
         }
@@ -75,6 +67,44 @@ impl ModelSource {
         }
         write_index(from, to)?;
         self.merged(changes, &written)
+    }
+
+    /// The files that [`write_merged_folder`](Self::write_merged_folder) writes, by their paths in the folder.
+    ///
+    /// # Errors
+    /// If the model or another VAE is a single file, or a folder cannot be read.
+    pub fn merged_names(&self) -> Result<BTreeSet<PathBuf>, ModelError> {
+        fn inside(part: &str, file: &Path) -> PathBuf {
+            Path::new(part).join(file.file_name().expect("a file has a name"))
+        }
+        let from = self.merged_from()?;
+        let mut names = BTreeSet::new();
+        for part in WITHOUT_WEIGHTS {
+            names.extend(copied(&from.join(part))?.iter().map(|file| inside(part, file)));
+        }
+        for (part, component) in self.components() {
+            let files = copied(&component.files.folder)?;
+            let files = files.iter().chain(&component.files.shards);
+            names.extend(files.map(|file| inside(part, file)));
+        }
+        if from.join(INDEX).is_file() {
+            names.insert(INDEX.into());
+        }
+        Ok(names)
+    }
+
+    /// The folder that a merged one is made from.
+    fn merged_from(&self) -> Result<&Path, ModelError> {
+        let Some(from) = &self.folder else {
+            let reason = "it is a single file, and stays one where changes are merged";
+            return Err(ModelError::config(&self.unet.files.folder, reason));
+        };
+        if self.vae.files.folder.is_file() {
+            let reason = "a VAE in a file of its own is for images only; where it is to become part of a model's \
+                          folder, give its diffusers folder";
+            return Err(ModelError::config(&self.vae.files.folder, reason));
+        }
+        Ok(from)
     }
 
     /// Writes the model with W + ΔW in the place of W to a single file in the original layout. A folder is
@@ -185,12 +215,25 @@ fn original_shape(key: &str, mut shape: Vec<usize>) -> Vec<usize> {
     shape
 }
 
-/// Copies the small regular files of a folder, but no weights; nothing if there is no such folder.
+/// Copies the files of a folder that are [`copied`]; nothing if there is no such folder.
 fn copy_files(from: &Path, to: &Path) -> Result<(), ModelError> {
     if !from.is_dir() {
         return Ok(());
     }
     fs::create_dir_all(to).map_err(ModelError::io(to))?;
+    for path in copied(from)? {
+        let name = path.file_name().expect("an entry has a name");
+        fs::copy(&path, to.join(name)).map_err(ModelError::io(&path))?;
+    }
+    Ok(())
+}
+
+/// The small regular files of a folder, but no weights; none if there is no such folder.
+fn copied(from: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    let mut files = Vec::new();
+    if !from.is_dir() {
+        return Ok(files);
+    }
     for entry in fs::read_dir(from).map_err(ModelError::io(from))? {
         let path = entry.map_err(ModelError::io(from))?.path();
         // Folders of a hub's cache hold links to files.
@@ -198,13 +241,11 @@ fn copy_files(from: &Path, to: &Path) -> Result<(), ModelError> {
         let weights = ["safetensors", "bin", "ckpt", "msgpack", "h5", "onnx"];
         let ending = path.extension().and_then(|ending| ending.to_str());
         let is_weights = ending.is_some_and(|ending| weights.contains(&ending));
-        if !metadata.is_file() || is_weights || metadata.len() > COPIED {
-            continue;
+        if metadata.is_file() && !is_weights && metadata.len() <= COPIED {
+            files.push(path);
         }
-        let name = path.file_name().expect("an entry has a name");
-        fs::copy(&path, to.join(name)).map_err(ModelError::io(&path))?;
     }
-    Ok(())
+    Ok(files)
 }
 
 /// Writes the list of parts, without those that were left out.

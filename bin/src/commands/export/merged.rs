@@ -1,11 +1,13 @@
 //! Whole models with concepts merged into their weights.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use burn_seqlora::FoundModel;
 use burn_seqlora::bank::{Bank, composed_adapter};
 use burn_seqlora::error::Error;
+use burn_seqlora::files::is_temporary;
 use burn_seqlora::lora::{PatchSet, WeightPatch};
 use burn_seqlora::models::MergedFiles;
 
@@ -71,6 +73,38 @@ impl MergedExport {
         })
     }
 
+    /// Checks that nothing but files of such an export is replaced.
+    ///
+    /// # Errors
+    /// Names the first other file.
+    pub fn check_replaced(&self, args: &Export, packs: &[Pack]) -> Result<(), Failure> {
+        for format in &self.formats {
+            let own = match format {
+                // Of a file, the path in itself.
+                ExportFormat::SingleFile => BTreeSet::from([PathBuf::new()]),
+                _ => self.found.merged_names()?,
+            };
+            for pack in packs {
+                let path = path(args, *format, pack);
+                let mut replaced = vec![partial_of(&path), path];
+                if *format == ExportFormat::SingleFile {
+                    replaced.extend([sidecar_of(&replaced[0]), sidecar_of(&replaced[1])]);
+                }
+                for path in &replaced {
+                    if let Some(other) = first_other(path, path, &own)? {
+                        return Err(Failure::Usage(format!(
+                            "{} is no file of this export, which would replace {}; move it, or choose another \
+                             --out",
+                            other.display(),
+                            path.display()
+                        )));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a pack, and says how well the type of the model's weights holds the changes.
     pub fn write(
         &self,
@@ -114,9 +148,7 @@ impl MergedExport {
         changes: &PatchSet,
         path: &Path,
     ) -> Result<Written, Failure> {
-        let mut name = path.file_name().expect("it has a name").to_os_string();
-        name.push(".partial");
-        let partial = path.with_file_name(name);
+        let partial = partial_of(path);
         let parent = path.parent().expect("it is in a folder");
         fs::create_dir_all(parent).map_err(Error::io("cannot create", parent))?;
         remove(&partial)?;
@@ -172,6 +204,13 @@ struct Written {
     sidecar: Option<PathBuf>,
 }
 
+/// Where something is written that is to get this path.
+fn partial_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().expect("it has a name").to_os_string();
+    name.push(".partial");
+    path.with_file_name(name)
+}
+
 /// Where the config of a single file is looked for.
 fn sidecar_of(path: &Path) -> PathBuf {
     path.with_extension("config.json")
@@ -183,6 +222,32 @@ fn path(args: &Export, format: ExportFormat, pack: &Pack) -> PathBuf {
         ExportFormat::SingleFile => folder.join(format!("{}.safetensors", pack.name)),
         _ => folder.join(&pack.name),
     }
+}
+
+/// The first file in a folder (or in a part of it, or the file that is there in its place) that is none of its own, which
+/// are given by their paths in it.
+fn first_other(
+    folder: &Path,
+    part: &Path,
+    own: &BTreeSet<PathBuf>,
+) -> Result<Option<PathBuf>, Failure> {
+    let Ok(metadata) = fs::symlink_metadata(part) else { return Ok(None) };
+    if !metadata.is_dir() {
+        let inside = part.strip_prefix(folder).expect("it lies in the folder");
+        // A run that was killed may have left temporary files.
+        let is_own = own.contains(inside) || inside.file_name().is_some_and(is_temporary);
+        return Ok((!is_own).then(|| part.into()));
+    }
+    let entries = fs::read_dir(part).map_err(Error::io("cannot read", part))?;
+    let entries = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let mut entries = entries.map_err(Error::io("cannot read", part))?;
+    entries.sort();
+    for entry in entries {
+        if let Some(other) = first_other(folder, &entry, own)? {
+            return Ok(Some(other));
+        }
+    }
+    Ok(None)
 }
 
 /// Removes a file or a folder, if there is one.

@@ -45,6 +45,9 @@ pub fn run(args: &Export, terminal: &Terminal) -> Result<(), Failure> {
     if !args.overwrite {
         refuse_existing(args, &bank, &members, &paths)?;
     }
+    if let Some(models) = &models {
+        models.check_replaced(args, &packs)?;
+    }
     let mut adapters = Vec::new();
     for pack in &packs {
         let adapter = composed_adapter(&bank, &pack.members)?;
