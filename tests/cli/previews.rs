@@ -57,53 +57,85 @@ fn previews_are_drawn_and_change_nothing() {
 #[test]
 fn a_preview_that_fails_is_told() {
     let project = Project::new(&["cat"]);
-    project.write("previews", "in the way");
-    let mut command = project.learn_command("photos", "--steps 2");
+    project.write("previews/cat/0-000000.png/file", "in the way");
+    // A resumed run may find previews there.
+    let mut command = project.learn_command("photos", "--steps 2 --resume");
     command.args(["--preview", "a {}"]);
     let run = Run::of(command).succeeds();
     assert!(run.stderr.contains("no preview of <cat> at step 0"), "{}", run.stderr);
     assert_eq!(project.ids(), ["cat"]);
 }
 
-/// Nothing is written through links in the folders of previews and event files. That is told, and training goes
-/// on.
+/// Nothing is written through links in the folders of previews and event files: a run ends before it begins.
 #[cfg(unix)]
 #[test]
 fn nothing_is_written_through_links() {
-    use std::os::unix::fs::symlink;
     let project = Project::new(&["cat"]);
     project.write("victim/kept", "kept");
     let victim = Files::read(&project.path("victim"));
-    let learn = || {
-        let options = "--steps 2 --preview-out drawn --tensorboard runs";
+    for (link, target) in
+        [("drawn/cat", "victim"), ("drawn/cat.png", "victim/kept"), ("runs/cat", "victim")]
+    {
+        let path = project.path(link);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(project.path(target), &path).unwrap();
+        for resume in ["", "--resume"] {
+            let options = format!("--steps 2 --preview-out drawn --tensorboard runs {resume}");
+            let mut command = project.learn_command("photos", &options);
+            command.args(["--preview", "a {}"]);
+            Run::of(command).fails(1, &[&format!("{link} is a symbolic link")]);
+            assert_eq!(project.ids(), [""; 0]);
+        }
+        assert!(path.is_symlink());
+        victim.assert_same(&Files::read(&project.path("victim")));
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// A folder that cannot be made ends a run before it begins, which would leave nothing there.
+#[test]
+fn folders_are_tried_before_training() {
+    let project = Project::new(&["cat"]);
+    project.write("file", "in the way");
+    for option in ["--preview-out", "--keep", "--tensorboard"] {
+        for folder in ["file", "file/inside"] {
+            let options = format!("--steps 1 {option} {folder}");
+            let mut command = project.learn_command("photos", &options);
+            command.args(["--preview", "a {}"]);
+            Run::of(command).fails(1, &[&format!("cannot create {folder}")]);
+            assert_eq!(project.ids(), [""; 0], "{options}");
+        }
+    }
+}
+
+/// A new run replaces no previews and hides no curves of another one; a resumed run and further training go on in their
+/// folders.
+#[test]
+fn what_another_run_has_drawn_stays() {
+    let project = Project::new(&["cat"]);
+    let learn = |options: &str| {
         let mut command = project.learn_command("photos", options);
         command.args(["--preview", "a {}"]);
-        let run = Run::of(command).succeeds();
-        assert_eq!(project.ids(), ["cat"]);
-        victim.assert_same(&Files::read(&project.path("victim")));
-        fs::remove_dir_all(project.path("bank")).unwrap();
-        run.stderr
+        Run::of(command)
     };
-    for folder in ["drawn", "runs"] {
-        fs::create_dir(project.path(folder)).unwrap();
-        symlink(project.path("victim"), project.path(folder).join("cat")).unwrap();
-    }
-    let told = learn();
-    for step in [0, 2] {
-        let text = format!("no preview of <cat> at step {step}: drawn/cat is a symbolic link");
-        assert!(told.contains(&text), "{told}");
-    }
-    assert!(told.contains("nothing more goes to runs: runs/cat is a symbolic link"), "{told}");
+    learn("--steps 2 --tensorboard runs").succeeds();
+    learn("--continue cat --steps 1 --tensorboard runs").succeeds();
+    fs::remove_dir_all(project.path("bank")).unwrap();
+    project.write("sheets/cat.png", "mine");
+    let drawn = || ["previews", "runs", "sheets"].map(|folder| Files::read(&project.path(folder)));
+    let before = drawn();
+    let texts = ["previews/cat holds previews of another run", "another --preview-out"];
+    learn("--steps 2").fails(2, &texts);
+    let texts = ["sheets/cat.png holds previews of another run"];
+    learn("--steps 2 --preview-out sheets").fails(2, &texts);
+    let texts = ["--tensorboard: runs/cat has event files of another run"];
+    learn("--steps 2 --preview-out other --tensorboard runs").fails(2, &texts);
+    assert_eq!(project.ids(), [""; 0]);
+    assert!(drawn() == before, "something was drawn");
+    learn("--steps 2 --preview-out other --tensorboard curves").succeeds();
 
-    // And a link in the place of the sheet.
-    for folder in ["drawn", "runs"] {
-        fs::remove_file(project.path(folder).join("cat")).unwrap();
-    }
-    symlink(project.path("victim/kept"), project.path("drawn/cat.png")).unwrap();
-    let told = learn();
-    assert!(told.contains("drawn/cat.png is a symbolic link"), "{told}");
-    assert!(project.path("drawn/cat.png").is_symlink());
-    assert!(!told.contains("nothing more goes to runs"), "{told}");
+    fs::remove_dir_all(project.path("bank")).unwrap();
+    learn("--steps 2 --tensorboard runs --resume").succeeds();
 }
 
 /// What cannot be drawn ends a run before it begins. Long prompts are drawn chunk by chunk, as by `generate`.

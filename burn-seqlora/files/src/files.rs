@@ -29,6 +29,16 @@ pub fn check_target(path: &Path) -> Result<()> {
     temporary(folder_of(path)).map(drop).map_err(FileError::io("cannot write", path))
 }
 
+/// Creates a folder unless it is there, and checks that files can be made in it, before long work writes them. No file is
+/// left behind.
+///
+/// # Errors
+/// If the folder cannot be created, or no file can be made in it.
+pub fn check_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(FileError::io("cannot create", path))?;
+    temporary(path).map(drop).map_err(FileError::io("cannot write to", path))
+}
+
 /// Writes a file atomically unless it exists. Returns whether it was written.
 ///
 /// # Errors

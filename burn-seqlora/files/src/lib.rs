@@ -17,7 +17,8 @@ mod tensors;
 pub use digest::{sha256, sha256_of_file};
 pub use error::{FileError, Result};
 pub use files::{
-    check_target, read_json, remove_temporary, to_json, write_atomic, write_json, write_new,
+    check_folder, check_target, read_json, remove_temporary, to_json, write_atomic, write_json,
+    write_new,
 };
 pub use folder::write_new_folder;
 pub use guarded::GuardedFolder;

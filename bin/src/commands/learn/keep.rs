@@ -10,6 +10,7 @@ use burn_seqlora::files::GuardedFolder;
 use burn_seqlora::methods::Constraint;
 use burn_seqlora::train::{ConceptPlan, Event, LearnPlan};
 
+use super::folders;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -73,7 +74,7 @@ pub struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     /// # Errors
     /// If there already is something where a concept that begins anew would go, unless a run is resumed that may have
-    /// kept it before it was killed, before its first checkpoint.
+    /// kept it before it was killed, before its first checkpoint; or if the folder cannot be written.
     pub fn new(
         folder: &'a Path,
         bank: &Bank,
@@ -98,6 +99,7 @@ impl<'a> Keeper<'a> {
             let text = format!("--keep: {} is there already; choose another folder", own.display());
             return Err(Failure::Usage(text));
         }
+        folders::check(folder, plan)?;
         Ok(Self { folder, bank: bank.path().into(), constraint, terminal })
     }
 

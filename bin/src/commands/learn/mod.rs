@@ -1,6 +1,7 @@
 //! `seqlora learn`
 
 mod failures;
+mod folders;
 mod forecast;
 mod keep;
 mod plan;
@@ -149,7 +150,7 @@ impl Job for Session<'_> {
             true => None,
             false => {
                 plan.snapshot_every = Some(args.previews.every());
-                preview::warn_of_others(&plan, args, terminal);
+                preview::check_folder(&plan, args)?;
                 let made_with = (&base, config.precision);
                 Some(Previewer::new(&model, made_with, &bank, prompts, args, terminal)?)
             }
@@ -163,8 +164,9 @@ impl Job for Session<'_> {
             }
         };
         let tensorboard = args.previews.tensorboard.as_deref();
-        let mut tensorboard =
-            tensorboard.map(|folder| Tensorboard::new(folder, terminal)).transpose()?;
+        let mut tensorboard = tensorboard
+            .map(|folder| Tensorboard::new(folder, &plan, args.goes_on(), terminal))
+            .transpose()?;
         let finished = learn::<B, _>(&model, &mut bank, method, &plan, |event| {
             let drawn =
                 previewer.as_mut().map_or(Flow::Continue, |previewer| previewer.see(&event));

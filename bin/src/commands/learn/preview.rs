@@ -1,6 +1,7 @@
 //! Images of a concept while it is learnt, from the same noise each time.
 
 use std::fs;
+use std::path::Path;
 
 use burn_seqlora::bank::{Bank, BaseModel};
 use burn_seqlora::compose::{Composition, HostConcept, Member};
@@ -14,6 +15,7 @@ use burn_seqlora::precision::Precision;
 use burn_seqlora::train::{Event, Flow, LearnPlan};
 use image::RgbImage;
 
+use super::folders;
 use super::preview_prompts::{TEXT, named};
 use crate::args::Learn;
 use crate::commands::builtin;
@@ -43,21 +45,30 @@ pub struct Previewer<'a, B: TrainBackend> {
     drawn: Vec<Preview>,
 }
 
-/// Warns of folders in which there are previews of another run.
-pub fn warn_of_others(plan: &LearnPlan, args: &Learn, terminal: &Terminal) {
-    if args.resume || args.further.is_some() {
-        return;
-    }
+/// Checks that previews can be written where they go, and that a new run finds none of another one there.
+///
+/// # Errors
+/// Names the folder, or the sheet.
+pub fn check_folder(plan: &LearnPlan, args: &Learn) -> Result<(), Failure> {
+    let folder = args.previews.folder();
+    folders::check(folder, plan)?;
     for concept in &plan.concepts {
-        let own = args.previews.folder().join(concept.data.id());
-        if own.exists() {
-            terminal.warning(format!(
-                "{} holds previews of another run, which the sheet will show too; --preview-out chooses another \
-                 folder",
-                own.display()
-            ));
+        let id = concept.data.id();
+        let sheet = GuardedFolder::new(folder).check(format!("{id}.png"))?;
+        let taken = [folder.join(id), sheet].into_iter().find(|path| is_taken(path));
+        if let Some(taken) = taken.filter(|_| !args.goes_on()) {
+            return Err(Failure::Usage(format!(
+                "{} holds previews of another run; move it, or choose another --preview-out",
+                taken.display()
+            )));
         }
     }
+    Ok(())
+}
+
+/// Whether there is a file, or a folder that is not empty.
+fn is_taken(path: &Path) -> bool {
+    path.exists() && fs::read_dir(path).map_or(true, |mut entries| entries.next().is_some())
 }
 
 /// An image of the concept that is being learnt.

@@ -3,16 +3,22 @@
 use std::path::Path;
 use std::{fs, io};
 
-use burn_seqlora::error::Error;
 use burn_seqlora::files::GuardedFolder;
 use burn_seqlora::settings::TrainConfig;
-use burn_seqlora::train::Event;
+use burn_seqlora::train::{Event, LearnPlan};
 
+use super::folders;
 use super::preview::Preview;
 use crate::event_file::EventFile;
 use crate::failure::Failure;
 use crate::images::encode_png;
 use crate::terminal::Terminal;
+
+/// Whether TensorBoard finds a run in a folder.
+fn has_events(folder: &Path) -> bool {
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().contains("tfevents"))
+}
 
 /// The event files of a run: a folder for each concept.
 pub struct Tensorboard<'a> {
@@ -23,10 +29,26 @@ pub struct Tensorboard<'a> {
 }
 
 impl<'a> Tensorboard<'a> {
+    /// Of a run that begins anew, or goes on with an earlier one.
+    ///
     /// # Errors
-    /// If the folder cannot be made.
-    pub fn new(folder: &'a Path, terminal: &'a Terminal) -> Result<Self, Failure> {
-        fs::create_dir_all(folder).map_err(Error::io("cannot create", folder))?;
+    /// If the folder cannot be written, or a new run would hide what another one has recorded: TensorBoard shows nothing
+    /// that was recorded before a start at the first step.
+    pub fn new(
+        folder: &'a Path,
+        plan: &LearnPlan,
+        goes_on: bool,
+        terminal: &'a Terminal,
+    ) -> Result<Self, Failure> {
+        folders::check(folder, plan)?;
+        let mut own = plan.concepts.iter().map(|concept| folder.join(concept.data.id()));
+        if let Some(own) = own.find(|own| !goes_on && has_events(own)) {
+            return Err(Failure::Usage(format!(
+                "--tensorboard: {} has event files of another run, whose curves TensorBoard would hide; move it, or \
+                 choose another folder",
+                own.display()
+            )));
+        }
         Ok(Self { folder, terminal, file: None })
     }
 
