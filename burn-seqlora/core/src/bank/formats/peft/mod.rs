@@ -105,8 +105,9 @@ fn split_site(site: &str) -> (&str, &str) {
     site.split_once('.').unwrap_or((site, ""))
 }
 
+/// Whether a component or a part of one is in a folder.
 fn is_component(folder: &Path) -> bool {
-    folder.join(CONFIG).is_file()
+    folder.join(CONFIG).is_file() || MODELS.iter().any(|name| folder.join(name).is_file())
 }
 
 /// Whose modules lie in a folder by itself, which no file says: a text encoder's paths begin with those of its layers.
@@ -132,8 +133,15 @@ fn write_component(folder: &Path, factors: &BTreeMap<&str, &StoredFactors>) -> R
 
 /// The modules of a component by their names in the format, which begin with the component's.
 fn read_component(folder: &Path, component: &str) -> Result<BTreeMap<String, Module>> {
-    let config = Config::read(&folder.join(CONFIG))?;
-    let file = file_in(folder, &MODELS);
+    let (settings, file) = (folder.join(CONFIG), file_in(folder, &MODELS));
+    if !settings.is_file() && file.is_file() {
+        let reason = format!(
+            "{} is missing, without which its weights have no scale; copy the folder again",
+            settings.display()
+        );
+        return Err(Error::damaged(folder, reason));
+    }
+    let config = Config::read(&settings)?;
     let split = |key: &str| {
         let key = key.strip_prefix(PREFIX)?;
         let piece = |end, piece| Some((key.strip_suffix(end)?.to_string(), piece));
@@ -195,6 +203,23 @@ mod tests {
             let folder = folder.path().join(component);
             let found = read(&folder, &sites).unwrap();
             assert_eq!(found.0.keys().collect::<Vec<_>>(), [&site.name]);
+        }
+    }
+
+    /// Of a folder that was copied in part nothing is used, wherever the part is.
+    #[test]
+    fn weights_without_their_config_are_refused() {
+        let names = ["unet.a.to_k", "text_encoder.text_model.encoder.q_proj"];
+        for component in COMPONENTS {
+            let (sites, folder) = written(&names, 2);
+            let part = folder.path().join(component);
+            let config = part.join(CONFIG);
+            fs::rename(&config, part.join("adapter_config.json.part")).unwrap();
+            for path in [folder.path(), &part] {
+                let error = read(path, &sites).unwrap_err().to_string();
+                let missing = format!("{} is missing", config.display());
+                assert!(error.contains(&missing), "{error}");
+            }
         }
     }
 
