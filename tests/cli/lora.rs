@@ -142,6 +142,21 @@ fn adapters_that_cannot_be_used_are_named() {
     }
     weights::write(&project.path("large.safetensors"), &large);
     lora(&["--lora", "large.safetensors"]).fails(1, &[module, "rank above 4096"]);
+    let mut narrow = weights::read(&fixture("adapters/kohya.safetensors"));
+    for (end, shape) in [("lora_down", [2, 24]), ("lora_up", [32, 2])] {
+        let bytes = vec![0; 2 * shape[0] * shape[1]];
+        narrow.insert(format!("{module}.{end}.weight"), (Dtype::F16, shape.to_vec(), bytes));
+    }
+    weights::write(&project.path("narrow.safetensors"), &narrow);
+    let import = "import narrow.safetensors --bank bank --class cat --trigger cat --model";
+    let mut import = project.command(&import.split(' ').collect::<Vec<_>>());
+    import.arg(&project.model);
+    for run in [lora(&["--lora", "narrow.safetensors"]), Run::of(import)] {
+        let run = run.fails(1, &["narrow.safetensors is an adapter of another model", module]);
+        assert!(run.stderr.contains("24 inputs") && !run.stderr.contains("damaged"));
+    }
+    let weights = adapter("old-peft/unet/adapter_model.bin");
+    lora(&["--lora", &weights]).fails(1, &["PEFT folder", "give the folder"]);
     let text = ["pytorch_lora_weights.safetensors", "matched 22/22"];
     let run = lora(&["--lora", &adapter(text[0])]).succeeds();
     assert!(text.iter().all(|text| run.stderr.contains(text)), "{}", run.stderr);

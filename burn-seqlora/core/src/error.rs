@@ -87,6 +87,14 @@ pub enum Error {
         /// What it is.
         kind: &'static str,
     },
+    /// An adapter's factors have other sizes than the model's layers.
+    #[error("{} is an adapter of another model: {reason}", path.display())]
+    AdapterOfOtherModel {
+        /// The file, or the folder.
+        path: PathBuf,
+        /// The module, and how the sizes differ.
+        reason: String,
+    },
     /// Banks cannot be merged.
     #[error(transparent)]
     Merge(#[from] MergeError),

@@ -36,7 +36,7 @@ pub enum MergeError {
         others: Vec<String>,
     },
     /// A module has other sizes than the model's layer.
-    #[error("{}: `{module}` {reason}", path.display())]
+    #[error("{} is an adapter of another model: `{module}` {reason}", path.display())]
     Misfit {
         /// The adapter.
         path: PathBuf,

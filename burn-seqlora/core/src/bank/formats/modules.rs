@@ -79,19 +79,25 @@ impl Module {
         self.scale * self.rank as f64
     }
 
-    /// The factors for a site, or what is wrong with them.
+    /// The factors as they are, or how their sizes differ from a site's.
     fn fit(&self, site: &Site) -> Result<StoredFactors, String> {
-        let Self { rank, scale, up, down, .. } = self;
+        let Self { rank, up, down, .. } = self;
         let factors = StoredFactors { rank: *rank, up: up.clone(), down: down.clone() };
-        if self.kernel != [1, 1] || !factors.fits(site) {
-            return Err(format!(
+        match self.kernel == [1, 1] && factors.fits(site) {
+            true => Ok(factors),
+            false => Err(format!(
                 "has factors for {} inputs and {} outputs, and the model's layer has {} and {}",
                 factors.inputs(),
                 factors.outputs(),
                 site.inputs,
                 site.outputs
-            ));
+            )),
         }
+    }
+
+    /// Its factors with the scale in A, or what is wrong with them.
+    fn with_scale(&self, factors: StoredFactors) -> Result<StoredFactors, String> {
+        let Self { scale, up, .. } = self;
         let up: Vec<f32> = up.iter().map(|x| (f64::from(*x) * scale) as f32).collect();
         match up.iter().all(|x| x.is_finite()) {
             true => Ok(StoredFactors { up, ..factors }),
@@ -135,8 +141,14 @@ impl ForeignAdapter {
             for name in module_names(&site.name) {
                 let Some(module) = self.modules.get(&name) else { continue };
                 others.remove(name.as_str());
-                let damaged = |reason| Error::damaged(&self.path, format!("`{name}` {reason}"));
-                let factors = module.fit(site).map_err(damaged)?;
+                let reason = |reason: String| format!("`{name}` {reason}");
+                let damaged = |text| Error::damaged(&self.path, reason(text));
+                let misfit = |text| Error::AdapterOfOtherModel {
+                    path: self.path.clone(),
+                    reason: reason(text),
+                };
+                let factors = module.fit(site).map_err(misfit)?;
+                let factors = module.with_scale(factors).map_err(damaged)?;
                 if adapter.0.insert(site.name.clone(), factors).is_some() {
                     return Err(damaged("is there under two names".into()));
                 }

@@ -5,10 +5,11 @@ use super::Source;
 const XL: &str = "it is for Stable Diffusion XL, and models here are Stable Diffusion 1.x and 2.x";
 const INVERSION: &str = "it is a textual inversion, which can give an imported adapter its words";
 
+const PEFT: &str = "it is the weights of a PEFT folder; give the folder, which has their scale";
 const DORA: &str = "it is a DoRA, which also scales columns of the weights; plain LoRAs are read";
 
 /// Parts of keys, and what has them.
-const KINDS: [(&str, &str); 15] = [
+const KINDS: [(&str, &str); 16] = [
     ("lora_te2_", XL),
     ("text_encoder_2.", XL),
     ("lora_unet_input_blocks_", XL),
@@ -24,6 +25,7 @@ const KINDS: [(&str, &str); 15] = [
     (".oft_", "it is an OFT, which rotates weights; plain LoRAs are read"),
     (".boft_", "it is a BOFT, which rotates weights; plain LoRAs are read"),
     (".ia3_l", "it is an IA3, which scales activations; plain LoRAs are read"),
+    ("base_model.model.", PEFT),
 ];
 
 /// What it is, if it is known and not read.
@@ -54,6 +56,8 @@ mod tests {
         assert!(refused("emb_params").contains("textual inversion"));
         assert!(refused("lora_unet_mid_block_x.hada_w1_a").contains("a.safetensors: it is a LoHa"));
         assert!(refused("unet.mid_block.x.lora_magnitude_vector").contains("DoRA"));
+        let weights = refused("base_model.model.mid_block.x.lora_A.weight");
+        assert!(weights.contains("PEFT folder") && weights.contains("give the folder"));
         assert!(refused("weight").contains("of another kind"));
     }
 }

@@ -261,6 +261,9 @@ mod tests {
         refused(&thin, "[2, 2] and [1, 3], which do not fit");
         let narrow = |t: &mut NamedTensors| drop(t.insert(key(A), ([2, 2], vec![0.0; 4])));
         refused(&narrow, "2 inputs and 2 outputs, and the model's layer has 3 and 2");
+        let error = read(folder.path(), &sites).unwrap_err().to_string();
+        assert!(error.contains("an adapter of another model: `unet.a.to_k` has"), "{error}");
+        assert!(!error.contains("damaged"), "{error}");
         let smaller = |t: &mut NamedTensors| {
             t.insert(key(A), ([1, 3], vec![0.0; 3]));
             t.insert(key(B), ([2, 1], vec![0.0; 2]));
