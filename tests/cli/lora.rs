@@ -155,8 +155,8 @@ fn adapters_that_cannot_be_used_are_named() {
         let run = run.fails(1, &["narrow.safetensors is an adapter of another model", module]);
         assert!(run.stderr.contains("24 inputs") && !run.stderr.contains("damaged"));
     }
-    let weights = adapter("old-peft/unet/adapter_model.bin");
-    lora(&["--lora", &weights]).fails(1, &["PEFT folder", "give the folder"]);
+    let alone = adapter("old-peft/unet/adapter_model.bin");
+    lora(&["--lora", &alone]).fails(1, &["PEFT folder", "give the folder"]);
     let text = ["pytorch_lora_weights.safetensors", "matched 22/22"];
     let run = lora(&["--lora", &adapter(text[0])]).succeeds();
     assert!(text.iter().all(|text| run.stderr.contains(text)), "{}", run.stderr);

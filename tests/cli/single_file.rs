@@ -131,7 +131,8 @@ fn what_a_single_file_does_not_hold() {
 
     project.write("one/model.ckpt", b"\x80\x02}q\x00(X\x01\x00\x00\x00a");
     project = project.with_model("one/model.ckpt");
-    generate(&project, "").fails(1, &["model.ckpt", "bare pickle", ".safetensors"]);
+    let run = generate(&project, "").fails(1, &["model.ckpt is a bare pickle", ".safetensors"]);
+    assert!(!run.stderr.contains("copy it again"), "{}", run.stderr);
     project.write("one/notes.safetensors", "no tensors");
     project = project.with_model("one/notes.safetensors");
     generate(&project, "").fails(1, &["notes.safetensors is damaged"]);

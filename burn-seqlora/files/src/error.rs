@@ -30,6 +30,16 @@ pub enum FileError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file is a pickle by itself, as PyTorch wrote them before version 1.6: a program, which is not run.
+    #[error(
+        "{} is a bare pickle, as PyTorch wrote them before version 1.6, and reading it would run its code; \
+         look for a .safetensors of it, or convert it on a machine where its code may run",
+        path.display()
+    )]
+    BarePickle {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder, pipe, device or socket stands where a file should be.
     #[error("{} is not a regular file", path.display())]
     NotRegular {
@@ -70,6 +80,7 @@ impl FileError {
         match self {
             Self::Io { path, .. }
             | Self::Damaged { path, .. }
+            | Self::BarePickle { path }
             | Self::NotRegular { path }
             | Self::TooLarge { path, .. }
             | Self::Link { path }

@@ -13,10 +13,6 @@ use crate::open::open_regular;
 /// The largest header that is read. Stable Diffusion's take 0.3 MB.
 const LIMIT: u64 = 16 << 20;
 
-/// What to do with files of PyTorch before version 1.6.
-const BARE_PICKLE: &str = "it is a bare pickle, as PyTorch wrote them before version 1.6; load it in \
-                           Python and save its `state_dict` again, with torch.save or as .safetensors";
-
 /// The header of a file of weights: its metadata, and the types, shapes and places of its tensors. The
 /// file is in the format of safetensors, or an archive of PyTorch's.
 ///
@@ -47,7 +43,7 @@ impl Header {
             return Ok(Self { path: path.into(), tensors, metadata: BTreeMap::new(), start: 0 });
         }
         if pytorch::is_bare_pickle(&length) {
-            return Err(damaged(BARE_PICKLE.into()));
+            return Err(FileError::BarePickle { path: path.into() });
         }
         let length = u64::from_le_bytes(length);
         if length > size.min(LIMIT) {
@@ -176,5 +172,15 @@ mod tests {
         std::fs::write(&path, [&u64::MAX.to_le_bytes()[..], b"{}"].concat()).unwrap();
         let error = Header::read(&path).unwrap_err().to_string();
         assert!(error.contains("its header would be 18446744073709551615 bytes long"), "{error}");
+    }
+
+    /// Nothing is wrong with such a file, so that another copy of it would not help.
+    #[test]
+    fn bare_pickles_are_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), b"\x80\x02}q\x00(X\x01\x00\x00\x00a").unwrap();
+        let error = Header::read(file.path()).unwrap_err();
+        assert!(matches!(error, FileError::BarePickle { .. }), "{error}");
+        assert!(!error.to_string().contains("damaged"), "{error}");
     }
 }
