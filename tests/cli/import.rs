@@ -137,6 +137,11 @@ fn words_and_classes_are_checked() {
     };
     let export = "export bank --out out --format kohya --format peft --format diffusers";
     project.run(&export.split(' ').collect::<Vec<_>>()).succeeds();
+    // What a concept of the bank is gives no further one.
+    let again = ["import", "out/kohya/cat.safetensors", "--bank", "bank", "--class", "cat"];
+    let mut command = project.command(&again);
+    command.args(["--id", "again", "--trigger", "cat", "--project", "--model"]).arg(&project.model);
+    Run::of(command).fails(2, &["100.00 %", "--project leaves nothing of it"]);
     import("out/kohya/cat.safetensors", &["--class", " "]).fails(2, &["--class"]);
     import("out/kohya/cat.safetensors", &["--class", "<cat>"]).fails(2, &["--class"]);
     let tag = ["--class", "cat", "--trigger", "a <lora:x:1>"];

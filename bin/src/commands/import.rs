@@ -254,10 +254,10 @@ impl Session<'_> {
         }
     }
 
-    /// Refuses an adapter of which projecting leaves nothing.
+    /// Refuses an adapter of which projecting leaves nothing but rounding.
     fn check_rest(&self, gauged: &GaugedAdapter) -> Result<(), Failure> {
         self.check_change(&gauged.adapter)?;
-        match self.args.project && gauged.projected.0.is_empty() {
+        match self.args.project && gauged.leaves_nothing() {
             false => Ok(()),
             true => Err(Failure::Usage(format!(
                 "{}: {}; --project leaves nothing of it",

@@ -15,6 +15,16 @@ pub struct GaugedAdapter {
     pub shared: f64,
 }
 
+/// The least share of an adapter's norm that is more than rounding and noise.
+const LEAST_REST: f64 = 1e-3;
+
+impl GaugedAdapter {
+    /// Whether projecting leaves nothing of it but rounding: less than a thousandth of its norm.
+    pub fn leaves_nothing(&self) -> bool {
+        self.projected.0.is_empty() || 1.0 - self.shared < LEAST_REST.powi(2)
+    }
+}
+
 /// Brings an adapter into the bank's form, and compares it with the `directions` of the bank's concepts at
 /// each site.
 pub fn gauged(adapter: &StoredAdapter, sites: &[Site], directions: Vec<Columns>) -> GaugedAdapter {
@@ -90,5 +100,20 @@ mod tests {
         let inside = factors.get("unet.a").unwrap().down_columns();
         let found = gauged(&factors, &[site()], vec![inside]);
         assert!((found.shared - 1.0).abs() < 1e-9 && found.projected.0.is_empty(), "{found:?}");
+        assert!(found.leaves_nothing());
+    }
+
+    /// An adapter that was rounded, or trained a little further, is no further one.
+    #[test]
+    fn a_trace_is_nothing() {
+        let factors = adapter();
+        let apart = |by: f64| {
+            let mut near = factors.get("unet.a").unwrap().down_columns();
+            near.iter_mut().for_each(|column| column[0] += by);
+            gauged(&factors, &[site()], vec![near])
+        };
+        let trace = apart(1e-4);
+        assert!(!trace.projected.0.is_empty() && trace.leaves_nothing(), "{trace:?}");
+        assert!(!apart(1.0).leaves_nothing());
     }
 }
