@@ -234,7 +234,8 @@ fn other_folders_are_no_banks() {
     project.write("bank/thesis.txt", "all of it");
     project.learn("photos", "").fails(1, &["bank is not a bank", "choose another folder"]);
     project.generate("<cat>", "--bank bank").fails(1, &["bank/bank.json"]);
-    project.run(&["inspect", "bank"]).fails(1, &["bank/bank.json"]);
+    let run = project.run(&["inspect", "bank"]).fails(1, &["bank/bank.json"]);
+    assert!(!run.stderr.contains("--bank"), "{}", run.stderr);
     project.run(&["inspect", "settings.toml"]).fails(2, &["neither a bank nor a file of tensors"]);
     project.run(&["inspect", "nothing"]).fails(2, &["nothing: No such file"]);
 

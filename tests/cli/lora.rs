@@ -155,6 +155,13 @@ fn adapters_that_cannot_be_used_are_named() {
         let run = run.fails(1, &["narrow.safetensors is an adapter of another model", module]);
         assert!(run.stderr.contains("24 inputs") && !run.stderr.contains("damaged"));
     }
+    let mut loha = weights::read(&fixture("adapters/kohya.safetensors"));
+    loha.insert(format!("{module}.hada_w1_a"), (Dtype::F16, vec![2, 32], vec![0; 2 * 2 * 32]));
+    weights::write(&project.path("loha.safetensors"), &loha);
+    let inspect = project.run(&["inspect", "loha.safetensors"]);
+    for run in [lora(&["--lora", "loha.safetensors"]), inspect] {
+        run.fails(1, &["loha.safetensors: it is a LoHa"]);
+    }
     let alone = adapter("old-peft/unet/adapter_model.bin");
     lora(&["--lora", &alone]).fails(1, &["PEFT folder", "give the folder"]);
     let text = ["pytorch_lora_weights.safetensors", "matched 22/22"];

@@ -21,12 +21,21 @@ use crate::terminal::{Terminal, table};
 /// Shows a bank, an adapter in any format, or a file of tensors.
 pub fn run(args: &Inspect, terminal: &Terminal) -> Result<(), Failure> {
     let source = open(&args.path)?;
-    match formats::detect(&source) {
-        Some(format) => inspect_adapter::run(format, source, terminal),
-        None => match source {
-            Source::Folder(folder) => bank(&folder, terminal),
-            Source::File(header) => file(&header, terminal),
+    let other = |kind| Error::OtherAdapter { path: args.path.clone(), kind };
+    let unread = formats::unread_kind(&source).map(other);
+    match (formats::detect(&source), source) {
+        (Some(format), source) => match unread {
+            None => inspect_adapter::run(format, source, terminal),
+            Some(error) => Err(error.into()),
         },
+        (None, Source::Folder(folder)) => bank(&folder, terminal),
+        (None, Source::File(header)) => {
+            // Its tensors can be listed all the same.
+            if let Some(error) = unread {
+                terminal.warning(error);
+            }
+            file(&header, terminal)
+        }
     }
 }
 
@@ -40,7 +49,7 @@ fn open(path: &Path) -> Result<Source, Failure> {
 
 /// Shows a bank, and fails if something in it is damaged.
 fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
-    let bank = Bank::open(path)?;
+    let bank = Bank::open(path).map_err(without_hint)?;
     let (concepts, max_overlap) = bank.inspect()?;
     let summary = BankSummary::new(path, &bank, &concepts, max_overlap);
     terminal.result(&json!(summary), || summary.text())?;
@@ -53,6 +62,14 @@ fn bank(path: &Path, terminal: &Terminal) -> Result<(), Failure> {
             path.display(),
             damaged.join(", ")
         ))),
+    }
+}
+
+/// That there is no bank, without the hint at an option that this command does not have.
+fn without_hint(error: Error) -> Failure {
+    match error {
+        Error::NoBank { .. } => Failure::Failed(error.to_string().into()),
+        other => other.into(),
     }
 }
 

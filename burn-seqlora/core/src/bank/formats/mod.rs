@@ -29,6 +29,7 @@ pub(crate) use native::{from_tensors, to_tensors};
 pub use peft::Peft;
 pub use source::Source;
 pub use textual_inversion::{read_textual_inversion, write_textual_inversion};
+pub use unknown::unread_kind;
 
 use std::path::Path;
 
@@ -65,7 +66,7 @@ pub fn detect(source: &Source) -> Option<&'static dyn AdapterFormat> {
 /// If it is of a kind that is not read, no format knows it, or reading fails.
 pub fn open(path: &Path) -> Result<(&'static dyn AdapterFormat, ForeignAdapter)> {
     let source = Source::open(path)?;
-    if let Some(kind) = unknown::kind(&source) {
+    if let Some(kind) = unread_kind(&source) {
         return Err(Error::OtherAdapter { path: path.into(), kind });
     }
     match detect(&source) {

@@ -29,7 +29,7 @@ const KINDS: [(&str, &str); 16] = [
 ];
 
 /// What it is, if it is known and not read.
-pub fn kind(source: &Source) -> Option<&'static str> {
+pub fn unread_kind(source: &Source) -> Option<&'static str> {
     let Source::File(header) = source else { return None };
     let has = |part: &str| header.tensors().keys().any(|key| key.contains(part));
     KINDS.into_iter().find(|(part, _)| has(part)).map(|(_, kind)| kind)
