@@ -120,6 +120,53 @@ fn an_exported_concept_is_the_concept() {
     }
 }
 
+/// Every command that reads an adapter tells what its file lists and lacks, and refuses a part without its settings.
+#[test]
+fn adapters_that_lost_a_part_are_told() {
+    let project = Project::new(&["cat", "dog"]);
+    unbroken().write(&project.path("bank"));
+    let formats = ["--format", "peft", "--format", "kohya"];
+    project.run(&[&["export", "bank", "--out", "out"][..], &formats].concat()).succeeds();
+    let lora = |path: &str| draw(&project, &["--lora", path]);
+    let inspect = |path: &str| project.run(&["inspect", path]);
+    let import = |path: &str| {
+        let options = ["--bank", "new", "--id", "new", "--class", "cat", "--trigger", "cat"];
+        let mut command = project.command(&[&["import", path][..], &options].concat());
+        command.arg("--model").arg(&project.model);
+        Run::of(command)
+    };
+    let whole = inspect("out/peft/cat").succeeds();
+    assert!(!whole.stderr.contains("warning"), "{}", whole.stderr);
+    let unet = project.path("out/peft/cat/unet");
+    let mut less = weights::read(&unet.join("adapter_model.safetensors"));
+    let (key, _) = less.pop_last().unwrap();
+    less.pop_last().unwrap();
+    weights::write(&unet.join("adapter_model.safetensors"), &less);
+    let module = key.strip_prefix("base_model.model.").unwrap();
+    let module = module.strip_suffix(".lora_B.weight").unwrap();
+    let told = format!("out/peft/cat lists `unet.{module}` and has no factors for it");
+    for run in [lora("out/peft/cat"), inspect("out/peft/cat"), import("out/peft/cat")] {
+        let run = run.succeeds();
+        assert_eq!(run.stderr.matches(&told).count(), 1, "{}", run.stderr);
+    }
+    std::fs::rename(unet.join("adapter_config.json"), unet.join("config.part")).unwrap();
+    for run in [lora("out/peft/cat"), inspect("out/peft/cat"), import("out/peft/cat")] {
+        run.fails(1, &["unet/adapter_config.json is missing"]);
+    }
+
+    // A bit of the last number.
+    let file = "out/kohya/cat.safetensors";
+    assert!(!inspect(file).succeeds().stderr.contains("changed"));
+    let mut bytes = std::fs::read(project.path(file)).unwrap();
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    std::fs::write(project.path(file), bytes).unwrap();
+    for run in [lora(file), inspect(file)] {
+        let run = run.succeeds();
+        assert!(run.stderr.contains("was changed after it was written"), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn adapters_that_cannot_be_used_are_named() {
     let project = Project::new(&[]);

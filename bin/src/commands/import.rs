@@ -15,7 +15,7 @@ use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::train::check_nothing_unfinished;
 use serde_json::json;
 
-use super::model;
+use super::{incomplete, model};
 use crate::args::{Compute, Import};
 use crate::device::Job;
 use crate::failure::Failure;
@@ -32,6 +32,7 @@ const TRIGGER: &str = "modelspec.trigger_phrase";
 pub fn run(args: &Import, compute: &Compute, terminal: &Terminal) -> Result<(), Failure> {
     check_texts(args)?;
     let (format, adapter) = formats::open(&args.file)?;
+    incomplete::warn(&adapter, terminal);
     let id = id(args)?;
     if let Some(file) = words_beside(args) {
         terminal.warning(format!(

@@ -6,6 +6,7 @@ use burn_seqlora::bank::formats::{AdapterFormat, ForeignAdapter, Module, Source}
 use serde::Serialize;
 use serde_json::json;
 
+use super::incomplete;
 use crate::failure::Failure;
 use crate::terminal::{Terminal, table};
 
@@ -15,6 +16,7 @@ const LONGEST: usize = 100;
 /// Shows what an adapter holds, without a model.
 pub fn run(format: &dyn AdapterFormat, source: Source, terminal: &Terminal) -> Result<(), Failure> {
     let adapter = format.read(source)?;
+    incomplete::warn(&adapter, terminal);
     let summary = Summary::new(format, &adapter);
     terminal.result(&json!(summary), || summary.text())
 }
@@ -27,6 +29,10 @@ struct Summary<'a> {
     base_model: Option<&'static str>,
     modules: Vec<ModuleLine<'a>>,
     words: Vec<WordLine<'a>>,
+    /// Those that it lists and does not have.
+    missing: &'a [String],
+    /// Whether its tensors are not those that it has the digest of.
+    is_changed: bool,
     metadata: &'a BTreeMap<String, String>,
 }
 
@@ -70,6 +76,8 @@ impl<'a> Summary<'a> {
             base_model: base_model(&modules),
             modules,
             words: adapter.words.iter().map(word).collect(),
+            missing: &adapter.missing,
+            is_changed: adapter.is_changed,
             metadata: &adapter.metadata,
         }
     }

@@ -11,6 +11,7 @@ pub mod fuse;
 mod fused;
 pub mod generate;
 pub mod import;
+mod incomplete;
 pub mod inspect;
 mod inspect_adapter;
 pub mod learn;

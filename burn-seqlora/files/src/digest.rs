@@ -1,7 +1,7 @@
 //! SHA-256 of bytes and files, as hexadecimal text.
 
 use std::fmt::Write;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -19,7 +19,13 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// # Errors
 /// If it is no regular file or cannot be read.
 pub fn sha256_of_file(path: &Path) -> Result<String> {
+    sha256_from(path, 0)
+}
+
+/// The same of the bytes from a place on.
+pub(crate) fn sha256_from(path: &Path, start: u64) -> Result<String> {
     let (mut file, _) = open_regular(path)?;
+    file.seek(SeekFrom::Start(start)).map_err(FileError::io("cannot read", path))?;
     let (mut digest, mut part) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut part).map_err(FileError::io("cannot read", path))? {
@@ -48,5 +54,6 @@ mod tests {
         std::fs::write(file.path(), "abc").unwrap();
         assert_eq!(sha256(b"abc"), known);
         assert_eq!(sha256_of_file(file.path()).unwrap(), known);
+        assert_eq!(sha256_from(file.path(), 1).unwrap(), sha256(b"bc"));
     }
 }

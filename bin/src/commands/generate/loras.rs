@@ -5,6 +5,7 @@ use burn_seqlora::kernels::KernelBackend;
 use burn_seqlora::models::StableDiffusion;
 
 use crate::args::Lora;
+use crate::commands::incomplete;
 use crate::failure::Failure;
 use crate::terminal::Terminal;
 
@@ -41,6 +42,7 @@ pub fn merge<B: KernelBackend>(
         let (modules, path) = (adapter.modules.len(), adapter.path.display());
         let format = format.name();
         terminal.line("lora", format!("{path} ({format}): matched {modules}/{modules} modules"));
+        incomplete::warn(adapter, terminal);
         if !adapter.words.is_empty() {
             let words = adapter.words.keys().map(String::as_str).collect::<Vec<_>>().join(" ");
             terminal.warning(format!(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::pytorch;
+use crate::digest::sha256_from;
 use crate::error::{FileError, Result};
 use crate::open::open_regular;
 
@@ -117,6 +118,14 @@ impl Header {
             .and_then(|_| file.read_exact(&mut bytes))
             .map_err(FileError::io("cannot read", &self.path))?;
         Ok(bytes)
+    }
+
+    /// The SHA-256 of all that comes after the header: the tensors of a safetensors file.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn digest_of_tensors(&self) -> Result<String> {
+        sha256_from(&self.path, self.start)
     }
 
     /// The header of a file that is not there, of tensors of these shapes: to ask what such a file is.

@@ -19,7 +19,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::modules::{Piece, read_modules};
-use super::peft::{COMPONENTS, Config, TEXT_MODEL, both_versions};
+use super::peft::{COMPONENTS, Config, TEXT_MODEL, both_versions, missing_modules};
 use super::source::file_in;
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Module, Source};
 use crate::bank::tensors::write_arrays;
@@ -84,7 +84,9 @@ impl AdapterFormat for Diffusers {
             (name, module)
         };
         let modules = read_modules(&header, split)?;
-        Ok(ForeignAdapter::new(&header, modules.into_iter().map(scaled).collect()))
+        let missing = settings.missing(&modules);
+        let modules = modules.into_iter().map(scaled).collect();
+        Ok(ForeignAdapter { missing, ..ForeignAdapter::new(&header, modules) })
     }
 
     /// What is written has the older name, which newer versions read too.
@@ -215,6 +217,12 @@ impl Settings {
         Ok(Self(configs))
     }
 
+    /// The modules that they list and that are not among these.
+    fn missing(&self, modules: &BTreeMap<String, Module>) -> Vec<String> {
+        let configs = self.0.iter();
+        configs.flat_map(|(name, config)| missing_modules(config, name, modules)).collect()
+    }
+
     /// A module with the scale that the settings say, if there are any.
     fn scaled(&self, name: &str, module: Module) -> Module {
         let own = component(name).and_then(|component| {
@@ -307,6 +315,17 @@ mod tests {
         });
         write_arrays(&file, &alone.collect(), BTreeMap::new()).unwrap();
         assert_eq!(read(&file, &[site(UNET)]).unwrap().get(UNET), adapter.get(UNET));
+    }
+
+    #[test]
+    fn modules_that_are_listed_and_missing_are_told() {
+        let (_folder, file, _) = written([2, 2]);
+        assert_eq!(open(&file).unwrap().1.missing, [""; 0]);
+        let (mut tensors, metadata) = read_file(&file);
+        tensors.retain(|key, _| key.starts_with("unet."));
+        write_arrays(&file, &tensors, metadata).unwrap();
+        let missing = open(&file).unwrap().1.missing;
+        assert_eq!(missing, ["text_encoder.encoder.layers.0.self_attn.q_proj"]);
     }
 
     #[test]

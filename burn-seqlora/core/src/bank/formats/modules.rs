@@ -22,6 +22,10 @@ pub struct ForeignAdapter {
     pub words: BTreeMap<String, Matrix>,
     /// What the file says besides: settings, captions, the base model.
     pub metadata: BTreeMap<String, String>,
+    /// The modules that its settings list and of which it has no factors.
+    pub missing: Vec<String>,
+    /// Whether it has the digest of other tensors than those that it holds.
+    pub is_changed: bool,
 }
 
 /// The factors of one module: ΔW = `scale` · up · down.
@@ -122,7 +126,8 @@ impl ForeignAdapter {
     /// The modules of a file.
     pub fn new(header: &Header, modules: BTreeMap<String, Module>) -> Self {
         let (path, metadata) = (header.path().into(), header.metadata().clone());
-        Self { path, modules, words: BTreeMap::new(), metadata }
+        let (words, missing) = (BTreeMap::new(), Vec::new());
+        Self { path, modules, words, metadata, missing, is_changed: false }
     }
 
     /// Finds its modules among a model's sites, by the names that its format has for them

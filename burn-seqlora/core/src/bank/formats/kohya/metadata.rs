@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use seqlora_files::sha256;
+use seqlora_files::{Header, sha256};
 use serde_json::json;
 
 use super::super::card::{AdapterCard, TrainingCard};
 use crate::bank::tensors::{NamedArrays, arrays_to_bytes};
 use crate::error::Result;
 use crate::lora::StoredAdapter;
+
+/// The key of the digest of the tensors, and its digits.
+const DIGEST: &str = "sshs_model_hash";
+const DIGITS: usize = 64;
 
 type Metadata = BTreeMap<String, String>;
 
@@ -40,6 +44,17 @@ pub fn of(
     all.extend(digests);
     all.extend(model_spec(card));
     Ok(all)
+}
+
+/// Whether a file's tensors are others than those that its metadata have the digest of.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn is_changed(header: &Header) -> Result<bool> {
+    match header.metadata().get(DIGEST).filter(|digest| digest.len() == DIGITS) {
+        Some(digest) => Ok(!digest.eq_ignore_ascii_case(&header.digest_of_tensors()?)),
+        None => Ok(false),
+    }
 }
 
 fn entries<const N: usize>(entries: [(&str, String); N]) -> Metadata {
@@ -136,7 +151,7 @@ fn digests(bytes: &[u8]) -> Metadata {
     let slice: Vec<u8> = bytes.iter().skip(LEGACY_START).take(LEGACY_LENGTH).copied().collect();
     entries([
         ("modelspec.hash_sha256", format!("0x{tensors}")),
-        ("sshs_model_hash", tensors),
+        (DIGEST, tensors),
         ("sshs_legacy_hash", sha256(&slice)[..8].to_string()),
     ])
 }

@@ -44,7 +44,8 @@ impl AdapterFormat for Kohya {
                 |(end, piece): &(&str, Piece)| Some((key.strip_suffix(end)?.to_string(), *piece));
             PIECES.iter().find_map(piece)
         };
-        Ok(ForeignAdapter::new(&header, read_modules(&header, split)?))
+        let adapter = ForeignAdapter::new(&header, read_modules(&header, split)?);
+        Ok(ForeignAdapter { is_changed: metadata::is_changed(&header)?, ..adapter })
     }
 
     fn module_names(&self, site: &str) -> Vec<String> {
@@ -147,6 +148,21 @@ mod tests {
         let expected: Vec<f32> = adapter.get(UNET).unwrap().up.iter().map(half).collect();
         assert_eq!(found.get(UNET).unwrap().up, expected);
         assert_eq!(found.get(TEXT), adapter.get(TEXT));
+    }
+
+    /// A digest belongs to the tensors; other metadata may change.
+    #[test]
+    fn changed_tensors_are_told() {
+        let (_folder, file, _) = written();
+        let (mut tensors, mut metadata) = read_file(&file);
+        metadata.insert("ss_output_name".into(), "renamed".into());
+        write_arrays(&file, &tensors, metadata.clone()).unwrap();
+        assert!(!open(&file).unwrap().1.is_changed);
+        tensors.retain(|key, _| key.starts_with("lora_unet_"));
+        write_arrays(&file, &tensors, metadata).unwrap();
+        assert!(open(&file).unwrap().1.is_changed);
+        write_arrays(&file, &tensors, BTreeMap::new()).unwrap();
+        assert!(!open(&file).unwrap().1.is_changed);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `adapter_config.json`: the rank and the scale of every module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use regex::{Regex, RegexBuilder};
@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// come from somebody else's file. PEFT writes one for each module at most.
 const PATTERN_BYTES: usize = 1 << 17;
 const MOST_PATTERNS: usize = 1 << 11;
+
+/// The key of the modules that were adapted: a list of the ends of their paths, or a regular expression.
+const TARGETS: &str = "target_modules";
 
 /// Settings that do not change ΔW, whatever their values: which modules were adapted, how the training
 /// went, and where the model came from.
@@ -36,7 +39,7 @@ const IRRELEVANT: [&str; 21] = [
     "qalora_group_size",
     "revision",
     "runtime_config",
-    "target_modules",
+    TARGETS,
     "task_type",
     "velora_config",
 ];
@@ -45,7 +48,7 @@ const IRRELEVANT: [&str; 21] = [
 /// LoRA-GA) subtract the first factors from them, so that ΔW belongs to other weights than ours.
 const PLAIN_INITIALISATIONS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 
-/// What of the file decides ΔW.
+/// What of the file decides ΔW, and which modules it lists.
 #[derive(Debug)]
 pub struct Config {
     rank: usize,
@@ -54,6 +57,8 @@ pub struct Config {
     alphas: Patterns<f64>,
     /// Whether the scale is `alpha / √r` (rank-stabilised LoRA) instead of `alpha / r`.
     rank_stabilised: bool,
+    /// The paths of modules that it lists.
+    targets: Vec<String>,
 }
 
 /// The file's keys that are understood.
@@ -94,12 +99,14 @@ impl Config {
 
     fn new(file: &Path, keys: Keys) -> Result<Self> {
         keys.check().map_err(|reason| Error::damaged(file, reason))?;
+        let targets = keys.targets();
         Ok(Self {
             rank: keys.r,
             alpha: keys.lora_alpha,
             ranks: Patterns::new(file, "rank_pattern", keys.rank_pattern)?,
             alphas: Patterns::new(file, "alpha_pattern", keys.alpha_pattern)?,
             rank_stabilised: keys.use_rslora,
+            targets,
         })
     }
 
@@ -121,7 +128,32 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The paths that it lists and that are none of these and the end of none (PEFT's `check_target_module_exists`).
+    pub fn missing(&self, modules: impl Iterator<Item = String>) -> Vec<String> {
+        let paths: BTreeSet<Vec<u8>> = modules.map(|path| backwards(&path)).collect();
+        let is_missing = |target: &&String| {
+            let end = backwards(target);
+            paths.range(end.clone()..).next().is_none_or(|path| !path.starts_with(&end))
+        };
+        self.targets.iter().filter(is_missing).cloned().collect()
+    }
+}
+
+/// A path from its end on, so that paths with the same end lie together.
+fn backwards(path: &str) -> Vec<u8> {
+    path.bytes().rev().chain(*b".").collect()
+}
+
 impl Keys {
+    /// The paths of modules that it lists. Names without a dot are kinds of layers, such as the `add_k_proj` of
+    /// diffusers' scripts, of which a model may have none.
+    fn targets(&self) -> Vec<String> {
+        let Some(Value::Array(names)) = self.others.get(TARGETS) else { return Vec::new() };
+        let paths = names.iter().filter_map(Value::as_str).filter(|name| name.contains('.'));
+        paths.map(String::from).collect()
+    }
+
     fn check(&self) -> Result<(), String> {
         if self.peft_type != "LORA" {
             return Err(format!("`peft_type` is {}, and only LORA can be read", self.peft_type));
@@ -237,6 +269,18 @@ mod tests {
         for (module, rank) in cases {
             assert_eq!(config.rank(module), rank, "{module}");
         }
+    }
+
+    #[test]
+    fn listed_modules_are_ends_of_paths() {
+        let missing = |targets: Value| {
+            let modules = ["x.down.0.to_k", "mid.to_out.0", "a.b"].map(String::from);
+            config(json!({ "target_modules": targets })).unwrap().missing(modules.into_iter())
+        };
+        let listed = ["down.0.to_k", "to_out.0", "own.0.to_k", "up.0.to_k", "a.b", "a", "add_k"];
+        assert_eq!(missing(json!(listed)), ["own.0.to_k", "up.0.to_k"]);
+        assert_eq!(missing(json!(r".*\.(to_k|to_v)")), [""; 0]);
+        assert_eq!(missing(Value::Null), [""; 0]);
     }
 
     #[test]

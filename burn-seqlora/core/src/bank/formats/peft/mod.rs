@@ -57,19 +57,22 @@ impl AdapterFormat for Peft {
     }
 
     fn read(&self, source: Source) -> Result<ForeignAdapter> {
-        let (path, mut all) = (source.path().to_path_buf(), BTreeMap::new());
+        let path = source.path().to_path_buf();
+        let (mut all, mut missing) = (BTreeMap::new(), Vec::new());
         for component in COMPONENTS {
             let folder = path.join(component);
             if is_component(&folder) {
-                all.extend(read_component(&folder, component)?);
+                let (modules, others) = read_component(&folder, component)?;
+                all.extend(modules);
+                missing.extend(others);
             }
         }
         if is_component(&path) && all.is_empty() {
             let component = component_of(&Header::read(&file_in(&path, &MODELS))?);
-            all = read_component(&path, component)?;
+            (all, missing) = read_component(&path, component)?;
         }
         let (words, metadata) = (BTreeMap::new(), BTreeMap::new());
-        Ok(ForeignAdapter { path, modules: all, words, metadata })
+        Ok(ForeignAdapter { path, modules: all, words, metadata, missing, is_changed: false })
     }
 
     fn module_names(&self, site: &str) -> Vec<String> {
@@ -131,8 +134,28 @@ fn write_component(folder: &Path, factors: &BTreeMap<&str, &StoredFactors>) -> R
     write_tensors(&folder.join(MODEL), &tensors)
 }
 
-/// The modules of a component by their names in the format, which begin with the component's.
-fn read_component(folder: &Path, component: &str) -> Result<BTreeMap<String, Module>> {
+/// The modules that the settings of a component list and that are not among these.
+pub(super) fn missing_modules(
+    config: &Config,
+    component: &str,
+    modules: &BTreeMap<String, Module>,
+) -> Vec<String> {
+    // The settings may have the longer paths of text encoders, whichever the file has.
+    let paths = |name: &String| {
+        let (component, module) = split_site(name);
+        [name.clone(), format!("{component}.{TEXT_MODEL}{module}")]
+    };
+    let own = modules.keys().filter(|name| split_site(name).0 == component);
+    let missing = config.missing(own.flat_map(paths));
+    missing.into_iter().map(|path| format!("{component}.{path}")).collect()
+}
+
+/// The modules of a component by their names in the format, which begin with the component's, and those that it lists
+/// besides.
+fn read_component(
+    folder: &Path,
+    component: &str,
+) -> Result<(BTreeMap<String, Module>, Vec<String>)> {
     let (settings, file) = (folder.join(CONFIG), file_in(folder, &MODELS));
     if !settings.is_file() && file.is_file() {
         let reason = format!(
@@ -157,7 +180,10 @@ fn read_component(folder: &Path, component: &str) -> Result<BTreeMap<String, Mod
         let scale = config.scale(&name);
         Ok((format!("{component}.{name}"), module.scaled(scale)))
     };
-    read_modules(&Header::read(&file)?, split)?.into_iter().map(scaled).collect()
+    let modules = read_modules(&Header::read(&file)?, split)?.into_iter().map(scaled);
+    let modules = modules.collect::<Result<BTreeMap<_, _>>>()?;
+    let missing = missing_modules(&config, component, &modules);
+    Ok((modules, missing))
 }
 
 #[cfg(test)]
@@ -221,6 +247,20 @@ mod tests {
                 assert!(error.contains(&missing), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn modules_that_are_listed_and_missing_are_told() {
+        let text = "text_encoder.text_model.encoder.q_proj";
+        let (_, folder) = written(&["unet.a.to_k", "unet.b.to_k", text], 2);
+        let missing = |path: &Path| super::super::open(path).unwrap().1.missing;
+        assert_eq!(missing(folder.path()), [""; 0]);
+        let unet = folder.path().join("unet");
+        let mut tensors = crate::bank::read_tensors(&unet.join(MODEL)).unwrap();
+        tensors.retain(|key, _| !key.contains("b.to_k"));
+        write_tensors(&unet.join(MODEL), &tensors).unwrap();
+        assert_eq!(missing(folder.path()), ["unet.b.to_k"]);
+        assert_eq!(missing(&unet), ["unet.b.to_k"]);
     }
 
     #[test]
