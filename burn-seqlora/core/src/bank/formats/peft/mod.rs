@@ -241,7 +241,7 @@ mod tests {
             let part = folder.path().join(component);
             let config = part.join(CONFIG);
             fs::rename(&config, part.join("adapter_config.json.part")).unwrap();
-            for path in [folder.path(), &part] {
+            for path in [folder.path(), part.as_path()] {
                 let error = read(path, &sites).unwrap_err().to_string();
                 let missing = format!("{} is missing", config.display());
                 assert!(error.contains(&missing), "{error}");
