@@ -123,9 +123,8 @@ fn is_bare(text: &str, id: &str) -> bool {
 
 /// Where an id stands in a text as a word in any case, with the brackets beside it.
 fn places(text: &str, id: &str) -> impl Iterator<Item = Range<usize>> {
-    let lower = text.to_ascii_lowercase();
-    let starts = lower.match_indices(&id.to_ascii_lowercase()).map(|(start, _)| start);
-    let starts: Vec<usize> = starts.collect();
+    let [lower, lower_id] = [text, id].map(str::to_ascii_lowercase);
+    let starts: Vec<usize> = lower.match_indices(&lower_id).map(|(start, _)| start).collect();
     let place = move |start: usize| {
         let (before, after) = (&text[..start], &text[start + id.len()..]);
         let is_word = !goes_on(before.chars().rev()) && !goes_on(after.chars());

@@ -1,8 +1,8 @@
 //! What an image is made from besides its model: concepts and files, each with the beginning of its SHA-256,
 //! so that whoever makes the image again is told what has changed.
 
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::Member;
@@ -69,9 +69,8 @@ fn digest(path: &Path) -> Result<String, Failure> {
     if !path.is_dir() {
         return Ok(sha256_of_file(path)?);
     }
-    let unreadable = |path: &Path| Error::io("cannot read", path);
-    let entries = fs::read_dir(path).map_err(unreadable(path))?;
-    let mut entries = entries.collect::<Result<Vec<_>, _>>().map_err(unreadable(path))?;
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = entries.map_err(Error::io("cannot read", path))?;
     entries.sort_by_key(fs::DirEntry::file_name);
     // A link to a folder may lead back here.
     let leads_on = |entry: &fs::DirEntry| entry.path().is_symlink() && entry.path().is_dir();
