@@ -57,12 +57,12 @@ fn previews_are_drawn_and_change_nothing() {
 #[test]
 fn a_preview_that_fails_is_told() {
     let project = Project::new(&["cat"]);
-    project.write("previews/cat/0-000000.png/file", "in the way");
-    // A resumed run may find previews there.
-    let mut command = project.learn_command("photos", "--steps 2 --resume");
+    project.learn("photos", "--steps 2").succeeds();
+    project.write("previews/cat/0-000002.png/file", "in the way");
+    let mut command = project.learn_command("photos", "--continue cat --steps 2");
     command.args(["--preview", "a {}"]);
     let run = Run::of(command).succeeds();
-    assert!(run.stderr.contains("no preview of <cat> at step 0"), "{}", run.stderr);
+    assert!(run.stderr.contains("no preview of <cat> at step 2"), "{}", run.stderr);
     assert_eq!(project.ids(), ["cat"]);
 }
 
@@ -126,6 +126,7 @@ fn what_another_run_has_drawn_stays() {
     let before = drawn();
     let texts = ["previews/cat holds previews of another run", "another --preview-out"];
     learn("--steps 2").fails(2, &texts);
+    learn("--steps 2 --resume").fails(2, &texts);
     let texts = ["sheets/cat.png holds previews of another run"];
     learn("--steps 2 --preview-out sheets").fails(2, &texts);
     let texts = ["--tensorboard: runs/cat has event files of another run"];
@@ -134,8 +135,12 @@ fn what_another_run_has_drawn_stays() {
     assert!(drawn() == before, "something was drawn");
     learn("--steps 2 --preview-out other --tensorboard curves").succeeds();
 
+    // What failed may be tried again: its previews are of this bank.
     fs::remove_dir_all(project.path("bank")).unwrap();
-    learn("--steps 2 --tensorboard runs --resume").succeeds();
+    let again = "--preview-out again --tensorboard begun";
+    learn(&format!("--steps 2 --lr 1e30 {again}")).fails(1, &["lower `lr_unet`"]);
+    assert!(project.path("again/cat").exists());
+    learn(&format!("--steps 2 {again}")).succeeds();
 }
 
 /// What cannot be drawn ends a run before it begins. Long prompts are drawn chunk by chunk, as by `generate`.

@@ -100,13 +100,6 @@ pub struct Previews {
     pub tensorboard: Option<PathBuf>,
 }
 
-impl Learn {
-    /// Whether it goes on with what an earlier run has begun or learnt.
-    pub fn goes_on(&self) -> bool {
-        self.resume || self.further.is_some()
-    }
-}
-
 impl Previews {
     /// The steps from one preview or kept bank to the next.
     pub fn every(&self) -> usize {

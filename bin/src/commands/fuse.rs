@@ -1,6 +1,7 @@
 //! `seqlora fuse`: one weight per layer for several concepts.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::Member;
@@ -37,9 +38,17 @@ pub fn run(args: &Fuse, compute: &Compute, terminal: &Terminal) -> Result<(), Fa
             format!("--shard: {} needs no inputs, and takes no time worth sharing", args.method);
         return Err(Failure::Usage(text));
     }
-    check_new("--out", &args.out)?;
     let mut unfinished = args.out.clone().into_os_string();
     unfinished.push(".unfinished");
+    let left = Path::new(&unfinished);
+    if args.out.exists() && left.exists() {
+        return Err(Failure::Usage(format!(
+            "--out {} exists already; if it is of this command, which was killed at its end, remove {}",
+            args.out.display(),
+            left.display()
+        )));
+    }
+    check_new("--out", &args.out)?;
     let folder = FusionFolder::new(unfinished);
     let found = model::find(&args.model, terminal)?;
     compute.device.run(Session { args, compute, fusion, members, folder, found, terminal })

@@ -1,7 +1,8 @@
 //! SHA-256 of bytes and files, as hexadecimal text.
 
 use std::fmt::Write;
-use std::io::{Read, Seek, SeekFrom};
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -35,6 +36,29 @@ pub(crate) fn sha256_from(path: &Path, start: u64) -> Result<String> {
     }
 }
 
+/// The SHA-256 of a file, or of the names and digests of all regular files in a folder, but for links to folders, which
+/// may lead back.
+///
+/// # Errors
+/// If a file or a folder cannot be read.
+pub fn sha256_of_path(path: &Path) -> Result<String> {
+    if !path.is_dir() {
+        return sha256_of_file(path);
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = entries.map_err(FileError::io("cannot read", path))?;
+    entries.retain(|entry| {
+        let path = entry.path();
+        path.is_file() || path.is_dir() && !path.is_symlink()
+    });
+    entries.sort_by_key(fs::DirEntry::file_name);
+    let line = |entry: fs::DirEntry| {
+        Ok(format!("{} {}\n", sha256_of_path(&entry.path())?, entry.file_name().display()))
+    };
+    let lines = entries.into_iter().map(line).collect::<Result<String>>()?;
+    Ok(sha256(lines.as_bytes()))
+}
+
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string can be written");
@@ -55,5 +79,22 @@ mod tests {
         assert_eq!(sha256(b"abc"), known);
         assert_eq!(sha256_of_file(file.path()).unwrap(), known);
         assert_eq!(sha256_from(file.path(), 1).unwrap(), sha256(b"bc"));
+    }
+
+    #[test]
+    fn a_folder_has_the_digest_of_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = || sha256_of_path(folder.path()).unwrap();
+        fs::create_dir(folder.path().join("in")).unwrap();
+        fs::write(folder.path().join("in/a"), "abc").unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("in/back")).unwrap();
+        let before = digest();
+        fs::rename(folder.path().join("in/a"), folder.path().join("in/b")).unwrap();
+        assert_ne!(digest(), before);
+        fs::rename(folder.path().join("in/b"), folder.path().join("in/a")).unwrap();
+        assert_eq!(digest(), before);
+        fs::write(folder.path().join("in/a"), "abd").unwrap();
+        assert_ne!(digest(), before);
     }
 }

@@ -14,7 +14,7 @@ mod printable;
 mod storage;
 mod tensors;
 
-pub use digest::{sha256, sha256_of_file};
+pub use digest::{sha256, sha256_of_file, sha256_of_path};
 pub use error::{FileError, Result};
 pub use files::{
     check_folder, check_target, read_json, remove_temporary, to_json, write_atomic, write_json,

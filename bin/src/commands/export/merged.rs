@@ -80,7 +80,7 @@ impl MergedExport {
     pub fn check_replaced(&self, args: &Export, packs: &[Pack]) -> Result<(), Failure> {
         for format in &self.formats {
             let own = match format {
-                // Of a file, the path in itself.
+                // The path of a file relative to itself is empty.
                 ExportFormat::SingleFile => BTreeSet::from([PathBuf::new()]),
                 _ => self.found.merged_names()?,
             };
@@ -224,8 +224,8 @@ fn path(args: &Export, format: ExportFormat, pack: &Pack) -> PathBuf {
     }
 }
 
-/// The first file in a folder (or in a part of it, or the file that is there in its place) that is none of its own, which
-/// are given by their paths in it.
+/// The first file below `part` of a folder that is neither among its own, whose paths in it are given, nor holds weights
+/// beside them, as an export with another variant or VAE has. `part` may be a file.
 fn first_other(
     folder: &Path,
     part: &Path,
@@ -235,7 +235,9 @@ fn first_other(
     if !metadata.is_dir() {
         let inside = part.strip_prefix(folder).expect("it lies in the folder");
         // A run that was killed may have left temporary files.
-        let is_own = own.contains(inside) || inside.file_name().is_some_and(is_temporary);
+        let is_own = own.contains(inside)
+            || inside.file_name().is_some_and(is_temporary)
+            || is_weights(inside) && own.iter().any(|file| file.parent() == inside.parent());
         return Ok((!is_own).then(|| part.into()));
     }
     let entries = fs::read_dir(part).map_err(Error::io("cannot read", part))?;
@@ -248,6 +250,14 @@ fn first_other(
         }
     }
     Ok(None)
+}
+
+/// Whether a file is called as diffusers calls weights, their parts and the index of those.
+fn is_weights(file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let begins = ["model.", "model-", "diffusion_pytorch_model", "pytorch_model"];
+    let ends = [".safetensors", ".bin", ".index.json"];
+    begins.iter().any(|begin| name.starts_with(begin)) && ends.iter().any(|end| name.ends_with(end))
 }
 
 /// Removes a file or a folder, if there is one.

@@ -1,15 +1,11 @@
 //! What an image is made from besides its model: concepts and files, each with the beginning of its SHA-256,
 //! so that whoever makes the image again is told what has changed.
 
-use std::path::Path;
-use std::{fs, io};
-
 use burn_seqlora::bank::Bank;
 use burn_seqlora::compose::Member;
 use burn_seqlora::data::Parameters;
 use burn_seqlora::diffusion::SchedulerConfig;
-use burn_seqlora::error::Error;
-use burn_seqlora::files::{sha256, sha256_of_file};
+use burn_seqlora::files::{sha256, sha256_of_path};
 
 use crate::args::{Generate, Model};
 use crate::failure::Failure;
@@ -59,27 +55,9 @@ pub fn inputs(
     let Model { tokenizer, vae, .. } = &args.model;
     let others = [tokenizer, vae, &args.fused, &args.init, &args.latents];
     let paths = loras.chain(others.into_iter().filter_map(|path| path.as_deref()));
-    let named = paths.map(|path| Ok(input(&digest(path)?, path.display().to_string())));
+    let named = paths.map(|path| Ok(input(&sha256_of_path(path)?, path.display().to_string())));
     let scheduler = input(&sha256(&serde_json::to_vec(scheduler)?), "scheduler".into());
     concepts.map(Ok).chain(named).chain([Ok(scheduler)]).collect()
-}
-
-/// The SHA-256 of a file, or of the names and digests of all files in a folder.
-fn digest(path: &Path) -> Result<String, Failure> {
-    if !path.is_dir() {
-        return Ok(sha256_of_file(path)?);
-    }
-    let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-    let mut entries = entries.map_err(Error::io("cannot read", path))?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    // A link to a folder may lead back here.
-    let leads_on = |entry: &fs::DirEntry| entry.path().is_symlink() && entry.path().is_dir();
-    entries.retain(|entry| !leads_on(entry));
-    let line = |entry: fs::DirEntry| {
-        Ok(format!("{} {}\n", digest(&entry.path())?, entry.file_name().display()))
-    };
-    let lines = entries.into_iter().map(line).collect::<Result<String, Failure>>()?;
-    Ok(sha256(lines.as_bytes()))
 }
 
 /// Warns of inputs that an image to be made again was made from, and that are others by now.

@@ -52,7 +52,7 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
     let mut args = args.clone();
     let settings = settings(&args)?;
     let mut orders = orders(&args, compute.seed.unwrap_or(0))?;
-    strengths::check_alike(prompts(&orders))?;
+    strengths::check_alike(texts(&args, &orders), &args.concept)?;
     let strengths = strengths::take(texts_mut(&mut args, &mut orders))?;
     let args = &args;
     let bank = args.bank.as_deref().map(Bank::open).transpose()?;
@@ -90,15 +90,10 @@ pub fn run(args: &Generate, compute: &Compute, terminal: &Terminal) -> Result<()
 
 /// All texts that the text encoder reads, each once if it comes in a row.
 fn texts<'a>(args: &'a Generate, orders: &'a [Order]) -> Vec<&'a str> {
-    let regions = args.region.iter().map(|region| region.prompt.as_str());
-    prompts(orders).into_iter().chain([&args.negative[..]]).chain(regions).collect()
-}
-
-/// The prompts, each once if it comes in a row.
-fn prompts(orders: &[Order]) -> Vec<&str> {
     let mut prompts: Vec<&str> = orders.iter().map(|order| order.prompt.as_str()).collect();
     prompts.dedup();
-    prompts
+    let regions = args.region.iter().map(|region| region.prompt.as_str());
+    prompts.into_iter().chain([&args.negative[..]]).chain(regions).collect()
 }
 
 /// The same, to be changed.

@@ -57,11 +57,15 @@ pub fn take<'a>(
     Ok(strengths)
 }
 
-/// Checks that no prompt names a concept plainly to which another prompt gives a strength.
+/// Checks that no prompt names a concept plainly to which another prompt gives a strength, unless --concept gives it;
+/// `chosen` are its texts.
 ///
 /// # Errors
 /// Names both. Those of [`take`].
-pub fn check_alike<'a>(prompts: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
+pub fn check_alike<'a>(
+    prompts: impl IntoIterator<Item = &'a str>,
+    chosen: &[String],
+) -> Result<(), Failure> {
     let (mut given, mut plain) = (Vec::<Strength>::new(), BTreeSet::new());
     for prompt in prompts {
         let mut prompt = prompt.to_string();
@@ -75,7 +79,10 @@ pub fn check_alike<'a>(prompts: impl IntoIterator<Item = &'a str>) -> Result<(),
         }
         given.extend(strengths);
     }
-    let both = |strength: &&Strength| strength.scale != 1.0 && plain.contains(&strength.id);
+    let both = |strength: &&Strength| {
+        let Strength { id, scale, .. } = strength;
+        *scale != 1.0 && plain.contains(id) && chosen_scale(chosen, id).is_none()
+    };
     match given.iter().find(both) {
         Some(Strength { id, tag, .. }) => Err(two(&format!("<{id}>"), tag)),
         None => Ok(()),
@@ -100,11 +107,7 @@ pub fn apply(
             // A prompt that names what is not there is refused when prompts are checked.
             continue;
         };
-        let given = chosen.iter().find(|text| {
-            let (name, scale) = text.split_once('=').unwrap_or((text, ""));
-            !scale.is_empty() && name.trim_matches(['<', '>']) == id
-        });
-        match given {
+        match chosen_scale(chosen, id) {
             Some(text) if member.scale != *scale => {
                 return Err(two(&format!("--concept {text}"), tag));
             }
@@ -112,6 +115,14 @@ pub fn apply(
         }
     }
     Ok(())
+}
+
+/// The text of --concept that gives a concept a strength.
+fn chosen_scale<'a>(chosen: &'a [String], id: &str) -> Option<&'a String> {
+    chosen.iter().find(|text| {
+        let (name, scale) = text.split_once('=').unwrap_or((text, ""));
+        !scale.is_empty() && name.trim_matches(['<', '>']) == id
+    })
 }
 
 fn two(one: &str, other: &str) -> Failure {
@@ -157,11 +168,12 @@ mod tests {
 
     #[test]
     fn prompts_agree_about_strengths() {
-        let check = |prompts: &[&str]| check_alike(prompts.iter().copied());
+        let check = |prompts: &[&str]| check_alike(prompts.iter().copied(), &[]);
         for prompts in [["<mug:0.5> on <dog>", "<dog>"], ["<mug:1>", "<mug>"]] {
             assert!(check(&prompts).is_ok(), "{prompts:?}");
         }
         assert!(check(&["<mug:0.5> and another <mug>"]).is_ok(), "within a prompt it is clear");
+        assert!(check_alike(["<mug:0.5>", "a <mug>"], &["mug=0.5".into()]).is_ok());
         let error = check(&["<mug:0.5>", "a <mug>"]).unwrap_err().to_string();
         assert!(error.contains("`<mug>` and `<mug:0.5>`"), "{error}");
     }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use burn_seqlora::bank::Bank;
 use burn_seqlora::files::{GuardedFolder, check_folder};
-use burn_seqlora::train::LearnPlan;
+use burn_seqlora::train::{ConceptPlan, LearnPlan};
 
 use crate::failure::Failure;
 
@@ -20,4 +21,9 @@ pub fn check(folder: &Path, plan: &LearnPlan) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whether a concept was begun, or learnt, in this bank before, so that what is in its folders is its own.
+pub fn is_begun(bank: &Bank, concept: &ConceptPlan) -> bool {
+    concept.config.continued_from.is_some() || bank.checkpoint_folder(&concept.id).exists()
 }

@@ -150,7 +150,7 @@ impl Job for Session<'_> {
             true => None,
             false => {
                 plan.snapshot_every = Some(args.previews.every());
-                preview::check_folder(&plan, args)?;
+                preview::check_folder(&plan, &bank, args)?;
                 let made_with = (&base, config.precision);
                 Some(Previewer::new(&model, made_with, &bank, prompts, args, terminal)?)
             }
@@ -165,7 +165,7 @@ impl Job for Session<'_> {
         };
         let tensorboard = args.previews.tensorboard.as_deref();
         let mut tensorboard = tensorboard
-            .map(|folder| Tensorboard::new(folder, &plan, args.goes_on(), terminal))
+            .map(|folder| Tensorboard::new(folder, &plan, &bank, terminal))
             .transpose()?;
         let finished = learn::<B, _>(&model, &mut bank, method, &plan, |event| {
             let drawn =

@@ -45,18 +45,18 @@ pub struct Previewer<'a, B: TrainBackend> {
     drawn: Vec<Preview>,
 }
 
-/// Checks that previews can be written where they go, and that a new run finds none of another one there.
+/// Checks that previews can be written where they go, and that a concept finds none of another run there.
 ///
 /// # Errors
 /// Names the folder, or the sheet.
-pub fn check_folder(plan: &LearnPlan, args: &Learn) -> Result<(), Failure> {
+pub fn check_folder(plan: &LearnPlan, bank: &Bank, args: &Learn) -> Result<(), Failure> {
     let folder = args.previews.folder();
     folders::check(folder, plan)?;
-    for concept in &plan.concepts {
+    for concept in plan.concepts.iter().filter(|concept| !folders::is_begun(bank, concept)) {
         let id = concept.data.id();
         let sheet = GuardedFolder::new(folder).check(format!("{id}.png"))?;
         let taken = [folder.join(id), sheet].into_iter().find(|path| is_taken(path));
-        if let Some(taken) = taken.filter(|_| !args.goes_on()) {
+        if let Some(taken) = taken {
             return Err(Failure::Usage(format!(
                 "{} holds previews of another run; move it, or choose another --preview-out",
                 taken.display()

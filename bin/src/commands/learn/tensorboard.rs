@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::{fs, io};
 
+use burn_seqlora::bank::Bank;
 use burn_seqlora::files::GuardedFolder;
 use burn_seqlora::settings::TrainConfig;
 use burn_seqlora::train::{Event, LearnPlan};
@@ -14,12 +15,6 @@ use crate::failure::Failure;
 use crate::images::encode_png;
 use crate::terminal::Terminal;
 
-/// Whether TensorBoard finds a run in a folder.
-fn has_events(folder: &Path) -> bool {
-    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.any(|entry| entry.file_name().to_string_lossy().contains("tfevents"))
-}
-
 /// The event files of a run: a folder for each concept.
 pub struct Tensorboard<'a> {
     folder: &'a Path,
@@ -29,20 +24,21 @@ pub struct Tensorboard<'a> {
 }
 
 impl<'a> Tensorboard<'a> {
-    /// Of a run that begins anew, or goes on with an earlier one.
+    /// Of a run whose concepts are new, or have been begun in this bank.
     ///
     /// # Errors
-    /// If the folder cannot be written, or a new run would hide what another one has recorded: TensorBoard shows nothing
-    /// that was recorded before a start at the first step.
+    /// If the folder cannot be written, or a new concept would hide what another run has recorded: TensorBoard shows
+    /// nothing that was recorded before a start at the first step.
     pub fn new(
         folder: &'a Path,
         plan: &LearnPlan,
-        goes_on: bool,
+        bank: &Bank,
         terminal: &'a Terminal,
     ) -> Result<Self, Failure> {
         folders::check(folder, plan)?;
-        let mut own = plan.concepts.iter().map(|concept| folder.join(concept.data.id()));
-        if let Some(own) = own.find(|own| !goes_on && has_events(own)) {
+        let new = plan.concepts.iter().filter(|concept| !folders::is_begun(bank, concept));
+        let mut own = new.map(|concept| folder.join(concept.data.id()));
+        if let Some(own) = own.find(|own| has_events(own)) {
             return Err(Failure::Usage(format!(
                 "--tensorboard: {} has event files of another run, whose curves TensorBoard would hide; move it, or \
                  choose another folder",
@@ -87,4 +83,10 @@ impl<'a> Tensorboard<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether TensorBoard finds a run in a folder.
+fn has_events(folder: &Path) -> bool {
+    let mut entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().contains("tfevents"))
 }

@@ -70,7 +70,7 @@ where
             None => (adapters.site(number), adapters.weight(number)),
         })
         .unzip();
-    DualAdapters::new(low_rank).with_weights(weights)
+    adapters.clone().with_factors(low_rank).with_weights(weights)
 }
 
 /// W + ΔW in the precision of W.

@@ -101,6 +101,11 @@ impl<B: Backend> DualAdapters<B> {
         Self { probe: Some(probe), ..self }
     }
 
+    /// With other factors in place of its own; what is frozen stays.
+    pub fn with_factors(self, factors: Vec<Option<LoraFactors<B>>>) -> Self {
+        Self { factors, ..self }
+    }
+
     /// With maps that collect where cross-attention looks.
     pub fn with_attention_maps(self, maps: Arc<AttentionMaps<B>>) -> Self {
         Self { maps: Some(maps), ..self }
@@ -111,7 +116,7 @@ impl<B: Backend> DualAdapters<B> {
         Self { pass: pass.cloned(), ..self }
     }
 
-    /// With frozen factors, none before: ΔW is the sum of both. They are applied by themselves, since
+    /// With frozen factors in place of any before: ΔW is the sum of both. They are applied by themselves, since
     /// concatenated factors would be copied in each evaluation, and with tangents of zeros.
     pub fn with_frozen(self, frozen: &Self) -> Self {
         Self { frozen: frozen.factors.clone(), ..self }

@@ -126,9 +126,7 @@ impl Config {
         let alpha = self.alphas.find(module).unwrap_or(&self.alpha);
         alpha / if self.rank_stabilised { rank.sqrt() } else { rank }
     }
-}
 
-impl Config {
     /// The paths that it lists and that are none of these and the end of none (PEFT's `check_target_module_exists`).
     pub fn missing(&self, modules: impl Iterator<Item = String>) -> Vec<String> {
         let paths: BTreeSet<Vec<u8>> = modules.map(|path| backwards(&path)).collect();
