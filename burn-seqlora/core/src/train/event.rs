@@ -25,7 +25,8 @@ pub enum Event<'a> {
         /// The limit.
         limit: f64,
     },
-    /// The concept as it would be stored after so many steps; at those of [`LearnPlan::snapshot_every`].
+    /// The concept as it would be stored after so many steps; at those of
+    /// [`LearnPlan::snapshot_every`](super::LearnPlan::snapshot_every).
     Snapshot {
         /// What is being trained.
         plan: &'a ConceptPlan<'a>,
