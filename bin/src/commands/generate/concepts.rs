@@ -121,7 +121,7 @@ fn is_bare(text: &str, id: &str) -> bool {
     places(text, id).any(|place| text[place] != format!("<{id}>"))
 }
 
-/// Where an id stands in a text as a word in any case, with the brackets beside it.
+/// Where an id stands in a text as a word, in capitals or small letters, with the brackets beside it.
 fn places(text: &str, id: &str) -> impl Iterator<Item = Range<usize>> {
     let [lower, lower_id] = [text, id].map(str::to_ascii_lowercase);
     let starts: Vec<usize> = lower.match_indices(&lower_id).map(|(start, _)| start).collect();
