@@ -85,7 +85,13 @@ fn other_files_in_an_exported_folder_stay() {
         before.assert_same(&Files::read(&project.path("out")));
         fs::remove_file(project.path(&file)).unwrap();
     }
+    // What a killed run leaves is removed.
+    for left in ["merged/cat.partial/unet", "single-file/cat.safetensors.partial"] {
+        project.write(&format!("out/{left}/.tmpAbC123"), "half");
+    }
     run().succeeds();
+    assert!(!project.path("out/merged/cat.partial").exists());
+    assert!(!project.path("out/single-file/cat.safetensors.partial").exists());
 }
 
 /// What a folder's schedule leaves to diffusers' defaults has other values in most single files.

@@ -79,26 +79,19 @@ impl MergedExport {
     /// Names the first other file.
     pub fn check_replaced(&self, args: &Export, packs: &[Pack]) -> Result<(), Failure> {
         for format in &self.formats {
-            let own = match format {
-                // The path of a file relative to itself is empty.
-                ExportFormat::SingleFile => BTreeSet::from([PathBuf::new()]),
-                _ => self.found.merged_names()?,
-            };
             for pack in packs {
                 let path = path(args, *format, pack);
-                let mut replaced = vec![partial_of(&path), path];
                 if *format == ExportFormat::SingleFile {
-                    replaced.extend([sidecar_of(&replaced[0]), sidecar_of(&replaced[1])]);
-                }
-                for path in &replaced {
-                    if let Some(other) = first_other(path, path, &own)? {
-                        return Err(Failure::Usage(format!(
-                            "{} is no file of this export, which would replace {}; move it, or choose another \
-                             --out",
-                            other.display(),
-                            path.display()
-                        )));
-                    }
+                    // The path of a file relative to itself is empty.
+                    let own = BTreeSet::from([PathBuf::new()]);
+                    check(&path, &own)?;
+                    check(&sidecar_of(&path), &own)?;
+                    let names = [path.as_path(), &sidecar_of(&path)].map(name_of);
+                    check(&partial_of(&path), &names.into())?;
+                } else {
+                    let own = self.found.merged_names()?;
+                    check(&path, &own)?;
+                    check(&partial_of(&path), &own)?;
                 }
             }
         }
@@ -141,7 +134,7 @@ impl MergedExport {
         self.formats.iter().map(line).collect()
     }
 
-    /// Writes beside the place where it goes, so that nothing half-written is ever there.
+    /// Writes into a folder beside the place where it goes, so that nothing half-written is ever there.
     fn write_one(
         &self,
         format: ExportFormat,
@@ -152,48 +145,51 @@ impl MergedExport {
         let parent = path.parent().expect("it is in a folder");
         fs::create_dir_all(parent).map_err(Error::io("cannot create", parent))?;
         remove(&partial)?;
-        remove(&sidecar_of(&partial))?;
-        let written = self.write_partial(format, changes, &partial, path);
+        let written = match format {
+            ExportFormat::SingleFile => self.write_file(changes, &partial, path),
+            _ => self.write_folder(changes, &partial, path),
+        };
         if written.is_err() {
             // What matters is why.
-            let _ = remove(&partial).and_then(|()| remove(&sidecar_of(&partial)));
+            let _ = remove(&partial);
         }
-        let written = written?;
-        if format == ExportFormat::SingleFile {
-            self.put_sidecar(&partial, path)?;
-        }
-        remove(path)?;
-        fs::rename(&partial, path).map_err(Error::io("cannot rename", &partial))?;
-        Ok(written)
+        written
     }
 
-    /// Writes what is to be at a path, and next to the path what a single file does not hold.
-    fn write_partial(
+    fn write_folder(
         &self,
-        format: ExportFormat,
         changes: &PatchSet,
         partial: &Path,
         path: &Path,
     ) -> Result<Written, Failure> {
-        if format != ExportFormat::SingleFile {
-            let files = self.found.write_merged_folder(changes, partial)?;
-            return Ok(Written { files, sidecar: None });
-        }
-        // Another model's tokenizer there is told before gigabytes are written.
-        self.found.write_tokenizer(&path.with_file_name("tokenizer"))?;
-        let files = self.found.write_merged_file(changes, partial)?;
-        let needs = self.found.write_sidecar(partial, &sidecar_of(partial))?;
-        Ok(Written { files, sidecar: needs.then(|| sidecar_of(path)) })
+        let files = self.found.write_merged_folder(changes, partial)?;
+        remove(path)?;
+        rename(partial, path)?;
+        Ok(Written { files, sidecar: None })
     }
 
-    /// Gives the config of a file that is about to get its name its own; an earlier one goes if there is none.
-    fn put_sidecar(&self, partial: &Path, path: &Path) -> Result<(), Failure> {
-        let [from, to] = [partial, path].map(sidecar_of);
-        match from.exists() {
-            true => fs::rename(&from, to).map_err(Error::io("cannot rename", &from))?,
-            false => remove(&to)?,
+    /// Writes one file, and next to it what that does not hold.
+    fn write_file(
+        &self,
+        changes: &PatchSet,
+        partial: &Path,
+        path: &Path,
+    ) -> Result<Written, Failure> {
+        // Another model's tokenizer there is told before gigabytes are written.
+        self.found.write_tokenizer(&path.with_file_name("tokenizer"))?;
+        fs::create_dir(partial).map_err(Error::io("cannot create", partial))?;
+        let file = partial.join(name_of(path));
+        let files = self.found.write_merged_file(changes, &file)?;
+        let sidecar = sidecar_of(path);
+        let has_sidecar = self.found.write_sidecar(&file, &sidecar_of(&file))?;
+        match has_sidecar {
+            true => rename(&sidecar_of(&file), &sidecar)?,
+            // That of an earlier file.
+            false => remove(&sidecar)?,
         }
-        Ok(())
+        rename(&file, path)?;
+        remove(partial)?;
+        Ok(Written { files, sidecar: has_sidecar.then_some(sidecar) })
     }
 }
 
@@ -204,11 +200,15 @@ struct Written {
     sidecar: Option<PathBuf>,
 }
 
-/// Where something is written that is to get this path.
+/// The folder in which something is written that is to get this path.
 fn partial_of(path: &Path) -> PathBuf {
-    let mut name = path.file_name().expect("it has a name").to_os_string();
+    let mut name = name_of(path).into_os_string();
     name.push(".partial");
     path.with_file_name(name)
+}
+
+fn name_of(path: &Path) -> PathBuf {
+    path.file_name().expect("it has a name").into()
 }
 
 /// Where the config of a single file is looked for.
@@ -224,6 +224,18 @@ fn path(args: &Export, format: ExportFormat, pack: &Pack) -> PathBuf {
     }
 }
 
+/// Checks that a path is free, or a file or a folder of such an export, which holds these files.
+fn check(path: &Path, own: &BTreeSet<PathBuf>) -> Result<(), Failure> {
+    match first_other(path, path, own)? {
+        None => Ok(()),
+        Some(other) => Err(Failure::Usage(format!(
+            "{} is no file of this export, which would replace {}; move it, or choose another --out",
+            other.display(),
+            path.display()
+        ))),
+    }
+}
+
 /// The first file below `part` of a folder that is neither among its own, whose paths in it are given, nor holds weights
 /// beside them, as an export with another variant or VAE has. `part` may be a file.
 fn first_other(
@@ -234,9 +246,8 @@ fn first_other(
     let Ok(metadata) = fs::symlink_metadata(part) else { return Ok(None) };
     if !metadata.is_dir() {
         let inside = part.strip_prefix(folder).expect("it lies in the folder");
-        // A run that was killed may have left temporary files.
         let is_own = own.contains(inside)
-            || inside.file_name().is_some_and(is_temporary)
+            || is_left_over(folder, inside)
             || is_weights(inside) && own.iter().any(|file| file.parent() == inside.parent());
         return Ok((!is_own).then(|| part.into()));
     }
@@ -250,6 +261,15 @@ fn first_other(
         }
     }
     Ok(None)
+}
+
+/// Whether a file is a temporary one that a killed run left: ours, or in a folder that was being written one of the crate
+/// `safetensors`, which calls it `.tmp` and six more characters.
+fn is_left_over(folder: &Path, inside: &Path) -> bool {
+    let Some(name) = inside.file_name() else { return false };
+    let bytes = name.as_encoded_bytes();
+    let is_partial = folder.extension().is_some_and(|extension| extension == "partial");
+    is_temporary(name) || is_partial && bytes.len() == 10 && bytes.starts_with(b".tmp")
 }
 
 /// Whether a file is called as diffusers calls weights, their parts and the index of those.
@@ -268,4 +288,8 @@ fn remove(path: &Path) -> Result<(), Failure> {
         Err(_) => return Ok(()),
     };
     Ok(removed.map_err(Error::io("cannot remove", path))?)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), Failure> {
+    Ok(fs::rename(from, to).map_err(Error::io("cannot rename", from))?)
 }
