@@ -1,26 +1,31 @@
 //! Runs that are killed at any moment, and other runs beside one that writes.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::harness::Project;
 use crate::resume::{OPTIONS, unbroken};
 
-/// How often a run is killed; `SEQLORA_KILLS` sets another number, and `.ci/full` does.
-const KILLS: usize = 10;
+/// How often a command is killed, if not as often as usual: `.ci/full` sets it.
+pub fn kills(usual: usize) -> usize {
+    let number = std::env::var("SEQLORA_KILLS");
+    number.map_or(usual, |number| number.parse().expect("a number"))
+}
+
+/// Moments that are spread over a time, without end: multiples of the golden ratio, of which neighbours are as far from
+/// each other as can be.
+pub fn moments(whole: Duration) -> impl Iterator<Item = Duration> {
+    (1..).map(move |number| whole.mul_f64((f64::from(number) * 0.618_034).fract()))
+}
 
 /// SIGKILL at moments that are spread over a run and over one that goes on from it. What follows gives every
 /// byte of a run that nobody killed.
 #[test]
 fn killed_runs_go_on_to_the_same_bytes() {
-    let number = std::env::var("SEQLORA_KILLS");
-    let wanted = number.map_or(KILLS, |number| number.parse().expect("a number"));
+    let wanted = kills(10);
     unbroken();
     let start = Instant::now();
     Project::new(&["cat", "dog"]).learn("photos", OPTIONS).succeeds();
-    let whole = start.elapsed();
-
-    // Multiples of the golden ratio: neighbouring moments are as far from each other as can be.
-    let mut moments = (1..).map(|n| whole.mul_f64((f64::from(n) * 0.618_034).fract()));
+    let mut moments = moments(start.elapsed());
     let resumed = format!("{OPTIONS} --resume");
     let mut kills = 0;
     while kills < wanted {

@@ -4,13 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::crash;
 use crate::files::Files;
 use crate::harness::{Project, fixture};
 use crate::resume::unbroken;
 use crate::run::{Run, Running};
-
-/// How often each is killed.
-const KILLS: u32 = 5;
 
 /// The time that a command takes.
 fn time(command: Command) -> Duration {
@@ -19,10 +17,9 @@ fn time(command: Command) -> Duration {
     start.elapsed()
 }
 
-/// Moments that are spread over a time: neighbours are as far from each other as can be.
+/// The moments at which a command is killed that takes so long.
 fn moments(whole: Duration) -> impl Iterator<Item = Duration> {
-    let part = |number: u32| (f64::from(number) * 0.618_034).fract();
-    (1..=KILLS).map(move |number| whole.mul_f64(part(number)).max(Duration::from_millis(1)))
+    crash::moments(whole).take(crash::kills(5))
 }
 
 /// What has the name of a result is whole, and the same command again writes all.
