@@ -19,8 +19,10 @@ use crate::terminal::Terminal;
 pub struct Tensorboard<'a> {
     folder: &'a Path,
     terminal: &'a Terminal,
-    /// Of the concept that is being learnt, with its settings.
-    file: Option<(EventFile, TrainConfig)>,
+    /// The concept that is being learnt, and the first step that is recorded.
+    concept: Option<(String, usize, TrainConfig)>,
+    /// Its file.
+    file: Option<EventFile>,
 }
 
 impl<'a> Tensorboard<'a> {
@@ -45,7 +47,7 @@ impl<'a> Tensorboard<'a> {
                 own.display()
             )));
         }
-        Ok(Self { folder, terminal, file: None })
+        Ok(Self { folder, terminal, concept: None, file: None })
     }
 
     /// Records an event, and the previews that were drawn at it. What goes wrong is told, and training goes on
@@ -59,14 +61,19 @@ impl<'a> Tensorboard<'a> {
     }
 
     fn try_see(&mut self, event: &Event, previews: &[Preview]) -> io::Result<()> {
-        if let Event::Start(plan) = event {
-            let first = if plan.resume_at == 0 { 0 } else { plan.resume_at + 1 };
-            let (folder, id) = (GuardedFolder::new(self.folder), plan.data.id());
-            folder.create_folder(id).map_err(io::Error::other)?;
-            let file = EventFile::create(&self.folder.join(id), first)?;
-            self.file = Some((file, plan.config.clone()));
+        match event {
+            Event::Start(plan) => {
+                let first = if plan.resume_at == 0 { 0 } else { plan.resume_at + 1 };
+                self.concept = Some((plan.data.id().into(), first, plan.config.clone()));
+                self.file = None;
+            }
+            // Not before: the bank now tells that the concept is begun, so that a run which is killed can go on.
+            Event::Ready { .. } => self.file = self.open()?,
+            _ => (),
         }
-        let Some((file, config)) = &mut self.file else { return Ok(()) };
+        let (Some(file), Some((_, _, config))) = (&mut self.file, &self.concept) else {
+            return Ok(());
+        };
         if let Event::Step(report) = event {
             let numbers = [
                 ("loss", report.loss),
@@ -82,6 +89,12 @@ impl<'a> Tensorboard<'a> {
             file.image(*step, &tag, image.dimensions(), png)?;
         }
         Ok(())
+    }
+
+    fn open(&self) -> io::Result<Option<EventFile>> {
+        let Some((id, first, _)) = &self.concept else { return Ok(None) };
+        GuardedFolder::new(self.folder).create_folder(id).map_err(io::Error::other)?;
+        EventFile::create(&self.folder.join(id), *first).map(Some)
     }
 }
 
