@@ -87,7 +87,7 @@ impl Job for Session<'_> {
             Some(_) => 0,
             None => patch_bytes(&bank, members)?,
         };
-        let needed = staged.memory(model.sites())?.total().saturating_add(result);
+        let needed = staged.memory(model.sites())?.max(result);
         terminal.line("memory", format_args!("{} besides the model", bytes(needed)));
         if !args.force {
             memory::check(
@@ -107,6 +107,8 @@ impl Job for Session<'_> {
         if args.shard.is_some() {
             return self.report_shard(None);
         }
+        // What follows takes as much memory again as the changes.
+        drop(model);
         let (fused, lost) = match args.rank {
             Some(rank) => {
                 let (fused, error) = truncate(&fused, rank);

@@ -4,6 +4,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use burn_jvp::Dual;
 use seqlora_kernels::lora_linear::LoraFactors;
 
+use crate::bank::formats::FactorsFile;
 use crate::bank::{Bank, ConceptRecord, Matrix};
 use crate::error::{Error, Result};
 use crate::lora::{DualAdapters, Site, StoredAdapter};
@@ -35,6 +36,16 @@ impl Member {
             }
             None => Ok(adapter),
         }
+    }
+
+    /// The file of its adapter, for a model with these sites, and its rank at each. All of it is read once and checked.
+    pub(crate) fn factors_file(
+        &self,
+        bank: &Bank,
+        sites: &[Site],
+    ) -> Result<(FactorsFile, Vec<usize>)> {
+        let ranks = self.adapter(bank, sites)?.ranks(sites);
+        Ok((bank.factors_file(bank.find(&self.id)?)?, ranks))
     }
 
     /// All of it, for a model with these sites.

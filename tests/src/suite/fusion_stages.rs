@@ -131,7 +131,7 @@ pub fn every_fusion_goes_through_the_stages<B: KernelBackend>(_: f64) {
             folder: &unfinished,
             shard: Shard::ALL,
         };
-        assert!(staged.memory(sites).unwrap().total() > 0);
+        assert!(staged.memory(sites).unwrap() > 0);
         let mut steps = 0;
         let count = |_: Progress| {
             steps += 1;

@@ -61,8 +61,8 @@ pub use merge::merge_banks;
 pub use overlap::{max_overlap, overlaps};
 pub use record::{BankRecord, BaseModel, Reserved};
 pub use remove::{Directions, Removal};
+pub(crate) use tensors::{BorrowedTensors, parse_tensors, write_arrays};
 pub use tensors::{Matrix, NamedTensors, read_tensors, to_safetensors, write_tensors};
-pub(crate) use tensors::{parse_tensors, write_arrays};
 
 pub use verify::{PairOverlap, ReservedState, SiteOverlap, Verification};
 

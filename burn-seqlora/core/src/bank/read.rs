@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use seqlora_files::{TEXT_LIMIT, read_bytes};
 use serde::Deserialize;
 
-use super::formats::native;
+use super::formats::{FactorsFile, native};
 use super::places::Places;
 use super::tensors::{Matrix, parse_tensors};
 use super::versions::{check_version, parse, read_with_version};
@@ -68,6 +68,11 @@ impl Bank {
     pub fn adapter(&self, id: &str) -> Result<StoredAdapter> {
         let record = self.record(id)?;
         Ok(self.read_adapter(&record)?.0)
+    }
+
+    /// The factors of a concept, whose adapter has been read once and so checked, to be read site by site.
+    pub(crate) fn factors_file(&self, id: &ConceptId) -> Result<FactorsFile> {
+        FactorsFile::open(&self.concept_folder(id).join(native::FILE))
     }
 
     /// A concept's factors, and where those of B lie in their file.

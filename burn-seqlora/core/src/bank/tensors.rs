@@ -1,10 +1,11 @@
 //! Safetensors files of matrices.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{bf16, f16};
-use safetensors::tensor::{Dtype, SafeTensors, TensorInfo, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors, TensorInfo, TensorView, View};
 use seqlora_files::{FileError, Header, read_bytes, sort_metadata, write_atomic};
 
 use crate::error::{Error, Result};
@@ -15,6 +16,9 @@ const LARGEST: u64 = 8 << 30;
 
 /// A matrix: rows and columns, and its numbers row by row.
 pub type Matrix = ([usize; 2], Vec<f32>);
+
+/// Matrices by name that lie elsewhere.
+pub type BorrowedTensors<'a> = BTreeMap<String, ([usize; 2], &'a [f32])>;
 
 /// f32 matrices by name.
 pub type NamedTensors = BTreeMap<String, Matrix>;
@@ -28,7 +32,10 @@ pub fn write_tensors(path: &Path, tensors: &NamedTensors) -> Result<()> {
 }
 
 /// The bytes of a safetensors file; the path is for messages.
-pub fn to_safetensors(path: &Path, tensors: &NamedTensors) -> Result<Vec<u8>> {
+pub fn to_safetensors<V: AsRef<[f32]>>(
+    path: &Path,
+    tensors: &BTreeMap<String, ([usize; 2], V)>,
+) -> Result<Vec<u8>> {
     arrays_to_bytes(path, tensors, &BTreeMap::new())
 }
 
@@ -36,9 +43,9 @@ pub fn to_safetensors(path: &Path, tensors: &NamedTensors) -> Result<Vec<u8>> {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write_arrays<S: AsRef<[usize]>>(
+pub fn write_arrays<S: AsRef<[usize]>, V: AsRef<[f32]>>(
     path: &Path,
-    tensors: &BTreeMap<String, (S, Vec<f32>)>,
+    tensors: &BTreeMap<String, (S, V)>,
     metadata: BTreeMap<String, String>,
 ) -> Result<()> {
     Ok(write_atomic(path, &arrays_to_bytes(path, tensors, &metadata)?)?)
@@ -48,27 +55,48 @@ pub fn write_arrays<S: AsRef<[usize]>>(
 ///
 /// # Errors
 /// If its header would be too large.
-pub fn arrays_to_bytes<S: AsRef<[usize]>>(
+///
+/// # Panics
+/// If a tensor's shape has another number of elements than it has numbers.
+pub fn arrays_to_bytes<S: AsRef<[usize]>, V: AsRef<[f32]>>(
     path: &Path,
-    tensors: &BTreeMap<String, (S, Vec<f32>)>,
+    tensors: &BTreeMap<String, (S, V)>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
     let owned = |(key, text): (&String, &String)| (key.clone(), text.clone());
     let metadata = (!metadata.is_empty()).then(|| metadata.iter().map(owned).collect());
-    let bytes: Vec<(&str, &[usize], Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, (shape, values))| {
-            let bytes = values.iter().flat_map(|x| x.to_le_bytes()).collect();
-            (name.as_str(), shape.as_ref(), bytes)
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.to_vec(), bytes).expect("bytes fit the shape");
-        (*name, view)
+    let views = tensors.iter().map(|(name, (shape, values))| {
+        let (shape, values) = (shape.as_ref(), values.as_ref());
+        assert_eq!(shape.iter().product::<usize>(), values.len(), "numbers of `{name}`");
+        (name.as_str(), Numbers { shape, values })
     });
     let mut bytes = safetensors::serialize(views, metadata).map_err(|e| Error::damaged(path, e))?;
     sort_metadata(&mut bytes);
     Ok(bytes)
+}
+
+/// A tensor whose bytes are made when they are written.
+struct Numbers<'a> {
+    shape: &'a [usize],
+    values: &'a [f32],
+}
+
+impl View for Numbers<'_> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        self.values.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    fn data_len(&self) -> usize {
+        size_of_val(self.values)
+    }
 }
 
 /// Reads f32 matrices.
@@ -98,14 +126,22 @@ pub fn read_arrays(header: &Header) -> Result<NamedArrays> {
         return Err(FileError::TooLarge { path: path.into(), limit: LARGEST }.into());
     }
     let array = |(name, info): (&String, &TensorInfo)| {
-        let damaged = |reason: String| Error::damaged(path, format!("`{name}` {reason}"));
-        let values = floats(info.dtype, &header.bytes(info)?).map_err(damaged)?;
-        match values.iter().all(|x| x.is_finite()) {
-            true => Ok((name.clone(), (info.shape.clone(), values))),
-            false => Err(damaged(NOT_FINITE.into())),
-        }
+        Ok((name.clone(), (info.shape.clone(), read_array(header, name, info)?)))
     };
     header.tensors().iter().map(array).collect()
+}
+
+/// The numbers of one of a file's tensors in f32.
+///
+/// # Errors
+/// If it holds anything but numbers that are finite in f32, or the file cannot be read.
+pub fn read_array(header: &Header, name: &str, info: &TensorInfo) -> Result<Vec<f32>> {
+    let damaged = |reason: String| Error::damaged(header.path(), format!("`{name}` {reason}"));
+    let values = floats(info.dtype, &header.bytes(info)?).map_err(damaged)?;
+    match values.iter().all(|x| x.is_finite()) {
+        true => Ok(values),
+        false => Err(damaged(NOT_FINITE.into())),
+    }
 }
 
 /// The matrices in the bytes of a safetensors file; the path is for messages.

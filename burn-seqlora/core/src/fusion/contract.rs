@@ -87,7 +87,7 @@ pub struct LayerMember<'a> {
     /// λ, by which its factors are yet to be multiplied.
     pub scale: f64,
     /// A and B; `None` if the concept does not adapt the layer.
-    pub factors: Option<&'a StoredFactors>,
+    pub factors: Option<StoredFactors>,
     pub(super) gram: Option<Gram>,
 }
 

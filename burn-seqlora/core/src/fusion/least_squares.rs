@@ -70,7 +70,7 @@ impl Fusion for LeastSquares {
         for member in members {
             let member = member?;
             let gram = member.gram().to_matrix();
-            if let Some(factors) = member.factors {
+            if let Some(factors) = &member.factors {
                 let (up, down) = factors.to_matrices();
                 targets.gemm(member.scale, &(&gram * down), &up.transpose(), 1.0);
             }

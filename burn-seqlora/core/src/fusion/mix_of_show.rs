@@ -197,7 +197,12 @@ mod tests {
                 let values = (x.transpose() * x).iter().copied().collect();
                 let kept = if keep { rows[concept].clone() } else { Vec::new() };
                 let gram = Some(Gram { rows: ROWS, inputs, values, kept });
-                Ok(LayerMember { id: "cat", scale: 1.0, factors: Some(&factors[concept]), gram })
+                Ok(LayerMember {
+                    id: "cat",
+                    scale: 1.0,
+                    factors: Some(factors[concept].clone()),
+                    gram,
+                })
             };
             let fusion = MixOfShow { solver };
             let patch = fusion.fuse(&layer, &mut (0..2).map(member)).unwrap();

@@ -65,7 +65,7 @@ impl OutputError {
     pub fn add(&mut self, member: &LayerMember) {
         let (gram, outputs) = (member.gram().to_matrix(), self.target.nrows());
         self.rounded |= !member.gram().is_exact();
-        if let Some(factors) = member.factors {
+        if let Some(factors) = &member.factors {
             let (up, down) = factors.to_matrices();
             let up = up * member.scale;
             // Bᵀ G
@@ -181,7 +181,7 @@ mod tests {
                 down: numbers(inputs * 2, 30 + member),
             };
             let gram = Some(Gram { rows: ROWS, inputs, values, kept });
-            error.add(&LayerMember { id: "cat", scale: 0.5, factors: Some(&factors), gram });
+            error.add(&LayerMember { id: "cat", scale: 0.5, factors: Some(factors), gram });
         }
         let of_rows = move |delta: &DMatrix<f64>| {
             let of_member = |member| {

@@ -73,7 +73,7 @@ impl Pairs {
             return Err(Error::Invalid(reason));
         }
         let complete = inputs.nrows() == gram.rows;
-        let change = match member.factors {
+        let change = match &member.factors {
             Some(factors) => {
                 let (up, down) = factors.to_matrices();
                 (&inputs * down) * up.transpose() * member.scale

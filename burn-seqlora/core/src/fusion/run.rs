@@ -7,30 +7,38 @@ use rayon::prelude::*;
 use super::contract::{Fusion, Layer, LayerMember, Statistics};
 use super::statistics::{GramSource, KEPT_ROWS};
 use crate::bank::Bank;
+use crate::bank::formats::FactorsFile;
 use crate::compose::{Member, distinct};
 use crate::error::{Error, Result};
-use crate::lora::{Site, StoredAdapter, WeightPatch};
+use crate::lora::{Site, WeightPatch};
 use crate::read;
 
 /// Concepts of a bank that are to be fused.
 ///
-/// The factors of all members are held in memory. Matrices of size m × m or n × m exist for one member at a time,
-/// unless the fusion holds more, and for as many layers as are fused at once: one for each core, within 1 GB.
+/// Factors and matrices of size m × m or n × m exist for one member at a time, unless the fusion holds more, and for as
+/// many layers as are fused at once: one for each core, within 1 GB. So memory does not grow with the members.
 #[derive(Debug)]
 pub struct FusionRun<'a> {
     fusion: &'a dyn Fusion,
     sites: &'a [Site],
-    members: Vec<(&'a Member, StoredAdapter)>,
+    members: Vec<Adapted<'a>>,
     grams: Option<&'a dyn GramSource>,
     /// Whether a site is to be fused, by its number.
     selected: Vec<bool>,
 }
 
+/// A member, and where its factors are.
+#[derive(Debug)]
+struct Adapted<'a> {
+    member: &'a Member,
+    file: FactorsFile,
+    /// At each site.
+    ranks: Vec<usize>,
+}
+
 /// An upper bound of the host memory of a fusion in bytes, without the patches that the caller keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FusionMemory {
-    /// The factors of all members.
-    pub factors: usize,
     /// The largest layer, one member's statistics included.
     pub layer: usize,
     /// The number of layers that are fused at once.
@@ -43,12 +51,12 @@ const MOST_AT_ONCE: usize = 1 << 30;
 impl FusionMemory {
     /// All of it.
     pub fn total(self) -> usize {
-        self.factors + self.at_once * self.layer
+        self.at_once * self.layer
     }
 }
 
 impl<'a> FusionRun<'a> {
-    /// Reads the members' adapters for a model with these sites; `grams` may be missing if the fusion
+    /// Checks the members' adapters for a model with these sites; `grams` may be missing if the fusion
     /// needs no statistics.
     ///
     /// # Errors
@@ -67,7 +75,10 @@ impl<'a> FusionRun<'a> {
             return Err(Error::Invalid(reason));
         }
         distinct(members)?;
-        let read = |member: &'a Member| Ok((member, member.adapter(bank, sites)?));
+        let read = |member: &'a Member| {
+            let (file, ranks) = member.factors_file(bank, sites)?;
+            Ok(Adapted { member, file, ranks })
+        };
         let members = members.iter().map(read).collect::<Result<_>>()?;
         Ok(Self { fusion, sites, members, grams, selected: vec![true; sites.len()] })
     }
@@ -79,14 +90,7 @@ impl<'a> FusionRun<'a> {
 
     /// The memory that [`FusionRun::patches`] takes.
     pub fn memory(&self) -> FusionMemory {
-        let factors = |adapter: &StoredAdapter| {
-            adapter
-                .0
-                .values()
-                .map(|f| size_of::<f32>() * (f.up.len() + f.down.len()))
-                .sum::<usize>()
-        };
-        let layer = |(_, site): (usize, &Site)| {
+        let layer = |(number, site): (usize, &Site)| {
             // Once as the bytes of the file and once as numbers.
             let gram = 2 * size_of::<f32>() * site.inputs * site.inputs;
             let statistics = match self.fusion.needs() {
@@ -94,15 +98,11 @@ impl<'a> FusionRun<'a> {
                 Statistics::Gram => gram,
                 Statistics::GramAndInputs => gram + 4 * size_of::<f32>() * KEPT_ROWS * site.inputs,
             };
-            statistics + self.fusion.memory(site, &self.ranks(site))
+            statistics + self.fusion.memory(site, &self.ranks(number))
         };
         let layer = self.adapted().map(layer).max().unwrap_or(0);
         let cores = rayon::current_num_threads().min(self.layers()).max(1);
-        FusionMemory {
-            factors: self.members.iter().map(|(_, adapter)| factors(adapter)).sum(),
-            layer,
-            at_once: (MOST_AT_ONCE / layer.max(1)).clamp(1, cores),
-        }
+        FusionMemory { layer, at_once: (MOST_AT_ONCE / layer.max(1)).clamp(1, cores) }
     }
 
     /// The number of layers that [`FusionRun::patches`] goes through.
@@ -144,31 +144,26 @@ impl<'a> FusionRun<'a> {
 
     /// The sites that some member adapts, with their numbers.
     fn adapted(&self) -> impl Iterator<Item = (usize, &'a Site)> {
-        let adapted = |site: &Site| self.ranks(site).iter().any(|rank| *rank > 0);
+        let adapted = |number: usize| self.members.iter().any(|member| member.ranks[number] > 0);
         let sites = self.sites.iter().enumerate();
-        sites.filter(move |(number, site)| self.selected[*number] && adapted(site))
+        sites.filter(move |(number, _)| self.selected[*number] && adapted(*number))
     }
 
-    fn ranks(&self, site: &Site) -> Vec<usize> {
-        let rank = |adapter: &StoredAdapter| adapter.get(&site.name).map_or(0, |f| f.rank);
-        self.members.iter().map(|(_, adapter)| rank(adapter)).collect()
+    /// The ranks of all members at a site.
+    fn ranks(&self, number: usize) -> Vec<usize> {
+        self.members.iter().map(|member| member.ranks[number]).collect()
     }
 
     fn on_layer<'s>(
         &'s self,
-        (member, adapter): &'s (&'a Member, StoredAdapter),
+        Adapted { member, file, .. }: &'s Adapted<'a>,
         site: &Site,
     ) -> Result<LayerMember<'s>> {
         let gram = match (self.fusion.needs(), self.grams) {
             (Statistics::None, _) | (_, None) => None,
             (_, Some(grams)) => Some(grams.gram(&member.id, site)?),
         };
-        Ok(LayerMember {
-            id: &member.id,
-            scale: member.scale,
-            factors: adapter.get(&site.name),
-            gram,
-        })
+        Ok(LayerMember { id: &member.id, scale: member.scale, factors: file.of(site)?, gram })
     }
 }
 

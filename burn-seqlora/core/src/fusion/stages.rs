@@ -15,7 +15,7 @@ use seqlora_kernels::ops::release_tape;
 use super::apply::patched;
 use super::contract::{Fusion, Statistics};
 use super::folder::{FusionFolder, FusionRecord, VERSION};
-use super::run::{FusionMemory, FusionRun};
+use super::run::FusionRun;
 use super::stage::Stage;
 use super::stage_inputs::StageInputs;
 use super::statistics::StatisticsFolder;
@@ -75,13 +75,29 @@ enum Step {
 }
 
 impl StagedFusion<'_> {
-    /// The host memory that [`run`](Self::run) takes besides the model and the patches.
+    /// An upper bound of the memory in bytes that [`run`](Self::run) takes besides the model, which samples images, and
+    /// the result.
     ///
     /// # Errors
     /// If a concept cannot be read.
-    pub fn memory(&self, sites: &[Site]) -> Result<FusionMemory> {
+    pub fn memory(&self, sites: &[Site]) -> Result<usize> {
         let statistics = self.folder.statistics(Stage::TextEncoder);
-        Ok(self.fusion_run(sites, &statistics)?.memory())
+        let fusing = self.fusion_run(sites, &statistics)?.memory().total();
+        let adapted = self.adapted()?;
+        let mut recording = 0;
+        // Weights that are fused before: as they are read, and in place of the model's.
+        let mut fused = 0;
+        for stage in Stage::ALL {
+            let layers = || layers(stage, sites, &adapted);
+            if self.records(stage, sites) {
+                // On the device and on the host.
+                let sums: usize = layers().map(|site| site.inputs * site.inputs).sum();
+                recording = recording.max(2 * size_of::<f32>() * sums + fused);
+            }
+            let weights: usize = layers().map(|site| site.inputs * site.outputs).sum();
+            fused += 2 * size_of::<f32>() * weights;
+        }
+        Ok(fusing.max(recording))
     }
 
     /// How often [`run`](Self::run) tells its progress.
@@ -100,8 +116,8 @@ impl StagedFusion<'_> {
 
     /// Fuses all layers that some concept adapts. A fusion that needs no statistics has one stage.
     ///
-    /// Besides the model and the patches, memory holds the factors of all concepts, the sums of one concept
-    /// and what the fusion takes of the layers that it fuses at once ([`memory`](Self::memory)).
+    /// Besides the model and the patches, memory holds one concept, its sums or what the fusion takes of the layers that it
+    /// fuses at once ([`memory`](Self::memory)), however many concepts there are.
     ///
     /// # Errors
     /// If a concept cannot be read or used, the folder belongs to another fusion, an activation is not finite, or a
@@ -117,12 +133,11 @@ impl StagedFusion<'_> {
     {
         self.folder.open(&self.record_of(model)?)?;
         let adapted = self.adapted()?;
-        let mut fused = PatchSet::default();
         for stage in Stage::ALL {
             let layers: Vec<&Site> = layers(stage, model.sites(), &adapted).collect();
             let mut step = Step::Done;
             if !self.is_done(stage, &layers) {
-                step = self.record(model, stage, &fused, &adapted, &layers, &mut progress)?;
+                step = self.record(model, stage, &adapted, &layers, &mut progress)?;
             }
             if let Step::Done = step {
                 step = self.fuse(model, stage, &layers, &mut progress)?;
@@ -133,11 +148,24 @@ impl StagedFusion<'_> {
                 Step::Waiting => return Ok(Outcome::Waiting(stage)),
             }
             self.folder.remove_statistics(stage)?;
-            for site in layers {
-                self.folder.read_layer(stage, site, &mut fused)?;
+        }
+        Ok(Outcome::Fused(self.fused(&Stage::ALL, model.sites(), &adapted)?))
+    }
+
+    /// The patches of stages that are done.
+    fn fused(
+        &self,
+        stages: &[Stage],
+        sites: &[Site],
+        adapted: &BTreeSet<String>,
+    ) -> Result<PatchSet> {
+        let mut fused = PatchSet::default();
+        for stage in stages {
+            for site in layers(*stage, sites, adapted) {
+                self.folder.read_layer(*stage, site, &mut fused)?;
             }
         }
-        Ok(Outcome::Fused(fused))
+        Ok(fused)
     }
 
     /// Writes the statistics of every concept's inputs of a stage.
@@ -145,7 +173,6 @@ impl StagedFusion<'_> {
         &self,
         model: &M,
         stage: Stage,
-        fused: &PatchSet,
         adapted: &BTreeSet<String>,
         layers: &[&Site],
         progress: &mut impl FnMut(Progress) -> Flow,
@@ -160,7 +187,9 @@ impl StagedFusion<'_> {
             plan: self.plan,
             seed: self.seed,
         };
-        let (fused, statistics) = (patched(model, fused)?, self.folder.statistics(stage));
+        let before = Stage::ALL.split(|other| *other == stage).next().unwrap_or_default();
+        let fused = patched(model, &self.fused(before, model.sites(), adapted)?)?;
+        let statistics = self.folder.statistics(stage);
         let own = self.members.iter().enumerate().filter(|(number, _)| self.shard.has(*number));
         for (_, member) in own {
             if progress(Progress::Recording(stage, &member.id)) == Flow::Stop {

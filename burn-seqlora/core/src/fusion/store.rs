@@ -8,9 +8,9 @@ use seqlora_files::Header;
 
 use super::origin::FusedOrigin;
 use crate::bank::formats::{from_tensors, to_tensors};
-use crate::bank::{NamedTensors, read_tensors, write_arrays};
+use crate::bank::{BorrowedTensors, NamedTensors, read_tensors, write_arrays};
 use crate::error::{Error, Result};
-use crate::lora::{PatchSet, Site, StoredAdapter, WeightPatch};
+use crate::lora::{PatchSet, Site, WeightPatch};
 
 /// What follows the name of a site whose patch is dense.
 const DENSE: &str = ".delta";
@@ -47,18 +47,18 @@ pub fn write_patches(file: &Path, patches: &PatchSet) -> Result<()> {
 }
 
 fn write(file: &Path, patches: &PatchSet, metadata: BTreeMap<String, String>) -> Result<()> {
-    let (mut low_rank, mut dense) = (StoredAdapter::default(), NamedTensors::new());
+    let (mut low_rank, mut dense) = (BTreeMap::new(), BorrowedTensors::new());
     for (name, patch) in &patches.0 {
         match patch {
             WeightPatch::LowRank(factors) => {
-                low_rank.0.insert(name.clone(), factors.clone());
+                low_rank.insert(name, factors);
             }
             WeightPatch::Dense { outputs, inputs, values } => {
-                dense.insert(format!("{name}{DENSE}"), ([*outputs, *inputs], values.clone()));
+                dense.insert(format!("{name}{DENSE}"), ([*outputs, *inputs], values));
             }
         }
     }
-    let mut tensors = to_tensors(&low_rank);
+    let mut tensors = to_tensors(low_rank);
     tensors.extend(dense);
     write_arrays(file, &tensors, metadata)
 }

@@ -37,9 +37,9 @@ impl Fusion for Sum {
 }
 
 /// `[c λ₁A₁ … c λ_N A_N]` and `[B₁ … B_N]` of the members that adapt the layer.
-pub(super) fn concatenated(site: &Site, members: &[LayerMember], c: f64) -> StoredFactors {
-    let adapted: Vec<(&StoredFactors, f64)> =
-        members.iter().filter_map(|m| Some((m.factors?, c * m.scale))).collect();
+pub(super) fn concatenated<'m>(site: &Site, members: &'m [LayerMember], c: f64) -> StoredFactors {
+    let factors = |m: &'m LayerMember| Some((m.factors.as_ref()?, c * m.scale));
+    let adapted: Vec<(&StoredFactors, f64)> = members.iter().filter_map(factors).collect();
     let row = |row: usize| {
         adapted.iter().flat_map(move |(factors, scale)| {
             let values = &factors.up[row * factors.rank..][..factors.rank];

@@ -25,7 +25,7 @@ pub use kohya::Kohya;
 pub use mix_of_show::MixOfShow;
 pub use modules::{ForeignAdapter, Matched, Module};
 pub use native::Native;
-pub(crate) use native::{from_tensors, to_tensors};
+pub(crate) use native::{FactorsFile, from_tensors, to_tensors};
 pub use peft::Peft;
 pub use source::Source;
 pub use textual_inversion::{read_textual_inversion, write_textual_inversion};

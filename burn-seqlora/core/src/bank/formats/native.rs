@@ -8,7 +8,9 @@ use seqlora_files::{Header, write_atomic};
 use super::modules::{Piece, read_modules};
 use super::{AdapterCard, AdapterFormat, ForeignAdapter, Source};
 use crate::bank::places::Places;
-use crate::bank::tensors::{NamedTensors, parse_tensors, to_safetensors};
+use crate::bank::tensors::{
+    BorrowedTensors, NamedTensors, parse_tensors, read_array, to_safetensors,
+};
 use crate::error::{Error, Result};
 use crate::lora::{Site, StoredAdapter, StoredFactors};
 
@@ -60,18 +62,53 @@ fn split(key: &str) -> Option<(String, Piece)> {
 
 /// The bytes of the file; the path is for messages.
 pub fn to_bytes(file: &Path, adapter: &StoredAdapter) -> Result<Vec<u8>> {
-    to_safetensors(file, &to_tensors(adapter))
+    to_safetensors(file, &to_tensors(&adapter.0))
 }
 
-/// The matrices of the file.
-pub fn to_tensors(adapter: &StoredAdapter) -> NamedTensors {
-    let mut tensors = NamedTensors::new();
-    for (name, factors) in &adapter.0 {
+/// The matrices of the file, of factors by their site.
+pub fn to_tensors<'a>(
+    factors: impl IntoIterator<Item = (&'a String, &'a StoredFactors)>,
+) -> BorrowedTensors<'a> {
+    let mut tensors = BorrowedTensors::new();
+    for (name, factors) in factors {
         let (rank, StoredFactors { up, down, .. }) = (factors.rank, factors);
-        tensors.insert(format!("{name}{UP}"), ([factors.outputs(), rank], up.clone()));
-        tensors.insert(format!("{name}{DOWN}"), ([rank, factors.inputs()], down.clone()));
+        tensors.insert(format!("{name}{UP}"), ([factors.outputs(), rank], up));
+        tensors.insert(format!("{name}{DOWN}"), ([rank, factors.inputs()], down));
     }
     tensors
+}
+
+/// A file whose factors are read site by site.
+#[derive(Debug)]
+pub struct FactorsFile(Header);
+
+impl FactorsFile {
+    /// Opens a file that has been checked as a whole, by [`from_bytes`].
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn open(file: &Path) -> Result<Self> {
+        Ok(Self(Header::read(file)?))
+    }
+
+    /// The factors of a site, if there are any.
+    ///
+    /// # Errors
+    /// If they cannot be read, or the file has changed and they do not fit the site.
+    pub fn of(&self, site: &Site) -> Result<Option<StoredFactors>> {
+        let Self(header) = self;
+        let mut tensors = NamedTensors::new();
+        for name in [UP, DOWN].map(|end| format!("{}{end}", site.name)) {
+            if let Some(info) = header.tensors().get(&name) {
+                let no_matrix = |_| Error::damaged(header.path(), format!("`{name}` is no matrix"));
+                let shape = <[usize; 2]>::try_from(&info.shape[..]).map_err(no_matrix)?;
+                let values = read_array(header, &name, info)?;
+                tensors.insert(name, (shape, values));
+            }
+        }
+        let read = from_tensors(header.path(), tensors, std::slice::from_ref(site))?;
+        Ok(read.0.into_values().next())
+    }
 }
 
 /// The adapter in the bytes of a file; the path is for messages.
