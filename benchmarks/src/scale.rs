@@ -34,7 +34,7 @@ pub struct Options {
     /// Concepts in the bank before one more is learnt.
     #[arg(long, value_delimiter = ',', default_value = "0,31,100", value_name = "N,...")]
     stored: Vec<usize>,
-    /// Fusions of the last bank.
+    /// Fusions of as many random concepts as the last bank has with what was learnt.
     #[arg(long, value_delimiter = ',', value_name = "NAME,...")]
     fusions: Vec<String>,
     /// Sampling steps of the images whose activations a fusion records; 20 by default in `seqlora fuse`.
@@ -84,7 +84,7 @@ impl Options {
         }
         add(self.generate(&program, most)?);
         for fusion in &self.fusions {
-            add(self.fuse(&program, fusion, most)?);
+            add(self.fuse(&program, fusion, most + 1)?);
         }
         self.run.write_json(&rows)
     }
@@ -93,19 +93,26 @@ impl Options {
         self.run.work.join(format!("bank-{stored}"))
     }
 
-    /// A bank of random concepts for each number.
-    fn fill_banks(&self, announced: usize) -> Result<(), Failure> {
-        let missing = |stored: &&usize| !self.bank(**stored).join("bank.json").exists();
-        if !self.stored.iter().any(|stored| missing(&stored)) {
+    /// The bank of a fusion. A concept of one step is almost the base model, which LoRACLR cannot keep others away from.
+    fn fused_bank(&self) -> PathBuf {
+        self.run.work.join("bank-fused")
+    }
+
+    /// A bank of random concepts for each number, and one for fusions.
+    fn fill_banks(&self, most: usize) -> Result<(), Failure> {
+        let mut banks: Vec<_> =
+            self.stored.iter().map(|count| (self.bank(*count), *count)).collect();
+        if !self.fusions.is_empty() {
+            banks.push((self.fused_bank(), most));
+        }
+        banks.retain(|(bank, _)| !bank.join("bank.json").exists());
+        if banks.is_empty() {
             return Ok(());
         }
         let Model { model, base, .. } = Model::<Flex>::load(&self.model)?;
         let sites = model.sites().to_vec();
         drop(model);
-        for stored in self.stored.iter().filter(missing) {
-            fill(&self.bank(*stored), *stored, announced, &base, &sites)?;
-        }
-        Ok(())
+        banks.iter().try_for_each(|(bank, count)| fill(bank, *count, most, &base, &sites))
     }
 
     /// Two images of random colours: what is learnt does not matter.
@@ -150,15 +157,15 @@ impl Options {
         Ok(Row { work: "generate".into(), concepts: stored + 1, took, training_seconds: None })
     }
 
-    fn fuse(&self, program: &Program, fusion: &str, stored: usize) -> Result<Row, Failure> {
+    fn fuse(&self, program: &Program, fusion: &str, concepts: usize) -> Result<Row, Failure> {
         let mut command = program.command("fuse");
-        command.arg("--model").arg(&self.model).arg("--bank").arg(self.bank(stored));
+        command.arg("--model").arg(&self.model).arg("--bank").arg(self.fused_bank());
         command.args(["--method", fusion, "--steps", &self.fusion_steps.to_string(), "--out"]);
         let file = self.run.work.join(format!("{fusion}.safetensors"));
         command.arg(&file);
         let took = program.run_once_into(command, &file)?;
         let work = format!("fuse, {fusion}");
-        Ok(Row { work, concepts: stored + 1, took, training_seconds: None })
+        Ok(Row { work, concepts, took, training_seconds: None })
     }
 }
 
