@@ -66,7 +66,7 @@ fn show(what: &str, counters: &Counters) {
         counters.total_launches(),
         gigabytes(counters.allocated_bytes),
         gigabytes(counters.peak_bytes),
-        counters.metadata_copies,
+        counters.total_metadata_copies(),
         counters.reads,
         counters.writes,
     );
@@ -74,13 +74,18 @@ fn show(what: &str, counters: &Counters) {
         println!("    {error}");
     }
     let kernels = DEVICE.kernels();
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    // Launches, and those with a copy of shapes and strides.
+    let mut names: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
     for (number, count) in &counters.launches {
-        *names.entry(kernels[*number].name).or_default() += count;
+        let copies = counters.metadata_copies.get(number).copied().unwrap_or(0);
+        // Without the names of its parameters.
+        let name = kernels[*number].name.split('<').next().unwrap_or_default();
+        let sums = names.entry(name).or_default();
+        *sums = [sums[0] + count, sums[1] + copies];
     }
-    let mut names: Vec<(&str, usize)> = names.into_iter().collect();
-    names.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    for (name, count) in names.iter().take(LISTED) {
-        println!("    {count:7} {name}");
+    let mut names: Vec<(&str, [usize; 2])> = names.into_iter().collect();
+    names.sort_by_key(|(_, sums)| std::cmp::Reverse(*sums));
+    for (name, [count, copies]) in names.iter().take(LISTED) {
+        println!("    {count:7} {copies:7} {name}");
     }
 }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 pub struct Counters {
     /// Launches by the number of their kernel in [`DryDevice::kernels`](crate::DryDevice::kernels).
     pub launches: BTreeMap<usize, usize>,
-    /// Launches whose shapes and strides go to the device in a copy of their own.
-    pub metadata_copies: usize,
+    /// Launches whose shapes and strides go to the device in a copy of their own, likewise.
+    pub metadata_copies: BTreeMap<usize, usize>,
     /// New tensors.
     pub allocations: usize,
     /// Their bytes, a floor of what is written to memory.
@@ -31,5 +31,10 @@ impl Counters {
     /// The launches of all kernels.
     pub fn total_launches(&self) -> usize {
         self.launches.values().sum()
+    }
+
+    /// Their copies of shapes and strides.
+    pub fn total_metadata_copies(&self) -> usize {
+        self.metadata_copies.values().sum()
     }
 }

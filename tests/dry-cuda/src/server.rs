@@ -99,7 +99,9 @@ impl DryServer {
         let mut log = self.log();
         *log.counters.launches.entry(number).or_default() += 1;
         // Sizes that are known when a kernel is compiled travel as grid constants; shapes and strides do not.
-        log.counters.metadata_copies += usize::from(info.data.len() > info.dynamic_metadata_offset);
+        if info.data.len() > info.dynamic_metadata_offset {
+            *log.counters.metadata_copies.entry(number).or_default() += 1;
+        }
     }
 
     fn run(&mut self, number: usize, cubes: [u32; 3], arguments: &KernelArguments) {

@@ -41,7 +41,7 @@ fn runs_stay_within_their_budget() {
 fn costs(counters: &Counters) -> Costs {
     let costs = [
         ("launches", counters.total_launches() as u64),
-        ("metadata copies", counters.metadata_copies as u64),
+        ("metadata copies", counters.total_metadata_copies() as u64),
         ("allocated bytes", counters.allocated_bytes),
         ("peak bytes", counters.peak_bytes),
         ("host reads", counters.reads as u64),
