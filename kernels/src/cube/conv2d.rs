@@ -16,7 +16,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::matmul::product;
-use super::{Gradients, Tuned, contiguous, dims, empty_like, unit_each};
+use super::strided::{Strided, contiguous, strided};
+use super::{Gradients, Tuned, dims, empty_like, unit_each};
 use crate::conv2d::Conv2d;
 
 /// The most numbers of gathered patches: 64 MB in f32. At 512 pixels most layers of Stable Diffusion's UNet have fewer for an
@@ -137,7 +138,7 @@ impl Sizes {
                 cube,
                 contiguous(&part),
                 bias.map(contiguous).into(),
-                y.clone().into_tensor_arg(),
+                strided(&y),
                 range[0],
                 y.dtype.into(),
             );
@@ -166,7 +167,7 @@ impl Sizes {
                 cubes,
                 cube,
                 contiguous(&patches),
-                at_x.clone().into_tensor_arg(),
+                strided(&at_x),
                 range[0],
                 self.to[0],
                 self.to[1],
@@ -216,8 +217,8 @@ impl Sizes {
             &x.client,
             cubes,
             cube,
-            x.clone().into_tensor_arg(),
-            patches.clone().into_tensor_arg(),
+            strided(x),
+            strided(&patches),
             first,
             self.to[1],
             self.kernel,
@@ -257,8 +258,8 @@ fn sum_of_images<R: CubeRuntime>(t: CubeTensor<R>) -> CubeTensor<R> {
 #[cube(launch)]
 #[expect(clippy::too_many_arguments, reason = "the arguments of a kernel")]
 fn gather_kernel<F: Float>(
-    x: &Tensor<F>,
-    patches: &mut Tensor<F>,
+    x: &Strided<F>,
+    patches: &mut Strided<F>,
     first: usize,
     width: usize,
     #[comptime] kernel: usize,
@@ -266,11 +267,11 @@ fn gather_kernel<F: Float>(
     #[comptime] padding: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    if ABSOLUTE_POS >= patches.len() {
+    if ABSOLUTE_POS >= patches.values.len() {
         terminate!();
     }
-    let count = patches.shape(2);
-    let depth = patches.shape(1);
+    let count = patches.shape(2usize);
+    let depth = patches.shape(1usize);
     let pixel = first + ABSOLUTE_POS % count;
     let row = ABSOLUTE_POS / count % depth;
     let image = ABSOLUTE_POS / count / depth;
@@ -279,14 +280,15 @@ fn gather_kernel<F: Float>(
     // In coordinates that begin in the padding.
     let y = pixel / width * stride + tap / kernel;
     let x_at = pixel % width * stride + tap % kernel;
-    let inside_y = y >= padding && y < x.shape(2) + padding;
-    let inside_x = x_at >= padding && x_at < x.shape(3) + padding;
+    let inside_y = y >= padding && y < x.shape(2usize) + padding;
+    let inside_x = x_at >= padding && x_at < x.shape(3usize) + padding;
     let mut value = F::cast_from(0.0f32);
     if inside_y && inside_x {
-        let at = image * x.stride(0) + channel * x.stride(1);
-        value = x[at + (y - padding) * x.stride(2) + (x_at - padding) * x.stride(3)];
+        let at = image * x.stride(0usize) + channel * x.stride(1usize);
+        value =
+            x.values[at + (y - padding) * x.stride(2usize) + (x_at - padding) * x.stride(3usize)];
     }
-    patches[ABSOLUTE_POS] = value;
+    patches.values[ABSOLUTE_POS] = value;
 }
 
 /// A unit sums what the patches of a range of pixels hold of one number of x, and adds it to those of earlier ranges.
@@ -294,8 +296,8 @@ fn gather_kernel<F: Float>(
 #[expect(clippy::too_many_arguments, reason = "the arguments of a kernel")]
 #[expect(clippy::manual_is_multiple_of, reason = "kernels have no such method")]
 fn scatter_kernel<F: Float>(
-    patches: &Tensor<F>,
-    x: &mut Tensor<F>,
+    patches: &Strided<F>,
+    x: &mut Strided<F>,
     first: usize,
     height: usize,
     width: usize,
@@ -305,16 +307,16 @@ fn scatter_kernel<F: Float>(
     #[comptime] padding: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    if ABSOLUTE_POS >= x.len() {
+    if ABSOLUTE_POS >= x.values.len() {
         terminate!();
     }
-    let x_at = ABSOLUTE_POS % x.shape(3) + padding;
-    let y_at = ABSOLUTE_POS / x.shape(3) % x.shape(2) + padding;
-    let channel = ABSOLUTE_POS / x.shape(3) / x.shape(2) % x.shape(1);
-    let image = ABSOLUTE_POS / x.shape(3) / x.shape(2) / x.shape(1);
-    let count = patches.shape(2);
+    let x_at = ABSOLUTE_POS % x.shape(3usize) + padding;
+    let y_at = ABSOLUTE_POS / x.shape(3usize) % x.shape(2usize) + padding;
+    let channel = ABSOLUTE_POS / x.shape(3usize) / x.shape(2usize) % x.shape(1usize);
+    let image = ABSOLUTE_POS / x.shape(3usize) / x.shape(2usize) / x.shape(1usize);
+    let count = patches.shape(2usize);
     let row = channel * comptime!(kernel * kernel);
-    let mut sum = if fresh { 0.0f32.runtime() } else { f32::cast_from(x[ABSOLUTE_POS]) };
+    let mut sum = if fresh { 0.0f32.runtime() } else { f32::cast_from(x.values[ABSOLUTE_POS]) };
     for tap_y in 0..kernel {
         for tap_x in 0..kernel {
             // The pixel of which this tap of the kernel lies here, if there is one.
@@ -324,38 +326,38 @@ fn scatter_kernel<F: Float>(
                 let x = (x_at - tap_x) / stride;
                 let pixel = y * width + x;
                 if y < height && x < width && pixel >= first && pixel < first + count {
-                    let at = (image * patches.shape(1) + row + tap_y * kernel + tap_x) * count;
-                    sum += f32::cast_from(patches[at + pixel - first]);
+                    let at = (image * patches.shape(1usize) + row + tap_y * kernel + tap_x) * count;
+                    sum += f32::cast_from(patches.values[at + pixel - first]);
                 }
             }
         }
     }
-    x[ABSOLUTE_POS] = F::cast_from(sum);
+    x.values[ABSOLUTE_POS] = F::cast_from(sum);
 }
 
 /// A unit puts one number of a range of pixels, with the bias of its channel, where it belongs in y.
 #[cube(launch)]
 fn place_kernel<F: Float>(
-    part: &Tensor<F>,
-    bias: &ComptimeOption<Tensor<F>>,
-    y: &mut Tensor<F>,
+    part: &Strided<F>,
+    bias: &ComptimeOption<Strided<F>>,
+    y: &mut Strided<F>,
     first: usize,
     #[define(F)] _dtype: StorageType,
 ) {
-    if ABSOLUTE_POS >= part.len() {
+    if ABSOLUTE_POS >= part.values.len() {
         terminate!();
     }
-    let count = part.shape(2);
+    let count = part.shape(2usize);
     let row = ABSOLUTE_POS / count;
-    let channel = row % part.shape(1);
-    let mut value = f32::cast_from(part[ABSOLUTE_POS]);
+    let channel = row % part.shape(1usize);
+    let mut value = f32::cast_from(part.values[ABSOLUTE_POS]);
     #[comptime]
     match bias {
         ComptimeOption::Some(bias) => {
-            value += f32::cast_from(bias[channel]);
+            value += f32::cast_from(bias.values[channel]);
         }
         ComptimeOption::None => {}
     }
-    let pixels = y.shape(2) * y.shape(3);
-    y[row * pixels + first + ABSOLUTE_POS % count] = F::cast_from(value);
+    let pixels = y.shape(2usize) * y.shape(3usize);
+    y.values[row * pixels + first + ABSOLUTE_POS % count] = F::cast_from(value);
 }

@@ -5,7 +5,8 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
 use super::activation::derivative;
-use super::{Gradients, Tuned, contiguous, dims, empty_like, unit_each};
+use super::strided::{Strided, contiguous, strided};
+use super::{Gradients, Tuned, dims, empty_like, unit_each};
 use crate::activation::{Activation, Geglu};
 
 impl Tuned for Geglu {
@@ -54,7 +55,7 @@ fn gate<R: CubeRuntime>(x: &CubeTensor<R>, dx: Option<&CubeTensor<R>>) -> CubeTe
         cube,
         contiguous(x),
         dx.map(contiguous).into(),
-        y.clone().into_tensor_arg(),
+        strided(&y),
         y.dtype.into(),
     );
     y
@@ -76,7 +77,7 @@ fn ungate<R: CubeRuntime>(
         contiguous(x),
         dx.map(contiguous).into(),
         contiguous(g),
-        y.clone().into_tensor_arg(),
+        strided(&y),
         y.dtype.into(),
     );
     y
@@ -85,59 +86,59 @@ fn ungate<R: CubeRuntime>(
 /// `a gelu(b)`, or `gelu(b) ȧ + a gelu'(b) ḃ`
 #[cube(launch)]
 fn gate_kernel<F: Float>(
-    x: &Tensor<F>,
-    dx: &ComptimeOption<Tensor<F>>,
-    y: &mut Tensor<F>,
+    x: &Strided<F>,
+    dx: &ComptimeOption<Strided<F>>,
+    y: &mut Strided<F>,
     #[define(F)] _dtype: StorageType,
 ) {
-    if ABSOLUTE_POS >= y.len() {
+    if ABSOLUTE_POS >= y.values.len() {
         terminate!();
     }
-    let half = y.shape(1);
+    let half = y.shape(1usize);
     // The index of a; b is half a row further on.
     let at = ABSOLUTE_POS / half * half + ABSOLUTE_POS;
-    let a = f32::cast_from(x[at]);
-    let b = f32::cast_from(x[at + half]);
+    let a = f32::cast_from(x.values[at]);
+    let b = f32::cast_from(x.values[at + half]);
     #[comptime]
     match dx {
         ComptimeOption::Some(dx) => {
-            let along_a = gelu(b, 0usize) * f32::cast_from(dx[at]);
-            let along_b = a * gelu(b, 1usize) * f32::cast_from(dx[at + half]);
-            y[ABSOLUTE_POS] = F::cast_from(along_a + along_b);
+            let along_a = gelu(b, 0usize) * f32::cast_from(dx.values[at]);
+            let along_b = a * gelu(b, 1usize) * f32::cast_from(dx.values[at + half]);
+            y.values[ABSOLUTE_POS] = F::cast_from(along_a + along_b);
         }
-        ComptimeOption::None => y[ABSOLUTE_POS] = F::cast_from(a * gelu(b, 0usize)),
+        ComptimeOption::None => y.values[ABSOLUTE_POS] = F::cast_from(a * gelu(b, 0usize)),
     }
 }
 
 /// `[gelu(b), a gelu'(b)] g`, or `[gelu'(b) ḃ, gelu'(b) ȧ + a gelu''(b) ḃ] g`
 #[cube(launch)]
 fn ungate_kernel<F: Float>(
-    x: &Tensor<F>,
-    dx: &ComptimeOption<Tensor<F>>,
-    g: &Tensor<F>,
-    y: &mut Tensor<F>,
+    x: &Strided<F>,
+    dx: &ComptimeOption<Strided<F>>,
+    g: &Strided<F>,
+    y: &mut Strided<F>,
     #[define(F)] _dtype: StorageType,
 ) {
-    if ABSOLUTE_POS >= g.len() {
+    if ABSOLUTE_POS >= g.values.len() {
         terminate!();
     }
-    let half = g.shape(1);
+    let half = g.shape(1usize);
     let at = ABSOLUTE_POS / half * half + ABSOLUTE_POS;
-    let a = f32::cast_from(x[at]);
-    let b = f32::cast_from(x[at + half]);
-    let g = f32::cast_from(g[ABSOLUTE_POS]);
+    let a = f32::cast_from(x.values[at]);
+    let b = f32::cast_from(x.values[at + half]);
+    let g = f32::cast_from(g.values[ABSOLUTE_POS]);
     #[comptime]
     match dx {
         ComptimeOption::Some(dx) => {
-            let da = f32::cast_from(dx[at]);
-            let db = f32::cast_from(dx[at + half]);
+            let da = f32::cast_from(dx.values[at]);
+            let db = f32::cast_from(dx.values[at + half]);
             let slope = gelu(b, 1usize);
-            y[at] = F::cast_from(slope * db * g);
-            y[at + half] = F::cast_from((slope * da + a * gelu(b, 2usize) * db) * g);
+            y.values[at] = F::cast_from(slope * db * g);
+            y.values[at + half] = F::cast_from((slope * da + a * gelu(b, 2usize) * db) * g);
         }
         ComptimeOption::None => {
-            y[at] = F::cast_from(gelu(b, 0usize) * g);
-            y[at + half] = F::cast_from(a * gelu(b, 1usize) * g);
+            y.values[at] = F::cast_from(gelu(b, 0usize) * g);
+            y.values[at + half] = F::cast_from(a * gelu(b, 1usize) * g);
         }
     }
 }

@@ -5,8 +5,7 @@
 //! any. A GPU in software sums each element by itself. Naming the algorithms also spares compiling the others, which
 //! are most of what a program with a GPU backend takes to build.
 
-use burn::tensor::DType;
-use burn_cubecl::kernel::matmul::init_matmul_output;
+use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use cubek_matmul::components::tile::TileMatmulKind;
@@ -18,7 +17,7 @@ use cubek_matmul::routines::simple_unit::SimpleUnitAlgorithm;
 use cubek_matmul::routines::{BlueprintStrategy, Routine};
 use cubek_std::InputBinding;
 
-use super::is_hardware;
+use super::{empty_like, is_hardware};
 use crate::matmul::MatMul;
 
 impl<R, F, I, BT> MatMul for CubeBackend<R, F, I, BT>
@@ -35,7 +34,7 @@ where
 
 /// a b, batch by batch; a batch of one goes with any.
 pub fn product<R: CubeRuntime>(a: &CubeTensor<R>, b: &CubeTensor<R>) -> CubeTensor<R> {
-    let y = init_matmul_output(a, b, a.dtype);
+    let y = empty_like(a, shape_of_product(a, b));
     if matches!(a.dtype, DType::F16 | DType::BF16) {
         let args = SimpleArgs { tile_matmul: TileMatmulKind::Cmma, ..SimpleArgs::default() };
         let tensor_cores = BlueprintStrategy::Inferred(args);
@@ -58,6 +57,14 @@ pub fn product<R: CubeRuntime>(a: &CubeTensor<R>, b: &CubeTensor<R>) -> CubeTens
     };
     launched.unwrap_or_else(|error| panic!("{error:?}"));
     y
+}
+
+/// The rows of a and the columns of b, for as many batches as either has.
+fn shape_of_product<R: CubeRuntime>(a: &CubeTensor<R>, b: &CubeTensor<R>) -> Vec<usize> {
+    let (a, b) = (a.shape(), b.shape());
+    let last = a.rank() - 1;
+    let batches = (0..last - 1).map(|axis| a[axis].max(b[axis]));
+    batches.chain([a[last - 1], b[last]]).collect()
 }
 
 fn launch<R: CubeRuntime, A: Routine<()>>(

@@ -14,10 +14,10 @@ mod matmul;
 mod normalize;
 mod outer;
 mod project;
+mod strided;
 mod thin;
 
 use burn::tensor::{DType, Shape, TensorMetadata};
-use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::permute;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
@@ -112,11 +112,6 @@ fn dims<const D: usize, R: CubeRuntime>(t: &CubeTensor<R>) -> [usize; D] {
 /// The transpose of a matrix: a view.
 fn transpose<R: CubeRuntime>(matrix: &CubeTensor<R>) -> CubeTensor<R> {
     permute(matrix.clone(), &[1, 0])
-}
-
-/// A kernel argument with contiguous elements.
-fn contiguous<R: CubeRuntime>(t: &CubeTensor<R>) -> TensorArg<R> {
-    into_contiguous(t.clone()).into_tensor_arg()
 }
 
 /// The units of a cube. 256 is what every WebGPU device allows.

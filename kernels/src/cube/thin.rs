@@ -8,6 +8,7 @@ use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+use super::strided::{Strided, strided};
 use super::{UNITS, cube_each, dims, empty_like, sum_over_units};
 
 /// Units that share one sum.
@@ -54,15 +55,15 @@ fn launch<R: CubeRuntime>(
 ) -> CubeTensor<R> {
     let [rows, columns] = dims(&y);
     let (cubes, cube) = cube_each(&y, rows.div_ceil(TILE) * columns.div_ceil(COLUMNS));
-    let factors = |i: usize| pairs.iter().map(|pair| pair[i].clone().into_tensor_arg()).collect();
+    let factors = |i: usize| pairs.iter().map(|pair| strided(pair[i])).collect();
     sum_kernel::launch(
         &y.client,
         cubes,
         cube,
-        minuend.map(|b| b.clone().into_tensor_arg()).into(),
+        minuend.map(|b| strided(b)).into(),
         factors(0),
         factors(1),
-        y.clone().into_tensor_arg(),
+        strided(&y),
         pairs.first().is_some_and(|[m, _]| m.meta.strides()[0] == 1),
         columns.min(COLUMNS),
         y.dtype.into(),
@@ -76,10 +77,10 @@ fn launch<R: CubeRuntime>(
 /// M is `transposed` in memory, to one column and the sums of neighbouring rows.
 #[cube(launch)]
 fn sum_kernel<F: Float>(
-    b: &ComptimeOption<Tensor<F>>,
-    m: &Sequence<Tensor<F>>,
-    t: &Sequence<Tensor<F>>,
-    y: &mut Tensor<F>,
+    b: &ComptimeOption<Strided<F>>,
+    m: &Sequence<Strided<F>>,
+    t: &Sequence<Strided<F>>,
+    y: &mut Strided<F>,
     #[comptime] transposed: bool,
     #[comptime] width: usize,
     #[define(F)] _dtype: StorageType,
@@ -87,11 +88,11 @@ fn sum_kernel<F: Float>(
     let unit = UNIT_POS as usize;
     let term = if transposed { unit / TILE } else { unit % TERMS };
     let in_tile = if transposed { unit % TILE } else { unit / TERMS };
-    let columns = y.shape(1);
+    let columns = y.shape(1usize);
     let across = columns.div_ceil(width);
     let row = CUBE_POS / across * TILE + in_tile;
     let first = CUBE_POS % across * width;
-    let inside = row < y.shape(0);
+    let inside = row < y.shape(0usize);
 
     let mut sums = Array::<f32>::new(width);
     #[unroll]
@@ -102,15 +103,16 @@ fn sum_kernel<F: Float>(
     for pair in 0..m.len() {
         let m = m.index(pair);
         let t = t.index(pair);
-        let depth = if inside { m.shape(1) } else { 0usize.runtime() };
+        let depth = if inside { m.shape(1usize) } else { 0usize.runtime() };
         let mut k = term;
         while k < depth {
-            let large = f32::cast_from(m[row * m.stride(0) + k * m.stride(1)]);
+            let large = f32::cast_from(m.values[row * m.stride(0usize) + k * m.stride(1usize)]);
             #[unroll]
             for i in 0..width {
                 // A tile may extend beyond the last column; the sums there are not written.
                 let column = min(first + i, columns - 1);
-                sums[i] += large * f32::cast_from(t[k * t.stride(0) + column * t.stride(1)]);
+                sums[i] += large
+                    * f32::cast_from(t.values[k * t.stride(0usize) + column * t.stride(1usize)]);
             }
             k += TERMS;
         }
@@ -125,12 +127,12 @@ fn sum_kernel<F: Float>(
             #[comptime]
             match b {
                 ComptimeOption::Some(b) => {
-                    let b = b[row * b.stride(0) + column * b.stride(1)];
+                    let b = b.values[row * b.stride(0usize) + column * b.stride(1usize)];
                     sum = f32::cast_from(b) - sum;
                 }
                 ComptimeOption::None => {}
             }
-            y[row * y.stride(0) + column * y.stride(1)] = F::cast_from(sum);
+            y.values[row * y.stride(0usize) + column * y.stride(1usize)] = F::cast_from(sum);
         }
     }
 }

@@ -200,10 +200,14 @@ impl<B: Backend> ModuleMapper<B> for Filling {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let weight = self.weights.remove(&self.path.dotted()).expect("none is missing");
         match weight.read(self.precision) {
-            Ok(data) => {
+            Ok(mut data) => {
                 let (id, device) = (param.id, param.lazy_device());
                 let dtype: DType = self.precision.dtype().into();
-                param.transform_for_load(Tensor::from_data(data, (&device, dtype)), id)
+                // CUDA's rows begin at multiples of 16 bytes; a kernel of a convolution has rows of 3 numbers.
+                let shape: [usize; D] = data.shape.dims();
+                data.shape = [data.num_elements()].into();
+                let values = Tensor::<B, 1>::from_data(data, (&device, dtype));
+                param.transform_for_load(values.reshape(shape), id)
             }
             Err(problem) => {
                 self.problems.push(problem);

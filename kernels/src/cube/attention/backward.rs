@@ -8,6 +8,7 @@ use super::tiles::{
     MICRO, ROW, Rows, STAGED, TILE, add_products, add_tile_times, column_of, columns, row_of,
     write_tile, zeros,
 };
+use crate::cube::strided::Strided;
 
 /// A unit's numbers of a tile: p, ṗ = p ∘ (ṡ − ⟨p, ṡ⟩), t = p ∘ (u − ⟨p, u⟩) and z = p ∘ (y − ⟨p, y⟩).
 #[derive(CubeType)]
@@ -21,14 +22,14 @@ struct Slopes {
 /// The inputs that a tile's slopes depend on.
 #[cube]
 fn slopes(
-    q: &Tensor<f32>,
-    k: &Tensor<f32>,
-    v: &Tensor<f32>,
-    dq: &ComptimeOption<Tensor<f32>>,
-    dk: &ComptimeOption<Tensor<f32>>,
-    dv: &ComptimeOption<Tensor<f32>>,
-    g: &Tensor<f32>,
-    statistics: &Tensor<f32>,
+    q: &Strided<f32>,
+    k: &Strided<f32>,
+    v: &Strided<f32>,
+    dq: &ComptimeOption<Strided<f32>>,
+    dk: &ComptimeOption<Strided<f32>>,
+    dv: &ComptimeOption<Strided<f32>>,
+    g: &Strided<f32>,
+    statistics: &Strided<f32>,
     queries: &Rows,
     query: usize,
     keys: &Rows,
@@ -61,10 +62,10 @@ fn slopes(
         let inside = row < queries.count;
         let at = if inside { (head * queries.count + row) * 4 } else { 0usize.runtime() };
         // What is not finite there must not reach rows of others.
-        let logarithm = select(inside, statistics[at], 0.0f32);
-        let mean_u = select(inside, statistics[at + 1], 0.0f32);
-        let mean_ds = select(inside, statistics[at + 2], 0.0f32);
-        let mean_y = select(inside, statistics[at + 3], 0.0f32);
+        let logarithm = select(inside, statistics.values[at], 0.0f32);
+        let mean_u = select(inside, statistics.values[at + 1], 0.0f32);
+        let mean_ds = select(inside, statistics.values[at + 2], 0.0f32);
+        let mean_y = select(inside, statistics.values[at + 3], 0.0f32);
         #[unroll]
         for j in 0..MICRO {
             let at = i * MICRO + j;
@@ -86,16 +87,16 @@ fn slopes(
 /// The gradients at q and q̇: t k, or z k + t k̇ and t k.
 #[cube(launch)]
 pub fn queries_kernel(
-    q: &Tensor<f32>,
-    k: &Tensor<f32>,
-    v: &Tensor<f32>,
-    dq: &ComptimeOption<Tensor<f32>>,
-    dk: &ComptimeOption<Tensor<f32>>,
-    dv: &ComptimeOption<Tensor<f32>>,
-    g: &Tensor<f32>,
-    statistics: &Tensor<f32>,
-    at_q: &mut Tensor<f32>,
-    at_dq: &mut Tensor<f32>,
+    q: &Strided<f32>,
+    k: &Strided<f32>,
+    v: &Strided<f32>,
+    dq: &ComptimeOption<Strided<f32>>,
+    dk: &ComptimeOption<Strided<f32>>,
+    dv: &ComptimeOption<Strided<f32>>,
+    g: &Strided<f32>,
+    statistics: &Strided<f32>,
+    at_q: &mut Strided<f32>,
+    at_dq: &mut Strided<f32>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
@@ -105,7 +106,7 @@ pub fn queries_kernel(
     if !place.exists(q, width) {
         terminate!();
     }
-    let head = place.batch * (place.heads / q.shape(0)) + place.head;
+    let head = place.batch * (place.heads / q.shape(0usize)) + place.head;
     let queries = Rows::new(q, place.batch, place.head, width);
     let keys = Rows::new(k, place.batch, place.head, width);
     let mut staged = SharedMemory::<f32>::new(STAGED);
@@ -160,18 +161,18 @@ pub fn queries_kernel(
 /// The gradients at k and v: tᵀ q and pᵀ g; of a tangent at k, v, k̇ and v̇: zᵀ q + tᵀ q̇, ṗᵀ g, tᵀ q and pᵀ g.
 #[cube(launch)]
 pub fn keys_kernel(
-    q: &Tensor<f32>,
-    k: &Tensor<f32>,
-    v: &Tensor<f32>,
-    dq: &ComptimeOption<Tensor<f32>>,
-    dk: &ComptimeOption<Tensor<f32>>,
-    dv: &ComptimeOption<Tensor<f32>>,
-    g: &Tensor<f32>,
-    statistics: &Tensor<f32>,
-    at_k: &mut Tensor<f32>,
-    at_v: &mut Tensor<f32>,
-    at_dk: &mut Tensor<f32>,
-    at_dv: &mut Tensor<f32>,
+    q: &Strided<f32>,
+    k: &Strided<f32>,
+    v: &Strided<f32>,
+    dq: &ComptimeOption<Strided<f32>>,
+    dk: &ComptimeOption<Strided<f32>>,
+    dv: &ComptimeOption<Strided<f32>>,
+    g: &Strided<f32>,
+    statistics: &Strided<f32>,
+    at_k: &mut Strided<f32>,
+    at_v: &mut Strided<f32>,
+    at_dk: &mut Strided<f32>,
+    at_dv: &mut Strided<f32>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
@@ -181,7 +182,7 @@ pub fn keys_kernel(
     if !place.exists(k, width) {
         terminate!();
     }
-    let head = place.batch * (place.heads / q.shape(0)) + place.head;
+    let head = place.batch * (place.heads / q.shape(0usize)) + place.head;
     let queries = Rows::new(q, place.batch, place.head, width);
     let keys = Rows::new(k, place.batch, place.head, width);
     let mut staged = SharedMemory::<f32>::new(STAGED);
@@ -255,7 +256,7 @@ pub fn keys_kernel(
 #[cube]
 fn write(
     numbers: &Array<f32>,
-    to: &mut Tensor<f32>,
+    to: &mut Strided<f32>,
     rows: &Rows,
     first: usize,
     factor: f32,
@@ -268,7 +269,7 @@ fn write(
         #[unroll]
         for j in 0..columns {
             if row < rows.count && column_of(j) < width {
-                to[rows.at(row, column_of(j))] = factor * numbers[i * columns + j];
+                to.values[rows.at(row, column_of(j))] = factor * numbers[i * columns + j];
             }
         }
     }

@@ -6,6 +6,7 @@ use super::tiles::{
     MICRO, ROW, Rows, STAGED, Softmax, TILE, add_products, add_tile_times, column_of, columns,
     row_of, score, write_tile, zero_rows, zeros,
 };
+use crate::cube::strided::Strided;
 
 /// Which tile of which head a cube computes.
 #[derive(CubeType)]
@@ -21,31 +22,31 @@ pub struct Place {
 #[cube]
 impl Place {
     /// Cubes are numbered tile by tile, head by head, image by image.
-    pub fn new(x: &Tensor<f32>, #[comptime] width: usize) -> Place {
-        let tiles = x.shape(1).div_ceil(TILE);
-        let heads = x.shape(2) / width;
+    pub fn new(x: &Strided<f32>, #[comptime] width: usize) -> Place {
+        let tiles = x.shape(1usize).div_ceil(TILE);
+        let heads = x.shape(2usize) / width;
         let head = CUBE_POS / tiles;
         Place {
             batch: head / heads,
             head: head % heads,
             first: CUBE_POS % tiles * TILE,
-            heads: heads * x.shape(0),
+            heads: heads * x.shape(0usize),
         }
     }
 
     /// Whether there is such a tile: there may be more cubes.
-    pub fn exists(&self, x: &Tensor<f32>, #[comptime] width: usize) -> bool {
-        self.batch < x.shape(0) && width > 0
+    pub fn exists(&self, x: &Strided<f32>, #[comptime] width: usize) -> bool {
+        self.batch < x.shape(0usize) && width > 0
     }
 }
 
 /// A unit's scores of a tile.
 #[cube]
 pub fn scores(
-    q: &Tensor<f32>,
+    q: &Strided<f32>,
     queries: &Rows,
     query: usize,
-    k: &Tensor<f32>,
+    k: &Strided<f32>,
     keys: &Rows,
     key: usize,
     staged: &mut SharedMemory<f32>,
@@ -70,12 +71,12 @@ pub fn scores(
 /// Sets a unit's zeros to the tangents ṡ of the scores of a tile.
 #[cube]
 pub fn set_score_tangents(
-    q: &Tensor<f32>,
-    dq: &ComptimeOption<Tensor<f32>>,
+    q: &Strided<f32>,
+    dq: &ComptimeOption<Strided<f32>>,
     queries: &Rows,
     query: usize,
-    k: &Tensor<f32>,
-    dk: &ComptimeOption<Tensor<f32>>,
+    k: &Strided<f32>,
+    dk: &ComptimeOption<Strided<f32>>,
     keys: &Rows,
     key: usize,
     sums: &mut Array<f32>,
@@ -106,10 +107,10 @@ pub fn set_score_tangents(
 /// `o = p v`
 #[cube(launch)]
 pub fn value_kernel(
-    q: &Tensor<f32>,
-    k: &Tensor<f32>,
-    v: &Tensor<f32>,
-    o: &mut Tensor<f32>,
+    q: &Strided<f32>,
+    k: &Strided<f32>,
+    v: &Strided<f32>,
+    o: &mut Strided<f32>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
@@ -139,7 +140,8 @@ pub fn value_kernel(
         #[unroll]
         for j in 0..columns {
             if row < queries.count && column_of(j) < width {
-                o[queries.at(row, column_of(j))] = sums[i * columns + j] / softmax.total(row_of(i));
+                o.values[queries.at(row, column_of(j))] =
+                    sums[i * columns + j] / softmax.total(row_of(i));
             }
         }
     }
@@ -148,13 +150,13 @@ pub fn value_kernel(
 /// `ȯ = ṗ v + p v̇` with `ṗ = p ∘ (ṡ − ⟨p, ṡ⟩)`: Σ p ṡ v, Σ p v̇ and Σ p v are summed key by key.
 #[cube(launch)]
 pub fn tangent_kernel(
-    q: &Tensor<f32>,
-    k: &Tensor<f32>,
-    v: &Tensor<f32>,
-    dq: &ComptimeOption<Tensor<f32>>,
-    dk: &ComptimeOption<Tensor<f32>>,
-    dv: &ComptimeOption<Tensor<f32>>,
-    o: &mut Tensor<f32>,
+    q: &Strided<f32>,
+    k: &Strided<f32>,
+    v: &Strided<f32>,
+    dq: &ComptimeOption<Strided<f32>>,
+    dk: &ComptimeOption<Strided<f32>>,
+    dv: &ComptimeOption<Strided<f32>>,
+    o: &mut Strided<f32>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
@@ -217,7 +219,8 @@ pub fn tangent_kernel(
         for j in 0..columns {
             if row < queries.count && column_of(j) < width {
                 let at = i * columns + j;
-                o[queries.at(row, column_of(j))] = (tangents[at] - mean * values[at]) / total;
+                o.values[queries.at(row, column_of(j))] =
+                    (tangents[at] - mean * values[at]) / total;
             }
         }
     }
@@ -239,14 +242,14 @@ fn multiply_by_tile(numbers: &mut Array<f32>, tile: &SharedMemory<f32>) {
 /// `y = u ∘ (ṡ − ⟨p, ṡ⟩) − ⟨p, u⟩ ṡ + g v̇ᵀ`: `[batch × heads, queries, 4]`.
 #[cube(launch)]
 pub fn statistics_kernel(
-    q: &Tensor<f32>,
-    k: &Tensor<f32>,
-    v: &Tensor<f32>,
-    dq: &ComptimeOption<Tensor<f32>>,
-    dk: &ComptimeOption<Tensor<f32>>,
-    dv: &ComptimeOption<Tensor<f32>>,
-    g: &Tensor<f32>,
-    statistics: &mut Tensor<f32>,
+    q: &Strided<f32>,
+    k: &Strided<f32>,
+    v: &Strided<f32>,
+    dq: &ComptimeOption<Strided<f32>>,
+    dk: &ComptimeOption<Strided<f32>>,
+    dv: &ComptimeOption<Strided<f32>>,
+    g: &Strided<f32>,
+    statistics: &mut Strided<f32>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
@@ -337,11 +340,11 @@ pub fn statistics_kernel(
         let total = softmax.total(row);
         let mean_u = sums_u[row] / total;
         let mean_ds = sums_ds[row] / total;
-        let head = place.batch * (place.heads / q.shape(0)) + place.head;
+        let head = place.batch * (place.heads / q.shape(0usize)) + place.head;
         let at = (head * queries.count + place.first + row) * 4;
-        statistics[at] = softmax.logarithm(row);
-        statistics[at + 1] = mean_u;
-        statistics[at + 2] = mean_ds;
-        statistics[at + 3] = sums_y[row] / total - 2.0f32 * mean_u * mean_ds;
+        statistics.values[at] = softmax.logarithm(row);
+        statistics.values[at + 1] = mean_u;
+        statistics.values[at + 2] = mean_ds;
+        statistics.values[at + 3] = sums_y[row] / total - 2.0f32 * mean_u * mean_ds;
     }
 }

@@ -14,7 +14,8 @@ use cubecl::prelude::*;
 use self::backward::{keys_kernel, queries_kernel};
 use self::forward::{statistics_kernel, tangent_kernel, value_kernel};
 use self::tiles::{TILE, fits};
-use super::{Gradients, Tuned, all_tuned, contiguous, cube_each, dims, empty_like, is_hardware};
+use super::strided::{Strided, StridedLaunch, contiguous, strided};
+use super::{Gradients, Tuned, all_tuned, cube_each, dims, empty_like, is_hardware};
 use crate::attention::blocks::Blocks;
 use crate::attention::{Attention, AttentionMask, TiledAttention};
 use crate::operation::{BackwardPasses, Kernel, Operation};
@@ -141,7 +142,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
         cube_each(x, batch * channels / self.width * tokens.div_ceil(TILE))
     }
 
-    fn input(&self, number: usize) -> TensorArg<R> {
+    fn input(&self, number: usize) -> StridedLaunch<f32, R> {
         contiguous(&self.x[number])
     }
 
@@ -160,7 +161,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
             self.input(0),
             self.input(1),
             self.input(2),
-            o.clone().into_tensor_arg(),
+            strided(&o),
             self.scale(),
             self.width,
             self.causal,
@@ -181,7 +182,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
             tangent(dx, 0),
             tangent(dx, 1),
             tangent(dx, 2),
-            o.clone().into_tensor_arg(),
+            strided(&o),
             self.scale(),
             self.width,
             self.causal,
@@ -214,9 +215,9 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
                 tangent(dx, 1),
                 tangent(dx, 2),
                 contiguous(&g),
-                statistics.clone().into_tensor_arg(),
-                at[0].clone().into_tensor_arg(),
-                at[1].clone().into_tensor_arg(),
+                strided(&statistics),
+                strided(&at[0]),
+                strided(&at[1]),
                 self.scale(),
                 self.width,
                 self.causal,
@@ -242,11 +243,11 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
                 tangent(dx, 1),
                 tangent(dx, 2),
                 contiguous(&g),
-                statistics.into_tensor_arg(),
-                at[0].clone().into_tensor_arg(),
-                at[1].clone().into_tensor_arg(),
-                at[2].clone().into_tensor_arg(),
-                at[3].clone().into_tensor_arg(),
+                strided(&statistics),
+                strided(&at[0]),
+                strided(&at[1]),
+                strided(&at[2]),
+                strided(&at[3]),
                 self.scale(),
                 self.width,
                 self.causal,
@@ -277,7 +278,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
             tangent(dx, 1),
             tangent(dx, 2),
             contiguous(g),
-            statistics.clone().into_tensor_arg(),
+            strided(&statistics),
             self.scale(),
             self.width,
             self.causal,
@@ -291,6 +292,6 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
 fn tangent<R: CubeRuntime>(
     dx: &[Option<CubeTensor<R>>],
     number: usize,
-) -> ComptimeOptionArgs<Tensor<f32>, R> {
+) -> ComptimeOptionArgs<Strided<f32>, R> {
     dx.get(number).cloned().flatten().map(|dx| contiguous(&dx)).into()
 }

@@ -4,6 +4,7 @@
 use cubecl::prelude::*;
 
 use crate::cube::UNITS;
+use crate::cube::strided::Strided;
 
 /// Queries and keys of a tile. With its factors it takes 9 KB; WebGPU promises 16 KB.
 pub const TILE: usize = 32;
@@ -38,11 +39,11 @@ pub struct Rows {
 #[cube]
 impl Rows {
     /// Those of a head of an image.
-    pub fn new(x: &Tensor<f32>, batch: usize, head: usize, #[comptime] width: usize) -> Rows {
+    pub fn new(x: &Strided<f32>, batch: usize, head: usize, #[comptime] width: usize) -> Rows {
         Rows {
-            start: batch * x.shape(1) * x.shape(2) + head * width,
-            stride: x.shape(2),
-            count: x.shape(1),
+            start: batch * x.shape(1usize) * x.shape(2usize) + head * width,
+            stride: x.shape(2usize),
+            count: x.shape(1usize),
         }
     }
 
@@ -52,10 +53,10 @@ impl Rows {
     }
 
     /// A channel of a row; zero beyond the last ones.
-    fn read(&self, x: &Tensor<f32>, row: usize, channel: usize, #[comptime] width: usize) -> f32 {
+    fn read(&self, x: &Strided<f32>, row: usize, channel: usize, #[comptime] width: usize) -> f32 {
         let mut value = 0.0f32;
         if row < self.count && channel < width {
-            value = x[self.at(row, channel)];
+            value = x.values[self.at(row, channel)];
         }
         value
     }
@@ -104,10 +105,10 @@ pub fn zeros(#[comptime] count: usize) -> Array<f32> {
 /// to unroll.
 #[cube]
 pub fn add_products(
-    x: &Tensor<f32>,
+    x: &Strided<f32>,
     x_rows: &Rows,
     x_first: usize,
-    y: &Tensor<f32>,
+    y: &Strided<f32>,
     y_rows: &Rows,
     y_first: usize,
     sums: &mut Array<f32>,
@@ -150,7 +151,7 @@ pub fn add_products(
 #[cube]
 pub fn add_tile_times(
     tile: &SharedMemory<f32>,
-    y: &Tensor<f32>,
+    y: &Strided<f32>,
     y_rows: &Rows,
     y_first: usize,
     sums: &mut Array<f32>,

@@ -3,6 +3,7 @@
 use cubecl::prelude::*;
 
 use super::row::{Row, average};
+use crate::cube::strided::Strided;
 use crate::cube::{UNITS, sum_over_units};
 
 /// Whether γ is multiplied before or after J.
@@ -15,14 +16,14 @@ pub enum Scale {
 /// γ x̂ + β, or x̂
 #[cube(launch)]
 pub fn standardize_kernel<F: Float>(
-    x: &Tensor<F>,
-    gamma: &ComptimeOption<Tensor<F>>,
-    beta: &ComptimeOption<Tensor<F>>,
-    y: &mut Tensor<F>,
+    x: &Strided<F>,
+    gamma: &ComptimeOption<Strided<F>>,
+    beta: &ComptimeOption<Strided<F>>,
+    y: &mut Strided<F>,
     epsilon: f32,
     #[define(F)] _dtype: StorageType,
 ) {
-    if CUBE_POS >= x.shape(0) {
+    if CUBE_POS >= x.shape(0usize) {
         terminate!();
     }
     let mut shared = SharedMemory::<f32>::new(UNITS);
@@ -44,7 +45,7 @@ pub fn standardize_kernel<F: Float>(
             }
             ComptimeOption::None => {}
         }
-        y[row.index * row.width + i] = F::cast_from(value);
+        y.values[row.index * row.width + i] = F::cast_from(value);
         i += UNITS;
     }
 }
@@ -52,15 +53,15 @@ pub fn standardize_kernel<F: Float>(
 /// γ J t or J(γ t)
 #[cube(launch)]
 pub fn project_kernel<F: Float>(
-    x: &Tensor<F>,
-    gamma: &Tensor<F>,
-    t: &Tensor<F>,
-    y: &mut Tensor<F>,
+    x: &Strided<F>,
+    gamma: &Strided<F>,
+    t: &Strided<F>,
+    y: &mut Strided<F>,
     epsilon: f32,
     #[comptime] scale: Scale,
     #[define(F)] _dtype: StorageType,
 ) {
-    if CUBE_POS >= x.shape(0) {
+    if CUBE_POS >= x.shape(0usize) {
         terminate!();
     }
     let before = comptime!(scale == Scale::Before);
@@ -74,7 +75,7 @@ pub fn project_kernel<F: Float>(
         if !before {
             value *= row.weight::<F>(gamma, x, i);
         }
-        y[row.index * row.width + i] = F::cast_from(value);
+        y.values[row.index * row.width + i] = F::cast_from(value);
         i += UNITS;
     }
 }
@@ -82,15 +83,15 @@ pub fn project_kernel<F: Float>(
 /// The gradient of ⟨h, γ J ẋ⟩ at x.
 #[cube(launch)]
 pub fn curve_kernel<F: Float>(
-    x: &Tensor<F>,
-    gamma: &Tensor<F>,
-    dx: &Tensor<F>,
-    h: &Tensor<F>,
-    y: &mut Tensor<F>,
+    x: &Strided<F>,
+    gamma: &Strided<F>,
+    dx: &Strided<F>,
+    h: &Strided<F>,
+    y: &mut Strided<F>,
     epsilon: f32,
     #[define(F)] _dtype: StorageType,
 ) {
-    if CUBE_POS >= x.shape(0) {
+    if CUBE_POS >= x.shape(0usize) {
         terminate!();
     }
     let mut shared = SharedMemory::<f32>::new(UNITS);
@@ -113,7 +114,7 @@ pub fn curve_kernel<F: Float>(
         let along = row.standard(x_i) * drift * row.inverse_std;
         let across = of_dx.correlation * row.project(x_i, u, &of_u)
             + of_u.correlation * row.project(x_i, row.at::<F>(dx, i), &of_dx);
-        y[row.index * row.width + i] = F::cast_from(-(along + across) * row.inverse_std);
+        y.values[row.index * row.width + i] = F::cast_from(-(along + across) * row.inverse_std);
         i += UNITS;
     }
 }
@@ -122,26 +123,26 @@ pub fn curve_kernel<F: Float>(
 /// group.
 #[cube(launch)]
 pub fn weights_kernel<F: Float>(
-    standard: &Tensor<F>,
-    g: &Tensor<F>,
-    at_gamma: &mut Tensor<F>,
-    at_beta: &mut Tensor<F>,
+    standard: &Strided<F>,
+    g: &Strided<F>,
+    at_gamma: &mut Strided<F>,
+    at_beta: &mut Strided<F>,
     #[define(F)] _dtype: StorageType,
 ) {
-    if CUBE_POS >= at_gamma.shape(0) {
+    if CUBE_POS >= at_gamma.shape(0usize) {
         terminate!();
     }
-    let channels = g.shape(1);
-    let elements = g.shape(2);
-    let groups = at_gamma.shape(0) / channels;
+    let channels = g.shape(1usize);
+    let elements = g.shape(2usize);
+    let groups = at_gamma.shape(0usize) / channels;
     let mut gammas = 0.0f32;
     let mut betas = 0.0f32;
     let mut i = UNIT_POS as usize;
-    while i < g.shape(0) / groups * elements {
+    while i < g.shape(0usize) / groups * elements {
         let row = i / elements * groups + CUBE_POS / channels;
         let at = (row * channels + CUBE_POS % channels) * elements + i % elements;
-        let g = f32::cast_from(g[at]);
-        gammas += g * f32::cast_from(standard[at]);
+        let g = f32::cast_from(g.values[at]);
+        gammas += g * f32::cast_from(standard.values[at]);
         betas += g;
         i += UNITS;
     }
@@ -149,7 +150,7 @@ pub fn weights_kernel<F: Float>(
     gammas = sum_over_units(gammas, &mut shared, UNIT_POS as usize, 0usize, UNITS);
     betas = sum_over_units(betas, &mut shared, UNIT_POS as usize, 0usize, UNITS);
     if UNIT_POS == 0 {
-        at_gamma[CUBE_POS] = F::cast_from(gammas);
-        at_beta[CUBE_POS] = F::cast_from(betas);
+        at_gamma.values[CUBE_POS] = F::cast_from(gammas);
+        at_beta.values[CUBE_POS] = F::cast_from(betas);
     }
 }

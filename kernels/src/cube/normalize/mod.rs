@@ -12,7 +12,8 @@ use burn::tensor::TensorMetadata;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{Gradients, Tuned, contiguous, cube_each, dims, empty_like};
+use super::strided::{contiguous, strided};
+use super::{Gradients, Tuned, cube_each, dims, empty_like};
 use crate::normalize::Normalize;
 use kernels::{Scale, curve_kernel, project_kernel, standardize_kernel, weights_kernel};
 
@@ -76,7 +77,7 @@ impl Normalize {
             contiguous(x),
             gamma,
             beta,
-            y.clone().into_tensor_arg(),
+            strided(&y),
             self.epsilon as f32,
             y.dtype.into(),
         );
@@ -100,7 +101,7 @@ impl Normalize {
             contiguous(x),
             contiguous(gamma),
             contiguous(t),
-            y.clone().into_tensor_arg(),
+            strided(&y),
             self.epsilon as f32,
             scale,
             y.dtype.into(),
@@ -126,7 +127,7 @@ impl Normalize {
             contiguous(gamma),
             contiguous(dx),
             contiguous(h),
-            y.clone().into_tensor_arg(),
+            strided(&y),
             self.epsilon as f32,
             y.dtype.into(),
         );
@@ -142,13 +143,13 @@ impl Normalize {
         let standard = self.standardize(&x[0], None);
         let gradients = [1, 2].map(|i| empty_like(&x[i], x[i].shape()));
         let (cubes, cube) = cube_each(&g, x[1].meta.num_elements());
-        let [at_gamma, at_beta] = gradients.clone().map(CubeTensor::into_tensor_arg);
+        let [at_gamma, at_beta] = gradients.each_ref().map(strided);
         let dtype = g.dtype.into();
         weights_kernel::launch(
-            &standard.client.clone(),
+            &standard.client,
             cubes,
             cube,
-            standard.into_tensor_arg(),
+            strided(&standard),
             contiguous(&g),
             at_gamma,
             at_beta,

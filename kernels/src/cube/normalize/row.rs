@@ -2,6 +2,7 @@
 
 use cubecl::prelude::*;
 
+use crate::cube::strided::Strided;
 use crate::cube::{UNITS, sum_over_units};
 
 /// A row of x with its statistics.
@@ -26,21 +27,21 @@ pub struct Moments {
 #[cube]
 impl Row {
     /// This cube's row.
-    pub fn new<F: Float>(x: &Tensor<F>, epsilon: f32, shared: &mut SharedMemory<f32>) -> Row {
+    pub fn new<F: Float>(x: &Strided<F>, epsilon: f32, shared: &mut SharedMemory<f32>) -> Row {
         let index = CUBE_POS;
-        let width = x.shape(1) * x.shape(2);
+        let width = x.shape(1usize) * x.shape(2usize);
         let start = index * width;
         let mut sum = 0.0f32;
         let mut i = UNIT_POS as usize;
         while i < width {
-            sum += f32::cast_from(x[start + i]);
+            sum += f32::cast_from(x.values[start + i]);
             i += UNITS;
         }
         let mean = average(sum, width, shared);
         let mut squares = 0.0f32;
         let mut i = UNIT_POS as usize;
         while i < width {
-            let centered = f32::cast_from(x[start + i]) - mean;
+            let centered = f32::cast_from(x.values[start + i]) - mean;
             squares += centered * centered;
             i += UNITS;
         }
@@ -49,24 +50,24 @@ impl Row {
     }
 
     /// An element of this row of a tensor of the shape of x.
-    pub fn at<F: Float>(&self, t: &Tensor<F>, i: usize) -> f32 {
-        f32::cast_from(t[self.index * self.width + i])
+    pub fn at<F: Float>(&self, t: &Strided<F>, i: usize) -> f32 {
+        f32::cast_from(t.values[self.index * self.width + i])
     }
 
     /// The γ or β of an element. Rows are groups of channels, so row i takes the weights of group i
     /// mod the number of groups.
-    pub fn weight<F: Float>(&self, weights: &Tensor<F>, x: &Tensor<F>, i: usize) -> f32 {
-        let channels = x.shape(1);
-        let group = self.index % (weights.shape(0) / channels);
-        f32::cast_from(weights[group * channels + i / x.shape(2)])
+    pub fn weight<F: Float>(&self, weights: &Strided<F>, x: &Strided<F>, i: usize) -> f32 {
+        let channels = x.shape(1usize);
+        let group = self.index % (weights.shape(0usize) / channels);
+        f32::cast_from(weights.values[group * channels + i / x.shape(2usize)])
     }
 
     /// An element of t, or of γ t if `scaled`.
     pub fn scaled<F: Float>(
         &self,
-        x: &Tensor<F>,
-        gamma: &Tensor<F>,
-        t: &Tensor<F>,
+        x: &Strided<F>,
+        gamma: &Strided<F>,
+        t: &Strided<F>,
         i: usize,
         #[comptime] scaled: bool,
     ) -> f32 {
@@ -77,9 +78,9 @@ impl Row {
     /// The moments of t, or of γ t if `scaled`.
     pub fn moments<F: Float>(
         &self,
-        x: &Tensor<F>,
-        gamma: &Tensor<F>,
-        t: &Tensor<F>,
+        x: &Strided<F>,
+        gamma: &Strided<F>,
+        t: &Strided<F>,
         #[comptime] scaled: bool,
         shared: &mut SharedMemory<f32>,
     ) -> Moments {
