@@ -1,7 +1,5 @@
 //! The backends with SeqLoRA's operations.
 
-use burn::tensor::backend::AutodiffBackend;
-
 use crate::activation::{Activation, Geglu};
 use crate::attention::Attention;
 use crate::conv2d::Conv2d;
@@ -9,6 +7,7 @@ use crate::lora_linear::LoraLinear;
 use crate::normalize::Normalize;
 use crate::operation::Kernel;
 use crate::project::Project;
+use crate::tape::Tape;
 
 /// A backend with SeqLoRA's operations, computed by kernels of its own or by the references.
 pub trait KernelBackend:
@@ -34,6 +33,6 @@ impl<B> KernelBackend for B where
 }
 
 /// A backend that can train: an autodiff backend whose inner backend has the same operations.
-pub trait TrainBackend: KernelBackend + AutodiffBackend<InnerBackend: KernelBackend> {}
+pub trait TrainBackend: KernelBackend + Tape<InnerBackend: KernelBackend> {}
 
-impl<B: KernelBackend + AutodiffBackend<InnerBackend: KernelBackend>> TrainBackend for B {}
+impl<B: KernelBackend + Tape<InnerBackend: KernelBackend>> TrainBackend for B {}

@@ -36,6 +36,7 @@ pub mod operation;
 pub mod ops;
 mod primitive;
 pub mod project;
+mod tape;
 
 pub use activation::Activation;
 pub use activation_cache::{ActivationCache, CachePass};
@@ -48,3 +49,4 @@ pub use burn_flex::{Flex, FlexDevice};
 pub use burn_wgpu::{Wgpu, WgpuDevice};
 pub use matmul::MatMul;
 pub use ops::DualOps;
+pub use tape::Tape;

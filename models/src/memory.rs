@@ -4,6 +4,7 @@ use seqlora_core::Error;
 use seqlora_core::lora::Site;
 use seqlora_core::methods::Work;
 use seqlora_core::model::{DiffusionModel as _, LatentCodec as _};
+use seqlora_core::settings::Memory;
 use seqlora_core::train::ConceptPlan;
 use seqlora_kernels::KernelBackend;
 use serde::Serialize;
@@ -76,7 +77,18 @@ pub fn training_estimate<B: KernelBackend>(
     let tensor: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
     // A Hessian product keeps the tangents as well.
     let passes = if work.hessian_products > 0 { 2 } else { 1 };
-    let tensors = TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached;
+    let numbers = match train.memory {
+        Memory::Fast => {
+            (TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached).saturating_mul(tensor)
+        }
+        // The largest block, and what goes in and out of all.
+        Memory::Low => {
+            let block = latents.pow(2) * unet.block_out_channels.first().copied().unwrap_or(0);
+            (TENSORS_PER_BLOCK * passes)
+                .saturating_mul(block)
+                .saturating_add((ENDS_PER_BLOCK * passes).saturating_mul(tensor))
+        }
+    };
     let losses = if train.prior_weight > 0.0 { 2 } else { 1 };
     let length = config.text_encoder.max_position_embeddings;
     let probabilities = probabilities(unet, latents, length);
@@ -92,7 +104,7 @@ pub fn training_estimate<B: KernelBackend>(
         // and steps of one iteration.
         trainable: 4 * 8 * adapter_parameters(model.sites(), &capacity.ranks) as u64,
         // The loss that keeps the class is a second pass on the same tape.
-        activations: product(&[train.precision.bytes(), train.batch * losses, tensors, tensor])
+        activations: product(&[train.precision.bytes(), train.batch * losses, numbers])
             .saturating_add(match train.attention() {
                 Some(_) => product(&[4, train.batch, MAPS[passes - 1], probabilities]),
                 None => 0,
@@ -126,6 +138,9 @@ const MAPS: [usize; 2] = [2, 5];
 
 /// The number of tensors of a level's size that a residual block and its transformer keep on the tape.
 const TENSORS_PER_BLOCK: usize = 130;
+
+/// What low memory keeps of a block: what goes in and what comes out, and a gradient.
+const ENDS_PER_BLOCK: usize = 3;
 
 /// The number of these tensors that an inner step caches for its Hessian product
 /// (docs/decisions/0008).

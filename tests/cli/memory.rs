@@ -89,6 +89,23 @@ fn sizes_are_compared_with_the_machine() {
     assert!(!project.path("bank/concepts").exists());
 }
 
+/// `--memory low` is planned with fewer activations, learns, and keeps no attention for a term of the loss.
+#[test]
+fn low_memory_takes_less() {
+    let project = Project::new(&["cat"]);
+    let activations = |options: &str| {
+        let plan = project.learn("photos", &format!("{options} --plan --json")).succeeds().json();
+        plan["memory"]["parts"]["activations"].as_u64().expect("a number")
+    };
+    assert!(2 * activations("--memory low") < activations("--memory fast"));
+    let usual = fs::read_to_string(project.path("settings.toml")).unwrap();
+    project.write("settings.toml", format!("{usual}attention_weight = 0.1\n"));
+    project.learn("photos", "--memory low").fails(1, &["`memory` = low", "`attention_weight`"]);
+    project.write("settings.toml", usual);
+    project.learn("photos", "--steps 1 --memory low").succeeds();
+    assert_eq!(project.ids(), ["cat"]);
+}
+
 /// Images stream from disk: a hundred times as many take no more memory.
 #[cfg(target_os = "linux")]
 #[test]

@@ -6,7 +6,7 @@ use burn_seqlora::Shard;
 use burn_seqlora::bank::is_concept_id;
 use burn_seqlora::lora::{SiteSelection, Subspace};
 use burn_seqlora::methods::NAMES;
-use burn_seqlora::settings::{Hvp, LrSchedule, TrainConfig};
+use burn_seqlora::settings::{Hvp, LrSchedule, Memory, TrainConfig};
 use burn_seqlora::text::TokenScheme;
 use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
@@ -123,6 +123,9 @@ pub struct Train {
     /// Second derivatives: exact, finite-difference or none [default: exact]
     #[arg(long, value_parser = parse_name::<Hvp>)]
     pub hvp: Option<Hvp>,
+    /// fast keeps all activations, low computes those of a block again (gradient checkpointing) [default: fast]
+    #[arg(long, value_parser = parse_name::<Memory>)]
+    pub memory: Option<Memory>,
     /// Minibatches per concept [default: 250]
     #[arg(long, visible_alias = "max_train_steps")]
     pub steps: Option<usize>,
@@ -220,6 +223,7 @@ impl Train {
             config.method = method.clone();
         }
         set(&mut config.hvp, self.hvp);
+        set(&mut config.memory, self.memory);
         set(&mut config.steps, self.steps);
         set(&mut config.batch, self.batch);
         set(&mut config.rank, self.rank);

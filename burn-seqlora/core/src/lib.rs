@@ -16,6 +16,7 @@
 pub mod audit;
 pub mod bank;
 pub mod check;
+mod checkpointing;
 pub mod compose;
 pub mod data;
 pub mod diffusion;
@@ -38,6 +39,7 @@ mod shard;
 pub mod text;
 pub mod train;
 
+pub use checkpointing::Checkpointed;
 pub use error::{Error, Result};
 pub use flow::Flow;
 pub use shard::Shard;

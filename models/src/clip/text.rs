@@ -91,7 +91,11 @@ impl<B: KernelBackend> ClipTextModel<B> {
         let positions = self.position_embedding.weight.val().narrow(0, 0, length);
         let x = embedded.reshape([prompts, length, width]) + positions.unsqueeze::<3>();
         let x = self.layers[..layers].iter().fold(Dual::constant(x), |x, layer| {
-            layer.forward(x, AttentionMask::Causal, None, adapters)
+            let sites = layer.linears().filter_map(|linear| linear.site).collect();
+            let layer = layer.clone();
+            adapters.recomputed(vec![x.into()], sites, move |x, adapters| {
+                layer.forward(x[0].dual(), AttentionMask::Causal, None, adapters)
+            })
         });
         Context::new(self.final_layer_norm.forward(x), batch.copies)
     }

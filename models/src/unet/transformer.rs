@@ -4,8 +4,8 @@ use burn::config::Config;
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn_jvp::Dual;
-use seqlora_core::diffusion::Context;
-use seqlora_core::lora::{DualAdapters, Role};
+use seqlora_core::diffusion::{Context, Source};
+use seqlora_core::lora::{DualAdapters, Role, Traced};
 use seqlora_kernels::KernelBackend;
 use seqlora_kernels::attention::AttentionMask;
 
@@ -109,6 +109,32 @@ impl<B: KernelBackend> Transformer2d<B> {
         context: &Context<B>,
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 4> {
+        let [_, _, height, width] = x.dims();
+        let blocks = self.transformer_blocks.iter();
+        let sources = blocks.map(|block| context.sources(block.context_layer, [height, width]));
+        let sources: Vec<Vec<Source<B>>> = sources.collect();
+        let mut inputs = vec![Traced::from(x)];
+        inputs.extend(sources.iter().flatten().flat_map(Source::traced));
+        let sites = self.linears().filter_map(|linear| linear.site).collect();
+        let this = self.clone();
+        adapters.recomputed(inputs, sites, move |inputs, adapters| {
+            let mut inputs = inputs.iter();
+            let x = inputs.next().expect("an image").dual();
+            let mut of_block = |sources: &Vec<Source<B>>| {
+                sources.iter().map(|source| source.with_traced(&mut inputs)).collect()
+            };
+            let sources: Vec<_> = sources.iter().map(&mut of_block).collect();
+            this.apply(x, sources, adapters)
+        })
+    }
+
+    /// The same with what each block's cross-attention sees.
+    fn apply(
+        &self,
+        x: Dual<B, 4>,
+        sources: Vec<Vec<Source<B>>>,
+        adapters: &DualAdapters<B>,
+    ) -> Dual<B, 4> {
         let [batch, channels, height, width] = x.dims();
         let to_tokens =
             |x: Dual<B, 4>| x.permute([0, 2, 3, 1]).reshape([batch, height * width, channels]);
@@ -119,8 +145,8 @@ impl<B: KernelBackend> Transformer2d<B> {
             Projection::Conv(conv) => to_tokens(conv.forward(h, adapters)),
             Projection::Linear(linear) => linear.forward(to_tokens(h), adapters),
         };
-        for block in &self.transformer_blocks {
-            h = block.forward(h, context, [height, width], adapters);
+        for (block, sources) in self.transformer_blocks.iter().zip(sources) {
+            h = block.forward(h, sources, adapters);
         }
         let h = match &self.proj_out {
             Projection::Conv(conv) => conv.forward(to_image(h), adapters),
@@ -167,12 +193,10 @@ impl<B: KernelBackend> TransformerBlock<B> {
     fn forward(
         &self,
         x: Dual<B, 3>,
-        context: &Context<B>,
-        size: [usize; 2],
+        prompts: Vec<Source<B>>,
         adapters: &DualAdapters<B>,
     ) -> Dual<B, 3> {
         let mask = AttentionMask::Full;
-        let prompts = context.sources(self.context_layer, size);
         let x = x.clone() + self.attn1.forward(self.norm1.forward(x), None, mask, adapters);
         let h = self.norm2.forward(x.clone());
         let x = x + self.attn2.forward_shared(h, prompts, adapters);

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! python tests/reference/make_fixtures.py --full MODEL   # or a real one
-//! cargo run --release -p seqlora-dry-cuda --example count -- MODEL 512 f32 seqlora
+//! cargo run --release -p seqlora-dry-cuda --example count -- MODEL 512 f32 seqlora fast
 //! ```
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use burn_seqlora::precision::Precision;
 use burn_seqlora::prelude::*;
-use burn_seqlora::settings::TrainConfig;
+use burn_seqlora::settings::{Memory, TrainConfig};
 use burn_seqlora::train::Event;
 use burn_seqlora::{LoadOptions, RgbImage};
 use seqlora_dry_cuda::{Architecture, Counters, Dry, DryDevice};
@@ -23,8 +23,8 @@ const LISTED: usize = 40;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [model, side, precision, method] = &arguments[..] else {
-        return Err("give a model, a side in pixels, f32 or bf16, and a method".into());
+    let [model, side, precision, method, memory] = &arguments[..] else {
+        return Err("give a model, a side in pixels, f32 or bf16, a method, and fast or low".into());
     };
     let precision = if precision == "bf16" { Precision::Bf16 } else { Precision::F32 };
     let options = LoadOptions { precision, ..LoadOptions::default() };
@@ -41,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let config = TrainConfig {
         method: method.clone(),
+        memory: if memory == "low" { Memory::Low } else { Memory::Fast },
         steps: 2,
         crops: 1,
         probes: 1,

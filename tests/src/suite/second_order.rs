@@ -8,6 +8,7 @@ use crate::derivatives::{
 use crate::derivatives::{InnerStep, hypergradient};
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, backend::Backend};
+use burn_seqlora::Checkpointed;
 use burn_seqlora::diffusion::{
     AttentionRegularization, DenoisingLoss, DenoisingSample, Noised, PriorSample, TrainingLoss,
     noised,
@@ -191,6 +192,36 @@ pub fn prior_term_is_a_second_loss<B: KernelBackend>(tolerance: f64) {
     let cached = hessian_product_with_cache::<Autodiff<B>>(&loss, &at, &direction, &cache);
     assert_near("H_AA V from a cache", &cached.up, &up, tolerance);
     assert_near("H_BA V from a cache", &cached.down, &down, tolerance);
+}
+
+/// Activations that are computed again are the same: the loss bit for bit, and its derivatives up to the order in which they
+/// are added up; with the prior's term, whose evaluation of the model has segments of its own.
+pub fn recomputed_derivatives_are_the_same<B: KernelBackend>(tolerance: f64) {
+    let problem = Problem::<Autodiff<B>>::new();
+    let (at, direction) = (problem.parameters(), problem.factors("V"));
+    let mut sample = problem.sample("");
+    let DenoisingSample { latents, noise, timesteps, prompts, mask, .. } = sample.clone();
+    let Noised { input, target, .. } =
+        noised(problem.model.noise_schedule(), latents, noise, &timesteps);
+    sample.prior = Some(PriorSample { input, timesteps, target, mask, prompts });
+    let loss = |is_active| {
+        let objective =
+            TrainingLoss { denoising: problem.loss(), attention: None, prior_weight: 0.5 };
+        Checkpointed { objective, is_active }
+    };
+    for wrt in [Wrt::Up, Wrt::All] {
+        let [kept, again] =
+            [false, true].map(|again| gradient::<Autodiff<B>, _>(&loss(again), &at, &sample, wrt));
+        assert_eq!(number(&kept.loss), number(&again.loss));
+        assert_near("∇_A L", &again.up, &kept.up, tolerance);
+        if wrt == Wrt::All {
+            assert_near("∇_B L", &again.down, &kept.down, tolerance);
+        }
+    }
+    let [kept, again] = [false, true]
+        .map(|again| hessian_product::<Autodiff<B>, _>(&loss(again), &at, &direction, &sample));
+    assert_near("H_AA V", &again.up, &kept.up, tolerance);
+    assert_near("H_BA V", &again.down, &kept.down, tolerance);
 }
 
 /// T = 2 with a minibatch of its own for each inner step, which the second-order pass must replay:

@@ -34,9 +34,10 @@ mod methods {
                    common_prompts_are_left_alone,
                    attention_follows_the_subject_with_every_method,
                    the_class_is_kept_with_every_method, images_of_the_class_are_kept,
+                   recomputed_activations_change_nothing,
                    protected_directions_add_to_earlier_concepts,
                    protected_directions_leave_something],
-        second_order: [prior_term_is_a_second_loss],
+        second_order: [prior_term_is_a_second_loss, recomputed_derivatives_are_the_same],
     );
 }
 

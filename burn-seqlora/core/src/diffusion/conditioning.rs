@@ -75,6 +75,12 @@ impl<B: Backend> Context<B> {
         self.map_all(&change)
     }
 
+    /// With other states in all layers, which are changed together; projections and regions are dropped.
+    pub fn map_together(self, change: impl FnOnce(Vec<Dual<B, 3>>) -> Vec<Dual<B, 3>>) -> Self {
+        let (projected, regions) = (Vec::new(), Vec::new());
+        Self { layers: change(self.layers), projected, regions, base: self.base }
+    }
+
     fn map_all(self, change: &dyn Fn(Dual<B, 3>) -> Dual<B, 3>) -> Self {
         let regions = self.regions.into_iter().map(|(area, c)| (area, c.map_all(change)));
         Self {

@@ -3,6 +3,7 @@
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use seqlora_kernels::KernelBackend;
 
+use super::conditioning::Conditioning;
 use super::schedule::NoiseSchedule;
 use crate::lora::DualAdapters;
 use crate::model::{Denoiser, TextEncoder};
@@ -97,7 +98,7 @@ where
         let DenoisingSample { latents, noise, timesteps, mask, prompts, .. } = sample;
         let Noised { input, target, timesteps: times } =
             noised(self.schedule, latents.clone(), noise.clone(), timesteps);
-        let conditioning = self.model.encode_text(prompts, embeddings, adapters);
+        let conditioning = encoded(self.model, prompts, embeddings, adapters);
         let output = self.model.predict(Dual::constant(input), times, &conditioning, adapters);
         self.error(output, target, mask.clone(), timesteps)
     }
@@ -115,7 +116,7 @@ impl<M> DenoisingLoss<'_, M> {
         M: Denoiser<B> + TextEncoder<B>,
     {
         let PriorSample { input, timesteps, target, mask, prompts } = sample;
-        let conditioning = self.model.encode_text(prompts, None, adapters);
+        let conditioning = encoded(self.model, prompts, None, adapters);
         let times = as_tensor(timesteps, &input.device());
         let noisy = Dual::constant(input.clone());
         let output = self.model.predict(noisy, times, &conditioning, adapters);
@@ -140,6 +141,17 @@ impl<M> DenoisingLoss<'_, M> {
         let error = output.add_constant(-target);
         (error.clone() * error).mul_constant(weight).sum()
     }
+}
+
+/// Encoded prompts. What layers of cross-attention see are parts of one tensor.
+fn encoded<B: KernelBackend>(
+    model: &impl TextEncoder<B>,
+    prompts: &TextBatch<B>,
+    embeddings: Option<&Tensor<B, 2>>,
+    adapters: &DualAdapters<B>,
+) -> Conditioning<B> {
+    let Conditioning { context } = model.encode_text(prompts, embeddings, adapters);
+    context.map_together(|layers| adapters.cut_together(layers)).into()
 }
 
 /// What a denoiser is shown and what it should answer.

@@ -17,9 +17,10 @@
 use std::iter;
 
 use burn::tensor::{Tensor, backend::Backend};
+use burn_jvp::Dual;
 
 use crate::error::{Error, Result};
-use burn_jvp::Dual;
+use crate::lora::Traced;
 
 /// A box in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,29 @@ pub struct Source<B: Backend> {
     pub share: Option<Tensor<B, 3>>,
     /// The layer's keys and values of the prompt, where they were computed beforehand.
     pub projected: Option<KeyValue<B>>,
+}
+
+impl<B: Backend> Source<B> {
+    /// What of it may move.
+    pub fn traced(&self) -> Vec<Traced<B>> {
+        let projected = self.projected.clone().map(|KeyValue { key, value }| [key, value]);
+        [self.prompt.clone()]
+            .into_iter()
+            .chain(projected.into_iter().flatten())
+            .map(Traced::from)
+            .collect()
+    }
+
+    /// The same with other values of it.
+    ///
+    /// # Panics
+    /// If there are fewer than [`traced`](Self::traced) gives.
+    pub fn with_traced<'t>(&self, values: &mut impl Iterator<Item = &'t Traced<B>>) -> Self {
+        let mut next = || values.next().expect("as many as were traced").dual();
+        let prompt = next();
+        let projected = self.projected.as_ref().map(|_| KeyValue { key: next(), value: next() });
+        Self { prompt, projected, share: self.share.clone() }
+    }
 }
 
 /// Keys and values of a prompt in one cross-attention layer, `[prompts, length, channels]` each.

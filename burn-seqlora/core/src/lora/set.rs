@@ -8,6 +8,7 @@ use burn_jvp::Dual;
 use seqlora_kernels::lora_linear::LoraFactors;
 use seqlora_kernels::{CachePass, KernelBackend, MatMul, ops};
 
+use super::recompute::{Recompute, Segment, Traced};
 use super::{ActivationProbe, AttentionMaps, Factors};
 
 /// ΔW = A Bᵀ at every adapted site. There is no further scale: λ of a composition is folded into A.
@@ -52,8 +53,8 @@ impl<B: AutodiffBackend> AdapterSet<B> {
 
 /// What an evaluation of a model gives to its layers. By the number of their site they look up low-rank
 /// factors, with tangents where they move. At inference there can also be a weight in place of the
-/// layer's own, and a probe of the inputs; in training, maps of the attention and the pass of an
-/// activation cache.
+/// layer's own, and a probe of the inputs; in training, maps of the attention, the pass of an
+/// activation cache, and what computes activations again.
 #[derive(Debug, Clone)]
 pub struct DualAdapters<B: Backend> {
     factors: Vec<Option<LoraFactors<B>>>,
@@ -64,6 +65,7 @@ pub struct DualAdapters<B: Backend> {
     probe: Option<Arc<ActivationProbe<B>>>,
     maps: Option<Arc<AttentionMaps<B>>>,
     pass: Option<CachePass>,
+    recompute: Option<Arc<dyn Recompute<B>>>,
 }
 
 impl<B: MatMul> DualAdapters<B> {
@@ -82,7 +84,7 @@ impl<B: Backend> DualAdapters<B> {
     /// One entry per site, in the order of the sites' numbers.
     pub fn new(factors: Vec<Option<LoraFactors<B>>>) -> Self {
         let (frozen, weights) = (Vec::new(), Vec::new());
-        Self { factors, frozen, weights, probe: None, maps: None, pass: None }
+        Self { factors, frozen, weights, probe: None, maps: None, pass: None, recompute: None }
     }
 
     /// No site adapted.
@@ -116,6 +118,11 @@ impl<B: Backend> DualAdapters<B> {
         Self { pass: pass.cloned(), ..self }
     }
 
+    /// For one evaluation whose [segments](Self::recomputed) are computed again.
+    pub fn with_recompute(self, recompute: Arc<dyn Recompute<B>>) -> Self {
+        Self { recompute: Some(recompute), ..self }
+    }
+
     /// With frozen factors in place of any before: ΔW is the sum of both. They are applied by themselves, since
     /// concatenated factors would be copied in each evaluation, and with tangents of zeros.
     pub fn with_frozen(self, frozen: &Self) -> Self {
@@ -139,7 +146,61 @@ impl<B: Backend> DualAdapters<B> {
             probe: self.probe.clone(),
             maps: self.maps.clone(),
             pass: self.pass.clone(),
+            recompute: self.recompute.clone(),
         }
+    }
+
+    /// The factors and token embeddings as leaves of the tape.
+    pub(crate) fn cut(
+        &self,
+        embeddings: Option<&Tensor<B, 2>>,
+        recompute: &dyn Recompute<B>,
+    ) -> (Self, Option<Tensor<B, 2>>) {
+        let factors = self.factors.iter().flatten();
+        let both = factors.flat_map(|LoraFactors { up, down }| [up.clone(), down.clone()]);
+        let embeddings = embeddings.map(|words| Dual::constant(words.clone()));
+        let all = both.chain(embeddings).map(Traced::from).collect();
+        let mut leaves = recompute.cut(all).into_iter().map(|leaf| leaf.dual());
+        let mut next = || leaves.next().expect("as many as were given");
+        let site = |site: &Option<LoraFactors<B>>| {
+            site.is_some().then(|| LoraFactors { up: next(), down: next() })
+        };
+        let factors = self.factors.iter().map(site).collect();
+        (Self { factors, ..self.clone() }, leaves.next().map(|words| words.primal))
+    }
+
+    /// The same tensors, which are parts of one, as inputs of segments.
+    pub fn cut_together<const D: usize>(&self, tensors: Vec<Dual<B, D>>) -> Vec<Dual<B, D>> {
+        let Some(recompute) = &self.recompute else { return tensors };
+        let leaves = recompute.cut(tensors.into_iter().map(Traced::from).collect());
+        leaves.iter().map(Traced::dual).collect()
+    }
+
+    /// What a part of the model gives, whose activations are computed again if that is asked for. It depends on nothing
+    /// but its inputs and the factors of its sites.
+    pub fn recomputed<const D: usize>(
+        &self,
+        mut inputs: Vec<Traced<B>>,
+        sites: Vec<usize>,
+        part: impl Fn(&[Traced<B>], &Self) -> Dual<B, D> + Send + Sync + 'static,
+    ) -> Dual<B, D> {
+        let Some(recompute) = &self.recompute else { return part(&inputs, self) };
+        let count = inputs.len();
+        let sites: Vec<usize> =
+            sites.into_iter().filter(|site| self.site(*site).is_some()).collect();
+        let factors = sites.iter().filter_map(|site| self.site(*site));
+        inputs.extend(factors.flat_map(|LoraFactors { up, down }| [up.into(), down.into()]));
+        let none = vec![None; self.factors.len()];
+        let without = Self { recompute: None, ..self.clone().with_factors(none) };
+        let segment: Segment<B> = Arc::new(move |inputs| {
+            let (inputs, both) = inputs.split_at(count);
+            let mut factors = without.factors.clone();
+            for (site, both) in sites.iter().zip(both.chunks(2)) {
+                factors[*site] = Some(LoraFactors { up: both[0].dual(), down: both[1].dual() });
+            }
+            part(inputs, &without.clone().with_factors(factors)).into()
+        });
+        recompute.run(&inputs, segment).dual()
     }
 
     /// The factors at one site, if it is adapted, without frozen ones.

@@ -63,6 +63,18 @@ pub enum InnerActivations {
     Recompute,
 }
 
+/// What is saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Memory {
+    /// Time: the activations of a whole evaluation are kept.
+    #[default]
+    Fast,
+    /// Memory: those of a block are computed again when they are needed (gradient checkpointing), and none are
+    /// cached.
+    Low,
+}
+
 /// What the evaluations within one minibatch share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -5,8 +5,8 @@ use std::f64::consts::PI;
 use serde::{Deserialize, Serialize};
 
 use super::choices::{
-    FrozenBasis, Hvp, InnerActivations, LrSchedule, NoiseReuse, OuterOptimizer, Preconditioner,
-    TrainingBase, WarmStart,
+    FrozenBasis, Hvp, InnerActivations, LrSchedule, Memory, NoiseReuse, OuterOptimizer,
+    Preconditioner, TrainingBase, WarmStart,
 };
 use crate::data::{CaptionOptions, Transform};
 use crate::diffusion::AttentionRegularization;
@@ -72,6 +72,9 @@ pub struct TrainConfig {
     pub noise: NoiseReuse,
     /// Saves time or memory; the result is the same up to rounding.
     pub inner_activations: InnerActivations,
+    /// Saves time or memory; the result is the same up to rounding.
+    #[serde(skip_serializing_if = "is_fast")]
+    pub memory: Memory,
     /// The weights that the adapter is added to.
     pub base: TrainingBase,
     /// λ: ridge on A in the lower level.
@@ -152,6 +155,10 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+fn is_fast(memory: &Memory) -> bool {
+    *memory == Memory::Fast
+}
+
 fn is_first_family(family: &u64) -> bool {
     *family == 0
 }
@@ -185,6 +192,7 @@ impl Default for TrainConfig {
             warm_start: WarmStart::Carry,
             noise: NoiseReuse::Minibatch,
             inner_activations: InnerActivations::Cache,
+            memory: Memory::Fast,
             base: TrainingBase::Pretrained,
             ridge: 1e-8,
             weight_decay: 0.01,
@@ -222,7 +230,9 @@ impl TrainConfig {
     ///
     /// [arithmetic intensity]: seqlora_kernels::operation::Operation::arithmetic_intensity
     pub fn cache_from(&self, hvp: Hvp) -> Option<usize> {
-        let caches = self.inner_activations == InnerActivations::Cache && hvp == Hvp::Exact;
+        let caches = self.inner_activations == InnerActivations::Cache
+            && self.memory == Memory::Fast
+            && hvp == Hvp::Exact;
         caches.then_some(CACHE_FROM)
     }
 

@@ -5,7 +5,7 @@ mod config;
 mod validate;
 
 pub use choices::{
-    FrozenBasis, Hvp, InnerActivations, LrSchedule, NoiseReuse, OuterOptimizer, Preconditioner,
-    TrainingBase, WarmStart,
+    FrozenBasis, Hvp, InnerActivations, LrSchedule, Memory, NoiseReuse, OuterOptimizer,
+    Preconditioner, TrainingBase, WarmStart,
 };
 pub use config::TrainConfig;

@@ -1,6 +1,6 @@
 //! Settings without a meaning are refused by name.
 
-use super::choices::Hvp;
+use super::choices::{Hvp, Memory};
 use super::config::TrainConfig;
 use crate::bank::is_concept_id;
 use crate::check::{at_least_one, at_most, not_negative};
@@ -26,6 +26,11 @@ impl TrainConfig {
         }
         if self.min_snr_gamma.is_some_and(|gamma| !(gamma > 0.0 && gamma.is_finite())) {
             return Err(Error::Invalid("`min_snr_gamma` must be above 0".into()));
+        }
+        if self.memory == Memory::Low && self.attention_weight > 0.0 {
+            return Err(Error::Invalid(
+                "`memory` = low keeps no attention, which `attention_weight` needs".into(),
+            ));
         }
         self.transform.validate()?;
         self.check_precision()?;

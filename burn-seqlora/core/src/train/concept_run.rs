@@ -15,6 +15,7 @@ use super::metrics::Metrics;
 use super::plan::ConceptPlan;
 use super::trainer::Trainer;
 use crate::bank::{Bank, TrainingRecord};
+use crate::checkpointing::Checkpointed;
 use crate::compose::HostConcept;
 use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use crate::error::{Error, Result};
@@ -24,7 +25,7 @@ use crate::methods::{Method, TrainState, initial_embeddings};
 use crate::model::DiffusionModel;
 use crate::read;
 use crate::rng::Seed;
-use crate::settings::{NoiseReuse, TrainConfig};
+use crate::settings::{Memory, NoiseReuse, TrainConfig};
 
 /// A concept while it is learnt.
 pub(super) struct ConceptRun<'a, B: TrainBackend, M> {
@@ -34,7 +35,7 @@ pub(super) struct ConceptRun<'a, B: TrainBackend, M> {
     seed: Seed,
     sites: Vec<Site>,
     encoded: EncodedConcept<'a, B, M>,
-    objective: OnBase<B, TrainingLoss<'a, M>>,
+    objective: OnBase<B, Checkpointed<TrainingLoss<'a, M>>>,
     /// What B is kept to or, by a method without a constraint, compared with.
     basis: Bases<B::InnerBackend>,
     /// Where B may lie.
@@ -79,7 +80,10 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             plan,
             encoded: encoded.on(earlier.clone()),
             objective: OnBase {
-                objective: TrainingLoss { denoising, attention, prior_weight },
+                objective: Checkpointed {
+                    objective: TrainingLoss { denoising, attention, prior_weight },
+                    is_active: config.memory == Memory::Low,
+                },
                 earlier,
             },
             basis: Bases::of(&feasible, &device),
@@ -89,7 +93,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         })
     }
 
-    fn trainer(&self) -> Trainer<'_, B, OnBase<B, TrainingLoss<'a, M>>> {
+    fn trainer(&self) -> Trainer<'_, B, OnBase<B, Checkpointed<TrainingLoss<'a, M>>>> {
         let Self { objective, method, sites, basis, .. } = self;
         Trainer { objective, method: *method, settings: &self.plan.config, sites, basis }
     }

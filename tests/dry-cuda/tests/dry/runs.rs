@@ -7,6 +7,7 @@ use std::thread;
 
 use burn_seqlora::precision::Precision;
 use burn_seqlora::prelude::*;
+use burn_seqlora::settings::Memory;
 use burn_seqlora::{LoadOptions, methods};
 use seqlora_dry_cuda::{Architecture, Counters, Dry, DryDevice};
 
@@ -20,7 +21,7 @@ const FURTHER: &str = "alternating";
 pub struct Run {
     pub architecture: Architecture,
     pub precision: Precision,
-    /// `generate`, a method's name for one training step, or `a further concept`.
+    /// `generate`, a method's name for one training step, that of SeqLoRA with low memory, or `a further concept`.
     pub what: &'static str,
     pub counters: Counters,
 }
@@ -92,6 +93,10 @@ fn run(architecture: Architecture, precision: Precision) -> Vec<(&'static str, C
         counted.push((method, device.take_counters()));
     }
     if precision == Precision::F32 {
+        let low = TrainConfig { memory: Memory::Low, ..config(&TrainConfig::default().method) };
+        device.take_counters();
+        learn(&photos[0], folder.path().join("low"), &model, &low).unwrap();
+        counted.push(("seqlora, low memory", device.take_counters()));
         // Orthogonal to a concept and a common direction, which an empty bank has none of.
         let config = TrainConfig {
             protected_directions: 1,

@@ -1,0 +1,286 @@
+//! Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): activations that are computed again in the backward pass
+//! instead of being kept.
+//!
+//! Parts of a model run without a tape, and what they give are new leaves of it: segments. After the loss, the segments are gone
+//! through from the last to the first; each runs again on a tape of its own, and its gradients are handed on. So the tape holds the
+//! inputs of all segments and the activations of one. Burn 0.21 cannot differentiate within a backward pass, which is why this is done
+//! where the loss is evaluated: its gradient is known before anyone asks for it.
+
+use std::fmt::{self, Debug, Formatter};
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::ops::FloatTensorOps;
+use burn::tensor::{Shape, Tensor, TensorMetadata, TensorPrimitive};
+use burn_jvp::Dual;
+use seqlora_kernels::TrainBackend;
+use seqlora_kernels::operation::Float;
+
+use crate::lora::{DualAdapters, Recompute, Segment, Traced};
+use crate::objective::Objective;
+
+/// A loss whose [segments](Recompute) are computed again, if they are to be.
+#[derive(Debug)]
+pub struct Checkpointed<O> {
+    /// The loss.
+    pub objective: O,
+    /// Whether they are.
+    pub is_active: bool,
+}
+
+/// The segments of one evaluation of a loss.
+struct Segments<B: TrainBackend> {
+    records: Mutex<Vec<Record<B>>>,
+}
+
+/// What happened between two parts of the tape.
+enum Record<B: TrainBackend> {
+    /// Tensors went on as leaves.
+    Cut { before: Vec<Float<B>>, leaves: Vec<Float<B>> },
+    /// A segment was run on leaves, and gave others.
+    Segment { inputs: Vec<Traced<B>>, segment: Segment<B>, output: Traced<B> },
+}
+
+/// Gradients that are on their way to leaves.
+struct Pending<B: TrainBackend> {
+    /// What backward passes have found.
+    found: Vec<B::Gradients>,
+    /// What segments have handed on.
+    handed: Vec<(Float<B>, Float<B::InnerBackend>)>,
+}
+
+impl<B: TrainBackend, O: Objective<B>> Objective<B> for Checkpointed<O> {
+    type Sample = O::Sample;
+
+    fn loss(
+        &self,
+        adapters: &DualAdapters<B>,
+        embeddings: Option<&Tensor<B, 2>>,
+        sample: &O::Sample,
+    ) -> Dual<B, 1> {
+        if !self.is_active {
+            return self.objective.loss(adapters, embeddings, sample);
+        }
+        let segments = Arc::new(Segments { records: Mutex::default() });
+        let (adapters, embeddings) = adapters.cut(embeddings, segments.as_ref());
+        let adapters = adapters.with_recompute(segments.clone());
+        let loss = self.objective.loss(&adapters, embeddings.as_ref(), sample);
+        segments.finish(loss)
+    }
+}
+
+impl<B: TrainBackend> Recompute<B> for Segments<B> {
+    fn run(&self, inputs: &[Traced<B>], segment: Segment<B>) -> Traced<B> {
+        let inputs: Vec<Traced<B>> = inputs.iter().map(|input| self.leaf(input)).collect();
+        let detached: Vec<Traced<B>> =
+            inputs.iter().map(|input| input.map(detached::<B>)).collect();
+        let output = segment(&detached);
+        if !inputs.iter().flat_map(Traced::parts).any(B::is_tracked) {
+            return output;
+        }
+        let output = output.map(new_leaf::<B>);
+        let record = Record::Segment { inputs, segment, output: output.clone() };
+        self.records().push(record);
+        output
+    }
+
+    fn cut(&self, tensors: Vec<Traced<B>>) -> Vec<Traced<B>> {
+        let (mut before, mut leaves) = (Vec::new(), Vec::new());
+        let mut cut = |part: &Float<B>| {
+            if !B::is_tracked(part) {
+                return part.clone();
+            }
+            let leaf = new_leaf::<B>(part);
+            before.push(part.clone());
+            leaves.push(leaf.clone());
+            leaf
+        };
+        let tensors = tensors.iter().map(|tensor| tensor.map(&mut cut)).collect();
+        self.records().push(Record::Cut { before, leaves });
+        tensors
+    }
+}
+
+impl<B: TrainBackend> Segments<B> {
+    fn records(&self) -> MutexGuard<'_, Vec<Record<B>>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A tensor as a leaf: as it is, if it is one, and always the same one.
+    fn leaf(&self, input: &Traced<B>) -> Traced<B> {
+        let known = input.parts().map(|part| self.known(part)).collect::<Option<Vec<_>>>();
+        match known {
+            Some(parts) => {
+                let mut parts = parts.into_iter();
+                input.map(|_| parts.next().expect("one for each part"))
+            }
+            None => self.cut(vec![input.clone()]).remove(0),
+        }
+    }
+
+    /// The leaf that stands for a part of a tensor, if there is one; what gradients do not reach needs none.
+    fn known(&self, part: &Float<B>) -> Option<Float<B>> {
+        if !B::is_tracked(part) {
+            return Some(part.clone());
+        }
+        self.records().iter().find_map(|record| {
+            let is_same = |other: &&Float<B>| B::is_same(other, part);
+            match (record.leaves().find(is_same), record) {
+                (Some(leaf), _) => Some(leaf.clone()),
+                (None, Record::Cut { before, leaves }) => {
+                    before.iter().position(|other| is_same(&other)).map(|at| leaves[at].clone())
+                }
+                (None, Record::Segment { .. }) => None,
+            }
+        })
+    }
+
+    /// The loss, with its gradient at what was cut first: the parameters.
+    fn finish(&self, loss: Dual<B, 1>) -> Dual<B, 1> {
+        let Dual { primal, tangent } = loss;
+        // A Hessian product is the gradient of the tangent.
+        match tangent {
+            Some(tangent) => {
+                let primal = tensor(detached::<B>(&float(primal)));
+                Dual { primal, tangent: Some(self.with_gradient(tangent)) }
+            }
+            None => Dual::constant(self.with_gradient(primal)),
+        }
+    }
+
+    fn with_gradient(&self, value: Tensor<B, 1>) -> Tensor<B, 1> {
+        let value = float(value);
+        let records = mem::take(&mut *self.records());
+        if !B::is_tracked(&value) {
+            return tensor(value);
+        }
+        let mut pending = Pending::<B> {
+            found: vec![<B as AutodiffBackend>::backward(value.clone())],
+            handed: Vec::new(),
+        };
+        let value = tensor::<B, 1>(detached::<B>(&value));
+        let mut records = records.into_iter();
+        let Some(Record::Cut { before, leaves }) = records.next() else { return value };
+        for record in records.rev() {
+            pending.pass(record);
+        }
+        match pending.along(&before, &leaves) {
+            // A zero with the gradient.
+            Some(sum) => value + (sum.clone() - tensor(detached::<B>(&float(sum)))),
+            None => value,
+        }
+    }
+}
+
+impl<B: TrainBackend> Record<B> {
+    /// The leaves that it gave.
+    fn leaves(&self) -> impl Iterator<Item = &Float<B>> {
+        let (cut, output) = match self {
+            Self::Cut { leaves, .. } => (&leaves[..], None),
+            Self::Segment { output, .. } => (&[][..], Some(output)),
+        };
+        cut.iter().chain(output.into_iter().flat_map(Traced::parts))
+    }
+}
+
+impl<B: TrainBackend> Pending<B> {
+    /// Takes gradients at what a record gave to what it was given.
+    fn pass(&mut self, record: Record<B>) {
+        match record {
+            Record::Cut { before, leaves } => {
+                if let Some(sum) = self.along(&before, &leaves) {
+                    self.found.push(<B as AutodiffBackend>::backward(float(sum)));
+                }
+            }
+            Record::Segment { inputs, segment, output } => {
+                let again: Vec<Traced<B>> =
+                    inputs.iter().map(|input| input.map(fresh::<B>)).collect();
+                let gradients: Vec<_> = output.parts().map(|leaf| self.take(leaf)).collect();
+                if gradients.iter().all(Option::is_none) {
+                    return;
+                }
+                let run = segment(&again);
+                let parts = run.parts().zip(gradients);
+                let Some(sum) = sum(parts.filter_map(|(part, g)| Some(product::<B>(part, g?))))
+                else {
+                    return;
+                };
+                if !B::is_tracked(&float(sum.clone())) {
+                    return;
+                }
+                let mut found = <B as AutodiffBackend>::backward(float(sum));
+                let pairs =
+                    inputs.iter().flat_map(Traced::parts).zip(again.iter().flat_map(Traced::parts));
+                for (leaf, fresh) in pairs {
+                    if let Some(gradient) = B::grad_remove(fresh, &mut found) {
+                        self.hand_on(leaf, gradient);
+                    }
+                }
+            }
+        }
+    }
+
+    fn hand_on(&mut self, leaf: &Float<B>, gradient: Float<B::InnerBackend>) {
+        match self.handed.iter_mut().find(|(other, _)| B::is_same(other, leaf)) {
+            Some((_, sum)) => *sum = B::InnerBackend::float_add(sum.clone(), gradient),
+            None => self.handed.push((leaf.clone(), gradient)),
+        }
+    }
+
+    /// The gradient at a leaf.
+    fn take(&mut self, leaf: &Float<B>) -> Option<Float<B::InnerBackend>> {
+        let handed = self.handed.iter().position(|(other, _)| B::is_same(other, leaf));
+        let handed = handed.map(|number| self.handed.swap_remove(number).1);
+        let found = self.found.iter_mut().filter_map(|found| B::grad_remove(leaf, found));
+        found.chain(handed).reduce(B::InnerBackend::float_add)
+    }
+
+    /// Σ ⟨g, x⟩ over tensors x and the gradients at the leaves as which they went on.
+    fn along(&mut self, before: &[Float<B>], leaves: &[Float<B>]) -> Option<Tensor<B, 1>> {
+        let products = before.iter().zip(leaves);
+        let products: Vec<_> =
+            products.filter_map(|(x, leaf)| Some(product::<B>(x, self.take(leaf)?))).collect();
+        sum(products.into_iter())
+    }
+}
+
+/// ⟨x, g⟩
+fn product<B: TrainBackend>(x: &Float<B>, g: Float<B::InnerBackend>) -> Tensor<B, 1> {
+    let count = x.shape().num_elements();
+    let flat = |x: Float<B>| tensor::<B, 1>(B::float_reshape(x, Shape::from([count])));
+    (flat(x.clone()) * flat(B::from_inner(g))).sum()
+}
+
+fn sum<B: Backend>(numbers: impl Iterator<Item = Tensor<B, 1>>) -> Option<Tensor<B, 1>> {
+    numbers.reduce(|sum, number| sum + number)
+}
+
+/// The same numbers without a history.
+fn detached<B: AutodiffBackend>(x: &Float<B>) -> Float<B> {
+    B::from_inner(B::inner(x.clone()))
+}
+
+/// The same numbers as a leaf.
+fn new_leaf<B: AutodiffBackend>(x: &Float<B>) -> Float<B> {
+    B::float_set_require_grad(detached::<B>(x), true)
+}
+
+/// The same numbers as a leaf, if gradients reach them.
+fn fresh<B: TrainBackend>(x: &Float<B>) -> Float<B> {
+    if B::is_tracked(x) { new_leaf::<B>(x) } else { x.clone() }
+}
+
+fn tensor<B: Backend, const D: usize>(primitive: Float<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(primitive))
+}
+
+fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Float<B> {
+    tensor.into_primitive().tensor()
+}
+
+impl<B: TrainBackend> Debug for Segments<B> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Segments").field("records", &self.records().len()).finish()
+    }
+}
