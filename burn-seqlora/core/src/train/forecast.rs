@@ -15,6 +15,7 @@ use crate::methods::Work;
 use crate::model::DiffusionModel;
 use crate::objective::Objective;
 use crate::read::scalar;
+use crate::settings::Memory;
 use crate::text::{TextBatch, Vocabulary};
 
 /// A gradient takes a forward pass and a backward pass, which costs about twice as much.
@@ -54,8 +55,10 @@ where
     };
     let first = time();
     let once = if first < SHORT { first.min(time()) } else { first };
-    let losses = LOSSES_PER_GRADIENT * work.gradients as f64
-        + LOSSES_PER_PRODUCT * work.hessian_products as f64;
+    // Low memory runs everything forward twice, in a Hessian product with tangents.
+    let again = if concept.config.memory == Memory::Low { 1.0 } else { 0.0 };
+    let losses = (LOSSES_PER_GRADIENT + again) * work.gradients as f64
+        + (LOSSES_PER_PRODUCT + 2.0 * again) * work.hessian_products as f64;
     Ok(once.as_secs_f64() * losses)
 }
 
