@@ -100,7 +100,7 @@ fn low_memory_takes_less() {
     assert!(2 * activations("--memory low") < activations("--memory fast"));
     let usual = fs::read_to_string(project.path("settings.toml")).unwrap();
     project.write("settings.toml", format!("{usual}attention_weight = 0.1\n"));
-    project.learn("photos", "--memory low").fails(1, &["`memory` = low", "`attention_weight`"]);
+    project.learn("photos", "--memory low").fails(2, &["`memory` = low", "`attention_weight`"]);
     project.write("settings.toml", usual);
     project.learn("photos", "--steps 1 --memory low").succeeds();
     assert_eq!(project.ids(), ["cat"]);
