@@ -6,7 +6,7 @@
 //!
 //! The modules in the order of the data's way: [`data`] (what training asks of images and prompts),
 //! [`text`] and [`diffusion`] (encoded prompts, noise, the denoising loss over dual numbers),
-//! [`objective`] (its derivatives), [`methods`] and [`optim`] (how parameters move), [`train`] (the
+//! [`objective`] (its derivatives; [`Checkpointed`] keeps fewer activations), [`methods`] and [`optim`] (how parameters move), [`train`] (the
 //! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`fusion`] (one
 //! weight per layer for several concepts), [`pipeline`] (from prompts to images), [`audit`] (whether
 //! adapters interfere).
