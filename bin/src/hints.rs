@@ -57,7 +57,7 @@ fn of_core(error: &CoreError) -> Option<String> {
             return Some(format!("`learn` with the data of `{id}` and --resume finishes it"));
         }
         CoreError::TooLittleMemory { .. } => {
-            "--batch, --resolution and --precision set these, and --force starts anyway"
+            "--memory, --micro-batch, --batch, --resolution and --precision set these, and --force starts anyway"
         }
         CoreError::NoCapacity { .. } => {
             "--rank, --concepts and --sites set these; without --strict-capacity, layers with too \

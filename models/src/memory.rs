@@ -89,6 +89,7 @@ pub fn training_estimate<B: KernelBackend>(
                 .saturating_add((ENDS_PER_BLOCK * passes).saturating_mul(tensor))
         }
     };
+    let images = train.images_at_once();
     let losses = if train.prior_weight > 0.0 { 2 } else { 1 };
     let length = config.text_encoder.max_position_embeddings;
     let probabilities = probabilities(unet, latents, length);
@@ -104,11 +105,12 @@ pub fn training_estimate<B: KernelBackend>(
         // and steps of one iteration.
         trainable: 4 * 8 * adapter_parameters(model.sites(), &capacity.ranks) as u64,
         // The loss that keeps the class is a second pass on the same tape.
-        activations: product(&[train.precision.bytes(), train.batch * losses, numbers])
-            .saturating_add(match train.attention() {
-                Some(_) => product(&[4, train.batch, MAPS[passes - 1], probabilities]),
+        activations: product(&[train.precision.bytes(), images * losses, numbers]).saturating_add(
+            match train.attention() {
+                Some(_) => product(&[4, images, MAPS[passes - 1], probabilities]),
                 None => 0,
-            }),
+            },
+        ),
         encoding: pixels * (4 * ENCODER_TENSORS * finest as u64 + EXAMPLE)
             + DECODED * *largest_image as u64,
     }

@@ -67,7 +67,7 @@ fn sizes_are_compared_with_the_machine() {
     let project = Project::new(&["cat"]);
     #[cfg(target_os = "linux")]
     for options in ["--batch 60000", "--batch 60000 --plan", "--batch 60000 --plan --json"] {
-        let texts = ["training takes about", "are available", "lower `batch`", "--force"];
+        let texts = ["training takes about", "are available", "`micro_batch`", "--force"];
         let run = project.learn("photos", options).fails(1, &texts);
         assert!(!options.ends_with("json") || run.json()["memory"]["fits"] == false);
     }
@@ -89,20 +89,58 @@ fn sizes_are_compared_with_the_machine() {
     assert!(!project.path("bank/concepts").exists());
 }
 
-/// `--memory low` is planned with fewer activations, learns, and keeps no attention for a term of the loss.
+/// `--memory low` and `--micro-batch` are planned with fewer activations, learn, and are refused with a term of the loss that
+/// they leave no attention for.
 #[test]
-fn low_memory_takes_less() {
+fn less_memory_is_planned_and_learns() {
     let project = Project::new(&["cat"]);
     let activations = |options: &str| {
         let plan = project.learn("photos", &format!("{options} --plan --json")).succeeds().json();
         plan["memory"]["parts"]["activations"].as_u64().expect("a number")
     };
     assert!(2 * activations("--memory low") < activations("--memory fast"));
+    assert_eq!(activations("--batch 4 --micro-batch 1"), activations("--batch 1"));
     let usual = fs::read_to_string(project.path("settings.toml")).unwrap();
     project.write("settings.toml", format!("{usual}attention_weight = 0.1\n"));
     project.learn("photos", "--memory low").fails(2, &["`memory` = low", "`attention_weight`"]);
+    let parts = project.learn("photos", "--batch 2 --micro-batch 1");
+    parts.fails(2, &["`attention_weight`", "`micro_batch`"]);
     project.write("settings.toml", usual);
-    project.learn("photos", "--steps 1 --memory low").succeeds();
+    let theirs = project.learn("photos", "--gradient_accumulation_steps 4");
+    theirs.fails(2, &["--micro-batch", "--batch N×B"]);
+    project.learn("photos", "--steps 1 --batch 3 --micro-batch 2 --memory low").succeeds();
+    assert_eq!(project.ids(), ["cat"]);
+}
+
+/// `--memory auto` is fast where that fits, and low where only that does; on the CPU memory is known.
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_is_chosen_by_what_there_is() {
+    let project = Project::new(&["cat"]);
+    let plan = |options: &str| {
+        let run = project.learn("photos", &format!("{options} --memory auto --plan --json"));
+        let text = run.stderr.clone();
+        (run.json()["memory"].clone(), text)
+    };
+    let (memory, text) = plan("");
+    assert_eq!(memory["setting"], "fast");
+    assert!(text.contains("fast: it fits"), "{text}");
+    let (memory, text) = plan("--batch 60000");
+    assert_eq!(memory["setting"], "low");
+    assert!(text.contains("low: fast takes about"), "{text}");
+}
+
+/// A run that was stopped goes on with less memory, but not with other images in a minibatch.
+#[cfg(unix)]
+#[test]
+fn a_run_goes_on_with_less_memory() {
+    let project = Project::new(&["cat"]);
+    let mut run = project.start_learn("--steps 40 --save-every 1 --batch 2");
+    run.wait_for(&project.path("bank/concepts/cat/checkpoint/state.json"));
+    run.signal("INT").fails(130, &["stopp"]);
+    project.learn("photos", "--steps 40 --batch 3 --resume").fails(1, &["`batch`"]);
+    let less = "--steps 40 --batch 2 --memory low --micro-batch 1 --resume";
+    project.learn("photos", less).succeeds();
     assert_eq!(project.ids(), ["cat"]);
 }
 

@@ -12,6 +12,7 @@ use clap::Args as ClapArgs;
 use clap::builder::PossibleValuesParser;
 
 use super::compute::Compute;
+use super::memory_choice::MemoryChoice;
 use super::model::Model;
 use super::parse::{count, parse_name};
 use super::shard::parse_shard;
@@ -72,6 +73,9 @@ pub struct Learn {
     /// Refused with an explanation
     #[arg(long = "network_alpha", alias = "lora_alpha", hide = true, value_parser = no_alpha)]
     _alpha: Option<String>,
+    /// Refused with an explanation
+    #[arg(long = "gradient_accumulation_steps", hide = true, value_parser = no_accumulation)]
+    _accumulation: Option<String>,
 }
 
 /// Images and curves while a concept is learnt.
@@ -123,15 +127,23 @@ pub struct Train {
     /// Second derivatives: exact, finite-difference or none [default: exact]
     #[arg(long, value_parser = parse_name::<Hvp>)]
     pub hvp: Option<Hvp>,
-    /// fast keeps all activations, low computes those of a block again (gradient checkpointing) [default: fast]
-    #[arg(long, value_parser = parse_name::<Memory>)]
-    pub memory: Option<Memory>,
+    /// fast keeps all activations, low computes those of a block again (gradient checkpointing), auto is fast where that
+    /// fits into the device's memory, and low elsewhere [default: fast]
+    #[arg(long, value_parser = parse_name::<MemoryChoice>)]
+    pub memory: Option<MemoryChoice>,
+    /// The same as --memory low
+    #[arg(long = "gradient_checkpointing", hide = true, conflicts_with = "memory")]
+    gradient_checkpointing: bool,
     /// Minibatches per concept [default: 250]
     #[arg(long, visible_alias = "max_train_steps")]
     pub steps: Option<usize>,
     /// Images per minibatch [default: 2]
     #[arg(long, visible_alias = "train_batch_size")]
     pub batch: Option<usize>,
+    /// Images of a minibatch that go through the model at once; the gradients of all such parts are added up, which gives
+    /// the same with less memory [default: all]
+    #[arg(long, value_name = "IMAGES")]
+    pub micro_batch: Option<usize>,
     /// Rank of the adapters [default: 4]
     #[arg(long, visible_alias = "network_dim", alias = "lora_rank")]
     pub rank: Option<usize>,
@@ -213,6 +225,13 @@ fn no_alpha(_: &str) -> Result<String, String> {
     Err(text.into())
 }
 
+/// Elsewhere the number of minibatches that make one; here the minibatch is what is divided.
+fn no_accumulation(_: &str) -> Result<String, String> {
+    let text = "--batch is the whole minibatch here, and --micro-batch the images of it that go through the model at \
+                once: N steps of accumulation with B images each are --batch N×B --micro-batch B";
+    Err(text.into())
+}
+
 impl Train {
     /// Writes what was typed over `config`.
     pub fn override_config(&self, config: &mut TrainConfig) {
@@ -223,9 +242,13 @@ impl Train {
             config.method = method.clone();
         }
         set(&mut config.hvp, self.hvp);
-        set(&mut config.memory, self.memory);
+        set(&mut config.memory, self.memory.map(MemoryChoice::to_begin_with));
+        if self.gradient_checkpointing {
+            config.memory = Memory::Low;
+        }
         set(&mut config.steps, self.steps);
         set(&mut config.batch, self.batch);
+        config.micro_batch = self.micro_batch.or(config.micro_batch);
         set(&mut config.rank, self.rank);
         set(&mut config.outer, self.outer);
         set(&mut config.inner, self.inner);

@@ -18,18 +18,26 @@ use seqlora_kernels::TrainBackend;
 use seqlora_kernels::operation::Float;
 
 use crate::lora::{DualAdapters, Recompute, Segment, Traced};
-use crate::objective::Objective;
 
-/// A loss whose [segments](Recompute) are computed again, if they are to be.
-#[derive(Debug)]
-pub struct Checkpointed<O> {
-    /// The loss.
-    pub objective: O,
-    /// Whether they are.
-    pub is_active: bool,
+/// A loss on a tape of its own, which is gone when it is returned: what is returned is its value, with its gradient attached to the
+/// factors and token embeddings that it was given. With `recompute`, the [segments](Recompute) of the model are computed again
+/// instead of being kept.
+pub(crate) fn on_own_tape<B: TrainBackend>(
+    loss: impl FnOnce(&DualAdapters<B>, Option<&Tensor<B, 2>>) -> Dual<B, 1>,
+    adapters: &DualAdapters<B>,
+    embeddings: Option<&Tensor<B, 2>>,
+    recompute: bool,
+) -> Dual<B, 1> {
+    let segments = Arc::new(Segments { records: Mutex::default() });
+    let (mut adapters, embeddings) = adapters.cut(embeddings, segments.as_ref());
+    if recompute {
+        adapters = adapters.with_recompute(segments.clone());
+    }
+    let loss = loss(&adapters, embeddings.as_ref());
+    segments.finish(loss)
 }
 
-/// The segments of one evaluation of a loss.
+/// What happened in one evaluation of a loss, so that its gradient can be found from the end to the beginning.
 struct Segments<B: TrainBackend> {
     records: Mutex<Vec<Record<B>>>,
 }
@@ -48,26 +56,6 @@ struct Pending<B: TrainBackend> {
     found: Vec<B::Gradients>,
     /// What segments have handed on.
     handed: Vec<(Float<B>, Float<B::InnerBackend>)>,
-}
-
-impl<B: TrainBackend, O: Objective<B>> Objective<B> for Checkpointed<O> {
-    type Sample = O::Sample;
-
-    fn loss(
-        &self,
-        adapters: &DualAdapters<B>,
-        embeddings: Option<&Tensor<B, 2>>,
-        sample: &O::Sample,
-    ) -> Dual<B, 1> {
-        if !self.is_active {
-            return self.objective.loss(adapters, embeddings, sample);
-        }
-        let segments = Arc::new(Segments { records: Mutex::default() });
-        let (adapters, embeddings) = adapters.cut(embeddings, segments.as_ref());
-        let adapters = adapters.with_recompute(segments.clone());
-        let loss = self.objective.loss(&adapters, embeddings.as_ref(), sample);
-        segments.finish(loss)
-    }
 }
 
 impl<B: TrainBackend> Recompute<B> for Segments<B> {

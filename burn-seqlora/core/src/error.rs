@@ -205,8 +205,8 @@ pub enum Error {
     },
     /// Training would take more memory than there is.
     #[error(
-        "training takes about {:.1} GB of memory besides the model, and {:.1} GB are available; lower `batch` \
-         or `resolution`, set `inner_activations` to `recompute` or `precision` to bf16, or force the start",
+        "training takes about {:.1} GB of memory besides the model, and {:.1} GB are available; set `memory` to \
+         low, lower `micro_batch`, `batch` or `resolution`, set `precision` to bf16, or force the start",
         *needed as f64 / 1e9, *available as f64 / 1e9
     )]
     TooLittleMemory {

@@ -6,8 +6,8 @@
 //!
 //! The modules in the order of the data's way: [`data`] (what training asks of images and prompts),
 //! [`text`] and [`diffusion`] (encoded prompts, noise, the denoising loss over dual numbers),
-//! [`objective`] (its derivatives; [`Checkpointed`] keeps fewer activations), [`methods`] and [`optim`] (how parameters move), [`train`] (the
-//! loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`fusion`] (one
+//! [`objective`] (its derivatives; [`MicroBatches`] takes less memory for them), [`methods`] and [`optim`] (how parameters
+//! move), [`train`] (the loop), [`bank`] (what is learnt, on disk), [`compose`] (several concepts at once), [`fusion`] (one
 //! weight per layer for several concepts), [`pipeline`] (from prompts to images), [`audit`] (whether
 //! adapters interfere).
 //!
@@ -26,6 +26,7 @@ pub mod fusion;
 pub mod lora;
 mod merge_error;
 pub mod methods;
+mod micro_batches;
 pub mod model;
 mod nearest;
 pub mod objective;
@@ -39,7 +40,7 @@ mod shard;
 pub mod text;
 pub mod train;
 
-pub use checkpointing::Checkpointed;
 pub use error::{Error, Result};
 pub use flow::Flow;
+pub use micro_batches::{MicroBatch, MicroBatches};
 pub use shard::Shard;

@@ -21,7 +21,8 @@ use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::{LrSchedule, Memory, NoiseReuse, TrainConfig, TrainingBase};
 use burn_seqlora::text::{Piece, TextBatch, TokenScheme, Vocabulary};
 use burn_seqlora::train::{
-    EncodedConcept, Event, Flow, LearnPlan, PlanOptions, Trainer, learn, plan, plan_ranks,
+    EncodedConcept, Event, Flow, LearnPlan, Minibatch, PlanOptions, Trainer, learn, plan,
+    plan_ranks,
 };
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
@@ -61,7 +62,12 @@ impl<B: KernelBackend> Problem<B> {
         Self { model: model.unwrap(), source, folder }
     }
 
+    /// Those of minibatches in one part.
     fn samples(&self, config: &TrainConfig, step: usize) -> Vec<DenoisingSample<Autodiff<B>>> {
+        self.minibatches(config, step).into_iter().map(only).collect()
+    }
+
+    fn minibatches(&self, config: &TrainConfig, step: usize) -> Vec<Minibatch<Autodiff<B>>> {
         let seed = Seed::new(config.seed).fork(&self.source.id);
         EncodedConcept::new(&self.model, &self.source, config, &seed)
             .unwrap()
@@ -169,6 +175,11 @@ impl<B: KernelBackend> Problem<B> {
     }
 }
 
+fn only<B: KernelBackend>(parts: Minibatch<Autodiff<B>>) -> DenoisingSample<Autodiff<B>> {
+    let [part] = <[_; 1]>::try_from(parts).expect("one part");
+    part.sample
+}
+
 fn image(folder: &Path, number: u8) -> PathBuf {
     let path = folder.join(format!("{number}.png"));
     let pixel = |x, y| Rgb([x as u8 * 4, y as u8 * 4, 100 * number]);
@@ -263,36 +274,69 @@ pub fn the_class_is_kept_with_every_method<B: KernelBackend>(_: f64) {
         Composition::<Autodiff<B>>::load(&bank, &members, sites, &device).unwrap().adapters;
     let seed = Seed::new(on.seed).fork(&problem.source.id);
     let encoded = EncodedConcept::new(&problem.model, &problem.source, &on, &seed).unwrap();
-    let accumulated = encoded.on(earlier).samples(0).unwrap().remove(0);
+    let accumulated = only(encoded.on(earlier).samples(0).unwrap().remove(0));
     let target = |sample: DenoisingSample<_>| sample.prior.unwrap().target.to_data();
     assert_ne!(target(accumulated), target(sample));
 }
 
-/// With every method, an earlier concept among the frozen weights, and token embeddings of its own for each layer.
-pub fn recomputed_activations_change_nothing<B: KernelBackend>(_: f64) {
+/// With every method, an earlier concept among the frozen weights, and token embeddings of their own for each layer.
+pub fn less_memory_changes_nothing<B: KernelBackend>(_: f64) {
     let problem = Problem::<B>::new();
     for name in NAMES {
         let config = TrainConfig {
             method: name.to_string(),
             base: TrainingBase::Accumulated,
+            tokens: TokenScheme::EdLora,
+            batch: 3,
             ..config(NoiseReuse::Minibatch)
         };
-        let learn = |memory| {
-            let mut bank = problem.bank(&format!("{name}-{memory:?}"));
-            let config = TrainConfig { memory, ..config.clone() };
+        let learn = |memory, micro_batch| {
+            let mut bank = problem.bank(&format!("{name}-{memory:?}-{micro_batch:?}"));
+            let config = TrainConfig { memory, micro_batch, ..config.clone() };
             problem.learn_into(&mut bank, &["earlier", "later"], &config);
             let embeddings = bank.embeddings(&bank.record("later").unwrap()).unwrap().1;
             (bank.adapter("later").unwrap(), embeddings)
         };
-        let [(kept, kept_words), (again, again_words)] = [Memory::Fast, Memory::Low].map(learn);
-        // All sites together: Adam turns rounding of gradients that are almost zero into steps.
-        for factors in [|f: &StoredFactors| f.up.clone(), |f: &StoredFactors| f.down.clone()] {
-            let [kept, again] = [&kept, &again].map(|a| a.0.values().flat_map(factors).collect());
-            let (kept, again): (Vec<f32>, Vec<f32>) = (kept, again);
-            assert_near_numbers(name, &again, &kept);
+        let (kept, kept_words) = learn(Memory::Fast, None);
+        for (memory, micro_batch) in [(Memory::Low, None), (Memory::Fast, Some(2))] {
+            let (again, again_words) = learn(memory, micro_batch);
+            // All sites together: Adam turns rounding of gradients that are almost zero into steps.
+            for factors in [|f: &StoredFactors| f.up.clone(), |f: &StoredFactors| f.down.clone()] {
+                let [kept, again] =
+                    [&kept, &again].map(|a| a.0.values().flat_map(factors).collect());
+                let (kept, again): (Vec<f32>, Vec<f32>) = (kept, again);
+                assert_near_numbers(name, &again, &kept);
+            }
+            assert_near_numbers("token embeddings", &again_words, &kept_words);
         }
-        assert_near_numbers("token embeddings", &again_words, &kept_words);
     }
+}
+
+/// Micro-batches are the images of the minibatch, in its order, each with its share; also those of the class.
+pub fn micro_batches_are_the_minibatch<B: KernelBackend>(_: f64) {
+    let problem = Problem::<B>::new();
+    let config = TrainConfig { batch: 3, prior_weight: 1.0, ..config(NoiseReuse::Minibatch) };
+    let whole = problem.samples(&config, 0).remove(0);
+    let parts = TrainConfig { micro_batch: Some(2), ..config.clone() };
+    let parts = problem.minibatches(&parts, 0).remove(0);
+    assert_eq!(parts.iter().map(|part| part.share).collect::<Vec<_>>(), [2.0 / 3.0, 1.0 / 3.0]);
+    let joined = |of: fn(&DenoisingSample<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>| {
+        Tensor::cat(parts.iter().map(|part| of(&part.sample)).collect(), 0).to_data()
+    };
+    for of in [
+        |sample: &DenoisingSample<_>| sample.latents.clone(),
+        |sample: &DenoisingSample<_>| sample.noise.clone(),
+        |sample: &DenoisingSample<_>| sample.mask.clone(),
+        |sample: &DenoisingSample<_>| sample.prior.as_ref().unwrap().input.clone(),
+    ] {
+        assert_eq!(joined(of), of(&whole).to_data());
+    }
+    let timesteps: Vec<_> = parts.iter().flat_map(|part| part.sample.timesteps.clone()).collect();
+    assert_eq!(timesteps, whole.timesteps);
+    let words: Vec<_> = parts.iter().flat_map(|part| part.sample.prompts.words.clone()).collect();
+    assert_eq!(words, whole.prompts.words);
+    let larger = TrainConfig { micro_batch: Some(4), ..config };
+    assert_eq!(problem.minibatches(&larger, 0)[0].len(), 1);
 }
 
 fn assert_near_numbers(what: &str, found: &[f32], expected: &[f32]) {

@@ -8,7 +8,6 @@ use crate::derivatives::{
 use crate::derivatives::{InnerStep, hypergradient};
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, backend::Backend};
-use burn_seqlora::Checkpointed;
 use burn_seqlora::diffusion::{
     AttentionRegularization, DenoisingLoss, DenoisingSample, Noised, PriorSample, TrainingLoss,
     noised,
@@ -19,7 +18,9 @@ use burn_seqlora::model::DiffusionModel;
 use burn_seqlora::models::{ModelSource, SourceOptions, StableDiffusion};
 use burn_seqlora::objective::{Objective, hessian_product_with_cache};
 use burn_seqlora::precision::Precision;
+use burn_seqlora::settings::Memory;
 use burn_seqlora::text::TextBatch;
+use burn_seqlora::{MicroBatch, MicroBatches};
 
 use super::kernel_laws::Stored;
 use crate::fixtures;
@@ -85,6 +86,16 @@ impl<D: KernelBackend> Problem<D> {
             prior: None,
             prompts: TextBatch { ids, gather: None, copies: 1, words: Vec::new() },
         }
+    }
+
+    /// The sample, with itself as what is to be kept of the class.
+    fn with_prior(&self) -> DenoisingSample<D> {
+        let sample = self.sample("");
+        let DenoisingSample { latents, noise, timesteps, prompts, mask, .. } = sample.clone();
+        let schedule = self.model.noise_schedule();
+        let Noised { input, target, .. } = noised(schedule, latents, noise, &timesteps);
+        let prior = Some(PriorSample { input, timesteps, target, mask, prompts });
+        DenoisingSample { prior, ..sample }
     }
 }
 
@@ -194,34 +205,68 @@ pub fn prior_term_is_a_second_loss<B: KernelBackend>(tolerance: f64) {
     assert_near("H_BA V from a cache", &cached.down, &down, tolerance);
 }
 
-/// Activations that are computed again are the same: the loss bit for bit, and its derivatives up to the order in which they
-/// are added up; with the prior's term, whose evaluation of the model has segments of its own.
-pub fn recomputed_derivatives_are_the_same<B: KernelBackend>(tolerance: f64) {
+/// Less memory gives the same derivatives, up to the order in which they are added up: by activations that are computed again, for which
+/// the loss is the same bit for bit, by micro-batches, and by both; with the prior's term, whose evaluation of the model has
+/// segments of its own.
+pub fn less_memory_gives_the_same_derivatives<B: KernelBackend>(tolerance: f64) {
     let problem = Problem::<Autodiff<B>>::new();
     let (at, direction) = (problem.parameters(), problem.factors("V"));
-    let mut sample = problem.sample("");
-    let DenoisingSample { latents, noise, timesteps, prompts, mask, .. } = sample.clone();
-    let Noised { input, target, .. } =
-        noised(problem.model.noise_schedule(), latents, noise, &timesteps);
-    sample.prior = Some(PriorSample { input, timesteps, target, mask, prompts });
-    let loss = |is_active| {
-        let objective =
-            TrainingLoss { denoising: problem.loss(), attention: None, prior_weight: 0.5 };
-        Checkpointed { objective, is_active }
+    let sample = problem.with_prior();
+    let whole = MicroBatch::whole(sample.clone());
+    let halves =
+        [0, 1].map(|half| MicroBatch { sample: image(&sample, half), share: 0.5 }).to_vec();
+    let loss = |memory| MicroBatches {
+        objective: TrainingLoss { denoising: problem.loss(), attention: None, prior_weight: 0.5 },
+        memory,
     };
-    for wrt in [Wrt::Up, Wrt::All] {
-        let [kept, again] =
-            [false, true].map(|again| gradient::<Autodiff<B>, _>(&loss(again), &at, &sample, wrt));
-        assert_eq!(number(&kept.loss), number(&again.loss));
-        assert_near("∇_A L", &again.up, &kept.up, tolerance);
-        if wrt == Wrt::All {
-            assert_near("∇_B L", &again.down, &kept.down, tolerance);
+    let fast = loss(Memory::Fast);
+    for (what, memory, parts) in [
+        ("low", Memory::Low, &whole),
+        ("micro-batches", Memory::Fast, &halves),
+        ("micro-batches, low", Memory::Low, &halves),
+    ] {
+        let less = loss(memory);
+        for wrt in [Wrt::Up, Wrt::All] {
+            let expected = gradient::<Autodiff<B>, _>(&fast, &at, &whole, wrt);
+            let found = gradient::<Autodiff<B>, _>(&less, &at, parts, wrt);
+            let [kept, again] = [&expected.loss, &found.loss].map(number);
+            let most = if parts.len() == 1 { 0.0 } else { tolerance * kept };
+            assert!((kept - again).abs() <= most, "{what}: {kept} {again}");
+            assert_near(&format!("∇_A L, {what}"), &found.up, &expected.up, tolerance);
+            if wrt == Wrt::All {
+                assert_near(&format!("∇_B L, {what}"), &found.down, &expected.down, tolerance);
+            }
         }
+        let expected = hessian_product::<Autodiff<B>, _>(&fast, &at, &direction, &whole);
+        let found = hessian_product::<Autodiff<B>, _>(&less, &at, &direction, parts);
+        assert_near(&format!("H_AA V, {what}"), &found.up, &expected.up, tolerance);
+        assert_near(&format!("H_BA V, {what}"), &found.down, &expected.down, tolerance);
     }
-    let [kept, again] = [false, true]
-        .map(|again| hessian_product::<Autodiff<B>, _>(&loss(again), &at, &direction, &sample));
-    assert_near("H_AA V", &again.up, &kept.up, tolerance);
-    assert_near("H_BA V", &again.down, &kept.down, tolerance);
+}
+
+/// One image of a sample.
+fn image<B: Backend>(sample: &DenoisingSample<B>, number: usize) -> DenoisingSample<B> {
+    let of = |tensor: &Tensor<B, 4>| tensor.clone().narrow(0, number, 1);
+    let prompt = |prompts: &TextBatch<B>| TextBatch {
+        ids: prompts.ids.clone().narrow(0, number, 1),
+        ..prompts.clone()
+    };
+    let prior = sample.prior.as_ref().map(|prior| PriorSample {
+        input: of(&prior.input),
+        timesteps: vec![prior.timesteps[number]],
+        target: of(&prior.target),
+        mask: of(&prior.mask),
+        prompts: prompt(&prior.prompts),
+    });
+    DenoisingSample {
+        latents: of(&sample.latents),
+        noise: of(&sample.noise),
+        timesteps: vec![sample.timesteps[number]],
+        mask: of(&sample.mask),
+        subject: None,
+        prompts: prompt(&sample.prompts),
+        prior,
+    }
 }
 
 /// T = 2 with a minibatch of its own for each inner step, which the second-order pass must replay:

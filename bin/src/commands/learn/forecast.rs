@@ -1,4 +1,4 @@
-//! What a run will take, in memory and time, and whether the machine has it.
+//! What a run will take, in memory and time, and whether the device has it.
 
 use std::time::Duration;
 
@@ -14,11 +14,49 @@ use crate::failure::Failure;
 use crate::machine::{self, Memory};
 use crate::terminal::{Terminal, bytes, seconds};
 
+/// The bytes that can still be had on a device on which a model is loaded; `None` where it does not tell.
+pub fn available<B: TrainBackend>(device: Device, model: &StableDiffusion<B>) -> Option<u64> {
+    match device {
+        Device::Cpu => {
+            // That the model is loaded is not part of a control group's limit.
+            let Memory { total, available } = machine::memory()?;
+            Some(available.min(total.saturating_sub(model.weight_bytes() as u64)))
+        }
+        Device::Cuda(number) => free_on_gpu(number),
+        Device::Wgpu(_) => None,
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn free_on_gpu(number: usize) -> Option<u64> {
+    let (free, _) = cudarc::driver::CudaContext::new(number).ok()?.mem_get_info().ok()?;
+    Some(free as u64)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn free_on_gpu(_: usize) -> Option<u64> {
+    None
+}
+
+/// The memory of the concept that takes the most; `None` without concepts.
+pub fn estimate<B: TrainBackend>(
+    model: &StableDiffusion<B>,
+    concepts: &[ConceptPlan],
+    work: Work,
+) -> Result<Option<MemoryEstimate>, Failure> {
+    let of_concept = |concept: &ConceptPlan| {
+        let side = resolution(&concept.config, model)?;
+        Ok(training_estimate(model, concept, work, side))
+    };
+    let estimates = concepts.iter().map(of_concept).collect::<Result<Vec<_>, Failure>>()?;
+    Ok(estimates.into_iter().max_by_key(MemoryEstimate::total))
+}
+
 /// What a run will take. Without a concept to learn there is nothing.
 pub struct Forecast {
     /// Of the concept that takes the most.
     memory: Option<MemoryEstimate>,
-    /// Bytes of the host, which counts where the host computes.
+    /// Bytes that the device has left.
     available: Option<u64>,
     /// Seconds of a step and of all steps that are left; not measured where the memory does not suffice.
     time: Option<(f64, f64)>,
@@ -30,21 +68,10 @@ impl Forecast {
         model: &StableDiffusion<B>,
         plan: &LearnPlan,
         work: Work,
-        device: Device,
+        available: Option<u64>,
         force: bool,
     ) -> Result<Self, Failure> {
-        let estimate = |concept: &ConceptPlan| {
-            let side = resolution(&concept.config, model)?;
-            Ok(training_estimate(model, concept, work, side))
-        };
-        let estimates = plan.concepts.iter().map(estimate);
-        let estimates = estimates.collect::<Result<Vec<_>, Failure>>()?;
-        let memory = estimates.into_iter().max_by_key(MemoryEstimate::total);
-        // The model is loaded already, which a control group's limit does not say.
-        let free = |Memory { total, available }| {
-            available.min(total.saturating_sub(model.weight_bytes() as u64))
-        };
-        let available = (device == Device::Cpu).then(machine::memory).flatten().map(free);
+        let memory = estimate(model, &plan.concepts, work)?;
         let mut forecast = Self { memory, available, time: None };
         if let Some(concept) =
             plan.concepts.first().filter(|_| force || forecast.fits() != Some(false))

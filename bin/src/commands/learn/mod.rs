@@ -1,5 +1,6 @@
 //! `seqlora learn`
 
+mod chosen_memory;
 mod failures;
 mod folders;
 mod forecast;
@@ -21,7 +22,9 @@ use burn_seqlora::settings::TrainConfig;
 use burn_seqlora::train::{
     Flow, PlanOptions, learn, plan, plan_further, prompts, resolution, settings_of,
 };
+use serde_json::json;
 
+use self::chosen_memory::Chosen;
 use self::failures::Failures;
 use self::forecast::Forecast;
 use self::keep::Keeper;
@@ -30,7 +33,7 @@ use self::preview::Previewer;
 use self::progress::{Progress, examined, report};
 use self::tensorboard::Tensorboard;
 use super::{builtin, model};
-use crate::args::{Compute, Learn};
+use crate::args::{Compute, Learn, MemoryChoice};
 use crate::device::{Device, Job};
 use crate::failure::Failure;
 use crate::settings;
@@ -122,6 +125,15 @@ impl Job for Session<'_> {
                 }
             }
         })?;
+        let available = forecast::available(self.device, &model);
+        let chosen = match args.train.memory {
+            Some(MemoryChoice::Auto) => {
+                Some(Chosen::new(&model, &mut plan, method, config, available)?)
+            }
+            _ => None,
+        };
+        let memory = chosen.as_ref().map_or(config.memory, |chosen| chosen.memory);
+        let config = &TrainConfig { memory, ..config.clone() };
         let mut failures = Failures::of(&plan.failed, terminal);
         let (name, place) = (format!("{} ({})", base.name, base.fingerprint), self.device);
         terminal.line("model", format!("{name}, {side} px, {} on {place}", config.precision));
@@ -134,11 +146,15 @@ impl Job for Session<'_> {
         show_words(&plan, |word| model.token_pieces(word), terminal);
         show_plan(&plan, &bank, model.sites(), config, method.constraint(), terminal)?;
         let forecast =
-            Forecast::new::<B>(&model, &plan, method.work(config), self.device, args.force)?;
+            Forecast::new::<B>(&model, &plan, method.work(config), available, args.force)?;
         forecast.show(terminal);
+        if let Some(chosen) = &chosen {
+            chosen.show(terminal);
+        }
         if args.plan {
             let nothing = || "nothing is trained: --plan stops here".into();
             let mut result = plan_json(&plan, |word| model.token_pieces(word), &forecast);
+            result["memory"]["setting"] = json!(config.memory);
             result["failed"] = failures.json();
             terminal.result(&result, nothing)?;
             forecast.check(args.force)?;

@@ -56,7 +56,7 @@ pub enum WarmStart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InnerActivations {
-    /// They are cached, which saves two of six passes: docs/decisions/0008.
+    /// They are cached, which saves two of six passes: docs/decisions/0008. Not in low memory, and not with `micro_batch`.
     #[default]
     Cache,
     /// They are computed again, which takes less memory.

@@ -45,6 +45,10 @@ pub struct TrainConfig {
     pub continued_from: Option<usize>,
     /// Images per minibatch.
     pub batch: usize,
+    /// So many of them go through the model at once, and the gradients of all such parts are added up. Saves memory; the
+    /// result is the same up to rounding. `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub micro_batch: Option<usize>,
     /// K: outer iterations per minibatch; K (T + 1) gradients of the loss with every method.
     pub outer: usize,
     /// T: inner steps per outer iteration.
@@ -179,6 +183,7 @@ impl Default for TrainConfig {
             steps: 250,
             continued_from: None,
             batch: 2,
+            micro_batch: None,
             outer: 3,
             inner: 2,
             lr_unet: 1e-4,
@@ -232,8 +237,14 @@ impl TrainConfig {
     pub fn cache_from(&self, hvp: Hvp) -> Option<usize> {
         let caches = self.inner_activations == InnerActivations::Cache
             && self.memory == Memory::Fast
+            && self.images_at_once() == self.batch
             && hvp == Hvp::Exact;
         caches.then_some(CACHE_FROM)
+    }
+
+    /// How many images of a minibatch go through the model at once.
+    pub fn images_at_once(&self) -> usize {
+        self.micro_batch.map_or(self.batch, |images| images.min(self.batch))
     }
 
     /// The attention's term of the loss, if there is one.

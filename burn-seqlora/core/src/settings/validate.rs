@@ -32,6 +32,12 @@ impl TrainConfig {
                 "`memory` = low keeps no attention, which `attention_weight` needs".into(),
             ));
         }
+        if self.images_at_once() < self.batch && self.attention_weight > 0.0 {
+            return Err(Error::Invalid(
+                "`attention_weight` compares the images of a whole minibatch, which `micro_batch` divides"
+                    .into(),
+            ));
+        }
         self.transform.validate()?;
         self.check_precision()?;
         self.check_counts()?;
@@ -65,6 +71,7 @@ impl TrainConfig {
             ("rank", self.rank),
             ("steps", self.steps),
             ("batch", self.batch),
+            ("micro_batch", self.micro_batch.unwrap_or(1)),
             ("outer", self.outer),
             ("inner", self.inner),
             ("crops", self.crops),

@@ -16,8 +16,10 @@ use crate::objective::ConceptParameters;
 use crate::optim::{AdamW, SecondMoment};
 use crate::settings::TrainConfig;
 
-/// Settings on which the result does not depend: a resumed run may change them.
-const WITHOUT_EFFECT: [&str; 2] = ["save_every", "strict_capacity"];
+/// Settings on which the result does not depend, or only its rounding: a resumed run may change them, also because it ran out
+/// of memory.
+const WITHOUT_EFFECT: [&str; 5] =
+    ["save_every", "strict_capacity", "memory", "micro_batch", "inner_activations"];
 
 impl CheckpointRecord {
     /// # Errors

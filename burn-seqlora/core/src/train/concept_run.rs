@@ -7,7 +7,7 @@ use super::base::{OnBase, earlier};
 use super::checkpoint;
 use super::checkpoint_record::CheckpointRecord;
 use super::common_prompts::with_protected;
-use super::encode::EncodedConcept;
+use super::encode::{EncodedConcept, Minibatch};
 use super::event::Event;
 use super::feasible::feasible;
 use super::further;
@@ -15,17 +15,17 @@ use super::metrics::Metrics;
 use super::plan::ConceptPlan;
 use super::trainer::Trainer;
 use crate::bank::{Bank, TrainingRecord};
-use crate::checkpointing::Checkpointed;
 use crate::compose::HostConcept;
-use crate::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
+use crate::diffusion::{DenoisingLoss, TrainingLoss};
 use crate::error::{Error, Result};
 use crate::flow::Flow;
 use crate::lora::{Bases, Feasible, Site};
 use crate::methods::{Method, TrainState, initial_embeddings};
+use crate::micro_batches::MicroBatches;
 use crate::model::DiffusionModel;
 use crate::read;
 use crate::rng::Seed;
-use crate::settings::{Memory, NoiseReuse, TrainConfig};
+use crate::settings::{NoiseReuse, TrainConfig};
 
 /// A concept while it is learnt.
 pub(super) struct ConceptRun<'a, B: TrainBackend, M> {
@@ -35,7 +35,7 @@ pub(super) struct ConceptRun<'a, B: TrainBackend, M> {
     seed: Seed,
     sites: Vec<Site>,
     encoded: EncodedConcept<'a, B, M>,
-    objective: OnBase<B, Checkpointed<TrainingLoss<'a, M>>>,
+    objective: OnBase<B, MicroBatches<TrainingLoss<'a, M>>>,
     /// What B is kept to or, by a method without a constraint, compared with.
     basis: Bases<B::InnerBackend>,
     /// Where B may lie.
@@ -80,9 +80,9 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
             plan,
             encoded: encoded.on(earlier.clone()),
             objective: OnBase {
-                objective: Checkpointed {
+                objective: MicroBatches {
                     objective: TrainingLoss { denoising, attention, prior_weight },
-                    is_active: config.memory == Memory::Low,
+                    memory: config.memory,
                 },
                 earlier,
             },
@@ -93,7 +93,7 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
         })
     }
 
-    fn trainer(&self) -> Trainer<'_, B, OnBase<B, Checkpointed<TrainingLoss<'a, M>>>> {
+    fn trainer(&self) -> Trainer<'_, B, OnBase<B, MicroBatches<TrainingLoss<'a, M>>>> {
         let Self { objective, method, sites, basis, .. } = self;
         Trainer { objective, method: *method, settings: &self.plan.config, sites, basis }
     }
@@ -239,10 +239,10 @@ impl<'a, B: TrainBackend, M: DiffusionModel<B>> ConceptRun<'a, B, M> {
 /// The sample of inner step t (or, at t = T, of the outer gradient) in outer iteration k.
 fn evaluation<'s, B: Backend>(
     config: &TrainConfig,
-    samples: &'s [DenoisingSample<B>],
+    samples: &'s [Minibatch<B>],
     k: usize,
     t: usize,
-) -> &'s DenoisingSample<B> {
+) -> &'s Minibatch<B> {
     match config.noise {
         NoiseReuse::Minibatch => &samples[0],
         NoiseReuse::Evaluation => &samples[k * (config.inner + 1) + t],

@@ -1,5 +1,6 @@
 //! From images and captions to what the loss takes: latents, masks, prompts, noise, timesteps.
 
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
@@ -15,6 +16,7 @@ use crate::data::{ConceptData, Examples};
 use crate::diffusion::{DenoisingSample, Noised, PriorSample, noised};
 use crate::error::{Error, Result};
 use crate::lora::DualAdapters;
+use crate::micro_batches::MicroBatch;
 use crate::model::{DiffusionModel, LatentPosterior};
 use crate::read;
 use crate::rng::{Seed, normal};
@@ -47,6 +49,9 @@ pub struct EncodedConcept<'a, B: Backend, M> {
     class: Option<Box<Self>>,
     device: B::Device,
 }
+
+/// The images of one evaluation of the loss, in the parts that go through the model one after the other.
+pub type Minibatch<B> = Vec<MicroBatch<DenoisingSample<B>>>;
 
 /// The latents of some placements.
 struct Latents<B: Backend> {
@@ -183,25 +188,25 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         placement % self.images.len()
     }
 
-    /// The samples of training step `step`: one that all of its evaluations share, or one for each.
+    /// The minibatches of training step `step`: one that all of its evaluations share, or one for each.
     ///
     /// # Errors
     /// If an image cannot be used, or a prompt cannot be tokenized.
-    pub fn samples(&self, step: usize) -> Result<Vec<DenoisingSample<B>>> {
+    pub fn samples(&self, step: usize) -> Result<Vec<Minibatch<B>>> {
         let draws = self.draws(step)?;
         let of_class = self.class.as_ref().map(|class| class.draws(step)).transpose()?;
         let mut of_class = of_class.into_iter().flatten();
-        draws.into_iter().map(|draw| self.sample(draw, of_class.next())).collect()
+        draws.into_iter().map(|draw| self.minibatch(draw, of_class.next())).collect()
     }
 
-    /// Fixed sample number `probe` of `probes`, to compare the loss before and after. The timesteps of all
+    /// Fixed minibatch number `probe` of `probes`, to compare the loss before and after. The timesteps of all
     /// are spread evenly.
     ///
     /// # Errors
     /// If an image cannot be used, or a prompt cannot be tokenized.
-    pub fn probe(&self, probe: usize) -> Result<DenoisingSample<B>> {
+    pub fn probe(&self, probe: usize) -> Result<Minibatch<B>> {
         let of_class = self.class.as_ref().map(|class| class.probe_draw(probe)).transpose()?;
-        self.sample(self.probe_draw(probe)?, of_class)
+        self.minibatch(self.probe_draw(probe)?, of_class)
     }
 
     fn draws(&self, step: usize) -> Result<Vec<Draw<B>>> {
@@ -244,6 +249,21 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
             self.source.caption(self.image(*placement), &self.config.captions, rng)
         };
         placements.iter().map(caption).collect()
+    }
+
+    /// A draw of the concept, and one of images of its class if there are any, in parts.
+    fn minibatch(&self, draw: Draw<B>, of_class: Option<Draw<B>>) -> Result<Minibatch<B>> {
+        let (all, at_once) = (self.config.batch, self.config.images_at_once());
+        if at_once == all {
+            return self.sample(draw, of_class).map(MicroBatch::whole);
+        }
+        let part = |first| {
+            let images = first..all.min(first + at_once);
+            let share = images.len() as f64 / all as f64;
+            let of_class = of_class.as_ref().map(|draw| draw.part(images.clone()));
+            Ok(MicroBatch { sample: self.sample(draw.part(images), of_class)?, share })
+        };
+        (0..all).step_by(at_once).map(part).collect()
     }
 
     /// What the loss takes: a draw of the concept, and one of images of its class if there are any.
@@ -358,5 +378,20 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let offset: Tensor<B, 4> = draw("offset", [batch, channels, 1, 1]);
         let noise = draw("noise", shape) + offset.mul_scalar(self.config.noise_offset);
         Draw { latents, noise, timesteps, captions, mask: mask.clone(), subject: subject.clone() }
+    }
+}
+
+impl<B: Backend> Draw<B> {
+    /// Some of its images.
+    fn part(&self, images: Range<usize>) -> Self {
+        let of = |t: &Tensor<B, 4>| t.clone().narrow(0, images.start, images.len());
+        Self {
+            latents: of(&self.latents),
+            noise: of(&self.noise),
+            timesteps: self.timesteps[images.clone()].to_vec(),
+            captions: self.captions[images.clone()].to_vec(),
+            mask: of(&self.mask),
+            subject: self.subject.as_ref().map(of),
+        }
     }
 }

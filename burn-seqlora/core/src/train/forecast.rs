@@ -29,7 +29,7 @@ const LOSSES_PER_PRODUCT: f64 = 2.3 * LOSSES_PER_GRADIENT;
 const SHORT: Duration = Duration::from_secs(2);
 
 /// The seconds that a minibatch of a concept will take, if it takes this work: the time of one loss without
-/// a tape at the run's own size and batch, times the passes of its gradients (3 each) and Hessian products (7
+/// a tape at the run's own size, of the images that go through the model at once, times the passes of its gradients (3 each) and Hessian products (7
 /// each). Decoding and encoding images come in addition, once per placement.
 ///
 /// # Errors
@@ -59,25 +59,27 @@ where
     let again = if concept.config.memory == Memory::Low { 1.0 } else { 0.0 };
     let losses = (LOSSES_PER_GRADIENT + again) * work.gradients as f64
         + (LOSSES_PER_PRODUCT + 2.0 * again) * work.hessian_products as f64;
-    Ok(once.as_secs_f64() * losses)
+    let parts = concept.config.batch as f64 / concept.config.images_at_once() as f64;
+    Ok(once.as_secs_f64() * parts * losses)
 }
 
-/// A minibatch of nothing, as large as those of the run.
+/// A sample of nothing, as large as the parts of the run's minibatches.
 fn blank<B: KernelBackend, M: DiffusionModel<B>>(
     model: &M,
     concept: &ConceptPlan,
 ) -> Result<DenoisingSample<B>> {
     let ConceptPlan { data, config, .. } = concept;
     let (layers, device) = (model.cross_attention_layers(), model.device());
+    let images = config.images_at_once();
     let vocabulary = concept_vocabulary(data.id(), config, layers);
     let prompt = tokens(model, &vocabulary, (*data, config), "{}")?;
     let side = resolution(config, model)? / model.downscale();
-    let zeros = |channels| zeros::<B>([config.batch, channels, side, side], &device);
+    let zeros = |channels| zeros::<B>([images, channels, side, side], &device);
     let latents = zeros(model.latent_channels());
-    let timesteps = vec![model.noise_schedule().num_train_timesteps() / 2; config.batch];
+    let timesteps = vec![model.noise_schedule().num_train_timesteps() / 2; images];
     let prior = (config.prior_weight > 0.0).then(|| {
         let class = class_tokens(model, *data, "{}")?;
-        let (class, none) = (vec![class; config.batch], Vocabulary::default());
+        let (class, none) = (vec![class; images], Vocabulary::default());
         let [input, target] = [latents.clone(), latents.clone()];
         let prompts = TextBatch::new(&class, &none, layers, &device);
         let mask = zeros(1).add_scalar(1.0);
@@ -89,7 +91,7 @@ fn blank<B: KernelBackend, M: DiffusionModel<B>>(
         timesteps,
         mask: zeros(1).add_scalar(1.0),
         subject: config.attention().map(|_| zeros(1).add_scalar(1.0)),
-        prompts: TextBatch::new(&vec![prompt; config.batch], &vocabulary, layers, &device),
+        prompts: TextBatch::new(&vec![prompt; images], &vocabulary, layers, &device),
         prior: prior.transpose()?,
     })
 }

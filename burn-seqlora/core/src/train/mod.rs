@@ -32,7 +32,7 @@ pub use crate::flow::Flow;
 pub use base::OnBase;
 pub use capacity::{CapacityPlan, plan_ranks};
 pub use checkpoint::checkpointed_steps;
-pub use encode::{EncodedConcept, resolution};
+pub use encode::{EncodedConcept, Minibatch, resolution};
 pub use event::Event;
 pub use forecast::step_seconds;
 pub use further::{plan_further, settings_of};
