@@ -15,8 +15,8 @@
 //!
 //! Layers call the functions in [`ops`], and multiply by [`Times`](matmul::Times). [`operation`] defines what an operation is, and each
 //! operation has a file with its reference in plain tensor operations. A backend computes it by
-//! that reference or by a kernel of its own (`flex` for CPUs, `cube` for GPUs, where attention in 16
-//! bits or in software is `attention::blocks`). The tape records the reference as its many operations, and a kernel as one
+//! that reference or by a kernel of its own (`flex` for CPUs, `cube` for GPUs, where attention in
+//! software is `attention::blocks`). The tape records the reference as its many operations, and a kernel as one
 //! node whose backward pass is a kernel, too. The projection is never recorded on a tape.
 
 pub mod activation;

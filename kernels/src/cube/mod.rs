@@ -1,9 +1,8 @@
 //! Kernels for GPUs in CubeCL, with one source for wgpu and CUDA.
 //!
 //! Tensors keep their precision in memory, and the kernels compute in f32. Only wide matrix products of 16
-//! bits use tensor cores. Attention goes tile by tile over the keys in f32, and consists of products in blocks of queries
-//! in 16 bits; a convolution consists of products with patches. A GPU in software has simpler kernels for
-//! attention and products. f64 and tensors without elements are computed by the references.
+//! bits use tensor cores. Attention goes tile by tile over the keys; a convolution consists of products with patches. A GPU
+//! in software has simpler kernels for attention and products. f64 and tensors without elements are computed by the references.
 
 mod activation;
 mod attention;

@@ -102,7 +102,7 @@ impl<B: KernelBackend> Problem<B> {
             tokenizer: None,
             prediction: None,
             name: "tiny".into(),
-            cross_attention_layers: 0,
+            cross_attention_layers: self.model.cross_attention_layers(),
             token_width: self.model.token_width(),
         };
         let path = self.folder.path().join(name);

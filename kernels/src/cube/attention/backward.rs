@@ -21,14 +21,14 @@ struct Slopes {
 
 /// The inputs that a tile's slopes depend on.
 #[cube]
-fn slopes(
-    q: &Strided<f32>,
-    k: &Strided<f32>,
-    v: &Strided<f32>,
-    dq: &ComptimeOption<Strided<f32>>,
-    dk: &ComptimeOption<Strided<f32>>,
-    dv: &ComptimeOption<Strided<f32>>,
-    g: &Strided<f32>,
+fn slopes<F: Float>(
+    q: &Strided<F>,
+    k: &Strided<F>,
+    v: &Strided<F>,
+    dq: &ComptimeOption<Strided<F>>,
+    dk: &ComptimeOption<Strided<F>>,
+    dv: &ComptimeOption<Strided<F>>,
+    g: &Strided<F>,
     statistics: &Strided<f32>,
     queries: &Rows,
     query: usize,
@@ -86,21 +86,22 @@ fn slopes(
 
 /// The gradients at q and q̇: t k, or z k + t k̇ and t k.
 #[cube(launch)]
-pub fn queries_kernel(
-    q: &Strided<f32>,
-    k: &Strided<f32>,
-    v: &Strided<f32>,
-    dq: &ComptimeOption<Strided<f32>>,
-    dk: &ComptimeOption<Strided<f32>>,
-    dv: &ComptimeOption<Strided<f32>>,
-    g: &Strided<f32>,
+pub fn queries_kernel<F: Float>(
+    q: &Strided<F>,
+    k: &Strided<F>,
+    v: &Strided<F>,
+    dq: &ComptimeOption<Strided<F>>,
+    dk: &ComptimeOption<Strided<F>>,
+    dv: &ComptimeOption<Strided<F>>,
+    g: &Strided<F>,
     statistics: &Strided<f32>,
-    at_q: &mut Strided<f32>,
-    at_dq: &mut Strided<f32>,
+    at_q: &mut Strided<F>,
+    at_dq: &mut Strided<F>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
     #[comptime] of_tangent: bool,
+    #[define(F)] _dtype: StorageType,
 ) {
     let place = Place::new(q, width);
     if !place.exists(q, width) {
@@ -160,23 +161,24 @@ pub fn queries_kernel(
 
 /// The gradients at k and v: tᵀ q and pᵀ g; of a tangent at k, v, k̇ and v̇: zᵀ q + tᵀ q̇, ṗᵀ g, tᵀ q and pᵀ g.
 #[cube(launch)]
-pub fn keys_kernel(
-    q: &Strided<f32>,
-    k: &Strided<f32>,
-    v: &Strided<f32>,
-    dq: &ComptimeOption<Strided<f32>>,
-    dk: &ComptimeOption<Strided<f32>>,
-    dv: &ComptimeOption<Strided<f32>>,
-    g: &Strided<f32>,
+pub fn keys_kernel<F: Float>(
+    q: &Strided<F>,
+    k: &Strided<F>,
+    v: &Strided<F>,
+    dq: &ComptimeOption<Strided<F>>,
+    dk: &ComptimeOption<Strided<F>>,
+    dv: &ComptimeOption<Strided<F>>,
+    g: &Strided<F>,
     statistics: &Strided<f32>,
-    at_k: &mut Strided<f32>,
-    at_v: &mut Strided<f32>,
-    at_dk: &mut Strided<f32>,
-    at_dv: &mut Strided<f32>,
+    at_k: &mut Strided<F>,
+    at_v: &mut Strided<F>,
+    at_dk: &mut Strided<F>,
+    at_dv: &mut Strided<F>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
     #[comptime] of_tangent: bool,
+    #[define(F)] _dtype: StorageType,
 ) {
     let place = Place::new(k, width);
     if !place.exists(k, width) {
@@ -254,9 +256,9 @@ pub fn keys_kernel(
 
 /// Writes a unit's channels of some rows, times a factor.
 #[cube]
-fn write(
+fn write<F: Float>(
     numbers: &Array<f32>,
-    to: &mut Strided<f32>,
+    to: &mut Strided<F>,
     rows: &Rows,
     first: usize,
     factor: f32,
@@ -269,7 +271,8 @@ fn write(
         #[unroll]
         for j in 0..columns {
             if row < rows.count && column_of(j) < width {
-                to.values[rows.at(row, column_of(j))] = factor * numbers[i * columns + j];
+                to.values[rows.at(row, column_of(j))] =
+                    F::cast_from(factor * numbers[i * columns + j]);
             }
         }
     }

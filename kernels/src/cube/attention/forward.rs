@@ -22,7 +22,7 @@ pub struct Place {
 #[cube]
 impl Place {
     /// Cubes are numbered tile by tile, head by head, image by image.
-    pub fn new(x: &Strided<f32>, #[comptime] width: usize) -> Place {
+    pub fn new<F: Float>(x: &Strided<F>, #[comptime] width: usize) -> Place {
         let tiles = x.shape(1usize).div_ceil(TILE);
         let heads = x.shape(2usize) / width;
         let head = CUBE_POS / tiles;
@@ -35,18 +35,18 @@ impl Place {
     }
 
     /// Whether there is such a tile: there may be more cubes.
-    pub fn exists(&self, x: &Strided<f32>, #[comptime] width: usize) -> bool {
+    pub fn exists<F: Float>(&self, x: &Strided<F>, #[comptime] width: usize) -> bool {
         self.batch < x.shape(0usize) && width > 0
     }
 }
 
 /// A unit's scores of a tile.
 #[cube]
-pub fn scores(
-    q: &Strided<f32>,
+pub fn scores<F: Float>(
+    q: &Strided<F>,
     queries: &Rows,
     query: usize,
-    k: &Strided<f32>,
+    k: &Strided<F>,
     keys: &Rows,
     key: usize,
     staged: &mut SharedMemory<f32>,
@@ -70,13 +70,13 @@ pub fn scores(
 
 /// Sets a unit's zeros to the tangents ṡ of the scores of a tile.
 #[cube]
-pub fn set_score_tangents(
-    q: &Strided<f32>,
-    dq: &ComptimeOption<Strided<f32>>,
+pub fn set_score_tangents<F: Float>(
+    q: &Strided<F>,
+    dq: &ComptimeOption<Strided<F>>,
     queries: &Rows,
     query: usize,
-    k: &Strided<f32>,
-    dk: &ComptimeOption<Strided<f32>>,
+    k: &Strided<F>,
+    dk: &ComptimeOption<Strided<F>>,
     keys: &Rows,
     key: usize,
     sums: &mut Array<f32>,
@@ -106,14 +106,15 @@ pub fn set_score_tangents(
 
 /// `o = p v`
 #[cube(launch)]
-pub fn value_kernel(
-    q: &Strided<f32>,
-    k: &Strided<f32>,
-    v: &Strided<f32>,
-    o: &mut Strided<f32>,
+pub fn value_kernel<F: Float>(
+    q: &Strided<F>,
+    k: &Strided<F>,
+    v: &Strided<F>,
+    o: &mut Strided<F>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
+    #[define(F)] _dtype: StorageType,
 ) {
     let place = Place::new(q, width);
     if !place.exists(q, width) {
@@ -141,7 +142,7 @@ pub fn value_kernel(
         for j in 0..columns {
             if row < queries.count && column_of(j) < width {
                 o.values[queries.at(row, column_of(j))] =
-                    sums[i * columns + j] / softmax.total(row_of(i));
+                    F::cast_from(sums[i * columns + j] / softmax.total(row_of(i)));
             }
         }
     }
@@ -149,17 +150,18 @@ pub fn value_kernel(
 
 /// `ȯ = ṗ v + p v̇` with `ṗ = p ∘ (ṡ − ⟨p, ṡ⟩)`: Σ p ṡ v, Σ p v̇ and Σ p v are summed key by key.
 #[cube(launch)]
-pub fn tangent_kernel(
-    q: &Strided<f32>,
-    k: &Strided<f32>,
-    v: &Strided<f32>,
-    dq: &ComptimeOption<Strided<f32>>,
-    dk: &ComptimeOption<Strided<f32>>,
-    dv: &ComptimeOption<Strided<f32>>,
-    o: &mut Strided<f32>,
+pub fn tangent_kernel<F: Float>(
+    q: &Strided<F>,
+    k: &Strided<F>,
+    v: &Strided<F>,
+    dq: &ComptimeOption<Strided<F>>,
+    dk: &ComptimeOption<Strided<F>>,
+    dv: &ComptimeOption<Strided<F>>,
+    o: &mut Strided<F>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
+    #[define(F)] _dtype: StorageType,
 ) {
     let place = Place::new(q, width);
     if !place.exists(q, width) {
@@ -220,7 +222,7 @@ pub fn tangent_kernel(
             if row < queries.count && column_of(j) < width {
                 let at = i * columns + j;
                 o.values[queries.at(row, column_of(j))] =
-                    (tangents[at] - mean * values[at]) / total;
+                    F::cast_from((tangents[at] - mean * values[at]) / total);
             }
         }
     }
@@ -241,19 +243,20 @@ fn multiply_by_tile(numbers: &mut Array<f32>, tile: &SharedMemory<f32>) {
 /// For each query ln Σ exp s and ⟨p, u⟩ with `u = g vᵀ`; of a tangent also ⟨p, ṡ⟩ and ⟨p, y⟩ with
 /// `y = u ∘ (ṡ − ⟨p, ṡ⟩) − ⟨p, u⟩ ṡ + g v̇ᵀ`: `[batch × heads, queries, 4]`.
 #[cube(launch)]
-pub fn statistics_kernel(
-    q: &Strided<f32>,
-    k: &Strided<f32>,
-    v: &Strided<f32>,
-    dq: &ComptimeOption<Strided<f32>>,
-    dk: &ComptimeOption<Strided<f32>>,
-    dv: &ComptimeOption<Strided<f32>>,
-    g: &Strided<f32>,
+pub fn statistics_kernel<F: Float>(
+    q: &Strided<F>,
+    k: &Strided<F>,
+    v: &Strided<F>,
+    dq: &ComptimeOption<Strided<F>>,
+    dk: &ComptimeOption<Strided<F>>,
+    dv: &ComptimeOption<Strided<F>>,
+    g: &Strided<F>,
     statistics: &mut Strided<f32>,
     scale: f32,
     #[comptime] width: usize,
     #[comptime] causal: bool,
     #[comptime] of_tangent: bool,
+    #[define(F)] _dtype: StorageType,
 ) {
     let place = Place::new(q, width);
     if !place.exists(q, width) {

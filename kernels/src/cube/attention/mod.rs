@@ -1,12 +1,12 @@
-//! Attention on GPUs. In f32, kernels go tile by tile over the keys with a softmax that is brought up to date as they go
-//! (online softmax), so that no matrix of scores is in memory; in 16 bits, where tensor cores multiply, and where a GPU is
-//! only software, it consists of matrix products in blocks of queries.
+//! Attention on GPUs. Kernels go tile by tile over the keys with a softmax that is brought up to date as they go (online
+//! softmax), so that no matrix of scores is in memory; they compute in f32 also where the tensors have 16 bits. Where a GPU is
+//! only software, attention consists of matrix products in blocks of queries.
 
 mod backward;
 mod forward;
 mod tiles;
 
-use burn::tensor::{DType, TensorMetadata};
+use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime, FloatElement, IntElement};
 use cubecl::prelude::*;
@@ -122,13 +122,13 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
         Self { x, width, causal: attention.mask == AttentionMask::Causal }
     }
 
-    /// `None` below f32, where heads are too wide, on a device that binds fewer buffers than the kernels have (WebGPU
+    /// `None` where heads are too wide, on a device that binds fewer buffers than the kernels have (WebGPU
     /// promises 8; adapters of desktops have hundreds of thousands), and where a GPU is only software.
     fn if_faster(attention: &Attention, x: &'a [CubeTensor<R>]) -> Option<Self> {
         let tiled = Self::new(attention, x);
         let bindings = x[0].client.properties().hardware.max_bindings;
         let applies = is_hardware(&x[0]) && bindings >= BINDINGS;
-        (applies && x[0].dtype == DType::F32 && fits(tiled.width)).then_some(tiled)
+        (applies && fits(tiled.width)).then_some(tiled)
     }
 
     /// 1/√d
@@ -142,7 +142,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
         cube_each(x, batch * channels / self.width * tokens.div_ceil(TILE))
     }
 
-    fn input(&self, number: usize) -> StridedLaunch<f32, R> {
+    fn input<F: CubePrimitive>(&self, number: usize) -> StridedLaunch<F, R> {
         contiguous(&self.x[number])
     }
 
@@ -165,6 +165,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
             self.scale(),
             self.width,
             self.causal,
+            o.dtype.into(),
         );
         o
     }
@@ -186,6 +187,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
             self.scale(),
             self.width,
             self.causal,
+            o.dtype.into(),
         );
         o
     }
@@ -222,6 +224,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
                 self.width,
                 self.causal,
                 of_tangent,
+                g.dtype.into(),
             );
             for (at, number) in at.into_iter().zip([0, 3]) {
                 if is_wanted(number) {
@@ -252,6 +255,7 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
                 self.width,
                 self.causal,
                 of_tangent,
+                g.dtype.into(),
             );
             for (at, number) in at.into_iter().zip([1, 2, 4, 5]) {
                 if is_wanted(number) {
@@ -266,7 +270,10 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
     fn statistics(&self, dx: &[Option<CubeTensor<R>>], g: &CubeTensor<R>) -> CubeTensor<R> {
         let (cubes, cube) = self.cubes(&self.x[0]);
         let [batch, queries, channels] = dims(&self.x[0]);
-        let statistics = empty_like(g, [batch * channels / self.width, queries, 4]);
+        let shape = Shape::from([batch * channels / self.width, queries, 4]);
+        let handle = g.client.empty(shape.num_elements() * size_of::<f32>());
+        let (client, device) = (g.client.clone(), g.device.clone());
+        let statistics = CubeTensor::new_contiguous(client, device, shape, handle, DType::F32);
         statistics_kernel::launch(
             &g.client,
             cubes,
@@ -283,15 +290,16 @@ impl<'a, R: CubeRuntime> Tiled<'a, R> {
             self.width,
             self.causal,
             !dx.is_empty(),
+            g.dtype.into(),
         );
         statistics
     }
 }
 
 /// The tangent of an input, if it has one.
-fn tangent<R: CubeRuntime>(
+fn tangent<R: CubeRuntime, F: CubePrimitive>(
     dx: &[Option<CubeTensor<R>>],
     number: usize,
-) -> ComptimeOptionArgs<Strided<f32>, R> {
+) -> ComptimeOptionArgs<Strided<F>, R> {
     dx.get(number).cloned().flatten().map(|dx| contiguous(&dx)).into()
 }

@@ -39,7 +39,12 @@ pub struct Rows {
 #[cube]
 impl Rows {
     /// Those of a head of an image.
-    pub fn new(x: &Strided<f32>, batch: usize, head: usize, #[comptime] width: usize) -> Rows {
+    pub fn new<F: Float>(
+        x: &Strided<F>,
+        batch: usize,
+        head: usize,
+        #[comptime] width: usize,
+    ) -> Rows {
         Rows {
             start: batch * x.shape(1usize) * x.shape(2usize) + head * width,
             stride: x.shape(2usize),
@@ -53,10 +58,16 @@ impl Rows {
     }
 
     /// A channel of a row; zero beyond the last ones.
-    fn read(&self, x: &Strided<f32>, row: usize, channel: usize, #[comptime] width: usize) -> f32 {
+    fn read<F: Float>(
+        &self,
+        x: &Strided<F>,
+        row: usize,
+        channel: usize,
+        #[comptime] width: usize,
+    ) -> f32 {
         let mut value = 0.0f32;
         if row < self.count && channel < width {
-            value = x.values[self.at(row, channel)];
+            value = f32::cast_from(x.values[self.at(row, channel)]);
         }
         value
     }
@@ -104,11 +115,11 @@ pub fn zeros(#[comptime] count: usize) -> Array<f32> {
 /// Adds the products of rows of x and rows of y to a unit's numbers of a tile. The loop over channels is the compiler's
 /// to unroll.
 #[cube]
-pub fn add_products(
-    x: &Strided<f32>,
+pub fn add_products<F: Float>(
+    x: &Strided<F>,
     x_rows: &Rows,
     x_first: usize,
-    y: &Strided<f32>,
+    y: &Strided<F>,
     y_rows: &Rows,
     y_first: usize,
     sums: &mut Array<f32>,
@@ -149,9 +160,9 @@ pub fn add_products(
 /// Adds a tile, or its transpose, times rows of y to a unit's channels of some rows. All units have written the tile, and
 /// may write it again afterwards.
 #[cube]
-pub fn add_tile_times(
+pub fn add_tile_times<F: Float>(
     tile: &SharedMemory<f32>,
-    y: &Strided<f32>,
+    y: &Strided<F>,
     y_rows: &Rows,
     y_first: usize,
     sums: &mut Array<f32>,
