@@ -1,19 +1,22 @@
-"""Single operations at SD1.5's shapes, in three forms.
+"""Single operations at SD1.5's shapes, in four forms.
 
 - `forward`: the value alone.
 - `gradient`: the value, then the gradient in every input.
+- `tangent`: the value with its tangent, by PyTorch's forward mode.
 - `second`: what the operation costs within a Hessian product. The gradient is recorded and then
   differentiated backwards, and both the value and that gradient receive a cotangent, as they do
   inside a network. Its twin is the value with its tangent, and one backward pass through both.
 
-Weights are frozen. Attention is fused in the first two forms, and written out in `second`: fused
-attention has no second derivative in PyTorch.
+Weights are frozen. Attention is fused in the first two forms, and written out in the others: fused
+attention has neither forward mode nor a second derivative in PyTorch. `jvp_flash_attention` has the
+former, on GPUs, and no gradient of a tangent.
 """
 
 import functools
 
 import torch
 import torch.nn.functional as F
+from torch.autograd import forward_ad
 
 import frozen_conv
 from model import RANK, add_lora
@@ -56,7 +59,11 @@ def attention(tensor, batch, heads, queries, keys, width, causal=False):
     beta = 1 if causal else 0
     bias = tensor(queries, keys).fill_(float("-inf" if causal else 0)).triu(1)
 
-    def function(query, key, value, explicit=False, **_):
+    def function(query, key, value, explicit=False, jvp_flash=False, **_):
+        if jvp_flash:
+            from jvp_flash_attention.jvp_attention import JVPAttn
+
+            return JVPAttn.fwd_dual(query, key, value, causal=causal)
         if not explicit:
             return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
         query, key, value = (x.flatten(0, 1) for x in (query, key, value))
@@ -118,17 +125,20 @@ OPS = {
     "matmul/1024x1280x320": functools.partial(matmul, rows=1024, inputs=1280, outputs=320),
     "matmul/1232x768x3072": functools.partial(matmul, rows=77 * 16, inputs=768, outputs=3072),
 }
-FORMS = ["forward", "gradient", "second"]
+FORMS = ["forward", "gradient", "tangent", "second"]
 
 
-def build(operation, form, device, dtype, stock=False):
+def build(operation, form, setup):
     """A function without arguments that computes one form of an operation."""
-
-    def tensor(*shape):
-        return torch.randn(shape, device=device, dtype=dtype)
-
-    function, inputs, directed = OPS[operation](tensor)
-    function = functools.partial(function, stock=stock)
+    function, inputs, directed = OPS[operation](setup.randn)
+    if form == "tangent":
+        # A convolution of ours has no forward mode, and is linear.
+        function = functools.partial(function, stock=True, explicit=True)
+        function = functools.partial(function, jvp_flash=setup.jvp_flash)
+        return tangent(function, inputs, [torch.randn_like(x) for x in inputs[:directed]])
+    function = functools.partial(function, stock=setup.stock)
+    if setup.compile:
+        function = torch.compile(function)
     if form == "forward":
         return torch.inference_mode()(lambda: function(*inputs))
 
@@ -148,3 +158,14 @@ def build(operation, form, device, dtype, stock=False):
         return torch.autograd.grad([value, *slopes], leaves, [of_value, *directions])
 
     return second
+
+
+def tangent(function, inputs, directions):
+    """The value and its tangent; inputs beyond the directions do not move."""
+
+    def run():
+        with forward_ad.dual_level():
+            moving = list(map(forward_ad.make_dual, inputs, directions))
+            return forward_ad.unpack_dual(function(*moving, *inputs[len(moving) :]))
+
+    return torch.no_grad()(run)

@@ -31,6 +31,8 @@ class Setup:
     resolution: int
     channels_last: bool = False
     stock: bool = False
+    compile: bool = False
+    jvp_flash: bool = False
 
     @functools.cached_property
     def model(self):
@@ -46,6 +48,10 @@ class Setup:
         if self.folder is None:
             raise ValueError("this row needs a model: start with --model DIR")
         return self.folder
+
+    def compiled(self, function):
+        """What `torch.compile` makes of a function, if that was asked for."""
+        return torch.compile(function) if self.compile else function
 
     def side(self):
         """Height and width of the latents."""
@@ -64,7 +70,8 @@ def unet_forward(setup):
     context = setup.randn(1, 77, config.cross_attention_dim)
     timesteps = torch.tensor([500], device=setup.device)
     model.explicit_attention(False)
-    return torch.inference_mode()(lambda: model.predict(latents, timesteps, context))
+    predict = setup.compiled(model.predict)
+    return torch.inference_mode()(lambda: predict(latents, timesteps, context))
 
 
 def loss_forward(setup):
@@ -97,7 +104,8 @@ def iteration(setup, hvp):
 def objective(setup):
     """The loss on one image as a function of A, B and token rows, and values of those."""
     sample = setup.model.sample(setup.side())
-    return functools.partial(setup.model.loss, sample), setup.model.parameters()
+    loss = setup.compiled(functools.partial(setup.model.loss, sample))
+    return loss, setup.model.parameters()
 
 
 def project_100(setup):
@@ -154,12 +162,13 @@ def sample_25(setup):
     noise = setup.randn(1, config.in_channels, side, side)
     context = setup.randn(2, 77, config.cross_attention_dim)
     model.explicit_attention(False)
+    predict = setup.compiled(model.predict)
 
     def run():
         latents = noise
         for timestep in scheduler.timesteps:
             batch = scheduler.scale_model_input(torch.cat([latents] * 2), timestep)
-            negative, prompt = model.predict(batch, timestep, context).chunk(2)
+            negative, prompt = predict(batch, timestep, context).chunk(2)
             guided = negative + GUIDANCE * (prompt - negative)
             latents = scheduler.step(guided, timestep, latents, return_dict=False)[0]
         return vae.decode(latents / vae.config.scaling_factor, return_dict=False)[0]
@@ -171,7 +180,7 @@ def operation_rows():
     """`operation/shape/form` → builder."""
 
     def row(operation, form):
-        return lambda setup: ops.build(operation, form, setup.device, setup.dtype, setup.stock)
+        return lambda setup: ops.build(operation, form, setup)
 
     return {f"{name}/{form}": row(name, form) for name in ops.OPS for form in ops.FORMS}
 
@@ -191,3 +200,23 @@ ROWS = {
     "compose_101_one_by_one": functools.partial(compose_101, how="one_by_one"),
     "sample_25": sample_25,
 }
+
+# What `torch.compile` can do: it has no forward mode and no second derivatives.
+COMPILED = ["unet_forward", "loss_forward", "lora_gradient", "alternating_iteration", "sample_25"]
+
+
+def table(setup):
+    """The rows that a setup can do."""
+
+    def is_compiled(name):
+        return name in COMPILED or name.endswith(("/forward", "/gradient"))
+
+    if setup.compile:
+        return {name: row for name, row in ROWS.items() if is_compiled(name)}
+    if setup.jvp_flash:
+        return {
+            name: row
+            for name, row in ROWS.items()
+            if name.startswith("attention/") and name.endswith("/tangent")
+        }
+    return ROWS

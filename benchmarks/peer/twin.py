@@ -77,6 +77,14 @@ def parse():
         action="store_true",
         help="PyTorch as it comes: malloc left alone, its own second derivative of convolutions",
     )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile, in the rows that it can do"
+    )
+    parser.add_argument(
+        "--jvp-flash",
+        action="store_true",
+        help="attention of jvp_flash_attention, in the rows that it can do (CUDA)",
+    )
     parser.add_argument("--selfcheck", type=Path, metavar="DIR", help="a small diffusers folder")
     return parser.parse_args()
 
@@ -118,7 +126,10 @@ def start(arguments):
         resolution=arguments.resolution,
         channels_last=arguments.channels_last,
         stock=arguments.stock,
+        compile=arguments.compile,
+        jvp_flash=arguments.jvp_flash,
     )
+    table = rows.table(setup)
     about = {
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
@@ -129,9 +140,11 @@ def start(arguments):
         "dtype": arguments.dtype,
         "tf32": arguments.tf32,
         "stock": arguments.stock,
-        "rows": list(rows.ROWS),
+        "compile": arguments.compile,
+        "jvp_flash": arguments.jvp_flash,
+        "rows": list(table),
     }
-    return Server(rows.ROWS, setup, CudaMemory(device) if on_cuda else HostMemory()), about
+    return Server(table, setup, CudaMemory(device) if on_cuda else HostMemory()), about
 
 
 class Server:

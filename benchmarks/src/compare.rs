@@ -78,6 +78,12 @@ pub struct Options {
     /// PyTorch as it comes, without the tuning that the peer does.
     #[arg(long)]
     stock: bool,
+    /// PyTorch with `torch.compile`: only the rows that it can do.
+    #[arg(long)]
+    compile: bool,
+    /// PyTorch with jvp_flash_attention: only the rows that it can do, on CUDA.
+    #[arg(long)]
+    jvp_flash: bool,
     /// Writes one JSON object per row.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -114,6 +120,12 @@ impl Options {
         }
     }
 
+    fn kind(&self) -> Vec<&'static str> {
+        let all =
+            [(self.stock, "--stock"), (self.compile, "--compile"), (self.jvp_flash, "--jvp-flash")];
+        all.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, option)| option).collect()
+    }
+
     fn run_on<B: TrainBackend>(&self, threads: usize, device: B::Device) -> Result<(), Failure> {
         let precision = Precision::from(self.precision);
         let options = PeerOptions {
@@ -122,7 +134,7 @@ impl Options {
             precision,
             threads,
             resolution: self.resolution,
-            stock: self.stock,
+            kind: self.kind(),
         };
         let model = self.model.as_deref();
         let mut comparison = Comparison {
@@ -173,7 +185,8 @@ impl Comparison {
 
     fn run(&mut self, row: &Row) -> Result<(), Failure> {
         if !self.peer.has(&row.name) {
-            return Err(format!("the peer has no row `{}`", row.name).into());
+            println!("{:44} not in this PyTorch", row.name);
+            return Ok(());
         }
         self.peer.prepare(&row.name)?;
         let mut work = (row.prepare)();

@@ -1,4 +1,4 @@
-//! Single operations at SD1.5's shapes, in three forms.
+//! Single operations at SD1.5's shapes, in four forms.
 
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use burn_seqlora::jvp::Dual;
@@ -20,12 +20,18 @@ enum Form {
     Forward,
     /// The value and its gradient at every input.
     Gradient,
+    /// The value with its tangent.
+    Tangent,
     /// The value with its tangent and one backward pass through both: a Hessian product's share.
     Second,
 }
 
-const FORMS: [(Form, &str); 3] =
-    [(Form::Forward, "forward"), (Form::Gradient, "gradient"), (Form::Second, "second")];
+const FORMS: [(Form, &str); 4] = [
+    (Form::Forward, "forward"),
+    (Form::Gradient, "gradient"),
+    (Form::Tangent, "tangent"),
+    (Form::Second, "second"),
+];
 
 /// Where numbers lie, and how.
 type Place<'a, D> = (&'a D, FloatDType);
@@ -113,15 +119,16 @@ fn add<'a, B: TrainBackend, const D: usize, const E: usize, const N: usize>(
             move || {
                 let leaf = |tensor: &Tensor<B::InnerBackend, D>| {
                     let leaf = Tensor::<B, D>::from_inner(tensor.clone());
-                    if form == Form::Forward { leaf } else { leaf.require_grad() }
+                    let backwards = matches!(form, Form::Gradient | Form::Second);
+                    if backwards { leaf.require_grad() } else { leaf }
                 };
                 let inputs = std::array::from_fn(|i| {
-                    let tangent = form == Form::Second && i < moving;
+                    let tangent = matches!(form, Form::Tangent | Form::Second) && i < moving;
                     Dual { primal: leaf(&values[i]), tangent: tangent.then(|| leaf(&tangents[i])) }
                 });
                 let Dual { primal: y, tangent: dy } = operation(inputs);
                 match (form, dy) {
-                    (Form::Forward, _) => drop(y),
+                    (Form::Forward | Form::Tangent, dy) => drop((y, dy)),
                     (_, None) => drop(y.backward()),
                     (_, Some(dy)) => drop((y + dy).backward()),
                 }

@@ -23,8 +23,8 @@ pub struct PeerOptions {
     pub threads: usize,
     /// Side of the images in pixels.
     pub resolution: usize,
-    /// Leave PyTorch's memory settings and its own second derivatives as they come.
-    pub stock: bool,
+    /// Options of `peer/twin.py` that say which PyTorch it is, such as `--compile`.
+    pub kind: Vec<&'static str>,
 }
 
 /// A running peer.
@@ -49,9 +49,7 @@ impl Peer {
         command.args(["--dtype", &options.precision.to_string()]);
         command.args(["--threads", &options.threads.to_string()]);
         command.args(["--resolution", &options.resolution.to_string()]);
-        if options.stock {
-            command.arg("--stock");
-        }
+        command.args(&options.kind);
         if let Some(model) = model {
             command.arg("--model").arg(model);
         }

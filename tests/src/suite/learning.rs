@@ -14,7 +14,7 @@ use burn_seqlora::lora::{
     Bases, DualAdapters, Feasible, Site, StoredAdapter, StoredFactors, finish_adapter,
 };
 use burn_seqlora::methods::{Constraint, NAMES, TrainState};
-use burn_seqlora::model::{DiffusionModel, TextEncoder};
+use burn_seqlora::model::{Denoiser, DiffusionModel, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
 use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
