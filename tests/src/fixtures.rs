@@ -1,14 +1,19 @@
 //! Reading the reference numbers, and comparing with them.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use burn_seqlora::lora::Factors;
 use safetensors::{Dtype, SafeTensors};
 
-/// A folder or file under `tests/fixtures`.
+/// A folder or file under `tests/fixtures`; in the folder that `SEQLORA_FIXTURES` names, for a test program on another machine
+/// than the one that it was built on.
 pub fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+    match env::var_os("SEQLORA_FIXTURES") {
+        Some(folder) => Path::new(&folder).join(name),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name),
+    }
 }
 
 /// One safetensors file of reference numbers.
