@@ -31,7 +31,7 @@ pub struct Attention {
     pub mask: AttentionMask,
 }
 
-/// [`Attention`] by the tiled kernels that GPUs have for f32, also where it takes blocks instead, so that they can be
+/// [`Attention`] by the tiled kernels that GPUs have, also where it takes blocks instead, so that they can be
 /// tested there. It panics in less than f32 and with heads of more than 1088 channels.
 #[derive(Debug, Clone, Copy)]
 pub struct TiledAttention(pub Attention);
