@@ -50,6 +50,9 @@ enum Record<B: TrainBackend> {
     Segment { inputs: Vec<Traced<B>>, segment: Segment<B>, output: Traced<B> },
 }
 
+/// Tensors with their gradients.
+type Known<B> = Vec<(Float<B>, Float<<B as AutodiffBackend>::InnerBackend>)>;
+
 /// Gradients that are on their way to leaves.
 struct Pending<B: TrainBackend> {
     /// What backward passes have found.
@@ -147,17 +150,14 @@ impl<B: TrainBackend> Segments<B> {
             found: vec![<B as AutodiffBackend>::backward(value.clone())],
             handed: Vec::new(),
         };
-        let value = tensor::<B, 1>(detached::<B>(&value));
         let mut records = records.into_iter();
-        let Some(Record::Cut { before, leaves }) = records.next() else { return value };
+        let Some(Record::Cut { before, leaves }) = records.next() else {
+            return tensor(detached::<B>(&value));
+        };
         for record in records.rev() {
             pending.pass(record);
         }
-        match pending.along(&before, &leaves) {
-            // A zero with the gradient.
-            Some(sum) => value + (sum.clone() - tensor(detached::<B>(&float(sum)))),
-            None => value,
-        }
+        tensor(B::with_gradients(B::inner(value), pending.along(before, &leaves)))
     }
 }
 
@@ -177,9 +177,8 @@ impl<B: TrainBackend> Pending<B> {
     fn pass(&mut self, record: Record<B>) {
         match record {
             Record::Cut { before, leaves } => {
-                if let Some(sum) = self.along(&before, &leaves) {
-                    self.found.push(<B as AutodiffBackend>::backward(float(sum)));
-                }
+                let gradients = self.along(before, &leaves);
+                self.found.extend(backward::<B>(gradients));
             }
             Record::Segment { inputs, segment, output } => {
                 let again: Vec<Traced<B>> =
@@ -189,15 +188,9 @@ impl<B: TrainBackend> Pending<B> {
                     return;
                 }
                 let run = segment(&again);
-                let parts = run.parts().zip(gradients);
-                let Some(sum) = sum(parts.filter_map(|(part, g)| Some(product::<B>(part, g?))))
-                else {
-                    return;
-                };
-                if !B::is_tracked(&float(sum.clone())) {
-                    return;
-                }
-                let mut found = <B as AutodiffBackend>::backward(float(sum));
+                let parts = run.parts().cloned().zip(gradients);
+                let known = parts.filter_map(|(part, gradient)| Some((part, gradient?)));
+                let Some(mut found) = backward::<B>(known.collect()) else { return };
                 let pairs =
                     inputs.iter().flat_map(Traced::parts).zip(again.iter().flat_map(Traced::parts));
                 for (leaf, fresh) in pairs {
@@ -224,24 +217,20 @@ impl<B: TrainBackend> Pending<B> {
         found.chain(handed).reduce(B::InnerBackend::float_add)
     }
 
-    /// Σ ⟨g, x⟩ over tensors x and the gradients at the leaves as which they went on.
-    fn along(&mut self, before: &[Float<B>], leaves: &[Float<B>]) -> Option<Tensor<B, 1>> {
-        let products = before.iter().zip(leaves);
-        let products: Vec<_> =
-            products.filter_map(|(x, leaf)| Some(product::<B>(x, self.take(leaf)?))).collect();
-        sum(products.into_iter())
+    /// Tensors that went on as leaves, with the gradients at these.
+    fn along(&mut self, before: Vec<Float<B>>, leaves: &[Float<B>]) -> Known<B> {
+        let pairs = before.into_iter().zip(leaves);
+        pairs.filter_map(|(x, leaf)| Some((x, self.take(leaf)?))).collect()
     }
 }
 
-/// ⟨x, g⟩
-fn product<B: TrainBackend>(x: &Float<B>, g: Float<B::InnerBackend>) -> Tensor<B, 1> {
-    let count = x.shape().num_elements();
-    let flat = |x: Float<B>| tensor::<B, 1>(B::float_reshape(x, Shape::from([count])));
-    (flat(x.clone()) * flat(B::from_inner(g))).sum()
-}
-
-fn sum<B: Backend>(numbers: impl Iterator<Item = Tensor<B, 1>>) -> Option<Tensor<B, 1>> {
-    numbers.reduce(|sum, number| sum + number)
+/// A backward pass from tensors whose gradients are known; `None` if it would reach nothing.
+fn backward<B: TrainBackend>(known: Known<B>) -> Option<B::Gradients> {
+    let (x, gradient) = known.first()?;
+    let (device, dtype) = (B::float_device(x), gradient.dtype().into());
+    let zero = B::InnerBackend::float_zeros(Shape::from([1]), &device, dtype);
+    let number = B::with_gradients(zero, known);
+    B::is_tracked(&number).then(|| <B as AutodiffBackend>::backward(number))
 }
 
 /// The same numbers without a history.
