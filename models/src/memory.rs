@@ -10,7 +10,7 @@ use seqlora_kernels::KernelBackend;
 use serde::Serialize;
 
 use crate::StableDiffusion;
-use crate::unet::UNetConfig;
+use crate::unet::{COARSE, UNetConfig};
 
 /// The memory of a training run in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -74,18 +74,20 @@ pub fn training_estimate<B: KernelBackend>(
     let latents = side / model.downscale();
     let blocks = 2 * unet.layers_per_block + 1;
     let level = |(level, channels): (usize, &usize)| blocks * (latents >> level).pow(2) * channels;
-    let tensor: usize = unet.block_out_channels.iter().enumerate().map(level).sum();
+    let levels = || unet.block_out_channels.iter().enumerate();
+    let tensor: usize = levels().map(level).sum();
     // A Hessian product keeps the tangents as well.
     let passes = if work.hessian_products > 0 { 2 } else { 1 };
     let numbers = match train.memory {
         Memory::Fast => {
             (TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached).saturating_mul(tensor)
         }
-        // The largest block, and what goes in and out of all.
+        // The largest block and those of coarse levels, and what goes in and out of all.
         Memory::Low => {
             let block = latents.pow(2) * unet.block_out_channels.first().copied().unwrap_or(0);
+            let coarse: usize = levels().skip(COARSE).map(level).sum();
             (TENSORS_PER_BLOCK * passes)
-                .saturating_mul(block)
+                .saturating_mul(block.saturating_add(coarse))
                 .saturating_add((ENDS_PER_BLOCK * passes).saturating_mul(tensor))
         }
     };

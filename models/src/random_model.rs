@@ -19,15 +19,31 @@ pub fn write_random_model<B: KernelBackend>(
     seed: u64,
     device: &B::Device,
 ) -> Result<(), ModelError> {
-    let (unet, text_encoder, vae, _) = blueprint().write(folder)?.init::<B>(device);
-    let seed = Seed::new(seed);
-    let diffusion = "diffusion_pytorch_model.safetensors";
-    let file = |component: &str, name: &str| folder.join(component).join(name);
-    random_weights::<B, _>(&unet, KeyTable::UNET, &seed.fork("unet"), &file("unet", diffusion))?;
-    random_weights::<B, _>(&vae, KeyTable::VAE, &seed.fork("vae"), &file("vae", diffusion))?;
-    let text_seed = seed.fork("text_encoder");
-    let text_file = file("text_encoder", "model.safetensors");
-    random_weights::<B, _>(&text_encoder, KeyTable::CLIP_TEXT, &text_seed, &text_file)
+    blueprint().write_with_random_weights::<B>(folder, seed, device)
+}
+
+impl Blueprint {
+    /// Writes the folder with random weights. The same seed gives the same files.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or two configs contradict each other.
+    pub fn write_with_random_weights<B: KernelBackend>(
+        self,
+        folder: &Path,
+        seed: u64,
+        device: &B::Device,
+    ) -> Result<(), ModelError> {
+        let (unet, text_encoder, vae, _) = self.write(folder)?.init::<B>(device);
+        let seed = Seed::new(seed);
+        let diffusion = "diffusion_pytorch_model.safetensors";
+        let file = |component: &str, name: &str| folder.join(component).join(name);
+        let unet_seed = seed.fork("unet");
+        random_weights::<B, _>(&unet, KeyTable::UNET, &unet_seed, &file("unet", diffusion))?;
+        random_weights::<B, _>(&vae, KeyTable::VAE, &seed.fork("vae"), &file("vae", diffusion))?;
+        let text_seed = seed.fork("text_encoder");
+        let text_file = file("text_encoder", "model.safetensors");
+        random_weights::<B, _>(&text_encoder, KeyTable::CLIP_TEXT, &text_seed, &text_file)
+    }
 }
 
 fn blueprint() -> Blueprint {

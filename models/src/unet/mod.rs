@@ -6,4 +6,5 @@ mod model;
 mod transformer;
 
 pub use config::UNetConfig;
+pub(crate) use model::COARSE;
 pub use model::UNet;

@@ -16,6 +16,7 @@ use burn_seqlora::lora::{
 use burn_seqlora::methods::{Constraint, NAMES, TrainState};
 use burn_seqlora::model::{Denoiser, DiffusionModel, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
+use burn_seqlora::models::blueprint::Blueprint;
 use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
 use burn_seqlora::settings::{LrSchedule, Memory, NoiseReuse, TrainConfig, TrainingBase};
@@ -25,6 +26,7 @@ use burn_seqlora::train::{
     plan_ranks,
 };
 use image::{Rgb, RgbImage};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::fixtures;
@@ -60,6 +62,42 @@ impl<B: KernelBackend> Problem<B> {
         };
         let model = StableDiffusion::load(&fixtures::path("tiny-sd1"), &B::Device::default());
         Self { model: model.unwrap(), source, folder }
+    }
+
+    /// With random weights in a UNet of three levels.
+    fn of_three_levels() -> Self {
+        let problem = Self::new();
+        let [unet, text_encoder, vae] = [
+            json!({
+                "_class_name": "UNet2DConditionModel",
+                "block_out_channels": [16, 16, 16],
+                "down_block_types": vec!["CrossAttnDownBlock2D"; 3],
+                "up_block_types": vec!["CrossAttnUpBlock2D"; 3],
+                "layers_per_block": 1,
+                "attention_head_dim": 2,
+                "cross_attention_dim": 32,
+                "norm_num_groups": 4,
+            }),
+            json!({
+                "model_type": "clip_text_model",
+                "hidden_size": 32,
+                "intermediate_size": 64,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+            }),
+            json!({
+                "_class_name": "AutoencoderKL",
+                "block_out_channels": [8, 8, 8, 8],
+                "down_block_types": vec!["DownEncoderBlock2D"; 4],
+                "up_block_types": vec!["UpDecoderBlock2D"; 4],
+                "norm_num_groups": 4,
+            }),
+        ];
+        let words = Vec::new();
+        let blueprint = Blueprint { unet, text_encoder, vae, scheduler: json!({}), words };
+        let (folder, device) = (problem.folder.path().join("model"), B::Device::default());
+        blueprint.write_with_random_weights::<B>(&folder, 0, &device).unwrap();
+        Self { model: StableDiffusion::load(&folder, &device).unwrap(), ..problem }
     }
 
     /// Those of minibatches in one part.
@@ -281,8 +319,16 @@ pub fn the_class_is_kept_with_every_method<B: KernelBackend>(_: f64) {
 
 /// With every method, an earlier concept among the frozen weights, and token embeddings of their own for each layer.
 pub fn less_memory_changes_nothing<B: KernelBackend>(_: f64) {
-    let problem = Problem::<B>::new();
-    for name in NAMES {
+    assert_less_memory_changes_nothing(&Problem::<B>::new(), &NAMES);
+}
+
+/// The same in a UNet with coarse levels, whose activations are kept also in low memory.
+pub fn less_memory_changes_nothing_at_coarse_levels<B: KernelBackend>(_: f64) {
+    assert_less_memory_changes_nothing(&Problem::<B>::of_three_levels(), &["seqlora"]);
+}
+
+fn assert_less_memory_changes_nothing<B: KernelBackend>(problem: &Problem<B>, methods: &[&str]) {
+    for name in methods {
         let config = TrainConfig {
             method: name.to_string(),
             base: TrainingBase::Accumulated,

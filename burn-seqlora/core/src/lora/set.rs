@@ -176,6 +176,12 @@ impl<B: Backend> DualAdapters<B> {
         leaves.iter().map(Traced::dual).collect()
     }
 
+    /// The same adapters in a part of the model whose activations are kept in any case: what is small and takes as long to compute
+    /// again as what is large.
+    pub fn keeping_activations(&self) -> Self {
+        Self { recompute: None, ..self.clone() }
+    }
+
     /// What a part of the model gives, whose activations are computed again if that is asked for. It depends on nothing
     /// but its inputs and the factors of its sites.
     pub fn recomputed<const D: usize>(
