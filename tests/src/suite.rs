@@ -8,6 +8,7 @@ pub mod fusion_stages;
 pub mod kernel_laws;
 pub mod kernels;
 pub mod learning;
+pub mod less_memory;
 pub mod nested;
 pub mod orthogonality;
 pub mod parity;

@@ -10,23 +10,19 @@ use burn_seqlora::compose::{Composition, Member};
 use burn_seqlora::data::{ConceptData, ConceptKind, ConceptSource, ImageSource};
 use burn_seqlora::diffusion::{DenoisingLoss, DenoisingSample, TrainingLoss};
 use burn_seqlora::kernels::KernelBackend;
-use burn_seqlora::lora::{
-    Bases, DualAdapters, Feasible, Site, StoredAdapter, StoredFactors, finish_adapter,
-};
+use burn_seqlora::lora::{Bases, DualAdapters, Feasible, Site, StoredAdapter, finish_adapter};
 use burn_seqlora::methods::{Constraint, NAMES, TrainState};
 use burn_seqlora::model::{Denoiser, DiffusionModel, TextEncoder};
 use burn_seqlora::models::StableDiffusion;
-use burn_seqlora::models::blueprint::Blueprint;
 use burn_seqlora::objective::Objective;
 use burn_seqlora::rng::Seed;
-use burn_seqlora::settings::{LrSchedule, Memory, NoiseReuse, TrainConfig, TrainingBase};
+use burn_seqlora::settings::{LrSchedule, NoiseReuse, TrainConfig, TrainingBase};
 use burn_seqlora::text::{Piece, TextBatch, TokenScheme, Vocabulary};
 use burn_seqlora::train::{
     EncodedConcept, Event, Flow, LearnPlan, Minibatch, PlanOptions, Trainer, learn, plan,
     plan_ranks,
 };
 use image::{Rgb, RgbImage};
-use serde_json::json;
 use tempfile::TempDir;
 
 use crate::fixtures;
@@ -35,14 +31,14 @@ use crate::toy::training::method;
 type Model<B> = StableDiffusion<Autodiff<B>>;
 
 /// The tiny model with a concept of two images.
-struct Problem<B: KernelBackend> {
-    model: Model<B>,
+pub(super) struct Problem<B: KernelBackend> {
+    pub(super) model: Model<B>,
     source: ConceptSource,
-    folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 impl<B: KernelBackend> Problem<B> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let images = (0..2).map(|number| ImageSource {
             path: image(folder.path(), number),
@@ -64,48 +60,20 @@ impl<B: KernelBackend> Problem<B> {
         Self { model: model.unwrap(), source, folder }
     }
 
-    /// With random weights in a UNet of three levels.
-    fn of_three_levels() -> Self {
-        let problem = Self::new();
-        let [unet, text_encoder, vae] = [
-            json!({
-                "_class_name": "UNet2DConditionModel",
-                "block_out_channels": [16, 16, 16],
-                "down_block_types": vec!["CrossAttnDownBlock2D"; 3],
-                "up_block_types": vec!["CrossAttnUpBlock2D"; 3],
-                "layers_per_block": 1,
-                "attention_head_dim": 2,
-                "cross_attention_dim": 32,
-                "norm_num_groups": 4,
-            }),
-            json!({
-                "model_type": "clip_text_model",
-                "hidden_size": 32,
-                "intermediate_size": 64,
-                "num_hidden_layers": 1,
-                "num_attention_heads": 2,
-            }),
-            json!({
-                "_class_name": "AutoencoderKL",
-                "block_out_channels": [8, 8, 8, 8],
-                "down_block_types": vec!["DownEncoderBlock2D"; 4],
-                "up_block_types": vec!["UpDecoderBlock2D"; 4],
-                "norm_num_groups": 4,
-            }),
-        ];
-        let words = Vec::new();
-        let blueprint = Blueprint { unet, text_encoder, vae, scheduler: json!({}), words };
-        let (folder, device) = (problem.folder.path().join("model"), B::Device::default());
-        blueprint.write_with_random_weights::<B>(&folder, 0, &device).unwrap();
-        Self { model: StableDiffusion::load(&folder, &device).unwrap(), ..problem }
-    }
-
     /// Those of minibatches in one part.
-    fn samples(&self, config: &TrainConfig, step: usize) -> Vec<DenoisingSample<Autodiff<B>>> {
+    pub(super) fn samples(
+        &self,
+        config: &TrainConfig,
+        step: usize,
+    ) -> Vec<DenoisingSample<Autodiff<B>>> {
         self.minibatches(config, step).into_iter().map(only).collect()
     }
 
-    fn minibatches(&self, config: &TrainConfig, step: usize) -> Vec<Minibatch<Autodiff<B>>> {
+    pub(super) fn minibatches(
+        &self,
+        config: &TrainConfig,
+        step: usize,
+    ) -> Vec<Minibatch<Autodiff<B>>> {
         let seed = Seed::new(config.seed).fork(&self.source.id);
         EncodedConcept::new(&self.model, &self.source, config, &seed)
             .unwrap()
@@ -134,7 +102,7 @@ impl<B: KernelBackend> Problem<B> {
     }
 
     /// A new bank.
-    fn bank(&self, name: &str) -> Bank {
+    pub(super) fn bank(&self, name: &str) -> Bank {
         let base = BaseModel {
             fingerprint: "tiny".into(),
             tokenizer: None,
@@ -148,7 +116,12 @@ impl<B: KernelBackend> Problem<B> {
     }
 
     /// Learns the images under each of these ids; returns the overlap after each step.
-    fn learn_into(&self, bank: &mut Bank, ids: &[&str], config: &TrainConfig) -> Vec<f64> {
+    pub(super) fn learn_into(
+        &self,
+        bank: &mut Bank,
+        ids: &[&str],
+        config: &TrainConfig,
+    ) -> Vec<f64> {
         let named = |id: &&str| ConceptSource { id: id.to_string(), ..self.source.clone() };
         let concepts: Vec<ConceptSource> = ids.iter().map(named).collect();
         let plan = self.plan(bank, &concepts, config).unwrap();
@@ -225,7 +198,7 @@ fn image(folder: &Path, number: u8) -> PathBuf {
     path
 }
 
-fn config(noise: NoiseReuse) -> TrainConfig {
+pub(super) fn config(noise: NoiseReuse) -> TrainConfig {
     TrainConfig {
         noise,
         steps: 2,
@@ -315,82 +288,6 @@ pub fn the_class_is_kept_with_every_method<B: KernelBackend>(_: f64) {
     let accumulated = only(encoded.on(earlier).samples(0).unwrap().remove(0));
     let target = |sample: DenoisingSample<_>| sample.prior.unwrap().target.to_data();
     assert_ne!(target(accumulated), target(sample));
-}
-
-/// With every method, an earlier concept among the frozen weights, and token embeddings of their own for each layer.
-pub fn less_memory_changes_nothing<B: KernelBackend>(_: f64) {
-    assert_less_memory_changes_nothing(&Problem::<B>::new(), &NAMES);
-}
-
-/// The same in a UNet with coarse levels, whose activations are kept also in low memory.
-pub fn less_memory_changes_nothing_at_coarse_levels<B: KernelBackend>(_: f64) {
-    assert_less_memory_changes_nothing(&Problem::<B>::of_three_levels(), &["seqlora"]);
-}
-
-fn assert_less_memory_changes_nothing<B: KernelBackend>(problem: &Problem<B>, methods: &[&str]) {
-    for name in methods {
-        let config = TrainConfig {
-            method: name.to_string(),
-            base: TrainingBase::Accumulated,
-            tokens: TokenScheme::EdLora,
-            batch: 3,
-            ..config(NoiseReuse::Minibatch)
-        };
-        let learn = |memory, micro_batch| {
-            let mut bank = problem.bank(&format!("{name}-{memory:?}-{micro_batch:?}"));
-            let config = TrainConfig { memory, micro_batch, ..config.clone() };
-            problem.learn_into(&mut bank, &["earlier", "later"], &config);
-            let embeddings = bank.embeddings(&bank.record("later").unwrap()).unwrap().1;
-            (bank.adapter("later").unwrap(), embeddings)
-        };
-        let (kept, kept_words) = learn(Memory::Fast, None);
-        for (memory, micro_batch) in [(Memory::Low, None), (Memory::Fast, Some(2))] {
-            let (again, again_words) = learn(memory, micro_batch);
-            // All sites together: Adam turns rounding of gradients that are almost zero into steps.
-            for factors in [|f: &StoredFactors| f.up.clone(), |f: &StoredFactors| f.down.clone()] {
-                let [kept, again] =
-                    [&kept, &again].map(|a| a.0.values().flat_map(factors).collect());
-                let (kept, again): (Vec<f32>, Vec<f32>) = (kept, again);
-                assert_near_numbers(name, &again, &kept);
-            }
-            assert_near_numbers("token embeddings", &again_words, &kept_words);
-        }
-    }
-}
-
-/// Micro-batches are the images of the minibatch, in its order, each with its share; also those of the class.
-pub fn micro_batches_are_the_minibatch<B: KernelBackend>(_: f64) {
-    let problem = Problem::<B>::new();
-    let config = TrainConfig { batch: 3, prior_weight: 1.0, ..config(NoiseReuse::Minibatch) };
-    let whole = problem.samples(&config, 0).remove(0);
-    let parts = TrainConfig { micro_batch: Some(2), ..config.clone() };
-    let parts = problem.minibatches(&parts, 0).remove(0);
-    assert_eq!(parts.iter().map(|part| part.share).collect::<Vec<_>>(), [2.0 / 3.0, 1.0 / 3.0]);
-    let joined = |of: fn(&DenoisingSample<Autodiff<B>>) -> Tensor<Autodiff<B>, 4>| {
-        Tensor::cat(parts.iter().map(|part| of(&part.sample)).collect(), 0).to_data()
-    };
-    for of in [
-        |sample: &DenoisingSample<_>| sample.latents.clone(),
-        |sample: &DenoisingSample<_>| sample.noise.clone(),
-        |sample: &DenoisingSample<_>| sample.mask.clone(),
-        |sample: &DenoisingSample<_>| sample.prior.as_ref().unwrap().input.clone(),
-    ] {
-        assert_eq!(joined(of), of(&whole).to_data());
-    }
-    let timesteps: Vec<_> = parts.iter().flat_map(|part| part.sample.timesteps.clone()).collect();
-    assert_eq!(timesteps, whole.timesteps);
-    let words: Vec<_> = parts.iter().flat_map(|part| part.sample.prompts.words.clone()).collect();
-    assert_eq!(words, whole.prompts.words);
-    let larger = TrainConfig { micro_batch: Some(4), ..config };
-    assert_eq!(problem.minibatches(&larger, 0)[0].len(), 1);
-}
-
-fn assert_near_numbers(what: &str, found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    let square = |numbers: &mut dyn Iterator<Item = f32>| -> f32 { numbers.map(|x| x * x).sum() };
-    let apart = square(&mut found.iter().zip(expected).map(|(a, b)| a - b));
-    let error = (apart / square(&mut expected.iter().copied())).sqrt();
-    assert!(error < 1e-2, "{what}: {error:.2e}");
 }
 
 /// A minibatch brings one draw of noise, or one for each of its K (T + 1) evaluations; the images

@@ -34,10 +34,10 @@ mod methods {
                    common_prompts_are_left_alone,
                    attention_follows_the_subject_with_every_method,
                    the_class_is_kept_with_every_method, images_of_the_class_are_kept,
-                   less_memory_changes_nothing, less_memory_changes_nothing_at_coarse_levels,
-                   micro_batches_are_the_minibatch,
                    protected_directions_add_to_earlier_concepts,
                    protected_directions_leave_something],
+        less_memory: [less_memory_changes_nothing, less_memory_changes_nothing_at_coarse_levels,
+                      micro_batches_are_the_minibatch],
         second_order: [prior_term_is_a_second_loss, less_memory_gives_the_same_derivatives],
     );
 }
