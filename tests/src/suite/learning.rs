@@ -33,7 +33,7 @@ type Model<B> = StableDiffusion<Autodiff<B>>;
 /// The tiny model with a concept of two images.
 pub(super) struct Problem<B: KernelBackend> {
     pub(super) model: Model<B>,
-    source: ConceptSource,
+    pub(super) source: ConceptSource,
     pub(super) folder: TempDir,
 }
 
