@@ -71,7 +71,7 @@ steady() { # COMMAND...
 
 run() { # FOLDER OUT [MODEL]
   out=$2
-  local model=${3:-builtin} programs learn whole=()
+  local model=${3:-builtin} programs photos learn whole=()
   mkdir -p "$out"
   programs=$(mktemp -d)
   tar -C "$programs" -xJf "$1/programs.tar.xz" || return 1
@@ -79,26 +79,28 @@ run() { # FOLDER OUT [MODEL]
   : >"$out/summary.txt"
   [ "$device" = cpu ] || nvidia-smi >"$out/gpu.log"
 
-  step laws timeout 180 "$programs/laws"
+  step laws timeout 120 "$programs/laws"
   if "$python" -c 'import torch, diffusers' 2>/dev/null; then
     [ "$model" = builtin ] || whole=(--model "$model" --resolution 512)
     local beside=("$programs/seqlora-benchmarks" compare --device "$device" --python "$python" --turns 3 "${whole[@]}")
-    step beside-f32 timeout 90 "${beside[@]}" --json "$out/beside-f32.json"
-    step beside-bf16 timeout 90 "${beside[@]}" --json "$out/beside-bf16.json" --precision bf16
-    step beside-compiled timeout 90 "${beside[@]}" --json "$out/beside-compiled.json" --compile --only forward --only gradient
+    step beside-f32 timeout 100 "${beside[@]}" --json "$out/beside-f32.json"
+    step beside-bf16 timeout 100 "${beside[@]}" --json "$out/beside-bf16.json" --precision bf16
+    [ "$model" = builtin ] || step beside-compiled timeout 60 "${beside[@]}" --json "$out/beside-compiled.json" --compile \
+      --only unet_forward --only loss_forward --only lora_gradient
     if "$python" -c 'import jvp_flash_attention' 2>/dev/null; then
-      step beside-jvp-flash timeout 30 "${beside[@]}" --json "$out/beside-jvp-flash.json" --jvp-flash --only tangent
+      step beside-jvp-flash timeout 20 "${beside[@]}" --json "$out/beside-jvp-flash.json" --jvp-flash --only tangent
     fi
   else
     echo "not compared with PyTorch: $python has no torch and diffusers" | tee -a "$out/summary.txt"
   fi
 
-  # Photos of a concept, drawn on the CPU.
-  step photos timeout 60 "$programs/seqlora" demo --untrained --concepts 1 --steps 1 --images 1 --method alternating \
+  # Photos, drawn on the CPU; the first concept is learnt.
+  step photos timeout 60 "$programs/seqlora" demo --untrained --concepts 2 --steps 1 --images 1 --method alternating \
     --out "$out/demo"
-  learn=("$programs/seqlora" learn "$out/demo/photos" --device "$device" --quiet)
-  step concept timeout 240 "${learn[@]}" --model "$model" --bank "$out/bank" --steps "$steps"
-  step memory steady timeout 120 "${learn[@]}" --model builtin --bank "$out/bank-long" --steps $((2 * steps))
+  photos=$(find "$out/demo/photos" -mindepth 1 -maxdepth 1 -type d | sort | head -n 1)
+  learn=("$programs/seqlora" learn "$photos" --class cat --device "$device" --quiet)
+  step concept timeout 140 "${learn[@]}" --model "$model" --bank "$out/bank" --steps "$steps"
+  step memory steady timeout 60 "${learn[@]}" --model builtin --bank "$out/bank-long" --steps $((2 * steps))
   rm -rf "$programs" "$out/demo" "$out"/bank*
 }
 

@@ -140,6 +140,7 @@ impl Options {
         let mut comparison = Comparison {
             peer: Peer::start(&options, model)?,
             turns: self.turns,
+            rests: self.device == Device::Cpu,
             json: self.json.as_deref().map(File::create).transpose()?,
         };
         comparison.header();
@@ -164,6 +165,8 @@ impl Options {
 struct Comparison {
     peer: Peer,
     turns: usize,
+    /// Whether the threads of one side could disturb the other.
+    rests: bool,
     json: Option<File>,
 }
 
@@ -183,6 +186,13 @@ impl Comparison {
         );
     }
 
+    /// Lets the other side's threads fall asleep: OpenMP's spin for a while after their work.
+    fn rest(&self) {
+        if self.rests {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+
     fn run(&mut self, row: &Row) -> Result<(), Failure> {
         if !self.peer.has(&row.name) {
             println!("{:44} not in this PyTorch", row.name);
@@ -195,9 +205,9 @@ impl Comparison {
         let repeat = (TIMING_SECONDS / slower).ceil().max(1.0) as usize;
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..self.turns {
-            rest();
+            self.rest();
             ours.push(measure(repeat, &mut work));
-            rest();
+            self.rest();
             theirs.push(self.peer.measure(&row.name, repeat)?);
         }
         drop(work);
@@ -209,11 +219,6 @@ impl Comparison {
         }
         Ok(())
     }
-}
-
-/// Lets the other side's threads fall asleep: OpenMP's spin for a while after their work.
-fn rest() {
-    std::thread::sleep(Duration::from_millis(300));
 }
 
 fn summary(name: &str, ours: &[Measurement], theirs: &[Measurement]) -> Value {
