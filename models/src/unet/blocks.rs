@@ -19,6 +19,8 @@ pub struct Conditions<'a, B: Backend> {
     pub context: &'a Context<B>,
     /// The adapter of each site.
     pub adapters: &'a DualAdapters<B>,
+    /// The same for residual blocks, which may keep their activations where transformers compute theirs again.
+    pub of_resnets: &'a DualAdapters<B>,
 }
 
 impl<B: KernelBackend> Conditions<'_, B> {
@@ -30,7 +32,7 @@ impl<B: KernelBackend> Conditions<'_, B> {
     ) -> Dual<B, 4> {
         let (block, time) = (block.clone(), self.time.clone());
         let inputs = images.map(Traced::from).into();
-        self.adapters.recomputed(inputs, Vec::new(), move |images, adapters| {
+        self.of_resnets.recomputed(inputs, Vec::new(), move |images, adapters| {
             let images = images.iter().map(Traced::dual);
             let x = images.reduce(|x, skip| x.cat(skip, 1)).expect("an image");
             block.forward(x, Some(&time), adapters)
@@ -160,6 +162,8 @@ impl<B: KernelBackend> DownBlock<B> {
         }
         if let Some(downsample) = &self.downsample {
             x = downsample.forward(x, conditions.adapters);
+            // Two blocks take it, which may be on different parts of the tape.
+            x = conditions.adapters.cut_together(vec![x]).remove(0);
             skips.push(x.clone());
         }
         x
