@@ -7,8 +7,7 @@ use burn::tensor::backend::Backend;
 pub use crate::activation_cache::ArithmeticIntensity;
 use crate::activation_cache::CachePass;
 use crate::matmul::MatMul;
-pub use crate::primitive::Float;
-pub(crate) use crate::primitive::{float, tensor};
+pub use crate::primitive::{Float, float, tensor};
 
 /// A smooth operation on some tensors, with its reference in plain tensor operations.
 ///

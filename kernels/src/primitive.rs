@@ -7,11 +7,11 @@ use burn::tensor::{Tensor, TensorPrimitive};
 pub type Float<B> = burn::tensor::ops::FloatTensor<B>;
 
 /// The tensor of a primitive of rank `D`.
-pub(crate) fn tensor<B: Backend, const D: usize>(primitive: Float<B>) -> Tensor<B, D> {
+pub fn tensor<B: Backend, const D: usize>(primitive: Float<B>) -> Tensor<B, D> {
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
 /// The primitive of a tensor.
-pub(crate) fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Float<B> {
+pub fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Float<B> {
     tensor.into_primitive().tensor()
 }

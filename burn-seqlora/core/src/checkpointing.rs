@@ -10,12 +10,12 @@ use std::fmt::{self, Debug, Formatter};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::backend::AutodiffBackend;
 use burn::tensor::ops::FloatTensorOps;
-use burn::tensor::{Shape, Tensor, TensorMetadata, TensorPrimitive};
+use burn::tensor::{Shape, Tensor, TensorMetadata};
 use burn_jvp::Dual;
 use seqlora_kernels::TrainBackend;
-use seqlora_kernels::operation::Float;
+use seqlora_kernels::operation::{Float, float, tensor};
 
 use crate::lora::{DualAdapters, Recompute, Segment, Traced};
 
@@ -246,14 +246,6 @@ fn new_leaf<B: AutodiffBackend>(x: &Float<B>) -> Float<B> {
 /// The same numbers as a leaf, if gradients reach them.
 fn fresh<B: TrainBackend>(x: &Float<B>) -> Float<B> {
     if B::is_tracked(x) { new_leaf::<B>(x) } else { x.clone() }
-}
-
-fn tensor<B: Backend, const D: usize>(primitive: Float<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
-}
-
-fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Float<B> {
-    tensor.into_primitive().tensor()
 }
 
 impl<B: TrainBackend> Debug for Segments<B> {

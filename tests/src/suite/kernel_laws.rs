@@ -2,7 +2,7 @@
 
 use burn::backend::Autodiff;
 use burn::tensor::{
-    FloatDType, Tensor, TensorMetadata, TensorPrimitive, backend::AutodiffBackend, backend::Backend,
+    FloatDType, Tensor, TensorMetadata, backend::AutodiffBackend, backend::Backend,
 };
 use burn_seqlora::kernels::activation::Geglu;
 use burn_seqlora::kernels::attention::{Attention, AttentionMask, TiledAttention};
@@ -10,7 +10,7 @@ use burn_seqlora::kernels::conv2d::Conv2d;
 use burn_seqlora::kernels::lora_linear::LoraLinear;
 use burn_seqlora::kernels::matmul::Times;
 use burn_seqlora::kernels::normalize::Normalize;
-use burn_seqlora::kernels::operation::{Float, Kernel, Operation};
+use burn_seqlora::kernels::operation::{Float, Kernel, Operation, float, tensor};
 use burn_seqlora::kernels::project::Project;
 use burn_seqlora::kernels::{Activation, KernelBackend};
 use burn_seqlora::rng::{Seed, normal};
@@ -53,10 +53,6 @@ impl<B: Backend> Input<B> {
 
 fn random<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Tensor<B, D> {
     normal(shape, &mut Seed::new(8).at(counter), &B::Device::default())
-}
-
-fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Float<B> {
-    tensor.into_primitive().tensor()
 }
 
 fn frozen<B: Backend, const D: usize>(shape: [usize; D], counter: u64) -> Input<B> {
@@ -263,7 +259,7 @@ fn differentiate<B: Backend>(
 
 fn flat<B: Backend>(x: Float<B>) -> Tensor<B, 1> {
     let count = x.shape().num_elements();
-    Tensor::from_primitive(TensorPrimitive::Float(B::float_reshape(x, [count].into())))
+    tensor(B::float_reshape(x, [count].into()))
 }
 
 fn assert_equal<B: Backend>(

@@ -4,9 +4,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
-use burn::tensor::{Tensor, TensorPrimitive};
 use burn_jvp::Dual;
-use seqlora_kernels::operation::Float;
+use seqlora_kernels::operation::{Float, float, tensor};
 
 /// A tensor of any rank, with its tangent if it has one.
 #[derive(Debug, Clone)]
@@ -52,12 +51,4 @@ impl<B: Backend> Traced<B> {
     pub(crate) fn parts(&self) -> impl Iterator<Item = &Float<B>> {
         [&self.primal].into_iter().chain(&self.tangent)
     }
-}
-
-fn tensor<B: Backend, const D: usize>(primitive: Float<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(primitive))
-}
-
-fn float<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Float<B> {
-    tensor.into_primitive().tensor()
 }

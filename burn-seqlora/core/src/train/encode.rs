@@ -1,6 +1,5 @@
 //! From images and captions to what the loss takes: latents, masks, prompts, noise, timesteps.
 
-use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
@@ -9,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use seqlora_kernels::KernelBackend;
 use serde_json::json;
 
+use super::draw::{Draw, Latents};
 use super::epochs::Epochs;
 use super::latent_cache::LatentCache;
 use super::prompts::{class_tokens, concept_vocabulary, tokens};
@@ -19,7 +19,7 @@ use crate::lora::DualAdapters;
 use crate::micro_batches::MicroBatch;
 use crate::model::{DiffusionModel, LatentPosterior};
 use crate::read;
-use crate::rng::{Seed, normal};
+use crate::rng::Seed;
 use crate::settings::{NoiseReuse, TrainConfig};
 use crate::text::{TextBatch, Tokens, Vocabulary};
 
@@ -52,31 +52,6 @@ pub struct EncodedConcept<'a, B: Backend, M> {
 
 /// The images of one evaluation of the loss, in the parts that go through the model one after the other.
 pub type Minibatch<B> = Vec<MicroBatch<DenoisingSample<B>>>;
-
-/// The latents of some placements.
-struct Latents<B: Backend> {
-    /// Mean and standard deviation, `[placements, channels, height, width]`.
-    mean: Tensor<B, 4>,
-    std: Tensor<B, 4>,
-    /// Where the loss counts, `[placements, 1, height, width]`.
-    mask: Tensor<B, 4>,
-    /// Where the subject is, for the attention's term.
-    subject: Option<Tensor<B, 4>>,
-}
-
-/// Everything random about one evaluation of the loss.
-struct Draw<B: Backend> {
-    /// x₀ and ε, `[batch, channels, height, width]`.
-    latents: Tensor<B, 4>,
-    noise: Tensor<B, 4>,
-    /// t, one per image.
-    timesteps: Vec<usize>,
-    /// One per image, with `{}` in the concept's place.
-    captions: Vec<String>,
-    /// Where the loss counts, and where the subject is, as in [`Latents`].
-    mask: Tensor<B, 4>,
-    subject: Option<Tensor<B, 4>>,
-}
 
 /// The side of the images that a concept is learnt from, in pixels.
 ///
@@ -218,6 +193,7 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
             NoiseReuse::Evaluation => self.config.outer * (self.config.inner + 1),
         };
         let latents = self.latents(&placements)?;
+        let seed = self.seed.fork("noise");
         let first = step * evaluations;
         let draw = |evaluation: usize| {
             let mut rng = self.seed.fork("timesteps").at(evaluation as u64);
@@ -225,8 +201,8 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
             let timesteps = placements.iter().map(|_| rng.random_range(0..count)).collect();
             let captions =
                 self.captions(&placements, &mut self.seed.fork("captions").at(step as u64));
-            let noise = self.seed.fork("noise");
-            self.draw(&latents, timesteps, captions, &noise, evaluation as u64)
+            let rng = (&seed, evaluation as u64);
+            latents.draw(timesteps, captions, rng, self.config.noise_offset)
         };
         Ok((first..first + evaluations).map(draw).collect())
     }
@@ -240,7 +216,8 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
         let timesteps = slots.map(|i| (2 * i + 1) * count / (2 * total)).collect();
         let seed = self.seed.fork("probes");
         let captions = self.captions(&placements, &mut seed.fork("captions").at(probe as u64));
-        Ok(self.draw(&self.latents(&placements)?, timesteps, captions, &seed, probe as u64))
+        let (latents, rng) = (self.latents(&placements)?, (&seed, probe as u64));
+        Ok(latents.draw(timesteps, captions, rng, self.config.noise_offset))
     }
 
     /// The captions of placements, each with `{}` in the concept's place.
@@ -310,17 +287,7 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
 
     fn latents(&self, placements: &[usize]) -> Result<Latents<B>> {
         let all = placements.iter().map(|placement| self.placement(*placement));
-        let all = all.collect::<Result<Vec<_>>>()?;
-        let cat = |part: fn(&Latents<B>) -> &Tensor<B, 4>| {
-            Tensor::cat(all.iter().map(|latents| part(latents).clone()).collect(), 0)
-        };
-        let subject = all.iter().map(|latents| latents.subject.clone()).collect::<Option<Vec<_>>>();
-        Ok(Latents {
-            mean: cat(|l| &l.mean),
-            std: cat(|l| &l.std),
-            mask: cat(|l| &l.mask),
-            subject: subject.map(|subject| Tensor::cat(subject, 0)),
-        })
+        Ok(Latents::cat(&all.collect::<Result<Vec<_>>>()?))
     }
 
     /// One placement, from the cache or from the image.
@@ -360,38 +327,5 @@ impl<'a, B: KernelBackend, M: DiffusionModel<B>> EncodedConcept<'a, B, M> {
 
     fn tensor(&self, values: &[f32], shape: [usize; 4]) -> Tensor<B, 4> {
         Tensor::from_data(TensorData::new(values.to_vec(), shape), &self.device)
-    }
-
-    fn draw(
-        &self,
-        latents: &Latents<B>,
-        timesteps: Vec<usize>,
-        captions: Vec<String>,
-        seed: &Seed,
-        counter: u64,
-    ) -> Draw<B> {
-        let Latents { mean, std, mask, subject } = latents;
-        let shape @ [batch, channels, _, _] = mean.dims();
-        let draw =
-            |purpose: &str, shape| normal(shape, &mut seed.fork(purpose).at(counter), &self.device);
-        let latents = mean.clone() + std.clone() * draw("latents", shape);
-        let offset: Tensor<B, 4> = draw("offset", [batch, channels, 1, 1]);
-        let noise = draw("noise", shape) + offset.mul_scalar(self.config.noise_offset);
-        Draw { latents, noise, timesteps, captions, mask: mask.clone(), subject: subject.clone() }
-    }
-}
-
-impl<B: Backend> Draw<B> {
-    /// Some of its images.
-    fn part(&self, images: Range<usize>) -> Self {
-        let of = |t: &Tensor<B, 4>| t.clone().narrow(0, images.start, images.len());
-        Self {
-            latents: of(&self.latents),
-            noise: of(&self.noise),
-            timesteps: self.timesteps[images.clone()].to_vec(),
-            captions: self.captions[images.clone()].to_vec(),
-            mask: of(&self.mask),
-            subject: self.subject.as_ref().map(of),
-        }
     }
 }

@@ -11,6 +11,7 @@ mod checkpoint_record;
 mod checkpoint_tensors;
 mod common_prompts;
 mod concept_run;
+mod draw;
 mod encode;
 mod epochs;
 mod event;
