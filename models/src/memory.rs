@@ -10,7 +10,7 @@ use seqlora_kernels::KernelBackend;
 use serde::Serialize;
 
 use crate::StableDiffusion;
-use crate::unet::{KEPT_LEVELS, KEPT_RESNETS, UNetConfig};
+use crate::unet::{COARSE, UNetConfig};
 
 /// The memory of a training run in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -82,15 +82,13 @@ pub fn training_estimate<B: KernelBackend>(
         Memory::Fast => {
             (TENSORS_PER_BLOCK * passes + CACHED_PER_BLOCK * work.cached).saturating_mul(tensor)
         }
-        // The largest block, what is kept of coarse levels, and what goes in and out of all blocks.
+        // The largest block and those of coarse levels, and what is kept of all.
         Memory::Low => {
             let block = latents.pow(2) * unet.block_out_channels.first().copied().unwrap_or(0);
-            let coarse = |kept: usize| -> usize { levels().skip(kept).map(level).sum() };
-            let resnets = coarse(KEPT_RESNETS) - coarse(KEPT_LEVELS);
+            let coarse: usize = levels().skip(COARSE).map(level).sum();
             (TENSORS_PER_BLOCK * passes)
-                .saturating_mul(block.saturating_add(coarse(KEPT_LEVELS)))
-                .saturating_add((TENSORS_PER_RESNET * passes).saturating_mul(resnets))
-                .saturating_add((ENDS_PER_BLOCK * passes).saturating_mul(tensor))
+                .saturating_mul(block.saturating_add(coarse))
+                .saturating_add((KEPT_PER_BLOCK * passes).saturating_mul(tensor))
         }
     };
     let images = train.images_at_once();
@@ -145,11 +143,8 @@ const MAPS: [usize; 2] = [2, 5];
 /// The number of tensors of a level's size that a residual block and its transformer keep on the tape.
 const TENSORS_PER_BLOCK: usize = 130;
 
-/// Those of the residual block alone.
-const TENSORS_PER_RESNET: usize = 30;
-
-/// What low memory keeps of a block: what goes in and what comes out, and a gradient.
-const ENDS_PER_BLOCK: usize = 3;
+/// What low memory keeps of each block: the residual block's, and what goes into the transformer and comes out, with a gradient.
+const KEPT_PER_BLOCK: usize = 13;
 
 /// The number of these tensors that an inner step caches for its Hessian product
 /// (docs/decisions/0008).

@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::tensor::backend::Backend;
 use burn_jvp::Dual;
 use seqlora_core::diffusion::Context;
-use seqlora_core::lora::{DualAdapters, Traced};
+use seqlora_core::lora::DualAdapters;
 use seqlora_kernels::KernelBackend;
 
 use super::config::UNetConfig;
@@ -19,24 +19,16 @@ pub struct Conditions<'a, B: Backend> {
     pub context: &'a Context<B>,
     /// The adapter of each site.
     pub adapters: &'a DualAdapters<B>,
-    /// The same for residual blocks, which may keep their activations where transformers compute theirs again.
-    pub of_resnets: &'a DualAdapters<B>,
 }
 
 impl<B: KernelBackend> Conditions<'_, B> {
-    /// A residual block on the channels of all these images.
-    fn resnet<const N: usize>(
-        &self,
-        block: &ResnetBlock<B>,
-        images: [Dual<B, 4>; N],
-    ) -> Dual<B, 4> {
-        let (block, time) = (block.clone(), self.time.clone());
-        let inputs = images.map(Traced::from).into();
-        self.of_resnets.recomputed(inputs, Vec::new(), move |images, adapters| {
-            let images = images.iter().map(Traced::dual);
-            let x = images.reduce(|x, skip| x.cat(skip, 1)).expect("an image");
-            block.forward(x, Some(&time), adapters)
-        })
+    fn resnet(&self, block: &ResnetBlock<B>, x: Dual<B, 4>) -> Dual<B, 4> {
+        block.forward(x, Some(&self.time), self.adapters)
+    }
+
+    /// An image that several blocks take, which may be on different parts of the tape.
+    fn shared(&self, x: Dual<B, 4>) -> Dual<B, 4> {
+        self.adapters.cut_together(vec![x]).remove(0)
     }
 }
 
@@ -154,16 +146,15 @@ impl<B: KernelBackend> DownBlock<B> {
         skips: &mut Vec<Dual<B, 4>>,
     ) -> Dual<B, 4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
-            x = conditions.resnet(resnet, [x]);
-            if let Some(attention) = self.attentions.get(i) {
-                x = attention.forward(x, conditions.context, conditions.adapters);
-            }
+            x = conditions.resnet(resnet, x);
+            x = match self.attentions.get(i) {
+                Some(attention) => attention.forward(x, conditions.context, conditions.adapters),
+                None => conditions.shared(x),
+            };
             skips.push(x.clone());
         }
         if let Some(downsample) = &self.downsample {
-            x = downsample.forward(x, conditions.adapters);
-            // Two blocks take it, which may be on different parts of the tape.
-            x = conditions.adapters.cut_together(vec![x]).remove(0);
+            x = conditions.shared(downsample.forward(x, conditions.adapters));
             skips.push(x.clone());
         }
         x
@@ -191,10 +182,10 @@ impl<B: KernelBackend> MidBlock<B> {
     /// # Shapes
     /// - x and output: `[batch, channels, height, width]`
     pub fn forward(&self, x: Dual<B, 4>, conditions: &Conditions<B>) -> Dual<B, 4> {
-        let mut x = conditions.resnet(&self.resnets[0], [x]);
+        let mut x = conditions.resnet(&self.resnets[0], x);
         for (attention, resnet) in self.attentions.iter().zip(&self.resnets[1..]) {
             x = attention.forward(x, conditions.context, conditions.adapters);
-            x = conditions.resnet(resnet, [x]);
+            x = conditions.resnet(resnet, x);
         }
         x
     }
@@ -246,7 +237,7 @@ impl<B: KernelBackend> UpBlock<B> {
     ) -> Dual<B, 4> {
         for (i, resnet) in self.resnets.iter().enumerate() {
             let skip = skips.pop().expect("one output of the down blocks per residual block");
-            x = conditions.resnet(resnet, [x, skip]);
+            x = conditions.resnet(resnet, x.cat(skip, 1));
             if let Some(attention) = self.attentions.get(i) {
                 x = attention.forward(x, conditions.context, conditions.adapters);
             }

@@ -6,5 +6,5 @@ mod model;
 mod transformer;
 
 pub use config::UNetConfig;
+pub(crate) use model::COARSE;
 pub use model::UNet;
-pub(crate) use model::{KEPT_LEVELS, KEPT_RESNETS};

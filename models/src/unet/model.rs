@@ -28,13 +28,10 @@ pub struct UNet<B: Backend> {
     cross_attention_layers: usize,
 }
 
-/// From this level on, counted from the finest, low memory keeps the activations of residual blocks. Each level takes about as long,
-/// and has half of the numbers of the one before; residual blocks have few of them, and take half of the time.
-pub(crate) const KEPT_RESNETS: usize = 1;
-
-/// From this level on, low memory keeps those of transformers as well. Everything from here to where it is left upwards is one
-/// part of the tape: nothing but what the last block gives leaves it.
-pub(crate) const KEPT_LEVELS: usize = 2;
+/// From this level on, counted from the finest, low memory keeps the activations of transformers, as it does those of all residual
+/// blocks. Transformers of each level take about as long, and have half of the numbers of the level before: those of Stable Diffusion's
+/// third and fourth are a sixth of all.
+pub(crate) const COARSE: usize = 2;
 
 impl UNetConfig {
     /// A network without weights. Its linear layers are registered as sites in `scope`, and its
@@ -83,13 +80,11 @@ impl<B: KernelBackend> UNet<B> {
         adapters: &DualAdapters<B>,
     ) -> (Dual<B, 4>, Dual<B, 4>) {
         let time = self.time_embedding.forward(timesteps, adapters).silu();
-        let keeping = adapters.keeping_activations();
-        let from = |kept: usize, level: usize| if level < kept { adapters } else { &keeping };
+        let coarse = adapters.keeping_activations();
         let conditions = |level: usize| Conditions {
             time: time.clone(),
             context,
-            adapters: from(KEPT_LEVELS, level),
-            of_resnets: from(KEPT_RESNETS, level),
+            adapters: if level < COARSE { adapters } else { &coarse },
         };
         let mut x = self.conv_in.forward(noisy, adapters);
         let mut skips = vec![x.clone()];
