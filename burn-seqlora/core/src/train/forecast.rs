@@ -55,7 +55,7 @@ where
     };
     let first = time();
     let once = if first < SHORT { first.min(time()) } else { first };
-    // Low memory runs everything forward twice, in a Hessian product with tangents.
+    // Low memory runs most layers forward twice, in a Hessian product with tangents.
     let again = if concept.config.memory == Memory::Low { 1.0 } else { 0.0 };
     let losses = (LOSSES_PER_GRADIENT + again) * work.gradients as f64
         + (LOSSES_PER_PRODUCT + 2.0 * again) * work.hessian_products as f64;
