@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::failure::Failure;
-use crate::measure::{Measurement, measure};
+use crate::measure::{Measurement, cores, measure};
 use crate::peer::{Peer, PeerOptions};
 use crate::row::Row;
 use crate::{operations, whole_model};
@@ -95,7 +95,6 @@ impl Options {
     /// # Errors
     /// If the peer or the model cannot be had.
     pub fn run(&self) -> Result<(), Failure> {
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let threads = self.threads.unwrap_or_else(cores);
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
         match self.device {

@@ -11,7 +11,7 @@ use super::learnt::Learnt;
 use super::{Variant, folder_name, workers};
 use crate::failure::Failure;
 use crate::finished_demo::FinishedDemo;
-use crate::measure::Measurement;
+use crate::measure::{Measurement, cores};
 use crate::program::Program;
 
 /// The settings file.
@@ -176,20 +176,24 @@ impl Comparison {
         fs::create_dir_all(&folder)?;
         let (config, out) = (folder.join("settings.toml"), folder.join(seed.to_string()));
         fs::write(&config, toml::to_string(&self.evaluation)?)?;
-        let mut command = program.command("evaluate");
-        command.arg(run.first.photos()).args(["--model", "builtin"]);
-        command.arg("--config").arg(&config).args(["--pairs", "neighbours", "--out"]).arg(&out);
-        for (variant, (bank, _)) in self.variant.iter().zip(&run.banks) {
-            command.arg("--bank").arg(named(&variant.name, bank));
-        }
-        for fused in &self.fusion {
-            let of = self.variant.iter().position(|variant| variant.name == fused.of);
-            let (bank, _) = &run.banks[of.expect("settings are checked")];
-            command.arg("--bank").arg(named(&fused.name, bank));
-            command.arg("--fused").arg(named(&fused.name, &fused_file(work, fused, seed)));
-        }
+        let command = || {
+            let mut command = program.command("evaluate");
+            command.arg(run.first.photos()).args(["--model", "builtin"]);
+            command.arg("--config").arg(&config).args(["--pairs", "neighbours", "--out"]).arg(&out);
+            for (variant, (bank, _)) in self.variant.iter().zip(&run.banks) {
+                command.arg("--bank").arg(named(&variant.name, bank));
+            }
+            for fused in &self.fusion {
+                let of = self.variant.iter().position(|variant| variant.name == fused.of);
+                let (bank, _) = &run.banks[of.expect("settings are checked")];
+                command.arg("--bank").arg(named(&fused.name, bank));
+                command.arg("--fused").arg(named(&fused.name, &fused_file(work, fused, seed)));
+            }
+            command
+        };
         // It makes only what is not there yet, and the report of all.
-        program.run(command)?;
+        program.run_in_parts(command, cores())?;
+        program.run(command())?;
         Ok(serde_json::from_str(&fs::read_to_string(out.join("summary.json"))?)?)
     }
 }
