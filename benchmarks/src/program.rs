@@ -101,7 +101,10 @@ impl Program {
         thread::scope(|scope| {
             let run = |command| scope.spawn(move || self.run(command).map_err(|e| e.to_string()));
             let all: Vec<_> = (1..=parts).map(part).map(run).collect();
-            all.into_iter().try_for_each(|run| Ok(drop(run.join().expect("it does not panic")?)))
+            for run in all {
+                run.join().expect("it does not panic")?;
+            }
+            Ok(())
         })
     }
 

@@ -30,24 +30,28 @@ pub struct Point {
 /// How many values of x have a label of their own before round ones are taken.
 const OWN_LABELS: usize = 8;
 
-/// Width of a name in the legend.
-const NAME: f64 = WIDTH / 3.0;
+/// Where the axes begin and end.
+const SIDES: [f64; 2] = [52.0, WIDTH - 24.0];
+
+/// Width of a letter in the legend.
+const LETTER: f64 = 7.0;
 
 /// One line for each method, with error bars and a legend; both axes begin at zero. `None` without a point.
 pub fn line_plot(file: &str, title: String, x_name: &str, series: &[Series]) -> Option<Plot> {
     let points = || series.iter().flat_map(|series| &series.points);
     let most = points().map(|point| point.x).reduce(f64::max)?;
-    let legend_rows = series.len().div_ceil((WIDTH / NAME) as usize) as f64;
-    let top = 14.0 + 18.0 * legend_rows;
+    let columns = legend_columns(series);
+    let top = 14.0 + 18.0 * series.len().div_ceil(columns) as f64;
     let ends = |p: &Point| p.interval.into_iter().flatten().chain([p.y]).collect::<Vec<_>>();
     let axes = Axes {
-        x: [52.0, WIDTH - 24.0],
+        x: SIDES,
         y: [top + 240.0, top + 12.0],
         from_x: [0.0, 1.02 * most.max(f64::MIN_POSITIVE)],
         from_y: range(points().flat_map(ends)),
     };
     let mut content = vec![axes.grid()];
-    content.extend(series.iter().enumerate().map(|(place, series)| legend(place, &series.name)));
+    let names = series.iter().map(|series| series.name.as_str()).enumerate();
+    content.extend(names.map(|(place, name)| legend(place, name, columns)));
     content.extend(series.iter().enumerate().map(|(place, series)| drawn(&axes, place, series)));
     content.extend(ticks(points().map(|point| point.x), most).into_iter().map(|x| {
         let text = format!("{}", (x * 1e6).round() / 1e6);
@@ -67,9 +71,17 @@ fn ticks(values: impl Iterator<Item = f64>, most: f64) -> Vec<f64> {
     if own.len() <= OWN_LABELS && apart { own } else { round_values([0.0, most], 8) }
 }
 
-fn legend(place: usize, name: &str) -> Html {
-    let columns = (WIDTH / NAME) as usize;
-    let corner = [52.0 + NAME * (place % columns) as f64, 8.0 + 18.0 * (place / columns) as f64];
+/// As many columns as the longest name leaves room for, at most three.
+fn legend_columns(series: &[Series]) -> usize {
+    let longest = series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
+    let width = 26.0 + LETTER * longest as f64;
+    ((SIDES[1] - SIDES[0]) / width).clamp(1.0, 3.0) as usize
+}
+
+fn legend(place: usize, name: &str, columns: usize) -> Html {
+    let width = (SIDES[1] - SIDES[0]) / columns as f64;
+    let (column, row) = ((place % columns) as f64, (place / columns) as f64);
+    let corner = [SIDES[0] + width * column, 8.0 + 18.0 * row];
     let mark = rectangle(&format!("bar {}", palette_class(place)), corner, [10.0; 2], name);
     [mark, label_right([corner[0] + 16.0, corner[1] + 10.0], name)].into_iter().collect()
 }
@@ -114,6 +126,14 @@ mod tests {
         assert_eq!(svg.matches("class=\"error\"").count(), 2 * 3);
         assert!(svg.contains("a &lt; b") && !svg.contains("NaN"), "{svg}");
         assert_eq!(line_plot("none", String::new(), "x", &[]), None);
+    }
+
+    #[test]
+    fn long_names_have_room() {
+        let columns = |name: &str| legend_columns(&[Series { name: name.into(), points: vec![] }]);
+        let names = ["SeqLoRA", "LoRACLR of Orthogonal Adaptation"];
+        assert_eq!(names.map(columns), [3, 2]);
+        assert_eq!(columns(&"m".repeat(200)), 1);
     }
 
     #[test]
