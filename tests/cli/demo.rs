@@ -134,7 +134,7 @@ fn a_demo_takes_methods_and_settings() {
     assert_eq!(Run::of(demo(&project, &former)).succeeds().json(), summary);
 }
 
-/// Ctrl-C in the middle of a concept, and the same command again: the same banks and images.
+/// Ctrl-C in the middle of each concept, and the same command again: the same banks and images.
 #[cfg(unix)]
 #[test]
 fn an_interrupted_demo_goes_on() {
@@ -144,11 +144,14 @@ fn an_interrupted_demo_goes_on() {
     assert!(said.stdout.contains("report     demo/report.html"), "{}", said.stdout);
 
     let broken = Project::new(&[]);
-    let mut run = Running::start(demo(&broken, options));
-    let first = first(&serde_json::from_str(&text(&whole, "summary.json")).unwrap());
-    run.wait_for(&broken.path(&format!("demo/lora/concepts/{first}/metrics.jsonl")));
-    run.interrupt().fails(130, &["the state is saved", "the same command goes on"]);
-    assert!(!broken.path("demo/report.html").exists());
+    let summary: Value = serde_json::from_str(&text(&whole, "summary.json")).unwrap();
+    for concept in list(&summary["concepts"]) {
+        let mut run = Running::start(demo(&broken, options));
+        let id = concept["id"].as_str().expect("a name");
+        run.wait_for(&broken.path(&format!("demo/lora/concepts/{id}/metrics.jsonl")));
+        run.interrupt().fails(130, &["the state is saved", "the same command goes on"]);
+        assert!(!broken.path("demo/report.html").exists());
+    }
     Run::of(demo(&broken, options)).succeeds();
     for part in ["lora", "images", "photos"] {
         let read = |project: &Project| crate::files::Files::read(&project.path("demo").join(part));

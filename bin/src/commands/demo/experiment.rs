@@ -146,13 +146,14 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
     ) -> Result<(), Failure> {
         let concept = &self.concepts[number];
         let cost = self.settings.step_cost(method);
-        let data = data(std::slice::from_ref(concept));
-        let sites = self.model.sites();
-        let plan = plan(bank, method, data, sites, config, RESUMED, |_| Flow::Continue)?;
-        if plan.concepts.is_empty() {
+        // A later one may have been stopped in the middle, beside which nothing else can be planned.
+        if bank.contains(&concept.source.id) {
             self.progress.skip(cost * config.steps as f64);
             return Ok(());
         }
+        let data = data(std::slice::from_ref(concept));
+        let sites = self.model.sites();
+        let plan = plan(bank, method, data, sites, config, RESUMED, |_| Flow::Continue)?;
         let started = Instant::now();
         let show = |event: Event| self.progress.show(method.name(), cost, event);
         let finished = learn::<B, _>(self.model, bank, method, &plan, show)?;
