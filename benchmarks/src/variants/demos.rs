@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use burn_seqlora::eval::MetricInfo;
 use burn_seqlora::eval::report::{MethodSummary, Summary};
+use burn_seqlora::files::write_atomic;
 
 use super::{Variant, folder_name};
 use crate::failure::Failure;
@@ -50,15 +51,18 @@ impl Demos<'_> {
         let (config, out) = (folder.join("settings.toml"), folder.join(seed.to_string()));
         let settings = toml::to_string(settings)?;
         match fs::read_to_string(&config) {
-            Ok(before) if before != settings => {
+            Ok(before) if before == settings => {}
+            Ok(_) => {
                 return Err(
                     format!("{} holds another variant than `{name}`", folder.display()).into()
                 );
             }
-            _ => {}
+            // Another part may read it meanwhile.
+            Err(_) => {
+                fs::create_dir_all(&folder)?;
+                write_atomic(&config, settings.as_bytes())?;
+            }
         }
-        fs::create_dir_all(&folder)?;
-        fs::write(&config, settings)?;
         // One that is there is not run again, but refused if its settings are others.
         let mut command = self.program.command("demo");
         command.args(["--method", method, "--config"]).arg(&config);
