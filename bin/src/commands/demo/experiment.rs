@@ -146,7 +146,7 @@ impl<B: TrainBackend> ExperimentRunner<'_, B> {
     ) -> Result<(), Failure> {
         let concept = &self.concepts[number];
         let cost = self.settings.step_cost(method);
-        // A later one may have been stopped in the middle, beside which nothing else can be planned.
+        // A later one may have been stopped in the middle, and nothing else can be planned until it has ended.
         if bank.contains(&concept.source.id) {
             self.progress.skip(cost * config.steps as f64);
             return Ok(());
