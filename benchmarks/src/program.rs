@@ -88,7 +88,7 @@ impl Program {
     }
 
     /// Runs a command that takes `--shard`, in so many processes of one thread each: images of the toy world are too small to keep
-    /// several threads busy (two do 1.5 images a second, two processes 2.7).
+    /// several threads busy (two did 1.5 images a second, two processes 2.6).
     ///
     /// # Errors
     /// Those of [`Self::run`].
